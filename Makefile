@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help check test bundle clean
+
+# Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases.
+HOST ?=
+KERNEL ?=
+PATTERNS ?=
+
+help:
+	@echo "make check             run every suite: here if this is an arm64 machine with /dev/kvm, else in a lab host"
+	@echo "make check HOST=NAME   run every suite in this lab host; KERNEL=bookworm|trixie|sid|newest|PATH its kernel"
+	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
+	@echo "make hosts             list the lab hosts"
+	@echo "make test              dfr0's own tests, lab hosts included"
+	@echo "make bundle            target/bundle/: static arm64 programs to copy to any arm64 Linux"
+	@echo "make clean             remove target/ (what the lab fetched stays in its cache)"
+	@echo "DFR0_NO_INSTALL=1      install no package, list what is missing instead"
+
+clean:
+	@echo "dfr0: clean: removing target/"
+	@rm -rf target
+
+ifndef DFR0_TOOLCHAIN
+
+# Finds or installs the toolchain and comes back with it.
+check test bundle hosts:
+	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
+
+else
+
+ARM64 := aarch64-unknown-linux-gnu
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+BUNDLE := $(TARGET)/bundle
+LAB := $(TARGET)/release/lab
+SUITES := $(patsubst suites/bin/%.rs,%,$(wildcard suites/bin/*.rs))
+HERE := $(if $(HOST)$(KERNEL),,$(and $(filter aarch64,$(shell uname -m)),$(wildcard /dev/kvm)))
+RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(LAB) exec $(HOST:%=--host %) $(KERNEL:%=--kernel %) --with $(BUNDLE) -- ./dfr0)
+
+bundle:
+	@echo "dfr0: bundle: building static arm64 programs into target/bundle"
+	@cargo build --quiet --release --target $(ARM64) --package dfr0-suites --bins
+	@rm -rf $(BUNDLE).new && mkdir -p $(BUNDLE).new
+	@cp $(SUITES:%=$(TARGET)/$(ARM64)/release/%) suites/settings $(BUNDLE).new
+	@cp -r expected $(BUNDLE).new
+	@rm -rf $(BUNDLE) && mv $(BUNDLE).new $(BUNDLE)
+
+.PHONY: lab hosts
+lab:
+	@cargo build --quiet --release --package dfr0-lab --bin lab
+	@cargo build --quiet --release --target $(ARM64) --package dfr0-lab --bin lab-init
+
+hosts: lab
+	@$(LAB) list
+
+check: bundle $(if $(HERE),,lab)
+	@echo "dfr0: check: running every suite $(if $(HERE),on this machine,in $(if $(HOST),the lab host $(HOST),the default lab host))"
+	@$(RUN) run $(PATTERNS) | tee $(TARGET)/check.tap && \
+	    sed -n 's/^# Totals: /dfr0: check passed: /p' $(TARGET)/check.tap || \
+	    { sed -n 's/^# Totals: /dfr0: check failed: /p' $(TARGET)/check.tap; exit 1; }
+
+# Each part prints cargo's own "test result" lines; their sum is the last line.
+test: bundle lab
+	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
+	@cargo fmt --all --check
+	@cargo clippy --quiet --release --workspace --all-targets --features dfr0-suites/lab
+	@cargo clippy --quiet --release --workspace --all-targets --target $(ARM64)
+	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
+	@{ cargo test --quiet --release --workspace && \
+	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
+	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
+	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts; \
+	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \
+	 awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
+	      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' \
+	     $(TARGET)/test.log && [ -z "$${failed:-}" ]
+
+endif

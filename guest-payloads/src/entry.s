@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+// Entry and vectors. The handler is Rust; here its caller-saved registers are kept.
+
+    .section .text.entry, "ax"
+    .global _start
+_start:
+    ldr     x0, =stack_top
+    mov     sp, x0
+    ldr     x0, =vectors
+    msr     vbar_el1, x0
+    mov     x0, #3 << 20            // CPACR_EL1.FPEN: the compiler may use SIMD registers
+    msr     cpacr_el1, x0
+    isb
+    bl      payload
+    .ltorg
+
+    .macro  vector number
+    .balign 0x80
+    sub     sp, sp, #0xb0
+    stp     x0, x1, [sp, #0x00]
+    mov     x0, #\number
+    b       taken
+    .endm
+
+    .balign 0x800
+vectors:
+    .irp    number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    vector  \number
+    .endr
+
+taken:
+    stp     x2, x3, [sp, #0x10]
+    stp     x4, x5, [sp, #0x20]
+    stp     x6, x7, [sp, #0x30]
+    stp     x8, x9, [sp, #0x40]
+    stp     x10, x11, [sp, #0x50]
+    stp     x12, x13, [sp, #0x60]
+    stp     x14, x15, [sp, #0x70]
+    stp     x16, x17, [sp, #0x80]
+    stp     x18, x29, [sp, #0x90]
+    str     x30, [sp, #0xa0]
+    mov     x1, x30
+    bl      exception
+    msr     elr_el1, x0
+    ldr     x30, [sp, #0xa0]
+    ldp     x18, x29, [sp, #0x90]
+    ldp     x16, x17, [sp, #0x80]
+    ldp     x14, x15, [sp, #0x70]
+    ldp     x12, x13, [sp, #0x60]
+    ldp     x10, x11, [sp, #0x50]
+    ldp     x8, x9, [sp, #0x40]
+    ldp     x6, x7, [sp, #0x30]
+    ldp     x4, x5, [sp, #0x20]
+    ldp     x2, x3, [sp, #0x10]
+    ldp     x0, x1, [sp, #0x00]
+    add     sp, sp, #0xb0
+    eret

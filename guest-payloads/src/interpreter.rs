@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The interpreter: one pass over a program.
+
+use dfr0_model::{
+    event::Event,
+    scenario::Op,
+    sysreg::SysReg,
+    wire::{self, Bell, OP_WORDS, PROGRAM_LEN, Step},
+};
+
+/// The PE that the interpreter runs on, and the memory that it shares with userspace.
+pub trait Guest {
+    /// The program's record at `place`, which is below [`PROGRAM_LEN`].
+    fn record(&self, place: usize) -> [u64; OP_WORDS];
+    /// Events from now on belong to the operation at `place`.
+    fn begin(&self, place: usize);
+    /// Logs an event of the current operation.
+    fn log(&self, event: Event);
+    /// How many events are logged.
+    fn logged(&self) -> u64;
+    /// `MRS`; what it returns after an exception means nothing.
+    fn read(&self, reg: SysReg) -> u64;
+    /// `MSR`.
+    fn write(&self, reg: SysReg, value: u64);
+    /// `ISB`.
+    fn isb(&self);
+    /// Calls the code at `address` with PSTATE.D set or clear.
+    fn call(&self, address: u64, masked: bool);
+    /// Hands the vCPU to userspace; returns when userspace enters it again.
+    fn ring(&self, bell: Bell);
+}
+
+/// Interprets the program once, from its first record to its end, and rings for its end.
+pub fn run(guest: &impl Guest) {
+    let mut masked = true;
+    for place in 0..PROGRAM_LEN {
+        guest.begin(place);
+        match wire::decode(guest.record(place)) {
+            Some(Step::Op(op)) => interpret(guest, op, &mut masked),
+            Some(Step::Host) => guest.ring(Bell::Host),
+            Some(Step::End) => return guest.ring(Bell::End),
+            None => return guest.ring(Bell::BadProgram),
+        }
+    }
+    guest.ring(Bell::BadProgram);
+}
+
+fn interpret(guest: &impl Guest, op: Op, masked: &mut bool) {
+    match op {
+        Op::Write { reg, value } => guest.write(reg, value),
+        Op::Read { reg } => {
+            let before = guest.logged();
+            let value = guest.read(reg);
+            if guest.logged() == before {
+                guest.log(Event::Value(value));
+            }
+        }
+        Op::Isb => guest.isb(),
+        Op::MaskDebug(mask) => *masked = mask,
+        Op::Exec { marker } => guest.call(wire::marker(marker), *masked),
+        Op::Brk => guest.call(wire::BRK, *masked),
+        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } => guest.ring(Bell::BadProgram),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use dfr0_model::{
+        event::Exception,
+        sysreg::{self, MDSCR_EL1, OSDLR_EL1},
+    };
+    use std::{cell::RefCell, vec, vec::Vec};
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Did {
+        Begin(usize),
+        Wrote(SysReg, u64),
+        Synchronised,
+        Called(u64, bool),
+        Rang(Bell),
+        Logged(Event),
+    }
+
+    /// A register file where OSDLR_EL1 is UNDEFINED and any other register reads as 7.
+    struct Fake {
+        program: Vec<[u64; OP_WORDS]>,
+        did: RefCell<Vec<Did>>,
+    }
+
+    const UNDEFINED: Exception = Exception { vector: 4, esr: 0x200_0000, elr: 0, spsr: 0, far: 0 };
+
+    impl Fake {
+        fn push(&self, did: Did) {
+            self.did.borrow_mut().push(did);
+        }
+    }
+
+    impl Guest for Fake {
+        fn record(&self, place: usize) -> [u64; OP_WORDS] {
+            self.program.get(place).copied().unwrap_or([wire::code::END, 0, 0])
+        }
+        fn begin(&self, place: usize) {
+            self.push(Did::Begin(place));
+        }
+        fn log(&self, event: Event) {
+            self.push(Did::Logged(event));
+        }
+        fn logged(&self) -> u64 {
+            self.did.borrow().iter().filter(|did| matches!(did, Did::Logged(_))).count() as u64
+        }
+        fn read(&self, reg: SysReg) -> u64 {
+            if reg == OSDLR_EL1 {
+                self.log(Event::Exception(UNDEFINED));
+            }
+            7
+        }
+        fn write(&self, reg: SysReg, value: u64) {
+            self.push(Did::Wrote(reg, value));
+        }
+        fn isb(&self) {
+            self.push(Did::Synchronised);
+        }
+        fn call(&self, address: u64, masked: bool) {
+            self.push(Did::Called(address, masked));
+        }
+        fn ring(&self, bell: Bell) {
+            self.push(Did::Rang(bell));
+        }
+    }
+
+    fn run_program(program: Vec<[u64; OP_WORDS]>) -> Vec<Did> {
+        let fake = Fake { program, did: RefCell::default() };
+        run(&fake);
+        fake.did.into_inner().into_iter().filter(|did| !matches!(did, Did::Begin(_))).collect()
+    }
+
+    fn encode(ops: &[Op]) -> Vec<[u64; OP_WORDS]> {
+        ops.iter().map(|op| wire::encode(*op).expect("in the table")).collect()
+    }
+
+    #[test]
+    fn operations_are_done_in_order_and_the_end_is_rung() {
+        let ops = [
+            Op::Write { reg: sysreg::dbgbcr(3), value: 0x1e3 },
+            Op::Isb,
+            Op::Exec { marker: 2 },
+            Op::MaskDebug(false),
+            Op::Brk,
+            Op::Exit,
+        ];
+        assert_eq!(
+            run_program(encode(&ops)),
+            [
+                Did::Wrote(sysreg::dbgbcr(3), 0x1e3),
+                Did::Synchronised,
+                Did::Called(wire::marker(2), true),
+                Did::Called(wire::BRK, false),
+                Did::Rang(Bell::Host),
+                Did::Rang(Bell::End),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_value_is_logged_when_the_read_took_no_exception() {
+        let ops = [Op::Read { reg: MDSCR_EL1 }, Op::Read { reg: OSDLR_EL1 }];
+        assert_eq!(
+            run_program(encode(&ops)),
+            [Did::Logged(Event::Value(7)), Did::Logged(Event::Exception(UNDEFINED)), Did::Rang(Bell::End),]
+        );
+    }
+
+    #[test]
+    fn every_program_starts_with_debug_exceptions_masked() {
+        let unmasked = encode(&[Op::MaskDebug(false), Op::Exec { marker: 0 }]);
+        let fake = Fake { program: unmasked, did: RefCell::default() };
+        run(&fake);
+        let fake = Fake { program: encode(&[Op::Exec { marker: 0 }]), ..fake };
+        run(&fake);
+        assert!(fake.did.into_inner().contains(&Did::Called(wire::marker(0), true)));
+    }
+
+    #[test]
+    fn events_belong_to_the_operation_that_is_begun() {
+        let fake = Fake { program: encode(&[Op::Isb, Op::Isb]), did: RefCell::default() };
+        run(&fake);
+        let did = fake.did.into_inner();
+        assert_eq!(did[0], Did::Begin(0));
+        assert_eq!(did[2], Did::Begin(1));
+    }
+
+    #[test]
+    fn a_record_without_meaning_ends_the_program() {
+        assert_eq!(run_program(vec![[99, 0, 0], [wire::code::ISB, 0, 0]]), [Did::Rang(Bell::BadProgram)]);
+        assert_eq!(
+            run_program(vec![[wire::code::ISB, 0, 0]; PROGRAM_LEN]).last(),
+            Some(&Did::Rang(Bell::BadProgram))
+        );
+    }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The payload: entry, vectors, register table and memory around the interpreter.
+//!
+//! It runs at EL1 with SP_EL1, interrupts and debug exceptions masked, stage 1 on with VA = IPA; whoever starts it
+//! has set that up. Exceptions are expected in two places, the markers and the register table; there the handler
+//! logs and skips the instruction. Anywhere else the guest is lost and says so.
+
+#![no_std]
+#![no_main]
+
+use core::{
+    arch::{asm, global_asm},
+    panic::PanicInfo,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+use dfr0_model::{
+    event::{Event, Exception, Logged},
+    sysreg::{SysReg, TABLE, TABLE_LEN},
+    wire::{
+        self, BRK, BRK_IMMEDIATE, Bell, DOORBELL, EVENT_WORDS, LOG_LEN, MARKER_COUNT, OP_WORDS, PROGRAM_LEN,
+    },
+};
+use dfr0_payload::interpreter::{self, Guest};
+
+global_asm!(include_str!("entry.s"));
+
+const NOP: u32 = 0xd503_201f;
+const RET: u32 = 0xd65f_03c0;
+const INSTRUCTION: u64 = 4;
+
+/// The instructions that access one register: `MRS X0; RET; MSR X0; RET`.
+type Accessor = [u32; 4];
+
+#[used]
+#[unsafe(link_section = ".access")]
+static ACCESS: [Accessor; TABLE_LEN] = {
+    let mut access = [[RET; 4]; TABLE_LEN];
+    let mut place = 0;
+    while place < TABLE_LEN {
+        access[place] = [TABLE[place].mrs_x0(), RET, TABLE[place].msr_x0(), RET];
+        place += 1;
+    }
+    access
+};
+
+#[used]
+#[unsafe(link_section = ".markers")]
+static MARKERS: [[u32; 2]; MARKER_COUNT as usize] = [[NOP, RET]; MARKER_COUNT as usize];
+
+#[used]
+#[unsafe(link_section = ".brk")]
+static BRK_MARKER: [u32; 2] = [0xd420_0000 | (BRK_IMMEDIATE as u32) << 5, RET];
+
+#[unsafe(no_mangle)]
+static PROGRAM: [[AtomicU64; OP_WORDS]; PROGRAM_LEN] =
+    [const { [const { AtomicU64::new(0) }; OP_WORDS] }; PROGRAM_LEN];
+#[unsafe(no_mangle)]
+static LOG: [[AtomicU64; EVENT_WORDS]; LOG_LEN] =
+    [const { [const { AtomicU64::new(0) }; EVENT_WORDS] }; LOG_LEN];
+#[unsafe(no_mangle)]
+static LOGGED: AtomicU64 = AtomicU64::new(0);
+static PLACE: AtomicU64 = AtomicU64::new(0);
+
+struct Payload;
+
+impl Guest for Payload {
+    fn record(&self, place: usize) -> [u64; OP_WORDS] {
+        PROGRAM[place].each_ref().map(|word| word.load(Relaxed))
+    }
+
+    fn begin(&self, place: usize) {
+        PLACE.store(place as u64, Relaxed);
+    }
+
+    fn log(&self, event: Event) {
+        let op = PLACE.load(Relaxed) as usize;
+        let logged = self.logged();
+        let (Some(slot), Some(record)) = (LOG.get(logged as usize), wire::encode_event(Logged { op, event }))
+        else {
+            return self.ring(Bell::LogFull);
+        };
+        for (word, value) in slot.iter().zip(record) {
+            word.store(value, Relaxed);
+        }
+        LOGGED.store(logged + 1, Relaxed);
+    }
+
+    fn logged(&self) -> u64 {
+        LOGGED.load(Relaxed)
+    }
+
+    fn read(&self, reg: SysReg) -> u64 {
+        let value;
+        // SAFETY: the accessor is `MRS X0, <reg>; RET`: it changes X0 alone, and an exception is logged and skipped.
+        unsafe { asm!("blr {0}", in(reg) accessor(reg), lateout("x0") value, clobber_abi("C")) };
+        value
+    }
+
+    fn write(&self, reg: SysReg, value: u64) {
+        // SAFETY: the accessor is `MSR <reg>, X0; RET`. Every register in the table is a debug or context register,
+        // whose value does not change what this code computes: debug exceptions are masked here.
+        unsafe { asm!("blr {0}", in(reg) accessor(reg) + 2 * INSTRUCTION, in("x0") value, clobber_abi("C")) };
+    }
+
+    fn isb(&self) {
+        // SAFETY: ISB has no effect on memory or registers that Rust knows of.
+        unsafe { asm!("isb") };
+    }
+
+    fn call(&self, address: u64, masked: bool) {
+        if masked {
+            // SAFETY: the code there is one instruction without effect and a RET; exceptions are logged and skipped.
+            unsafe { asm!("blr {0}", in(reg) address, clobber_abi("C")) };
+        } else {
+            // SAFETY: as above; PSTATE.D is clear in the called code and around these three instructions alone.
+            unsafe {
+                asm!("msr daifclr, #8", "blr {0}", "msr daifset, #8", in(reg) address, clobber_abi("C"))
+            };
+        }
+    }
+
+    fn ring(&self, bell: Bell) {
+        // SAFETY: nothing but userspace is behind this address, which takes the store and returns.
+        unsafe { asm!("str {0:w}, [{1}]", in(reg) bell as u32, in(reg) DOORBELL) };
+    }
+}
+
+/// The address of the register's `MRS`.
+fn accessor(reg: SysReg) -> u64 {
+    let place = reg.index().unwrap_or(0);
+    &raw const ACCESS[place] as u64
+}
+
+/// Interprets one program after the other; userspace writes the next one while it holds the vCPU.
+#[unsafe(no_mangle)]
+extern "C" fn payload() -> ! {
+    loop {
+        LOGGED.store(0, Relaxed);
+        interpreter::run(&Payload);
+    }
+}
+
+/// Logs an exception and returns where to go on: behind the instruction. `x30` is the interrupted code's.
+#[unsafe(no_mangle)]
+extern "C" fn exception(vector: u64, x30: u64) -> u64 {
+    let (esr, elr, spsr, far);
+    // SAFETY: the four registers are readable at EL1 and reading them has no side effect.
+    unsafe {
+        asm!(
+            "mrs {0}, esr_el1", "mrs {1}, elr_el1", "mrs {2}, spsr_el1", "mrs {3}, far_el1",
+            out(reg) esr, out(reg) elr, out(reg) spsr, out(reg) far,
+            options(nomem, nostack, preserves_flags)
+        )
+    };
+    Payload.log(Event::Exception(Exception { vector, esr, elr, spsr, far }));
+    let instruction = |base: u64, len: u64| elr.checked_sub(base).filter(|offset| *offset < len);
+    let markers = instruction(wire::MARKERS, 8 * u64::from(MARKER_COUNT)).or(instruction(BRK, 8));
+    let access = instruction(&raw const ACCESS as u64, size_of_val(&ACCESS) as u64);
+    match markers.or(access) {
+        Some(offset) if offset % 8 == 0 => elr + INSTRUCTION,
+        Some(_) => x30,
+        None => loop {
+            Payload.ring(Bell::Lost);
+        },
+    }
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {
+        Payload.ring(Bell::Lost);
+    }
+}

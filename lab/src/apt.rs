@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! Packages of any Debian suite through a private apt root: the system's apt sees nothing of it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::cache::Cache;
+use crate::helper::run;
+use crate::interrupt::Signals;
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Where this machine gets Debian from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    main: String,
+    security: Option<String>,
+    release: Option<String>,
+}
+
+impl Archive {
+    /// Reads the archive's URIs from the machine's own apt sources, or takes `$DFR0_DEBIAN_ARCHIVE`.
+    pub fn of_this_machine(cache: &Cache, signals: &Signals) -> Result<Self> {
+        if !Path::new(KEYRING).is_file() {
+            bail!(
+                "{KEYRING} is missing: install debian-archive-keyring, or give a kernel as `--kernel PATH`"
+            );
+        }
+        if let Ok(main) = std::env::var("DFR0_DEBIAN_ARCHIVE") {
+            return Ok(Self { main, security: None, release: None });
+        }
+        if let Some(archive) = Self::parse(&run(&mut index_targets(), signals)?) {
+            return Ok(archive);
+        }
+        // A fresh container has sources but no lists, and apt tells an archive's origin from its lists.
+        let scratch = cache.scratch()?;
+        let private = options(&[("Dir::State::Lists", scratch.path()), ("Dir::Cache", scratch.path())]);
+        run(Command::new("apt-get").args(["update", "-q"]).args(&private), signals)?;
+        Self::parse(&run(index_targets().args(&private), signals)?).context(
+            "no Debian archive among this machine's apt sources (`apt-get indextargets` shows none with Origin \
+             and Label Debian): set DFR0_DEBIAN_ARCHIVE to the URI of one, or give a kernel as `--kernel PATH`",
+        )
+    }
+
+    fn parse(targets: &str) -> Option<Self> {
+        let of = |label: &str| -> Vec<(&str, &str)> {
+            let origin = format!("|Debian|{label}");
+            targets.lines().filter_map(|line| line.strip_suffix(&origin)?.split_once('|')).collect()
+        };
+        let uri = |targets: &[(&str, &str)]| Some(targets.first()?.0.trim_end_matches('/').to_owned());
+        let (main, security) = (of("Debian"), of("Debian-Security"));
+        let release = main.iter().map(|(_, codename)| *codename).find(|codename| !codename.contains('-'));
+        Some(Self { main: uri(&main)?, security: uri(&security), release: release.map(str::to_owned) })
+    }
+
+    /// The codename of the release that this machine's apt installs from, if it says so.
+    pub fn release(&self) -> Option<&str> {
+        self.release.as_deref()
+    }
+
+    /// The lines of sources.list for `suite`, with its updates if it is a release.
+    pub fn sources(&self, suite: &str, release: bool) -> String {
+        let line = |uri: &str, suite: &str| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
+        let mut lines = line(&self.main, suite);
+        if release {
+            lines += &line(&self.main, &format!("{suite}-updates"));
+            if let Some(security) = &self.security {
+                lines += &line(security, &format!("{suite}-security"));
+            }
+        }
+        lines
+    }
+}
+
+fn index_targets() -> Command {
+    let mut command = Command::new("apt-get");
+    command.args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI)|$(CODENAME)|$(ORIGIN)|$(LABEL)",
+        "Created-By: Packages",
+    ]);
+    command
+}
+
+/// What a private root is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Looking at and downloading arm64 packages.
+    Arm64,
+    /// Installing into this machine.
+    ThisMachine,
+}
+
+/// An apt with its own sources, lists and cache.
+#[derive(Debug)]
+pub struct Root<'a> {
+    directory: TempDir,
+    scope: Scope,
+    signals: &'a Signals,
+}
+
+impl<'a> Root<'a> {
+    /// Makes a root with these lines of sources.list and fetches their lists.
+    pub fn new(sources: &str, scope: Scope, cache: &Cache, signals: &'a Signals) -> Result<Self> {
+        let root = Self { directory: cache.scratch()?, scope, signals };
+        let directory = root.directory.path();
+        let failed = || format!("cannot fill {}", directory.display());
+        fs::write(directory.join("sources.list"), sources).with_context(failed)?;
+        fs::write(directory.join("status"), "").with_context(failed)?;
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(directory.join(part)).with_context(failed)?;
+        }
+        run(root.command("apt-get").args(["update", "-q"]), signals)
+            .context("cannot read the lists of packages (is there a network?)")?;
+        Ok(root)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(self.options());
+        command
+    }
+
+    /// What makes an apt command use this root.
+    pub fn options(&self) -> Vec<OsString> {
+        let directory = self.directory.path();
+        let mut options = options(&[
+            ("Dir::Etc::SourceList", &directory.join("sources.list")),
+            ("Dir::Etc::SourceParts", Path::new("/dev/null")),
+            ("Dir::State::Lists", &directory.join("lists")),
+            ("Dir::Cache", &directory.join("cache")),
+        ]);
+        if self.scope == Scope::Arm64 {
+            options.extend(self::options(&[
+                ("Dir::State::status", &directory.join("status")),
+                ("APT::Architecture", Path::new("arm64")),
+                ("APT::Architectures", Path::new("arm64")),
+            ]));
+        }
+        options
+    }
+
+    /// The fields of `package`'s newest version that the lab reads.
+    pub fn show(&self, package: &str) -> Result<Package> {
+        let text = run(self.command("apt-cache").args(["show", "--no-all-versions", package]), self.signals)?;
+        Package::parse(&text).with_context(|| format!("`apt-cache show {package}` printed no whole package"))
+    }
+
+    /// Downloads a package and returns its file, which lives as long as the root.
+    pub fn download(&self, package: &Package) -> Result<PathBuf> {
+        let directory = self.directory.path();
+        let exact = format!("{}={}", package.name, package.version);
+        let mut command = self.command("apt-get");
+        run(command.args(["download", "-q", &exact]).current_dir(directory), self.signals)?;
+        fs::read_dir(directory)
+            .with_context(|| format!("cannot read {}", directory.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .with_context(|| format!("`apt-get download {exact}` left no .deb in {}", directory.display()))
+    }
+}
+
+fn option(name: &str, value: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push("=");
+    option.push(value);
+    option
+}
+
+/// The given options and those that every private root has.
+fn options(own: &[(&str, &Path)]) -> Vec<OsString> {
+    let always = [
+        ("Acquire::Languages", "none"),
+        ("Acquire::Retries", "3"),
+        // Without this, `apt-get update` succeeds when it reached nothing.
+        ("APT::Update::Error-Mode", "any"),
+        ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false"),
+        // apt's own user cannot enter a cache below root's home.
+        ("APT::Sandbox::User", "root"),
+    ];
+    let always = always.map(|(name, value)| (name, Path::new(value)));
+    own.iter().chain(&always).flat_map(|(name, value)| ["-o".into(), option(name, value)]).collect()
+}
+
+/// A package, as far as the lab reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its Debian version.
+    pub version: String,
+    /// The names that it depends on; of alternatives, the first.
+    pub depends: Vec<String>,
+}
+
+impl Package {
+    fn parse(text: &str) -> Option<Self> {
+        let stanza = text.split("\n\n").next()?;
+        let fields: BTreeMap<_, _> = stanza.lines().filter_map(|line| line.split_once(": ")).collect();
+        let depends = fields.get("Depends").copied().unwrap_or_default().split(',');
+        Some(Self {
+            name: (*fields.get("Package")?).into(),
+            version: (*fields.get("Version")?).into(),
+            depends: depends.filter_map(|one| one.split_whitespace().next().map(str::to_owned)).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_found_by_origin_and_label() {
+        let targets = "https://a.example/node/|nodistro|. nodistro|. nodistro\n\
+                       http://b.example/debian-security/|trixie-security|Debian|Debian-Security\n\
+                       http://b.example/debian/|trixie-updates|Debian|Debian\n\
+                       http://b.example/debian/|trixie|Debian|Debian\n\
+                       http://c.example/debian/|sid|Debian|Debian\n";
+        let archive = Archive::parse(targets).unwrap();
+        assert_eq!(archive.release(), Some("trixie"));
+        assert_eq!(
+            archive.sources("trixie", true),
+            format!(
+                "deb [signed-by={KEYRING}] http://b.example/debian trixie main\n\
+                 deb [signed-by={KEYRING}] http://b.example/debian trixie-updates main\n\
+                 deb [signed-by={KEYRING}] http://b.example/debian-security trixie-security main\n"
+            )
+        );
+        assert_eq!(
+            archive.sources("sid", false),
+            format!("deb [signed-by={KEYRING}] http://b.example/debian sid main\n")
+        );
+        assert_eq!(Archive::parse("http://u.example/ubuntu/|noble|Ubuntu|Ubuntu\n"), None);
+        assert_eq!(Archive::parse(""), None);
+    }
+
+    #[test]
+    fn packages_are_read() {
+        let text = "Package: linux-image-arm64\nSource: linux\nVersion: 7.3.4-1~bpo13+1\n\
+                    Depends: linux-base-arm64 (= 7.3.4-1~bpo13+1), a | b (>= 2), c\nDescription: x\n more: y\n\n\
+                    Package: other\nVersion: 1\n";
+        let package = Package::parse(text).unwrap();
+        assert_eq!(package.name, "linux-image-arm64");
+        assert_eq!(package.version, "7.3.4-1~bpo13+1");
+        assert_eq!(package.depends, ["linux-base-arm64", "a", "c"]);
+        assert_eq!(Package::parse("N: Unable to locate package"), None);
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! The kernel's messages, in frames: printed by the kernel itself they would cut other frames in two.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::thread;
+
+use dfr0_lab::protocol::Kind;
+
+use crate::console::Console;
+
+/// From now on the kernel prints emergencies only, and everything that it logs is sent. A kernel without a log is
+/// fine.
+pub fn forward(console: &'static Console) {
+    let _ = fs::write("/proc/sys/kernel/printk", "1");
+    let Ok(mut log) = File::open("/dev/kmsg") else { return };
+    if log.seek(SeekFrom::End(0)).is_err() {
+        return;
+    }
+    thread::spawn(move || {
+        let mut record = [0; 8192];
+        loop {
+            match log.read(&mut record) {
+                Ok(0) => return,
+                Ok(size) => console.send(Kind::Kernel, message(&record[..size])),
+                // Records were overwritten before they were read.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                Err(_) => return,
+            }
+        }
+    });
+}
+
+/// The first line of a record `priority,sequence,time,flags;message`; what follows it is for machines.
+fn message(record: &[u8]) -> &[u8] {
+    let text =
+        record.iter().position(|&byte| byte == b';').map_or(record, |position| &record[position + 1..]);
+    text.split(|&byte| byte == b'\n').next().unwrap_or_default()
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! `lab`: boots a KVM/arm64 host and runs a command in it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use dfr0_lab::cache::Cache;
+use dfr0_lab::hosts::Hosts;
+use dfr0_lab::initramfs::Contents;
+use dfr0_lab::interrupt::{Interrupted, Signals};
+use dfr0_lab::job::{Job, environment};
+use dfr0_lab::kernel::Choice;
+use dfr0_lab::outcome::{LAB_FAILED, Outcome, signal_status};
+use dfr0_lab::program::{self, Program};
+use dfr0_lab::virtual_machine::VirtualMachine;
+use dfr0_lab::{qemu, shaped_cpu};
+
+const EXAMPLES: &str = "\
+Examples:
+  lab list                                        the hosts
+  lab exec -- target/aarch64-unknown-linux-gnu/release/dfr0 --help
+                                                  a static arm64 program, in the default host
+  lab exec --host shape-16-16-4 --kernel trixie -- ./set_id_regs
+                                                  a CPU with 16 breakpoints, Debian 13's kernel
+  lab exec --with tools -- busybox uname -a       with the directory tools/ as the working directory
+  lab exec --kernel ~/linux/arch/arm64/boot/Image -- ./test
+                                                  a kernel of your own
+  lab fetch --kernel trixie --kernel newest       for later use without a network
+
+What is not here yet is fetched: QEMU by apt, kernels from the Debian archive that this machine uses.
+
+Exit status of `lab exec`: CMD's; 128 + N if signal N killed CMD, or lab; 125 if lab, the host or the arguments failed.
+
+Environment:
+  DFR0_CACHE           the cache (default: $XDG_CACHE_HOME/dfr0 or ~/.cache/dfr0); it may be deleted
+  DFR0_DEBIAN_ARCHIVE  the URI of a Debian archive (default: what this machine's apt uses)
+  DFR0_LAB_HOSTS       a hosts.toml of your own, as --hosts
+  DFR0_LAB_INIT        the lab-init to boot (default: the one that was built beside lab)
+  DFR0_NO_INSTALL      if set (and not 0): never install QEMU
+  DFR0_QEMU            a qemu-system-aarch64 of your own, 10.0 or later
+CMD sees variables whose names begin with CARGO_PKG_, DFR0_, KSELFTEST_, KSFT_, NEXTEST, NO_COLOR, PROPTEST_ or RUST_,
+and DFR0_LAB_HOST, the host's name.";
+
+/// KVM/arm64 hosts on demand: QEMU (TCG, EL2 emulated) boots Debian's own arm64 kernels, where KVM is real.
+#[derive(Parser)]
+#[command(name = "lab", version, after_help = EXAMPLES)]
+struct Cli {
+    /// Take the hosts from FILE instead of those that are built in
+    #[arg(long, value_name = "FILE", global = true)]
+    hosts: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// List the hosts
+    List,
+    /// Boot a host and run CMD in it
+    #[command(after_help = EXAMPLES)]
+    Exec(Exec),
+    /// Fetch QEMU and kernels into the cache, as `exec` does when it needs them
+    Fetch(Fetch),
+}
+
+#[derive(Args)]
+struct Exec {
+    /// The host to boot (`lab list` shows them)
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Boot this kernel instead of the host's own: bookworm, trixie, sid, trixie-backports, newest, or the path of an
+    /// arm64 Image
+    #[arg(long, value_name = "SUITE|PATH")]
+    kernel: Option<Choice>,
+    /// Copy DIR into the host, where it is CMD's working directory
+    #[arg(long, value_name = "DIR")]
+    with: Option<PathBuf>,
+    /// Stop the host after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    deadline: u64,
+    /// Show the kernel's messages and what the host is
+    #[arg(long)]
+    verbose: bool,
+    /// A static arm64 program of this machine (with a `/` in its name) or of DIR, and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+#[derive(Args)]
+struct Fetch {
+    /// A kernel to fetch; may be repeated [default: those that the hosts name]
+    #[arg(long, value_name = "SUITE")]
+    kernel: Vec<Choice>,
+    /// Look for newer kernels, too
+    #[arg(long)]
+    refresh: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let status = if error.use_stderr() { LAB_FAILED } else { 0 };
+            // Nothing is left to say if stderr is closed.
+            let _ = error.print();
+            return status.into();
+        }
+    };
+    match run(&cli) {
+        Ok(status) => status.into(),
+        Err(error) => match error.downcast_ref::<Interrupted>() {
+            Some(Interrupted(signal)) => {
+                eprintln!("lab: stopped by {signal}");
+                signal_status(*signal as u8).into()
+            }
+            None => {
+                eprintln!("lab: {error:#}");
+                LAB_FAILED.into()
+            }
+        },
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8> {
+    let file = cli.hosts.clone().or_else(|| env::var_os("DFR0_LAB_HOSTS").map(PathBuf::from));
+    let hosts = Hosts::load(file.as_deref())?;
+    match &cli.command {
+        Subcommands::List => list(&hosts),
+        Subcommands::Exec(exec) => exec.run(&hosts),
+        Subcommands::Fetch(fetch) => fetch.run(&hosts),
+    }
+}
+
+fn list(hosts: &Hosts) -> Result<u8> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    for (host, is_default) in hosts.iter() {
+        let default = if is_default { " (default)" } else { "" };
+        writeln!(out, "{:<16} {:<8} {}{default}", host.name, host.kernel.to_string(), host.about)?;
+    }
+    Ok(0)
+}
+
+impl Exec {
+    fn run(&self, hosts: &Hosts) -> Result<u8> {
+        let signals = Signals::hold()?;
+        let host = hosts.get(self.host.as_deref())?;
+        let with = match &self.with {
+            Some(with) if with.is_dir() => {
+                Some(with.canonicalize().with_context(|| format!("cannot find {}", with.display()))?)
+            }
+            Some(with) => bail!("--with {}: there is no such directory", with.display()),
+            None => None,
+        };
+        let [name, arguments @ ..] = &self.command[..] else { bail!("CMD is missing") };
+        let Program { in_host, added } = Program::find(name, with.as_deref())?;
+        let init = init()?;
+        let job = Job {
+            program: in_host,
+            arguments: arguments.to_vec(),
+            environment: environment(
+                &host.name,
+                env::vars_os()
+                    .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+            ),
+            expected_shape: host.shaped.as_ref().map(|cpu| cpu.shape),
+        };
+        let mut initramfs = tempfile::tempfile().context("cannot make a temporary file")?;
+        Contents { init: &init, job: &job, with: with.as_deref(), added: added.as_deref() }
+            .write(&mut initramfs)?;
+
+        let cache = Cache::open()?;
+        let kernel = self.kernel.as_ref().unwrap_or(&host.kernel).image(false, &cache, &signals)?;
+        let mut qemu = qemu::find(&cache, &signals)?;
+        if let Some(cpu) = &host.shaped {
+            qemu = shaped_cpu::qemu_with(cpu, &qemu, &cache)?;
+        }
+        signals.check()?;
+        let machine = VirtualMachine { qemu: &qemu, host, kernel: &kernel, initramfs, verbose: self.verbose };
+        let outcome = machine
+            .run(Duration::from_secs(self.deadline), &signals)
+            .with_context(|| format!("host {}, kernel {}", host.name, kernel.display()))?;
+        if let Outcome::Refused(reason) = &outcome {
+            eprintln!("lab: host {}, kernel {}: {reason}", host.name, kernel.display());
+        }
+        Ok(outcome.exit_status())
+    }
+}
+
+/// The `lab-init` that belongs to this `lab`.
+fn init() -> Result<PathBuf> {
+    if let Some(init) = env::var_os("DFR0_LAB_INIT").map(PathBuf::from) {
+        program::check(&init).context("DFR0_LAB_INIT must name a lab-init")?;
+        return Ok(init);
+    }
+    let lab = env::current_exe().context("cannot find this program's own path")?;
+    let profile = lab.parent().unwrap_or(Path::new("/"));
+    let target = profile.parent().unwrap_or(profile).join("aarch64-unknown-linux-gnu");
+    let beside = |directory: &Path| directory.join("lab-init");
+    let places = [
+        // The same profile for arm64, the release profile for arm64, and, for an arm64 `lab`, beside it.
+        beside(&target.join(profile.file_name().unwrap_or_default())),
+        beside(&target.join("release")),
+        beside(profile),
+    ];
+    places.iter().find(|place| program::check(place).is_ok()).cloned().with_context(|| {
+        format!(
+            "there is no lab-init for arm64 at {}: build it with `cargo build --release -p dfr0-lab --bin lab-init \
+             --target aarch64-unknown-linux-gnu`, or set DFR0_LAB_INIT to its path",
+            places[0].display()
+        )
+    })
+}
+
+impl Fetch {
+    fn run(&self, hosts: &Hosts) -> Result<u8> {
+        let signals = Signals::hold()?;
+        let cache = Cache::open()?;
+        let mut kernels = self.kernel.clone();
+        if kernels.is_empty() {
+            kernels = hosts.iter().map(|(host, _)| host.kernel.clone()).collect();
+            kernels.dedup();
+        }
+        println!("{}", qemu::find(&cache, &signals)?.display());
+        for kernel in kernels {
+            println!("{}", kernel.image(self.refresh, &cache, &signals)?.display());
+        }
+        Ok(0)
+    }
+}

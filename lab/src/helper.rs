@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! Running Debian's tools: quiet when they work, quoted when they fail, stopped with `lab`.
+
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Read, Seek};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use nix::poll::{PollFlags, PollTimeout};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::interrupt::Signals;
+use crate::protocol::printable;
+
+/// Of a failed tool's stderr, this much of the end is shown.
+const SHOWN: usize = 4096;
+
+/// Says on stderr what will take a moment; on a terminal, with a sign of life until it is dropped.
+#[must_use]
+#[derive(Debug)]
+pub struct Notice(Option<ProgressBar>);
+
+impl Notice {
+    /// Shows `text`, one line.
+    pub fn new(text: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            eprintln!("lab: {text}");
+            return Self(None);
+        }
+        let style = ProgressStyle::with_template("lab: {msg} {spinner}").expect("a valid template");
+        let bar = ProgressBar::new_spinner().with_style(style).with_message(text.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(Some(bar))
+    }
+}
+
+impl Drop for Notice {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.abandon();
+        }
+    }
+}
+
+/// Runs `command` to its end and returns its stdout.
+pub fn run(command: &mut Command, signals: &Signals) -> Result<String> {
+    let mut stdout = tempfile::tempfile().context("cannot make a temporary file")?;
+    let handle = stdout.try_clone().context("cannot duplicate a file descriptor")?;
+    run_into(handle, command, signals)?;
+    let mut text = String::new();
+    stdout
+        .rewind()
+        .and_then(|()| stdout.read_to_string(&mut text))
+        .with_context(|| format!("cannot read what `{}` printed", line(command)))?;
+    Ok(text)
+}
+
+/// Runs `command` to its end with its stdout in `stdout`.
+pub fn run_into(stdout: File, command: &mut Command, signals: &Signals) -> Result<()> {
+    command.stdout(stdout).stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
+            "`{}` is not on this machine: the lab fetches with Debian's own tools (apt, dpkg, tar). Elsewhere, \
+             install QEMU 10 or later yourself and give a kernel as `--kernel PATH`",
+            command.get_program().display()
+        ),
+        Err(error) => return Err(error).with_context(|| format!("cannot run `{}`", line(command))),
+    };
+    let mut stderr = child.stderr.take().expect("stderr is piped");
+    let mut said = Vec::new();
+    let mut stopped = Ok(());
+    loop {
+        if stopped.is_ok() {
+            stopped = signals.wait(&[(stderr.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).map(drop);
+            if stopped.is_err() {
+                // Politely: it may be dpkg. It has ended already if this fails.
+                let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
+            }
+        }
+        let mut buffer = [0; 4096];
+        match stderr.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(size) => said.extend_from_slice(&buffer[..size]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot read from `{}`", line(command))),
+        }
+        said.drain(..said.len().saturating_sub(SHOWN));
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for `{}`", line(command)))?;
+    stopped?;
+    if !status.success() {
+        let said: Vec<_> = said.split(|&byte| byte == b'\n').map(printable).collect();
+        bail!("`{}` failed ({status}):\n{}", line(command), said.join("\n").trim_end());
+    }
+    Ok(())
+}
+
+/// The command as one would type it, without the options that only say where apt keeps its files.
+fn line(command: &Command) -> String {
+    let mut words = vec![command.get_program().display().to_string()];
+    let mut arguments = command.get_args();
+    while let Some(argument) = arguments.next() {
+        if argument == "-o" {
+            arguments.next();
+        } else {
+            words.push(argument.display().to_string());
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_command_and_what_it_said() {
+        let signals = Signals::hold().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-o", "errexit", "-c", "echo out; echo no such suite >&2; exit 100"]);
+        let error = run(&mut command, &signals).unwrap_err().to_string();
+        assert!(error.starts_with("`sh -c echo out") && error.contains("100"), "{error}");
+        assert!(error.ends_with("no such suite"), "{error}");
+    }
+
+    #[test]
+    fn stdout_is_returned_and_a_missing_tool_says_what_to_do() {
+        let signals = Signals::hold().unwrap();
+        assert_eq!(run(Command::new("echo").arg("yes"), &signals).unwrap(), "yes\n");
+        let error = run(&mut Command::new("dfr0-no-such-tool"), &signals).unwrap_err().to_string();
+        assert!(error.contains("dfr0-no-such-tool") && error.contains("--kernel PATH"), "{error}");
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! What a booted host is to do: the file that `lab` puts into the initramfs and `lab-init` reads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::shape::Shape;
+
+/// Where the job stands in the initramfs.
+pub const JOB: &str = "/job.toml";
+/// The command's working directory, a copy of the directory that `lab exec --with` names.
+pub const WORKING_DIRECTORY: &str = "/host";
+/// Where a command stands that is not from `--with`, relative to [`WORKING_DIRECTORY`].
+pub const COMMAND_DIRECTORY: &str = ".cmd";
+
+/// Beginnings of the names of variables that a command in a host inherits.
+const INHERITED: [&str; 8] =
+    ["CARGO_PKG_", "DFR0_", "KSELFTEST_", "KSFT_", "NEXTEST", "NO_COLOR", "PROPTEST_", "RUST_"];
+
+/// A command and the host that it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The program's path in the host.
+    pub program: PathBuf,
+    /// The program's arguments, without its own name.
+    pub arguments: Vec<String>,
+    /// The whole environment.
+    pub environment: BTreeMap<String, String>,
+    /// The command is refused on a host of another shape.
+    pub expected_shape: Option<Shape>,
+}
+
+/// The environment of a command on `host`, out of the variables of this process.
+pub fn environment(
+    host: &str,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> BTreeMap<String, String> {
+    let mut environment: BTreeMap<_, _> = variables
+        .into_iter()
+        .filter(|(name, _)| INHERITED.iter().any(|beginning| name.starts_with(beginning)))
+        .collect();
+    let own = [
+        ("DFR0_LAB_HOST", host),
+        ("HOME", "/"),
+        ("PATH", "/host:/bin"),
+        ("PWD", WORKING_DIRECTORY),
+        ("TMPDIR", "/tmp"),
+    ];
+    environment.extend(own.map(|(name, value)| (name.into(), value.into())));
+    environment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_survives_its_text() {
+        let job = Job {
+            program: "/host/.cmd/t".into(),
+            arguments: vec!["--".into(), "a \"b\"\n\\x".into(), String::new(), "\u{7f}\u{1}ü".into()],
+            environment: environment("max", [("RUST_LOG".into(), "a='b'\n".into())]),
+            expected_shape: Some(Shape { breakpoints: 4, watchpoints: 2, context_aware: 1 }),
+        };
+        assert_eq!(toml::from_str::<Job>(&toml::to_string(&job).unwrap()).unwrap(), job);
+    }
+
+    #[test]
+    fn only_what_tests_read_is_inherited() {
+        let variables = ["DFR0_SEED", "SSH_AUTH_SOCK", "PATH", "RUSTC", "NEXTEST_RUN_ID", "NO_COLOR"];
+        let environment = environment("max", variables.map(|name| (name.to_owned(), "here".to_owned())));
+        assert_eq!(environment["PATH"], "/host:/bin");
+        assert_eq!(environment["DFR0_LAB_HOST"], "max");
+        let mut inherited: Vec<_> =
+            environment.iter().filter(|(_, value)| *value == "here").map(|(name, _)| name.as_str()).collect();
+        inherited.sort_unstable();
+        assert_eq!(inherited, ["DFR0_SEED", "NEXTEST_RUN_ID", "NO_COLOR"]);
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! Debian's arm64 kernels: which there are, and the image of one, fetched once.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+
+use crate::apt::{Archive, Package, Root, Scope};
+use crate::cache::{Cache, write_whole};
+use crate::helper::{Notice, run_into};
+use crate::interrupt::Signals;
+
+/// A Debian suite that has a kernel of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 12.
+    Bookworm,
+    /// Debian 13.
+    Trixie,
+    /// Debian unstable.
+    Sid,
+    /// The newest kernels, built for Debian 13.
+    TrixieBackports,
+}
+
+impl Suite {
+    const ALL: [Self; 4] = [Self::Bookworm, Self::Trixie, Self::Sid, Self::TrixieBackports];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+            Self::Sid => "sid",
+            Self::TrixieBackports => "trixie-backports",
+        }
+    }
+
+    fn sources(self, archive: &Archive) -> String {
+        archive.sources(self.name(), matches!(self, Self::Bookworm | Self::Trixie))
+    }
+}
+
+/// Which kernel a host boots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// A suite's.
+    Suite(Suite),
+    /// The newer one of sid's and trixie-backports'.
+    Newest,
+    /// An image of one's own.
+    Path(PathBuf),
+}
+
+/// The name of [`Choice::Newest`], in hosts.toml and in the cache.
+const NEWEST: &str = "newest";
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == NEWEST {
+            Ok(Self::Newest)
+        } else if let Some(suite) = Suite::ALL.into_iter().find(|suite| suite.name() == text) {
+            Ok(Self::Suite(suite))
+        } else if text.contains('/') {
+            Ok(Self::Path(text.into()))
+        } else {
+            let suites = Suite::ALL.map(Suite::name).join(", ");
+            Err(format!(
+                "`{text}` is not a kernel: say {suites}, {NEWEST} or a path (with a `/`, as in ./Image)"
+            ))
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Suite(suite) => f.write_str(suite.name()),
+            Self::Newest => f.write_str(NEWEST),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Choice {
+    /// The kernel's image. It comes from the cache; from the network if it is not there, or if `refresh` looks for a
+    /// newer one.
+    pub fn image(&self, refresh: bool, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
+        let name = match self {
+            Self::Path(path) => {
+                File::open(path)
+                    .map_err(anyhow::Error::from)
+                    .and_then(|file| check_image(&file))
+                    .with_context(|| format!("cannot boot the kernel {}", path.display()))?;
+                return Ok(path.clone());
+            }
+            Self::Suite(suite) => suite.name(),
+            Self::Newest => NEWEST,
+        };
+        let _lock = cache.lock(&format!("kernels/{name}"), signals)?;
+        let image = cache.path(format!("kernels/{name}"))?.join("Image");
+        if refresh || !image.is_file() {
+            self.fetch(cache, signals).with_context(|| format!("cannot fetch the kernel `{name}`"))?;
+        }
+        Ok(image)
+    }
+
+    fn fetch(&self, cache: &Cache, signals: &Signals) -> Result<()> {
+        let archive = Archive::of_this_machine(cache, signals)?;
+        let look = |suite| Candidate::find(suite, &archive, cache, signals);
+        match self {
+            Self::Path(_) => Ok(()),
+            Self::Suite(suite) => look(*suite)?.fetch(cache, signals),
+            Self::Newest => {
+                let (sid, backports) = (look(Suite::Sid)?, look(Suite::TrixieBackports)?);
+                let newer = if backports.is_newer_than(&sid)? { backports } else { sid };
+                // Two locks, always in this order: `newest`, then the suite's.
+                let _lock = cache.lock(&format!("kernels/{}", newer.suite.name()), signals)?;
+                newer.fetch(cache, signals)?;
+                point(&cache.path(format!("kernels/{NEWEST}"))?, newer.suite.name(), cache)
+            }
+        }
+    }
+}
+
+/// Makes the symbolic link `link`, or turns it to another target, in a single step.
+fn point(link: &Path, target: &str, cache: &Cache) -> Result<()> {
+    let scratch = cache.scratch()?;
+    let new = scratch.path().join("link");
+    symlink(target, &new)
+        .and_then(|()| fs::rename(&new, link))
+        .with_context(|| format!("cannot make the link {}", link.display()))
+}
+
+/// The package that holds a suite's newest image.
+struct Candidate<'a> {
+    suite: Suite,
+    package: Package,
+    root: Root<'a>,
+}
+
+impl<'a> Candidate<'a> {
+    fn find(suite: Suite, archive: &Archive, cache: &Cache, signals: &'a Signals) -> Result<Self> {
+        let _notice = Notice::new(&format!("looking for the newest kernel in {}", suite.name()));
+        let root = Root::new(&suite.sources(archive), Scope::Arm64, cache, signals)?;
+        // linux-image-arm64 → linux-image-VERSION-arm64, which has the image up to 6.12, and since 7.x →
+        // linux-binary-VERSION-arm64.
+        let mut package = root.show("linux-image-arm64")?;
+        for beginning in ["linux-image-", "linux-binary-"] {
+            let versioned = |name: &&String| {
+                name.strip_prefix(beginning)
+                    .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+            };
+            match package.depends.iter().find(versioned) {
+                Some(name) => package = root.show(name)?,
+                None if beginning == "linux-binary-" => {}
+                None => bail!("{} {} depends on no {beginning}VERSION", package.name, package.version),
+            }
+        }
+        Ok(Self { suite, package, root })
+    }
+
+    fn is_newer_than(&self, other: &Self) -> Result<bool> {
+        let versions = [&self.package.version, "gt", &other.package.version];
+        let status = Command::new("dpkg").arg("--compare-versions").args(versions).status();
+        Ok(status.context("cannot run dpkg")?.success())
+    }
+
+    /// Puts the image and its version into the cache, unless that version is there.
+    fn fetch(&self, cache: &Cache, signals: &Signals) -> Result<()> {
+        let Package { name, version, .. } = &self.package;
+        let image = cache.path(format!("kernels/{}/Image", self.suite.name()))?;
+        let noted = image.with_file_name("version");
+        if image.is_file() && fs::read_to_string(&noted).is_ok_and(|noted| noted.trim_end() == version) {
+            return Ok(());
+        }
+        let _notice = Notice::new(&format!("fetching Linux {version} ({})", self.suite.name()));
+        let package = self.root.download(&self.package)?;
+        write_whole(&image, 0o644, |file| {
+            extract(&package, file, signals)?;
+            check_image(file).with_context(|| format!("{name} {version} has no image that the lab finds"))
+        })?;
+        write_whole(&noted, 0o644, |file| Ok(writeln!(file, "{version}")?))
+    }
+}
+
+/// Copies the image out of a package: boot/vmlinuz-VERSION, or usr/lib/modules/VERSION/vmlinuz since 7.x.
+fn extract(package: &Path, image: &File, signals: &Signals) -> Result<()> {
+    let mut files = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run dpkg-deb")?;
+    let archive = files.stdout.take().expect("stdout is piped");
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--to-stdout", "--wildcards", "*/vmlinuz*"]).stdin(archive);
+    let unpacked =
+        run_into(image.try_clone().context("cannot duplicate a file descriptor")?, &mut tar, signals);
+    // tar's end of the pipe must be gone before dpkg-deb is waited for.
+    drop(tar);
+    let status = files.wait().context("cannot wait for dpkg-deb")?;
+    unpacked?;
+    if !status.success() {
+        bail!("`dpkg-deb --fsys-tarfile {}` failed ({status})", package.display());
+    }
+    Ok(())
+}
+
+/// Whether a file is something that QEMU boots: an arm64 Image, plain, gzipped or wrapped for EFI.
+fn check_image(file: &File) -> Result<()> {
+    let mut head = [0; 64];
+    let read = file.read_at(&mut head, 0).context("cannot read it")?;
+    let plain = &head[56..60] == b"ARM\x64";
+    let wrapped = head.starts_with(b"MZ") && &head[4..8] == b"zimg";
+    if read < head.len() || !(plain || wrapped || head.starts_with(b"\x1f\x8b")) {
+        bail!("it is not an arm64 kernel Image (of a kernel build, take arch/arm64/boot/Image, not vmlinux)");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_suites_newest_or_paths() {
+        for suite in Suite::ALL {
+            assert_eq!(suite.name().parse(), Ok(Choice::Suite(suite)));
+        }
+        assert_eq!("newest".parse(), Ok(Choice::Newest));
+        assert_eq!("./Image".parse(), Ok(Choice::Path("./Image".into())));
+        let error = "buster".parse::<Choice>().unwrap_err();
+        assert!(error.contains("bookworm, trixie, sid, trixie-backports, newest"), "{error}");
+    }
+
+    #[test]
+    fn a_kernel_by_path_is_looked_at_before_it_is_booted() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path()).unwrap();
+        let signals = Signals::hold().unwrap();
+        let path = directory.path().join("Image");
+        let choice = Choice::Path(path.clone());
+        let error = format!("{:#}", choice.image(false, &cache, &signals).unwrap_err());
+        assert!(error.contains("Image: No such file"), "{error}");
+
+        fs::write(&path, b"\x7fELF").unwrap();
+        let error = format!("{:#}", choice.image(false, &cache, &signals).unwrap_err());
+        assert!(error.contains("arch/arm64/boot/Image"), "{error}");
+
+        let mut image = [0; 64];
+        image[56..60].copy_from_slice(b"ARM\x64");
+        fs::write(&path, image).unwrap();
+        assert_eq!(choice.image(false, &cache, &signals).unwrap(), path);
+    }
+
+    #[test]
+    fn a_link_is_turned_in_one_step() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path()).unwrap();
+        let link = cache.path("kernels/newest").unwrap();
+        for target in ["sid", "trixie-backports"] {
+            point(&link, target, &cache).unwrap();
+            assert_eq!(fs::read_link(&link).unwrap(), Path::new(target));
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

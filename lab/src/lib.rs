@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! KVM/arm64 hosts on demand: QEMU boots Debian's own arm64 kernels, where KVM is real, and runs a command.
+//!
+//! `lab` runs here and `lab-init` is process 1 of the booted host; they share [`job`], [`protocol`], [`facts`]
+//! and [`shape`].
+
+pub mod apt;
+pub mod cache;
+pub mod console;
+pub mod facts;
+pub mod helper;
+pub mod hosts;
+pub mod initramfs;
+pub mod interrupt;
+pub mod job;
+pub mod kernel;
+pub mod outcome;
+pub mod program;
+pub mod protocol;
+pub mod qemu;
+pub mod shape;
+pub mod shaped_cpu;
+pub mod virtual_machine;

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! How the command in a host ended, as the host says it and as `lab` passes it on.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What `lab` exits with when it, the host or the arguments failed: what `git bisect run` takes for "cannot tell".
+/// Never 1, 2 or 4, which belong to test programs.
+pub const LAB_FAILED: u8 = 125;
+
+/// The end of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It exited with this status.
+    Exited(u8),
+    /// It was killed by this signal.
+    Killed(u8),
+    /// It was not run, and why.
+    Refused(String),
+}
+
+impl Outcome {
+    /// The exit status that a shell would show.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Exited(status) => *status,
+            Self::Killed(signal) => signal_status(*signal),
+            Self::Refused(_) => LAB_FAILED,
+        }
+    }
+}
+
+/// The exit status that a shell shows for a process which `signal` killed.
+pub fn signal_status(signal: u8) -> u8 {
+    128 + signal
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited {status}"),
+            Self::Killed(signal) => write!(f, "killed {signal}"),
+            Self::Refused(reason) => write!(f, "refused {reason}"),
+        }
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("`{text}` is not the end of a command");
+        match text.split_once(' ').ok_or_else(unknown)? {
+            ("exited", status) => status.parse().map(Self::Exited).map_err(|_| unknown()),
+            ("killed", signal) => match signal.parse() {
+                Ok(signal @ 1..=64) => Ok(Self::Killed(signal)),
+                _ => Err(unknown()),
+            },
+            ("refused", reason) => Ok(Self::Refused(reason.into())),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_what_a_shell_shows() {
+        assert_eq!(Outcome::Exited(7).exit_status(), 7);
+        assert_eq!(Outcome::Killed(2).exit_status(), 130);
+        assert_eq!(Outcome::Killed(9).exit_status(), 137);
+        assert_eq!(Outcome::Killed(64).exit_status(), 192);
+        assert_eq!(Outcome::Refused("no".into()).exit_status(), LAB_FAILED);
+    }
+
+    #[test]
+    fn text_round_trips_and_garbage_is_an_error() {
+        for outcome in [Outcome::Exited(255), Outcome::Killed(11), Outcome::Refused("a b: c".into())] {
+            assert_eq!(outcome.to_string().parse(), Ok(outcome));
+        }
+        for garbage in ["", "exited", "exited 256", "exited -1", "killed 0", "killed 65", "left 3"] {
+            assert!(garbage.parse::<Outcome>().is_err(), "{garbage}");
+        }
+    }
+}

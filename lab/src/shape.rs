@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! How many debug registers a CPU has, and where ID_AA64DFR0_EL1 says so.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Position of ID_AA64DFR0_EL1.BRPs, the number of breakpoints minus one.
+const BRPS: u32 = 12;
+/// Position of ID_AA64DFR0_EL1.WRPs, the number of watchpoints minus one.
+const WRPS: u32 = 20;
+/// Position of ID_AA64DFR0_EL1.CTX_CMPs, the number of context-aware breakpoints minus one.
+const CTX_CMPS: u32 = 28;
+
+/// Numbers of registers (never the fields' minus-one form). A deserialised shape is one that Armv8-A allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Counts")]
+pub struct Shape {
+    /// Breakpoints, 2 to 16.
+    pub breakpoints: u8,
+    /// Watchpoints, 2 to 16.
+    pub watchpoints: u8,
+    /// Breakpoints that are context-aware: the highest numbered ones.
+    pub context_aware: u8,
+}
+
+/// A [`Shape`] as written, before its counts were checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counts {
+    breakpoints: u8,
+    watchpoints: u8,
+    context_aware: u8,
+}
+
+impl TryFrom<Counts> for Shape {
+    type Error = String;
+
+    fn try_from(counts: Counts) -> Result<Self, String> {
+        let Counts { breakpoints, watchpoints, context_aware } = counts;
+        for (key, count) in [("breakpoints", breakpoints), ("watchpoints", watchpoints)] {
+            if !(2..=16).contains(&count) {
+                return Err(format!(
+                    "shape: {key} = {count}, but a CPU has 2 to 16 (DDI 0487, ID_AA64DFR0_EL1)"
+                ));
+            }
+        }
+        if !(1..=breakpoints).contains(&context_aware) {
+            return Err(format!(
+                "shape: context_aware = {context_aware}, but at least 1 and at most all of the {breakpoints} \
+                 breakpoints are context-aware"
+            ));
+        }
+        Ok(Self { breakpoints, watchpoints, context_aware })
+    }
+}
+
+impl Shape {
+    /// The shape that a value of ID_AA64DFR0_EL1 stands for.
+    pub fn of(id_aa64dfr0: u64) -> Self {
+        let count = |position: u32| (id_aa64dfr0 >> position & 0xf) as u8 + 1;
+        Self { breakpoints: count(BRPS), watchpoints: count(WRPS), context_aware: count(CTX_CMPS) }
+    }
+
+    /// `id_aa64dfr0` with BRPs, WRPs and CTX_CMPs replaced.
+    pub fn in_place_of(self, id_aa64dfr0: u64) -> u64 {
+        let mut value = id_aa64dfr0;
+        for (position, count) in
+            [(BRPS, self.breakpoints), (WRPS, self.watchpoints), (CTX_CMPS, self.context_aware)]
+        {
+            value &= !(0xf << position);
+            value |= u64::from(count.wrapping_sub(1) & 0xf) << position;
+        }
+        value
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} breakpoints, {} watchpoints, {} context-aware",
+            self.breakpoints, self.watchpoints, self.context_aware
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stock_cpu_of_qemu_has_the_same_shape() {
+        for value in [0x1f210305519, 0x110305408, 0x11f010305619] {
+            let Shape { breakpoints, watchpoints, context_aware } = Shape::of(value);
+            assert_eq!((breakpoints, watchpoints, context_aware), (6, 4, 2));
+        }
+    }
+
+    #[test]
+    fn other_fields_stay() {
+        let shape = Shape { breakpoints: 16, watchpoints: 8, context_aware: 4 };
+        let value = shape.in_place_of(0x1f210305519);
+        assert_eq!(value, 0x1f23070f519);
+        assert_eq!(Shape::of(value), shape);
+    }
+}

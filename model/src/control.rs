@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Layouts of the control registers of self-hosted debug (DDI 0487, the register pages).
+
+use arbitrary_int::{u2, u4};
+use bitbybit::bitfield;
+use core::fmt;
+
+/// DBGBCR<n>_EL1, Debug Breakpoint Control Register.
+#[bitfield(u64, default = 0)]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dbgbcr {
+    /// BT, bits \[23:20\]: the breakpoint's type.
+    #[bits(20..=23, rw)]
+    bt: u4,
+    /// LBN, bits \[19:16\]: the number of the breakpoint that this one is linked to.
+    #[bits(16..=19, rw)]
+    lbn: u4,
+    /// SSC, bits \[15:14\]: Security state control.
+    #[bits(14..=15, rw)]
+    ssc: u2,
+    /// HMC, bit \[13\]: Higher mode control.
+    #[bit(13, rw)]
+    hmc: bool,
+    /// BAS, bits \[8:5\]: byte address select.
+    #[bits(5..=8, rw)]
+    bas: u4,
+    /// PMC, bits \[2:1\]: Privilege mode control.
+    #[bits(1..=2, rw)]
+    pmc: u2,
+    /// E, bit \[0\]: enabled.
+    #[bit(0, rw)]
+    e: bool,
+}
+
+/// DBGBCR<n>_EL1.BT: unlinked instruction address match.
+pub const BT_ADDRESS: u4 = u4::new(0b0000);
+/// DBGBCR<n>_EL1.BT: instruction address match, linked to a context-aware breakpoint.
+pub const BT_ADDRESS_LINKED: u4 = u4::new(0b0001);
+/// DBGBCR<n>_EL1.BT: Context ID match, linked to by other breakpoints and watchpoints.
+pub const BT_CONTEXT_LINKED: u4 = u4::new(0b0011);
+/// DBGBCR<n>_EL1.PMC with HMC and SSC zero: EL1.
+pub const PMC_EL1: u2 = u2::new(0b01);
+/// DBGBCR<n>_EL1.PMC with HMC and SSC zero: EL0.
+pub const PMC_EL0: u2 = u2::new(0b10);
+/// DBGBCR<n>_EL1.PMC with HMC and SSC zero: EL1 and EL0.
+pub const PMC_EL1_EL0: u2 = u2::new(0b11);
+/// DBGBCR<n>_EL1.BAS of a breakpoint on an A64 instruction.
+pub const BAS_A64: u4 = u4::new(0b1111);
+
+impl Dbgbcr {
+    /// An enabled address match on an A64 instruction that EL1 executes.
+    pub const fn address_at_el1() -> Self {
+        Self::DEFAULT.with_e(true).with_pmc(PMC_EL1).with_bas(BAS_A64).with_bt(BT_ADDRESS)
+    }
+
+    /// An enabled address match at EL1, linked to context-aware breakpoint `lbn`.
+    pub const fn address_linked_to(lbn: u4) -> Self {
+        Self::address_at_el1().with_bt(BT_ADDRESS_LINKED).with_lbn(lbn)
+    }
+
+    /// An enabled Context ID match that others link to.
+    pub const fn linked_context() -> Self {
+        Self::DEFAULT.with_e(true).with_pmc(PMC_EL1_EL0).with_bas(BAS_A64).with_bt(BT_CONTEXT_LINKED)
+    }
+}
+
+impl fmt::Display for Dbgbcr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "E={} PMC={:#04b} BAS={:#06b} HMC={} SSC={:#04b} LBN={} BT={:#06b}",
+            u8::from(self.e()),
+            self.pmc().value(),
+            self.bas().value(),
+            u8::from(self.hmc()),
+            self.ssc().value(),
+            self.lbn().value(),
+            self.bt().value()
+        )
+    }
+}
+
+/// MDSCR_EL1, the bits that enable debug exceptions.
+#[bitfield(u64, default = 0)]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mdscr {
+    /// MDE, bit \[15\]: breakpoint, watchpoint and vector catch exceptions are enabled.
+    #[bit(15, rw)]
+    mde: bool,
+    /// KDE, bit \[13\]: debug exceptions are enabled from the Exception level that takes them.
+    #[bit(13, rw)]
+    kde: bool,
+    /// SS, bit \[0\]: software step.
+    #[bit(0, rw)]
+    ss: bool,
+}
+
+impl Mdscr {
+    /// Breakpoint exceptions enabled at EL1: MDE and KDE.
+    pub const fn breakpoints_at_el1() -> Self {
+        Self::DEFAULT.with_mde(true).with_kde(true)
+    }
+}
+
+impl fmt::Display for Mdscr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MDE={} KDE={} SS={}", u8::from(self.mde()), u8::from(self.kde()), u8::from(self.ss()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_match_at_el1_is_the_value_that_debuggers_write() {
+        assert_eq!(Dbgbcr::address_at_el1().raw_value(), 0x1e3);
+    }
+
+    #[test]
+    fn a_link_names_its_partner_in_lbn() {
+        assert_eq!(Dbgbcr::address_linked_to(u4::new(5)).raw_value(), 0x15_01e3);
+        assert_eq!(Dbgbcr::linked_context().raw_value(), 0x30_01e7);
+    }
+
+    #[test]
+    fn mde_and_kde_stand_where_the_register_page_has_them() {
+        assert_eq!(Mdscr::breakpoints_at_el1().raw_value(), 1 << 15 | 1 << 13);
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! What happened: the events that the payload and the runner log.
+
+use core::fmt;
+
+/// ESR_EL1.EC of an instruction that is UNDEFINED, among others: "Unknown reason".
+pub const EC_UNKNOWN: u8 = 0x00;
+/// ESR_EL1.EC of a Breakpoint exception taken from the Exception level that takes it.
+pub const EC_BREAKPOINT_CURRENT_EL: u8 = 0x31;
+/// ESR_EL1.EC of a BRK instruction executed in AArch64 state.
+pub const EC_BRK: u8 = 0x3c;
+
+/// An exception as its handler found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// Which of the 16 vectors was entered; 4 is "current EL with SP_ELx, synchronous".
+    pub vector: u64,
+    /// ESR_EL1.
+    pub esr: u64,
+    /// ELR_EL1.
+    pub elr: u64,
+    /// SPSR_EL1.
+    pub spsr: u64,
+    /// FAR_EL1.
+    pub far: u64,
+}
+
+impl Exception {
+    /// ESR_EL1.EC, the exception class.
+    pub const fn ec(&self) -> u8 {
+        (self.esr >> 26 & 0x3f) as u8
+    }
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_without_far(f)?;
+        write!(f, " FAR {:#x}", self.far)
+    }
+}
+
+impl Exception {
+    /// All but FAR_EL1, which is UNKNOWN for most exceptions.
+    pub(crate) fn fmt_without_far(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vector, esr, elr, spsr, .. } = self;
+        let class = match self.ec() {
+            EC_UNKNOWN => "UNDEFINED instruction",
+            EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception",
+            EC_BRK => "BRK exception",
+            _ => "exception",
+        };
+        write!(
+            f,
+            "{class}: EC {:#04x} ESR {esr:#x} ELR {elr:#x} SPSR {spsr:#x} vector {:#x}",
+            self.ec(),
+            vector * 0x80
+        )
+    }
+}
+
+/// Something that an operation caused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A register was read.
+    Value(u64),
+    /// An exception was taken to EL1.
+    Exception(Exception),
+    /// KVM refused userspace's access; the errno.
+    Refused(i32),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => write!(f, "{value:#x}"),
+            Self::Exception(exception) => exception.fmt(f),
+            Self::Refused(errno) => write!(f, "refused with errno {errno}"),
+        }
+    }
+}
+
+/// An event, and the place in the program of the operation that caused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Which operation.
+    pub op: usize,
+    /// What it caused.
+    pub event: Event,
+}

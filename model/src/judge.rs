@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The judge: compares what a scenario caused with what the rules allow.
+
+use crate::{
+    event::{EC_BREAKPOINT_CURRENT_EL, EC_BRK, EC_UNKNOWN, Event, Exception, Logged},
+    pe::{Outcome, Pe, Unknown},
+    rule::Rule,
+    scenario::Op,
+    wire,
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::fmt;
+
+/// An operation that caused what no rule allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The operation's place in the program.
+    pub place: usize,
+    /// What was observed, in words that hold on any host: the operation and its events, without the numbers that
+    /// differ from host to host.
+    pub observed: String,
+    /// The events, with all their numbers.
+    pub events: Vec<Event>,
+    /// What the rules allow.
+    pub allowed: Outcome,
+}
+
+impl Mismatch {
+    /// The rule that was broken.
+    pub fn rule(&self) -> &'static Rule {
+        self.allowed.rule
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[impl fmt::Display]) -> fmt::Result {
+            if items.is_empty() {
+                return writeln!(f, "{what} nothing");
+            }
+            items.iter().try_for_each(|item| writeln!(f, "{what} {item}"))
+        }
+        writeln!(f, "operation {}: {}", self.place, self.observed)?;
+        list(f, "  seen:   ", &self.events)?;
+        list(f, "  allowed:", &self.allowed.events)?;
+        write!(f, "  rule:    {}", self.rule())
+    }
+}
+
+/// Compares the events that `ops` caused on `pe` with those that the rules allow; the first operation that differs
+/// ends the comparison, for the state behind it is not known.
+pub fn judge(mut pe: Pe, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>, Unknown> {
+    for (place, op) in ops.iter().enumerate() {
+        let allowed = pe.step(*op)?;
+        let events: Vec<Event> =
+            log.iter().filter(|logged| logged.op == place).map(|logged| logged.event).collect();
+        let admitted = events.len() == allowed.events.len()
+            && allowed.events.iter().zip(&events).all(|(expected, event)| expected.admits(event));
+        if !admitted {
+            let observed = describe(*op, &events);
+            return Ok(Some(Mismatch { place, observed, events, allowed }));
+        }
+    }
+    Ok(None)
+}
+
+/// The operation and its events in words that hold on any host.
+fn describe(op: Op, events: &[Event]) -> String {
+    let name = match op {
+        Op::Write { reg, .. } => format!("msr {reg}"),
+        Op::KvmSet { reg, .. } => format!("KVM_SET_ONE_REG {reg}"),
+        other => other.to_string(),
+    };
+    if events.is_empty() {
+        return format!("{name}: no event");
+    }
+    let events: Vec<String> = events.iter().map(describe_event).collect();
+    format!("{name}: {}", events.join(", "))
+}
+
+fn describe_event(event: &Event) -> String {
+    match event {
+        Event::Value(value) => format!("{value:#x}"),
+        Event::Refused(errno) => format!("errno {errno}"),
+        Event::Exception(exception) => describe_exception(exception),
+    }
+}
+
+fn describe_exception(exception: &Exception) -> String {
+    let class = match exception.ec() {
+        EC_UNKNOWN => "UNDEFINED".into(),
+        EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception".into(),
+        EC_BRK => "BRK exception".into(),
+        other => format!("exception with EC {other:#04x}"),
+    };
+    match exception.elr.checked_sub(wire::MARKERS) {
+        Some(offset) if exception.elr < wire::BRK => match offset % 8 {
+            0 => format!("{class} at marker {}", offset / 8),
+            _ => format!("{class} behind marker {}", offset / 8),
+        },
+        _ => class,
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The executable architecture: what a guest may see of AArch64 self-hosted debug.
+//!
+//! This crate is the only place in dfr0 that knows the Arm ARM (DDI 0487). It has no unsafe code and does no
+//! I/O; the payload in the guest and the runner on the host share it, and it is tested without KVM.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`sysreg`] | system registers: encodings, names, the instructions that access them |
+//! | [`control`] | layouts of DBGBCR<n>_EL1 and MDSCR_EL1 |
+//! | [`dfr0`] | the fields of ID_AA64DFR0_EL1 and which values promise more than others |
+//! | [`shape`] | what a PE or a VM advertises of self-hosted debug |
+//! | [`scenario`] | the language of scenarios: operations and how they print |
+//! | [`event`] | what the payload logs |
+//! | [`wire`] | how operations and events cross the guest's memory, and where things lie in it |
+//! | [`rule`] | the rules by name, each with its section |
+//! | [`id_write`] | what KVM may answer when userspace rewrites a field |
+//! | [`pe`] | the PE: state, and which events an operation may cause |
+//! | [`judge`] | compares a log with what the rules allow |
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(test, feature = "oracle"))]
+extern crate alloc;
+
+pub mod control;
+pub mod dfr0;
+pub mod event;
+#[cfg(feature = "oracle")]
+pub mod id_write;
+#[cfg(feature = "oracle")]
+pub mod judge;
+#[cfg(feature = "oracle")]
+pub mod pe;
+pub mod rule;
+pub mod scenario;
+pub mod shape;
+pub mod sysreg;
+pub mod wire;

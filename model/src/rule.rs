@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The rules by name. A case names the rule that it tests; a failure names the rule that was broken.
+//!
+//! Sections are those of DDI 0487K.a, named by the title or pseudocode function where a later issue may number
+//! them anew.
+
+use core::fmt;
+
+/// One rule and where it is written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The rule, in one sentence.
+    pub says: &'static str,
+    /// Where it stands.
+    pub section: &'static str,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.says, self.section)
+    }
+}
+
+macro_rules! rules {
+    ($($name:ident: $says:literal, $section:literal;)*) => {
+        $(
+            #[doc = concat!($says, " (", $section, ")")]
+            pub const $name: Rule = Rule { says: $says, section: $section };
+        )*
+    };
+}
+
+rules! {
+    BREAKPOINT_MATCHES:
+        "An enabled address-matching breakpoint generates a Breakpoint exception when the instruction at the address in DBGBVR<n>_EL1 is committed for execution, before it executes",
+        "DDI 0487K.a D2.8 Breakpoint exceptions, AArch64.BreakpointMatch";
+    BREAKPOINT_SYNDROME:
+        "A Breakpoint exception from EL1 to EL1 reports EC 0x31 and IFSC 0b100010, with the address of the instruction as return address",
+        "DDI 0487K.a D2.8 Breakpoint exceptions, ESR_EL1";
+    BREAKPOINT_ENABLED:
+        "A breakpoint whose DBGBCR<n>_EL1.E is 0 generates no event",
+        "DDI 0487K.a DBGBCR<n>_EL1.E, AArch64.BreakpointMatch";
+    BREAKPOINT_ADDRESS:
+        "An address match compares all of DBGBVR<n>_EL1 with the address of the instruction",
+        "DDI 0487K.a D2.8 Breakpoint exceptions, AArch64.BreakpointValueMatch";
+    BREAKPOINT_PRIVILEGE:
+        "DBGBCR<n>_EL1.{HMC, SSC, PMC} select the Exception levels at which the breakpoint matches",
+        "DDI 0487K.a D2.8 Breakpoint exceptions, AArch64.StateMatch";
+    MDE:
+        "Breakpoint exceptions are generated only when MDSCR_EL1.MDE is 1",
+        "DDI 0487K.a D2.2 The debug exception enable controls";
+    KDE:
+        "Debug exceptions other than BRK are generated from EL1 to EL1 only when MDSCR_EL1.KDE is 1",
+        "DDI 0487K.a D2.4 Enabling debug exceptions from the current Exception level";
+    PSTATE_D:
+        "Debug exceptions other than BRK are generated from EL1 to EL1 only when PSTATE.D is 0",
+        "DDI 0487K.a D2.4 Enabling debug exceptions from the current Exception level";
+    BRK_UNMASKED:
+        "A BRK exception is taken whatever masks the other debug exceptions, and reports EC 0x3c with BRK's immediate",
+        "DDI 0487K.a D2.7 Breakpoint Instruction exceptions";
+    OS_LOCK:
+        "While the OS Lock is locked no debug exception other than BRK is generated",
+        "DDI 0487K.a H6 Debug Reset and Powerdown Support, AArch64.GenerateDebugExceptionsFrom";
+    OS_LOCK_ACCESS:
+        "OSLAR_EL1.OSLK sets the OS Lock, and OSLSR_EL1.OSLK shows it",
+        "DDI 0487K.a OSLAR_EL1, OSLSR_EL1";
+    DOUBLE_LOCK:
+        "While OSDLR_EL1.DLK is 1 and DBGPRCR_EL1.CORENPDRQ is 0 no debug exception other than BRK is generated",
+        "DDI 0487K.a H6 Debug Reset and Powerdown Support, DoubleLockStatus";
+    DOUBLE_LOCK_ACCESS:
+        "OSDLR_EL1.DLK reads as written where FEAT_DoubleLock is implemented",
+        "DDI 0487K.a OSDLR_EL1";
+    DOUBLE_LOCK_RESET:
+        "OSDLR_EL1.DLK resets to 0",
+        "DDI 0487K.a OSDLR_EL1";
+    DOUBLE_LOCK_ABSENT:
+        "OSDLR_EL1 is RAZ/WI and locks nothing where FEAT_DoubleLock is not implemented",
+        "DDI 0487K.a OSDLR_EL1, DoubleLockStatus";
+    CONTEXT_AWARE_HIGHEST:
+        "The context-aware breakpoints are the highest numbered CTX_CMPs + 1 of the BRPs + 1 breakpoints",
+        "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, ID_AA64DFR0_EL1.CTX_CMPs";
+    LINKED_CONTEXT:
+        "A linked address match generates an event only when the context-aware breakpoint that LBN names is enabled for linked Context ID match and CONTEXTIDR_EL1 equals its value",
+        "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.StateMatch";
+    REGISTERS_READ_BACK:
+        "The defined bits of a debug register read as they were written",
+        "DDI 0487K.a DBGBVR<n>_EL1, DBGBCR<n>_EL1, MDSCR_EL1, CONTEXTIDR_EL1";
+    ONE_REG_IS_THE_REGISTER:
+        "KVM_GET_ONE_REG and KVM_SET_ONE_REG reach the register that the guest reads and writes",
+        "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";
+    EXIT_KEEPS_STATE:
+        "An exit to userspace and back changes nothing that the guest can observe of its debug registers",
+        "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN";
+    ID_DEFAULT_ACCEPTED:
+        "A field may always be written with the value that KVM gave it",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
+    ID_SAFE_ACCEPTED:
+        "A field in the writable mask accepts each architected value that promises no more than KVM's default",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; DDI 0487K.a Principles of the ID scheme for fields in ID registers";
+    ID_UNSAFE_REFUSED:
+        "A value that promises more than KVM's default is refused with EINVAL",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; DDI 0487K.a Principles of the ID scheme for fields in ID registers";
+    ID_RESERVED_REFUSED:
+        "A reserved encoding is refused with EINVAL: the guest would read a value that the architecture gives no meaning",
+        "DDI 0487K.a ID_AA64DFR0_EL1; Linux Documentation/virt/kvm/api.rst 4.68";
+    ID_READ_ONLY_REFUSED:
+        "A field outside of the writable mask is refused any other value with EINVAL",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS";
+    ID_READS_BACK:
+        "What was accepted reads back and what was refused changed nothing",
+        "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";
+    ID_PMUVER_IMP_DEF:
+        "PMUVer 0b1111, which kernels before 6.1 handed out, is accepted as no PMU or refused",
+        "Linux arch/arm64/kvm/sys_regs.c, set_id_aa64dfr0_el1";
+    ID_IMPOSSIBLE_SHAPE:
+        "More context-aware breakpoints than breakpoints are no shape; KVM does no checks across fields and may accept or refuse it",
+        "DDI 0487K.a ID_AA64DFR0_EL1.CTX_CMPs";
+    ID_MASK_COVERS_FIELDS:
+        "The writable mask holds whole fields, and a field in it accepts a value other than the default if any is legal",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS";
+    ID_GUEST_READS:
+        "The guest's MRS of ID_AA64DFR0_EL1 reads what KVM_GET_ONE_REG reads",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
+    ID_FROZEN_BY_RUN:
+        "Once a vCPU of the VM has run an ID register keeps its value: the same is accepted, another is refused with EBUSY",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, set_id_reg";
+}

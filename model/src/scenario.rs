@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The language of scenarios: what the guest, and userspace beside it, is told to do.
+
+use crate::{
+    control::{Dbgbcr, Mdscr},
+    sysreg::{self, DebugRegister, SysReg},
+};
+use core::fmt;
+
+/// One operation. The payload in the guest does the first group at EL1, the runner the second while the vCPU is
+/// out of KVM_RUN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// `MSR reg, value`.
+    Write {
+        /// The register.
+        reg: SysReg,
+        /// The value.
+        value: u64,
+    },
+    /// `MRS reg`; logs the value.
+    Read {
+        /// The register.
+        reg: SysReg,
+    },
+    /// `ISB`.
+    Isb,
+    /// PSTATE.D for the markers that follow: set, debug exceptions are masked. Between markers D is set.
+    MaskDebug(
+        /// The value of D.
+        bool,
+    ),
+    /// Calls marker k: a NOP at [`crate::wire::marker`]`(k)` and a RET behind it.
+    Exec {
+        /// The marker's number.
+        marker: u8,
+    },
+    /// Calls the marker that is a `BRK #0xdf` at [`crate::wire::BRK`] and a RET behind it.
+    Brk,
+    /// Userspace gets the vCPU back and enters it again.
+    Exit,
+    /// Userspace writes a register with KVM_SET_ONE_REG.
+    KvmSet {
+        /// The register.
+        reg: SysReg,
+        /// The value.
+        value: u64,
+    },
+    /// Userspace reads a register with KVM_GET_ONE_REG; logs the value.
+    KvmGet {
+        /// The register.
+        reg: SysReg,
+    },
+}
+
+impl Op {
+    /// The runner does it, not the payload.
+    pub const fn is_hosts(self) -> bool {
+        matches!(self, Self::Exit | Self::KvmSet { .. } | Self::KvmGet { .. })
+    }
+}
+
+struct Assignment(SysReg, u64);
+
+impl fmt::Display for Assignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(reg, value) = *self;
+        write!(f, "{reg}, {value:#x}")?;
+        match reg.debug_number() {
+            Some((DebugRegister::Bcr, _)) => write!(f, "  ({})", Dbgbcr::new_with_raw_value(value)),
+            _ if reg == sysreg::MDSCR_EL1 => write!(f, "  ({})", Mdscr::new_with_raw_value(value)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Write { reg, value } => write!(f, "msr {}", Assignment(reg, value)),
+            Self::Read { reg } => write!(f, "mrs {reg}"),
+            Self::Isb => f.write_str("isb"),
+            Self::MaskDebug(mask) => write!(f, "PSTATE.D = {}", u8::from(mask)),
+            Self::Exec { marker } => write!(f, "exec marker {marker}"),
+            Self::Brk => f.write_str("exec brk"),
+            Self::Exit => f.write_str("exit to userspace and back"),
+            Self::KvmSet { reg, value } => write!(f, "KVM_SET_ONE_REG {}", Assignment(reg, value)),
+            Self::KvmGet { reg } => write!(f, "KVM_GET_ONE_REG {reg}"),
+        }
+    }
+}
+
+#[cfg(feature = "oracle")]
+pub use owned::Scenario;
+
+#[cfg(feature = "oracle")]
+mod owned {
+    use super::{Op, SysReg};
+    use crate::{
+        control::{Dbgbcr, Mdscr},
+        sysreg, wire,
+    };
+    use alloc::vec::Vec;
+    use core::fmt;
+
+    /// A list of operations, from the state that a PE or a vCPU resets to.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Scenario(Vec<Op>);
+
+    impl Scenario {
+        /// No operation.
+        pub fn new() -> Self {
+            Self::default()
+        }
+
+        /// The operations.
+        pub fn ops(&self) -> &[Op] {
+            &self.0
+        }
+
+        /// Adds one operation.
+        pub fn then(mut self, op: Op) -> Self {
+            self.0.push(op);
+            self
+        }
+
+        /// Adds all of `other`'s operations.
+        pub fn append(mut self, other: Self) -> Self {
+            self.0.extend(other.0);
+            self
+        }
+
+        /// `MSR reg, value`.
+        pub fn write(self, reg: SysReg, value: u64) -> Self {
+            self.then(Op::Write { reg, value })
+        }
+
+        /// `MRS reg`.
+        pub fn read(self, reg: SysReg) -> Self {
+            self.then(Op::Read { reg })
+        }
+
+        /// Breakpoint `n` on marker `marker`, with `control` as DBGBCR.
+        pub fn breakpoint(self, n: u8, marker: u8, control: Dbgbcr) -> Self {
+            self.breakpoint_at(n, wire::marker(marker), control)
+        }
+
+        /// Breakpoint `n` on an address, with `control` as DBGBCR.
+        pub fn breakpoint_at(self, n: u8, address: u64, control: Dbgbcr) -> Self {
+            self.write(sysreg::dbgbvr(n), address).write(sysreg::dbgbcr(n), control.raw_value())
+        }
+
+        /// MDSCR_EL1.
+        pub fn enable(self, mdscr: Mdscr) -> Self {
+            self.write(sysreg::MDSCR_EL1, mdscr.raw_value())
+        }
+
+        /// `ISB`.
+        pub fn isb(self) -> Self {
+            self.then(Op::Isb)
+        }
+
+        /// `ISB`, and calls marker `marker` with PSTATE.D as it stands.
+        pub fn exec(self, marker: u8) -> Self {
+            self.isb().then(Op::Exec { marker })
+        }
+    }
+
+    impl fmt::Display for Scenario {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            for (place, op) in self.0.iter().enumerate() {
+                writeln!(f, "{place:3}  {op}")?;
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_scenario_prints_as_a_reader_of_the_arm_arm_would_write_it() {
+        let scenario = Scenario::new()
+            .breakpoint(5, 1, Dbgbcr::address_at_el1())
+            .enable(Mdscr::breakpoints_at_el1())
+            .exec(1)
+            .then(Op::KvmGet { reg: sysreg::dbgbcr(5) });
+        assert_eq!(
+            scenario.to_string(),
+            "  0  msr DBGBVR5_EL1, 0x40010008\n\
+             \x20 1  msr DBGBCR5_EL1, 0x1e3  (E=1 PMC=0b01 BAS=0b1111 HMC=0 SSC=0b00 LBN=0 BT=0b0000)\n\
+             \x20 2  msr MDSCR_EL1, 0xa000  (MDE=1 KDE=1 SS=0)\n\
+             \x20 3  isb\n\
+             \x20 4  exec marker 1\n\
+             \x20 5  KVM_GET_ONE_REG DBGBCR5_EL1\n"
+        );
+    }
+}

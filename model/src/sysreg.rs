@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! System registers: one 16-bit encoding that MRS, MSR and KVM's one_reg ids share.
+
+use core::fmt;
+
+/// A system register, named by its `op0:op1:CRn:CRm:op2` (DDI 0487 C5.1).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SysReg(u16);
+
+impl SysReg {
+    /// The register with this encoding; `op0` is 2 or 3.
+    pub const fn new(op0: u16, op1: u16, crn: u16, crm: u16, op2: u16) -> Self {
+        Self(op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2)
+    }
+
+    /// The encoding as the low 16 bits of a `KVM_REG_ARM64_SYSREG` id (KVM API, 4.68).
+    pub const fn encoding(self) -> u16 {
+        self.0
+    }
+
+    /// The instruction `MRS X0, <self>`.
+    pub const fn mrs_x0(self) -> u32 {
+        0xd520_0000 | (self.0 as u32) << 5
+    }
+
+    /// The instruction `MSR <self>, X0`.
+    pub const fn msr_x0(self) -> u32 {
+        0xd500_0000 | (self.0 as u32) << 5
+    }
+
+    /// Where the register stands in [`TABLE`], if the payload knows it.
+    pub fn index(self) -> Option<usize> {
+        TABLE.iter().position(|reg| *reg == self)
+    }
+
+    /// The number n of a DBG{B,W}{V,C}R<n>_EL1 and its kind, for a register of that family.
+    pub const fn debug_number(self) -> Option<(DebugRegister, u8)> {
+        const FIXED: u16 = SysReg::new(3, 7, 15, 0, 0).0;
+        if self.0 & FIXED != SysReg::new(2, 0, 0, 0, 0).0 {
+            return None;
+        }
+        let number = (self.0 >> 3 & 0xf) as u8;
+        match self.0 & 0b111 {
+            4 => Some((DebugRegister::Bvr, number)),
+            5 => Some((DebugRegister::Bcr, number)),
+            6 => Some((DebugRegister::Wvr, number)),
+            7 => Some((DebugRegister::Wcr, number)),
+            _ => None,
+        }
+    }
+}
+
+/// The four registers of a breakpoint and of a watchpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugRegister {
+    /// DBGBVR<n>_EL1, a breakpoint's value.
+    Bvr,
+    /// DBGBCR<n>_EL1, a breakpoint's control.
+    Bcr,
+    /// DBGWVR<n>_EL1, a watchpoint's value.
+    Wvr,
+    /// DBGWCR<n>_EL1, a watchpoint's control.
+    Wcr,
+}
+
+/// DBGBVR<n>_EL1, Debug Breakpoint Value Register n (0 to 15).
+pub const fn dbgbvr(n: u8) -> SysReg {
+    SysReg::new(2, 0, 0, n as u16 & 0xf, 4)
+}
+
+/// DBGBCR<n>_EL1, Debug Breakpoint Control Register n (0 to 15).
+pub const fn dbgbcr(n: u8) -> SysReg {
+    SysReg::new(2, 0, 0, n as u16 & 0xf, 5)
+}
+
+/// DBGWVR<n>_EL1, Debug Watchpoint Value Register n (0 to 15).
+pub const fn dbgwvr(n: u8) -> SysReg {
+    SysReg::new(2, 0, 0, n as u16 & 0xf, 6)
+}
+
+/// DBGWCR<n>_EL1, Debug Watchpoint Control Register n (0 to 15).
+pub const fn dbgwcr(n: u8) -> SysReg {
+    SysReg::new(2, 0, 0, n as u16 & 0xf, 7)
+}
+
+/// MDSCR_EL1, Monitor Debug System Control Register.
+pub const MDSCR_EL1: SysReg = SysReg::new(2, 0, 0, 2, 2);
+/// OSLAR_EL1, OS Lock Access Register (write-only).
+pub const OSLAR_EL1: SysReg = SysReg::new(2, 0, 1, 0, 4);
+/// OSLSR_EL1, OS Lock Status Register (read-only).
+pub const OSLSR_EL1: SysReg = SysReg::new(2, 0, 1, 1, 4);
+/// OSDLR_EL1, OS Double Lock Register.
+pub const OSDLR_EL1: SysReg = SysReg::new(2, 0, 1, 3, 4);
+/// CONTEXTIDR_EL1, Context ID Register.
+pub const CONTEXTIDR_EL1: SysReg = SysReg::new(3, 0, 13, 0, 1);
+/// ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0.
+pub const ID_AA64DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 5, 0);
+
+const NAMED: [(SysReg, &str); 6] = [
+    (MDSCR_EL1, "MDSCR_EL1"),
+    (OSLAR_EL1, "OSLAR_EL1"),
+    (OSLSR_EL1, "OSLSR_EL1"),
+    (OSDLR_EL1, "OSDLR_EL1"),
+    (CONTEXTIDR_EL1, "CONTEXTIDR_EL1"),
+    (ID_AA64DFR0_EL1, "ID_AA64DFR0_EL1"),
+];
+
+/// How many registers the payload can access.
+pub const TABLE_LEN: usize = 64 + NAMED.len();
+
+/// Every register that the payload can access; an operation names one by its place here.
+pub const TABLE: [SysReg; TABLE_LEN] = {
+    let mut table = [MDSCR_EL1; TABLE_LEN];
+    let mut n = 0;
+    while n < 16 {
+        table[n] = dbgbvr(n as u8);
+        table[16 + n] = dbgbcr(n as u8);
+        table[32 + n] = dbgwvr(n as u8);
+        table[48 + n] = dbgwcr(n as u8);
+        n += 1;
+    }
+    let mut k = 0;
+    while k < NAMED.len() {
+        table[64 + k] = NAMED[k].0;
+        k += 1;
+    }
+    table
+};
+
+impl fmt::Display for SysReg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((_, name)) = NAMED.iter().find(|(reg, _)| reg == self) {
+            return f.write_str(name);
+        }
+        if let Some((kind, n)) = self.debug_number() {
+            let kind = match kind {
+                DebugRegister::Bvr => "BVR",
+                DebugRegister::Bcr => "BCR",
+                DebugRegister::Wvr => "WVR",
+                DebugRegister::Wcr => "WCR",
+            };
+            return write!(f, "DBG{kind}{n}_EL1");
+        }
+        let e = self.0;
+        write!(f, "S{}_{}_C{}_C{}_{}", e >> 14, e >> 11 & 7, e >> 7 & 15, e >> 3 & 15, e & 7)
+    }
+}
+
+impl fmt::Debug for SysReg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn encodings_are_those_of_kvm_and_of_the_instructions() {
+        assert_eq!(ID_AA64DFR0_EL1.encoding(), 0xc028);
+        assert_eq!(ID_AA64DFR0_EL1.mrs_x0(), 0xd538_0500, "mrs x0, id_aa64dfr0_el1");
+        assert_eq!(OSLAR_EL1.msr_x0(), 0xd510_1080, "msr oslar_el1, x0");
+        assert_eq!(dbgbcr(5).msr_x0(), 0xd510_05a0, "msr dbgbcr5_el1, x0");
+        assert_eq!(MDSCR_EL1.mrs_x0(), 0xd530_0240, "mrs x0, mdscr_el1");
+    }
+
+    #[test]
+    fn names_are_the_architectures() {
+        assert_eq!(dbgbvr(0).to_string(), "DBGBVR0_EL1");
+        assert_eq!(dbgwcr(15).to_string(), "DBGWCR15_EL1");
+        assert_eq!(OSDLR_EL1.to_string(), "OSDLR_EL1");
+        assert_eq!(SysReg::new(3, 3, 14, 0, 2).to_string(), "S3_3_C14_C0_2");
+    }
+
+    #[test]
+    fn only_the_four_families_have_a_number() {
+        assert_eq!(dbgwvr(7).debug_number(), Some((DebugRegister::Wvr, 7)));
+        for (reg, _) in NAMED {
+            assert_eq!(reg.debug_number(), None, "{reg}");
+        }
+    }
+
+    #[test]
+    fn the_table_holds_each_register_once() {
+        for (place, reg) in TABLE.iter().enumerate() {
+            assert_eq!(reg.index(), Some(place), "{reg}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! How a program and its log cross the guest's memory, and where things lie there.
+//!
+//! ```text
+//!   DOORBELL     0x1000_0000   no memory: a store exits to userspace
+//!   RAM          0x4000_0000   the payload, linked here, data and stack included
+//!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair a marker
+//!   BRK          0x4001_0800   BRK #0xdf, RET
+//!   TABLES       0x4010_0000   stage 1 tables, written by the runner
+//! ```
+//!
+//! A program is an array of records of [`OP_WORDS`] words, a log one of [`EVENT_WORDS`] words; both are arrays in
+//! the payload that the runner finds by their symbols `PROGRAM` and `LOG`. The payload rings the doorbell with a
+//! [`Bell`] when userspace is to act, with the number of events logged so far in the word `LOGGED`.
+//!
+//! ```text
+//!   op:     code | place in sysreg::TABLE, or marker | value
+//!   event:  op's place | kind | value, or vector | esr | elr | spsr | far
+//! ```
+
+use crate::{
+    event::{Event, Exception, Logged},
+    scenario::Op,
+    sysreg,
+};
+
+/// A store here exits to userspace; the value is a [`Bell`].
+pub const DOORBELL: u64 = 0x1000_0000;
+/// Where the guest's memory starts.
+pub const RAM: u64 = 0x4000_0000;
+/// How much memory the guest has, in bytes.
+pub const RAM_SIZE: usize = 0x20_0000;
+/// Where the markers start.
+pub const MARKERS: u64 = 0x4001_0000;
+/// How many markers there are.
+pub const MARKER_COUNT: u8 = 32;
+/// Where the BRK marker is.
+pub const BRK: u64 = 0x4001_0800;
+/// The immediate of the BRK marker.
+pub const BRK_IMMEDIATE: u16 = 0xdf;
+/// Where the runner writes the stage 1 tables.
+pub const TABLES: u64 = 0x4010_0000;
+
+/// How many operations a program may have.
+pub const PROGRAM_LEN: usize = 4096;
+/// How many events a log holds.
+pub const LOG_LEN: usize = 4096;
+/// Words in an operation's record.
+pub const OP_WORDS: usize = 3;
+/// Words in an event's record.
+pub const EVENT_WORDS: usize = 7;
+
+/// The address of marker `k`'s NOP; its RET is the next instruction.
+pub const fn marker(k: u8) -> u64 {
+    MARKERS + 8 * k as u64
+}
+
+/// The operation codes.
+pub mod code {
+    /// The program's end.
+    pub const END: u64 = 0;
+    /// [`Op::Write`](crate::scenario::Op::Write).
+    pub const WRITE: u64 = 1;
+    /// [`Op::Read`](crate::scenario::Op::Read).
+    pub const READ: u64 = 2;
+    /// [`Op::Isb`](crate::scenario::Op::Isb).
+    pub const ISB: u64 = 3;
+    /// [`Op::MaskDebug`](crate::scenario::Op::MaskDebug).
+    pub const MASK_DEBUG: u64 = 4;
+    /// [`Op::Exec`](crate::scenario::Op::Exec).
+    pub const EXEC: u64 = 5;
+    /// [`Op::Brk`](crate::scenario::Op::Brk).
+    pub const BRK: u64 = 6;
+    /// An operation of the runner's.
+    pub const HOST: u64 = 7;
+}
+
+/// Why the payload rings the doorbell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bell {
+    /// The program has ended.
+    End = 1,
+    /// The runner is to do an operation of its own.
+    Host = 2,
+    /// An exception came from outside of the markers and of the register accesses; it is the log's last event.
+    Lost = 3,
+    /// The program holds a record that is none.
+    BadProgram = 4,
+    /// The log is full.
+    LogFull = 5,
+}
+
+impl Bell {
+    /// The bell with this number.
+    pub const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            1 => Some(Self::End),
+            2 => Some(Self::Host),
+            3 => Some(Self::Lost),
+            4 => Some(Self::BadProgram),
+            5 => Some(Self::LogFull),
+            _ => None,
+        }
+    }
+}
+
+/// An operation as a record, or none if the payload cannot do it: a register that is not in its table, a marker
+/// that is not there.
+pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
+    Some(match op {
+        Op::Write { reg, value } => [code::WRITE, reg.index()? as u64, value],
+        Op::Read { reg } => [code::READ, reg.index()? as u64, 0],
+        Op::Isb => [code::ISB, 0, 0],
+        Op::MaskDebug(mask) => [code::MASK_DEBUG, 0, mask as u64],
+        Op::Exec { marker } if marker < MARKER_COUNT => [code::EXEC, marker as u64, 0],
+        Op::Exec { .. } => return None,
+        Op::Brk => [code::BRK, 0, 0],
+        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } => [code::HOST, 0, 0],
+    })
+}
+
+/// What a record tells the payload to do; the program's end is no operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An operation of the payload's.
+    Op(Op),
+    /// An operation of the runner's.
+    Host,
+    /// The program's end.
+    End,
+}
+
+/// The meaning of a record, or none if it has none.
+pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
+    let [op, place, value] = record;
+    let reg = || sysreg::TABLE.get(usize::try_from(place).ok()?).copied();
+    Some(Step::Op(match op {
+        code::END => return Some(Step::End),
+        code::HOST => return Some(Step::Host),
+        code::WRITE => Op::Write { reg: reg()?, value },
+        code::READ => Op::Read { reg: reg()? },
+        code::ISB => Op::Isb,
+        code::MASK_DEBUG => Op::MaskDebug(value != 0),
+        code::EXEC if place < MARKER_COUNT as u64 => Op::Exec { marker: place as u8 },
+        code::BRK => Op::Brk,
+        _ => return None,
+    }))
+}
+
+const VALUE: u64 = 1;
+const EXCEPTION: u64 = 2;
+
+/// An event of the payload's as a record; what userspace logs never crosses the guest's memory.
+pub fn encode_event(logged: Logged) -> Option<[u64; EVENT_WORDS]> {
+    let op = logged.op as u64;
+    match logged.event {
+        Event::Value(value) => Some([op, VALUE, value, 0, 0, 0, 0]),
+        Event::Exception(Exception { vector, esr, elr, spsr, far }) => {
+            Some([op, EXCEPTION, vector, esr, elr, spsr, far])
+        }
+        Event::Refused(_) => None,
+    }
+}
+
+/// The event in a record, or none if it holds none.
+pub fn decode_event(record: [u64; EVENT_WORDS]) -> Option<Logged> {
+    let [op, kind, a, esr, elr, spsr, far] = record;
+    let event = match kind {
+        VALUE => Event::Value(a),
+        EXCEPTION => Event::Exception(Exception { vector: a, esr, elr, spsr, far }),
+        _ => return None,
+    };
+    Some(Logged { op: usize::try_from(op).ok()?, event })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_operation_survives_the_way_into_the_guest() {
+        let ops = [
+            Op::Write { reg: sysreg::dbgbcr(15), value: u64::MAX },
+            Op::Read { reg: sysreg::ID_AA64DFR0_EL1 },
+            Op::Isb,
+            Op::MaskDebug(true),
+            Op::MaskDebug(false),
+            Op::Exec { marker: MARKER_COUNT - 1 },
+            Op::Brk,
+        ];
+        for op in ops {
+            assert_eq!(encode(op).and_then(decode), Some(Step::Op(op)));
+        }
+    }
+
+    #[test]
+    fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
+        assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
+        assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
+    }
+
+    #[test]
+    fn the_runners_operations_are_a_bell_to_the_payload() {
+        for op in [Op::Exit, Op::KvmGet { reg: sysreg::OSLSR_EL1 }] {
+            assert!(op.is_hosts());
+            assert_eq!(encode(op).and_then(decode), Some(Step::Host));
+        }
+    }
+
+    #[test]
+    fn markers_and_brk_do_not_overlap_and_lie_in_memory() {
+        assert!(marker(MARKER_COUNT - 1) + 8 <= BRK);
+        assert!(RAM < MARKERS && BRK + 8 <= TABLES && TABLES < RAM + RAM_SIZE as u64);
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_makes_the_decoders_panic(record: [u64; OP_WORDS], event: [u64; EVENT_WORDS]) {
+            let _ = decode(record);
+            if let Some(logged) = decode_event(event) {
+                prop_assert_eq!(encode_event(logged).and_then(decode_event), Some(logged));
+            }
+        }
+    }
+}

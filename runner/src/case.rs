@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Suites and cases, and what a case may ask for.
+
+use crate::{
+    guest::{Config, Error, Guest, Kvm},
+    host::{Host, Unavailable},
+};
+use dfr0_model::{
+    judge::judge,
+    pe::{Pe, Unknown},
+    rule::Rule,
+    scenario::Scenario,
+    shape::Shape,
+};
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+/// One subject: a test program, and its cases.
+#[derive(Clone, Copy)]
+pub struct Suite {
+    /// The subject, and the first part of each case's name.
+    pub name: &'static str,
+    /// What is tested, in one line.
+    pub about: &'static str,
+    /// Its cases, the same on every host.
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// What a case does.
+type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send>;
+
+/// One test point.
+pub struct Case {
+    /// Dotted, lower case, the same on every host and kernel.
+    pub name: String,
+    /// The rule that it tests.
+    pub rule: &'static Rule,
+    test: Test,
+}
+
+impl Case {
+    /// A case that passes when `test` finds nothing.
+    pub fn new(
+        name: impl Into<String>,
+        rule: &'static Rule,
+        test: impl Fn(&mut Context<'_>) -> Result<(), Stop> + Send + 'static,
+    ) -> Self {
+        Self { name: name.into(), rule, test: Box::new(test) }
+    }
+
+    /// Runs the case.
+    pub fn run(&self, session: &mut Session) -> Report {
+        let mut context = Context { session, report: Report::default() };
+        let stopped = (self.test)(&mut context).err();
+        let Context { session, mut report } = context;
+        report.stopped = stopped;
+        if matches!(report.stopped, Some(Stop::Broken(_))) {
+            session.guest = None;
+        }
+        report
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case").field("name", &self.name).field("rule", self.rule).finish_non_exhaustive()
+    }
+}
+
+/// Why a case ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// The case does not apply to this host.
+    #[error("{0}")]
+    Skip(String),
+    /// Something failed that no case expects.
+    #[error("{0}")]
+    Broken(#[from] Error),
+    /// The case asks for what the model has no rule for: a defect of the suite.
+    #[error("{0}")]
+    NotModelled(#[from] Unknown),
+}
+
+impl Stop {
+    /// The case does not apply, because `why`.
+    pub fn skip<T>(why: impl Into<String>) -> Result<T, Self> {
+        Err(Self::Skip(why.into()))
+    }
+}
+
+/// What a case found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How many scenarios were judged, or values written.
+    pub checks: usize,
+    /// What departs from the rules, by what was observed: words that hold on any host.
+    pub findings: BTreeMap<String, Finding>,
+    /// Why the case ended early, if it did.
+    pub stopped: Option<Stop>,
+}
+
+/// A departure from a rule.
+#[derive(Debug)]
+pub struct Finding {
+    /// How often it was seen.
+    pub times: usize,
+    /// The first time, in full.
+    pub detail: String,
+}
+
+/// A host, its `/dev/kvm`, and the VM that cases share.
+#[derive(Debug)]
+pub struct Session {
+    kvm: Kvm,
+    host: Host,
+    deadline: Duration,
+    guest: Option<(Config, Guest)>,
+}
+
+impl Session {
+    /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
+    pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
+        Ok(match Kvm::open()? {
+            Ok(kvm) => Ok(Self { host: kvm.host()?, kvm, deadline, guest: None }),
+            Err(unavailable) => Err(unavailable),
+        })
+    }
+
+    /// The host's facts.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+}
+
+/// What a case works with.
+#[derive(Debug)]
+pub struct Context<'a> {
+    session: &'a mut Session,
+    report: Report,
+}
+
+impl Context<'_> {
+    /// The host's facts.
+    pub fn host(&self) -> &Host {
+        &self.session.host
+    }
+
+    /// The shape that KVM gives to a new VM.
+    pub fn shape(&self) -> Shape {
+        self.session.host.shape()
+    }
+
+    /// A VM of its own that has not run.
+    pub fn new_guest(&self, config: Config) -> Result<Guest, Stop> {
+        Ok(self.session.kvm.guest(config, self.session.deadline)?)
+    }
+
+    /// Runs a scenario in a VM as KVM makes it, and judges it.
+    pub fn check(&mut self, scenario: &Scenario) -> Result<(), Stop> {
+        self.check_in(Config::default(), scenario)
+    }
+
+    /// Runs a scenario in a VM of this configuration, shared with other scenarios, and judges it by the shape that
+    /// the VM was given.
+    pub fn check_in(&mut self, config: Config, scenario: &Scenario) -> Result<(), Stop> {
+        let mut guest = match self.session.guest.take() {
+            Some((of, guest)) if of == config => guest,
+            _ => self.new_guest(config)?,
+        };
+        if self.check_on(&mut guest, config, scenario)? {
+            self.session.guest = Some((config, guest));
+        }
+        Ok(())
+    }
+
+    /// Runs a scenario in this VM, made with `config`, and judges it. False if it departed from the rules: the VM
+    /// is then in a state that the model does not know.
+    pub fn check_on(&mut self, guest: &mut Guest, config: Config, scenario: &Scenario) -> Result<bool, Stop> {
+        let shape = config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0);
+        let (ops, log) = guest.run(scenario)?;
+        self.report.checks += 1;
+        let Some(mismatch) = judge(Pe::new(shape), &ops, &log)? else { return Ok(true) };
+        let ran = ops.iter().fold(Scenario::new(), |ran, op| ran.then(*op));
+        self.find(mismatch.observed.clone(), format!("in a VM of {shape}:\n{ran}{mismatch}"));
+        Ok(false)
+    }
+
+    /// Counts a check that is no scenario.
+    pub fn count(&mut self) {
+        self.report.checks += 1;
+    }
+
+    /// Reports a departure from the rules. `observed` says it in words that hold on any host; `detail` in full.
+    pub fn find(&mut self, observed: String, detail: String) {
+        let finding = self.report.findings.entry(observed).or_insert(Finding { times: 0, detail });
+        finding.times += 1;
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The commands: `dfr0`, and one program a suite.
+
+use crate::{
+    case::{Case, Session, Suite},
+    expected::Deviations,
+    guest::DEADLINE,
+    run::{self, Options},
+};
+use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
+use glob::Pattern;
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+/// Usage errors exit with 1: kselftest's runners take 2 and 3 for results.
+const FAILED: u8 = 1;
+
+const PATTERNS: &str = "\
+Patterns name cases: a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob
+(*.reads_back). Without one, all cases run.";
+
+/// Conformance tests for KVM/arm64's self-hosted debug.
+///
+/// Boots minimal guests that program breakpoints and locks, rewrites ID_AA64DFR0_EL1 under them, and judges what
+/// happens by the Arm ARM. Results are KTAP on standard output.
+#[derive(Parser)]
+#[command(
+    name = "dfr0",
+    version,
+    after_help = "\
+Examples:
+  dfr0 run                          every case
+  dfr0 run breakpoints '*.reserved_refused'
+  dfr0 list --rules id_regs         what these cases test, and where it is written
+  dfr0 host show                    what this host's KVM gives to a guest
+
+Exit status of run: 0 all passed, were skipped, or failed as listed in expected/; 1 something else; 4 all skipped."
+)]
+struct Dfr0 {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run cases and print KTAP.
+    #[command(after_help = PATTERNS)]
+    Run(Run),
+    /// List cases.
+    #[command(after_help = PATTERNS)]
+    List {
+        /// Print the rule that each case tests, and its section.
+        #[arg(long)]
+        rules: bool,
+        /// Which cases.
+        patterns: Vec<String>,
+    },
+    /// This host.
+    #[command(subcommand)]
+    Host(HostCommand),
+}
+
+#[derive(Subcommand)]
+enum HostCommand {
+    /// Print kernel, CPU, shape, writable fields and capabilities.
+    Show,
+}
+
+#[derive(Args)]
+struct Run {
+    /// Which cases.
+    patterns: Vec<String>,
+    /// Read deviations from DIR instead of expected/ beside this program.
+    #[arg(long, value_name = "DIR")]
+    expected: Option<PathBuf>,
+    /// Fail when a listed deviation is no longer seen.
+    #[arg(long)]
+    strict: bool,
+    /// Take a guest for hung when it runs for longer.
+    #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3600))]
+    deadline: u64,
+}
+
+/// The program of one suite: `dfr0 run` for its cases.
+#[derive(Parser)]
+#[command(version, after_help = PATTERNS)]
+struct OneSuite {
+    #[command(flatten)]
+    run: Run,
+}
+
+/// The command `dfr0` over all suites.
+pub fn main(suites: &[Suite]) -> ExitCode {
+    match parse::<Dfr0>() {
+        Err(code) => code,
+        Ok(Dfr0 { command: Command::Run(run) }) => finish(start(suites, None, run)),
+        Ok(Dfr0 { command: Command::List { rules, patterns } }) => finish(list(suites, &patterns, rules)),
+        Ok(Dfr0 { command: Command::Host(HostCommand::Show) }) => finish(show_host()),
+    }
+}
+
+/// The program of the suite named `suite` among all `suites`.
+pub fn suite_main(suites: &[Suite], suite: &str) -> ExitCode {
+    match parse::<OneSuite>() {
+        Err(code) => code,
+        Ok(OneSuite { run }) => finish(start(suites, Some(suite), run)),
+    }
+}
+
+fn parse<P: Parser>() -> Result<P, ExitCode> {
+    P::try_parse().map_err(|error| {
+        let code = if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
+        // Nothing is left to do for a reader who is gone.
+        let _ = error.print();
+        code
+    })
+}
+
+fn finish(result: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(FAILED)
+    })
+}
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
+    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let deviations = Deviations::load(run.expected.as_deref(), &names)?;
+    let of_suite = |case: &Case| only.is_none_or(|suite| matches(suite, &case.name).unwrap_or(false));
+    let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
+    let options = Options { strict: run.strict, deadline: Duration::from_secs(run.deadline) };
+    Ok(run::run(&cases, &deviations, options)?)
+}
+
+fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
+    let cases = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let mut out = io::stdout().lock();
+    for case in cases {
+        writeln!(out, "{}", case.name)?;
+        if rules {
+            writeln!(out, "    {}", case.rule)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_host() -> Outcome {
+    let session = Session::open(DEADLINE)??;
+    let host = session.host();
+    let mut out = io::stdout().lock();
+    write!(out, "{host}")?;
+    let mut fact = |name: &str, value: &dyn Display| writeln!(out, "{name}: {value}");
+    fact("ID_AA64DFR0_EL1", &format_args!("{:#x}", host.id_aa64dfr0))?;
+    fact("KVM_CAP_GUEST_DEBUG_HW_BPS", &host.guest_debug_breakpoints)?;
+    fact("KVM_CAP_GUEST_DEBUG_HW_WPS", &host.guest_debug_watchpoints)?;
+    fact("KVM_CAP_ARM_VM_IPA_SIZE", &format_args!("{} bits", host.ipa_bits))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cases that some pattern names; a pattern that names none is an error.
+fn select(cases: Vec<Case>, patterns: &[String]) -> Result<Vec<Case>, String> {
+    let mut chosen = vec![patterns.is_empty(); cases.len()];
+    for pattern in patterns {
+        let mut any = false;
+        for (chosen, case) in chosen.iter_mut().zip(&cases) {
+            let hit = matches(pattern, &case.name)?;
+            *chosen |= hit;
+            any |= hit;
+        }
+        if !any {
+            return Err(format!("no case matches \"{pattern}\"; `dfr0 list` prints all"));
+        }
+    }
+    Ok(cases.into_iter().zip(chosen).filter_map(|(case, chosen)| chosen.then_some(case)).collect())
+}
+
+/// `pattern` is the name, its first dotted parts, or a glob that matches it.
+fn matches(pattern: &str, name: &str) -> Result<bool, String> {
+    if name.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
+        return Ok(true);
+    }
+    let glob = Pattern::new(pattern).map_err(|error| format!("\"{pattern}\" is no pattern: {error}"))?;
+    Ok(glob.matches(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Dfr0::command().debug_assert();
+        OneSuite::command().debug_assert();
+    }
+
+    #[test]
+    fn a_pattern_names_a_case_its_parts_or_a_glob() {
+        let hit = |pattern: &str| matches(pattern, "id_regs.wrps.mask");
+        assert_eq!(hit("id_regs.wrps.mask"), Ok(true));
+        assert_eq!(hit("id_regs.wrps"), Ok(true));
+        assert_eq!(hit("id_regs"), Ok(true));
+        assert_eq!(hit("id_regs.wrp"), Ok(false), "half a part is no part");
+        assert_eq!(hit("*.mask"), Ok(true));
+        assert_eq!(hit("*.masks"), Ok(false));
+        assert!(hit("***").is_err());
+    }
+
+    #[test]
+    fn a_pattern_that_names_nothing_is_an_error() {
+        let cases = || vec![Case::new("s.a", &dfr0_model::rule::MDE, |_| Ok(()))];
+        let select = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(ToString::to_string).collect();
+            super::select(cases(), &patterns).map(|cases| cases.len())
+        };
+        assert_eq!(select(&[]), Ok(1));
+        assert_eq!(select(&["s", "s.a"]), Ok(1), "a case is chosen once");
+        assert!(select(&["s", "t"]).is_err());
+    }
+}

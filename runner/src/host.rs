@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! What this machine is, as far as it matters to a guest's debug hardware.
+
+use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
+use std::fmt;
+
+/// Facts of a host with KVM/arm64.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+    /// MIDR_EL1 as a guest reads it.
+    pub midr: u64,
+    /// ID_AA64DFR0_EL1 as KVM gives it to a new VM.
+    pub id_aa64dfr0: u64,
+    /// Which bits of ID_AA64DFR0_EL1 userspace may write, if the kernel says.
+    pub writable: Writable,
+    /// KVM_CAP_GUEST_DEBUG_HW_BPS: the host's breakpoints.
+    pub guest_debug_breakpoints: i32,
+    /// KVM_CAP_GUEST_DEBUG_HW_WPS: the host's watchpoints.
+    pub guest_debug_watchpoints: i32,
+    /// KVM_CAP_ARM_VM_IPA_SIZE: the largest IPA space, in bits; 0 where it cannot be chosen.
+    pub ipa_bits: i32,
+}
+
+/// Why no guest can run here. This is no failure: the run is skipped.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// Another architecture.
+    #[error(
+        "dfr0 tests KVM/arm64 and this machine is {arch}; `make check` boots an arm64 host in QEMU instead"
+    )]
+    Architecture {
+        /// The architecture, as Rust names it.
+        arch: &'static str,
+    },
+    /// `/dev/kvm` is not there.
+    #[error("/dev/kvm is missing: KVM is not built into this kernel, or the CPU did not enter it at EL2")]
+    NoKvm,
+    /// `/dev/kvm` is there and cannot be opened.
+    #[error("no permission to open /dev/kvm; run as root or as a member of its group (usually kvm)")]
+    NoPermission,
+}
+
+impl Host {
+    /// The shape that KVM gives to a new VM.
+    pub fn shape(&self) -> Shape {
+        Shape::from_id_aa64dfr0(self.id_aa64dfr0)
+    }
+
+    /// The CPU's name, for the CPUs that are known by one, and its MIDR_EL1.
+    pub fn cpu(&self) -> String {
+        let (implementer, part) = (self.midr >> 24 & 0xff, self.midr >> 4 & 0xfff);
+        let name =
+            CPUS.iter().find(|cpu| (cpu.0, cpu.1) == (implementer, part)).map_or("unnamed", |cpu| cpu.2);
+        format!("{name} (MIDR_EL1 {:#010x})", self.midr)
+    }
+
+    /// The names of the fields that userspace may write, or why they are not known.
+    pub fn writable_fields(&self) -> String {
+        let Writable::Mask(mask) = self.writable else {
+            return "not said (the kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS)".into();
+        };
+        let fields: Vec<&str> =
+            FIELDS.iter().filter(|field| mask & field.mask() != 0).map(|field| field.name).collect();
+        if fields.is_empty() { "none".into() } else { fields.join(", ") }
+    }
+}
+
+/// Implementer, part number and name, from the CPUs' technical reference manuals.
+const CPUS: [(u64, u64, &str); 14] = [
+    (0x41, 0xd03, "Cortex-A53"),
+    (0x41, 0xd05, "Cortex-A55"),
+    (0x41, 0xd07, "Cortex-A57"),
+    (0x41, 0xd08, "Cortex-A72"),
+    (0x41, 0xd0b, "Cortex-A76"),
+    (0x41, 0xd0c, "Neoverse N1"),
+    (0x41, 0xd40, "Neoverse V1"),
+    (0x41, 0xd47, "Cortex-A710"),
+    (0x41, 0xd49, "Neoverse N2"),
+    (0x41, 0xd4f, "Neoverse V2"),
+    (0x41, 0xd83, "Neoverse V3AE"),
+    (0x46, 0x001, "A64FX"),
+    (0xc0, 0xac3, "AmpereOne"),
+    (0x00, 0x051, "QEMU max"),
+];
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "kernel: Linux {}", self.kernel)?;
+        writeln!(f, "cpu: {}", self.cpu())?;
+        writeln!(f, "shape: {}", self.shape())?;
+        writeln!(f, "writable in ID_AA64DFR0_EL1: {}", self.writable_fields())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Host {
+        Host {
+            kernel: "7.3.4".into(),
+            midr: 0x411f_d401,
+            id_aa64dfr0: 0xf0_1030_5009,
+            writable: Writable::Mask(0xf0_00f0_0f0f),
+            guest_debug_breakpoints: 6,
+            guest_debug_watchpoints: 4,
+            ipa_bits: 48,
+        }
+    }
+
+    #[test]
+    fn a_host_is_named_in_words() {
+        assert_eq!(
+            host().to_string(),
+            "kernel: Linux 7.3.4\n\
+             cpu: Neoverse V1 (MIDR_EL1 0x411fd401)\n\
+             shape: 6 breakpoints, 4 watchpoints, 2 context-aware, DebugVer 0x9, DoubleLock not implemented\n\
+             writable in ID_AA64DFR0_EL1: DoubleLock, WRPs, PMUVer, DebugVer\n"
+        );
+    }
+
+    #[test]
+    fn a_kernel_without_masks_is_no_kernel_without_writable_fields() {
+        let unknown = Host { writable: Writable::Unknown, ..host() };
+        assert!(unknown.writable_fields().contains("KVM_ARM_GET_REG_WRITABLE_MASKS"));
+        assert_eq!(Host { writable: Writable::Mask(0), ..host() }.writable_fields(), "none");
+    }
+
+    #[test]
+    fn an_unknown_cpu_keeps_its_midr() {
+        assert_eq!(Host { midr: 0x610f_0000, ..host() }.cpu(), "unnamed (MIDR_EL1 0x610f0000)");
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! `/dev/kvm`, and what it says of the host.
+
+use super::{one_reg, vm::Guest, writable_masks};
+use crate::{
+    guest::{Config, Error},
+    host::{Host, Unavailable},
+};
+use dfr0_model::sysreg::ID_AA64DFR0_EL1;
+use kvm_ioctls::Cap;
+use std::{io, time::Duration};
+
+/// The IPA space of a VM, in bits: the smallest that KVM takes, for the time to free a VM grows with it.
+const IPA_BITS: u32 = 32;
+
+/// `/dev/kvm`, open.
+#[derive(Debug)]
+pub struct Kvm(pub(super) kvm_ioctls::Kvm);
+
+impl Kvm {
+    /// Opens `/dev/kvm`; where that cannot work at all, says why.
+    pub fn open() -> Result<Result<Self, Unavailable>, Error> {
+        let source = match kvm_ioctls::Kvm::new() {
+            Ok(kvm) => return Ok(Ok(Self(kvm))),
+            Err(error) => io::Error::from(error),
+        };
+        match source.kind() {
+            io::ErrorKind::NotFound => Ok(Err(Unavailable::NoKvm)),
+            io::ErrorKind::PermissionDenied => Ok(Err(Unavailable::NoPermission)),
+            _ => Err(Error::System { what: "open /dev/kvm".into(), source }),
+        }
+    }
+
+    /// The host's facts, some of them from a VM that never runs.
+    pub fn host(&self) -> Result<Host, Error> {
+        let guest = self.guest(Config::default(), Duration::ZERO)?;
+        let capability = |cap: Cap| self.0.check_extension_int(cap);
+        let uname = nix::sys::utsname::uname()
+            .map_err(|errno| Error::System { what: "uname".into(), source: errno.into() })?;
+        Ok(Host {
+            kernel: uname.release().to_string_lossy().into_owned(),
+            midr: guest.get(one_reg::MIDR_EL1)?,
+            id_aa64dfr0: guest.get(ID_AA64DFR0_EL1)?,
+            writable: writable_masks::of(guest.vm(), ID_AA64DFR0_EL1),
+            guest_debug_breakpoints: capability(Cap::DebugHwBps),
+            guest_debug_watchpoints: capability(Cap::DebugHwWps),
+            ipa_bits: capability(Cap::ArmVmIPASize),
+        })
+    }
+
+    /// A VM with one vCPU; it may run for `deadline` at a time.
+    pub fn guest(&self, config: Config, deadline: Duration) -> Result<Guest, Error> {
+        Guest::new(self, config, deadline)
+    }
+
+    /// A VM with the smallest IPA space.
+    pub(super) fn create_vm(&self) -> Result<kvm_ioctls::VmFd, Error> {
+        let bits = if self.0.check_extension_int(Cap::ArmVmIPASize) > 0 { IPA_BITS } else { 0 };
+        self.0.create_vm_with_type(bits.into()).map_err(|error| Error::System {
+            what: format!("KVM_CREATE_VM with an IPA space of {bits} bits"),
+            source: error.into(),
+        })
+    }
+}

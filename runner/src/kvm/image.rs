@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The payload's executable: its segments and the addresses that the runner needs.
+
+use super::memory::GuestMemory;
+use crate::guest::Error;
+use dfr0_model::wire::TABLES;
+use elf::{
+    ElfBytes,
+    abi::{PF_W, PF_X, PT_LOAD},
+    endian::LittleEndian,
+};
+
+static PAYLOAD: &[u8] = include_bytes!(env!("DFR0_PAYLOAD"));
+
+/// A part of the payload in the guest's memory.
+#[derive(Debug)]
+pub struct Segment {
+    /// Its address.
+    pub address: u64,
+    /// Its length in memory, in bytes.
+    pub len: u64,
+    /// The guest writes it.
+    pub writable: bool,
+    /// The guest executes it.
+    pub executable: bool,
+}
+
+/// The payload, in the guest's memory.
+#[derive(Debug)]
+pub struct Image {
+    /// Where it starts to execute.
+    pub entry: u64,
+    /// Its segments.
+    pub segments: Vec<Segment>,
+    /// The address of `PROGRAM`.
+    pub program: u64,
+    /// The address of `LOG`.
+    pub log: u64,
+    /// The address of `LOGGED`.
+    pub logged: u64,
+}
+
+impl Image {
+    /// Copies the payload into the guest's memory.
+    pub fn load(memory: &mut GuestMemory) -> Result<Self, Error> {
+        let parse =
+            |error: elf::ParseError| Error::Unfit(format!("the payload is no ELF executable: {error}"));
+        let elf = ElfBytes::<LittleEndian>::minimal_parse(PAYLOAD).map_err(parse)?;
+        let mut segments = Vec::new();
+        for header in elf.segments().into_iter().flatten().filter(|header| header.p_type == PT_LOAD) {
+            let bytes = elf.segment_data(&header).map_err(parse)?;
+            let end = header.p_vaddr.saturating_add(header.p_memsz);
+            if end > TABLES || !memory.write(header.p_vaddr, bytes) {
+                let start = header.p_vaddr;
+                return Err(Error::Unfit(format!(
+                    "the payload's segment {start:#x} to {end:#x} does not fit"
+                )));
+            }
+            segments.push(Segment {
+                address: header.p_vaddr,
+                len: header.p_memsz,
+                writable: header.p_flags & PF_W != 0,
+                executable: header.p_flags & PF_X != 0,
+            });
+        }
+        let (symbols, names) = elf
+            .symbol_table()
+            .map_err(parse)?
+            .ok_or_else(|| Error::Unfit("the payload has no symbols".into()))?;
+        let symbol = |name: &str| {
+            symbols
+                .iter()
+                .find(|symbol| names.get(symbol.st_name as usize).is_ok_and(|found| found == name))
+                .map(|symbol| symbol.st_value)
+                .ok_or_else(|| Error::Unfit(format!("the payload has no symbol {name}")))
+        };
+        Ok(Self {
+            entry: elf.ehdr.e_entry,
+            segments,
+            program: symbol("PROGRAM")?,
+            log: symbol("LOG")?,
+            logged: symbol("LOGGED")?,
+        })
+    }
+}

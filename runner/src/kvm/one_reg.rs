@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The one_reg ids of 64-bit registers (KVM API, 4.68 KVM_SET_ONE_REG, arm64).
+
+use dfr0_model::sysreg::SysReg;
+
+const ARM64_U64: u64 = 0x6030_0000_0000_0000;
+const CORE: u64 = 0x0010_0000;
+const SYSREG: u64 = 0x0013_0000;
+
+/// A system register.
+pub const fn system(reg: SysReg) -> u64 {
+    ARM64_U64 | SYSREG | reg.encoding() as u64
+}
+
+/// PC.
+pub const PC: u64 = core_word(64);
+/// PSTATE.
+pub const PSTATE: u64 = core_word(66);
+
+/// X0 to X30.
+pub const fn x(n: u64) -> u64 {
+    core_word(2 * n)
+}
+
+/// A register of `struct kvm_regs`, by its offset in 32-bit words.
+const fn core_word(offset: u64) -> u64 {
+    ARM64_U64 | CORE | offset
+}
+
+/// SCTLR_EL1.
+pub const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
+/// TTBR0_EL1.
+pub const TTBR0_EL1: SysReg = SysReg::new(3, 0, 2, 0, 0);
+/// TCR_EL1.
+pub const TCR_EL1: SysReg = SysReg::new(3, 0, 2, 0, 2);
+/// MAIR_EL1.
+pub const MAIR_EL1: SysReg = SysReg::new(3, 0, 10, 2, 0);
+/// MIDR_EL1.
+pub const MIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 0);
+
+/// What a dead guest is described by, besides X0 to X30.
+pub const STATE: [(&str, u64); 8] = [
+    ("PC", PC),
+    ("PSTATE", PSTATE),
+    ("SP_EL1", core_word(68)),
+    ("ELR_EL1", core_word(70)),
+    ("SPSR_EL1", core_word(72)),
+    ("ESR_EL1", system(SysReg::new(3, 0, 5, 2, 0))),
+    ("FAR_EL1", system(SysReg::new(3, 0, 6, 0, 0))),
+    ("VBAR_EL1", system(SysReg::new(3, 0, 12, 0, 0))),
+];

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The guest's stage 1 translation: VA = IPA, with the payload's segments and the doorbell.
+
+use super::{image::Image, memory::GuestMemory};
+use crate::guest::Error;
+use aarch64_paging::{
+    descriptor::{El1Attributes, PhysicalAddress},
+    paging::{Constraints, El1And0, MemoryRegion, RootTable, VaRange},
+    target::TargetAllocator,
+};
+use dfr0_model::{
+    sysreg::SysReg,
+    wire::{DOORBELL, TABLES},
+};
+
+/// A root table at level 1 translates 39 bits.
+const ROOT_LEVEL: usize = 1;
+const PAGE: usize = 0x1000;
+
+/// MAIR_EL1: attribute 0 is Normal Write-Back, attribute 1 Device-nGnRnE.
+const MAIR: u64 = 0x00ff;
+/// TCR_EL1: T0SZ = 64 - 39, Inner Shareable Write-Back walks, 4 KiB granule, no TTBR1 walks, 32-bit PA.
+const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 0b11 << 12 | 1 << 23;
+/// SCTLR_EL1: its RES1 bits (EOS and EIS among them: exception entry and return synchronise), M, C, SA, I.
+const SCTLR: u64 = 0x30d0_0800 | 1 | 1 << 2 | 1 << 3 | 1 << 12;
+
+/// The registers that turn this translation on.
+pub const REGISTERS: [(SysReg, u64); 4] = [
+    (super::one_reg::MAIR_EL1, MAIR),
+    (super::one_reg::TCR_EL1, TCR),
+    (super::one_reg::TTBR0_EL1, TABLES),
+    (super::one_reg::SCTLR_EL1, SCTLR),
+];
+
+/// Writes the tables for `image` into the guest's memory.
+pub fn write(image: &Image, memory: &mut GuestMemory) -> Result<(), Error> {
+    let mut root =
+        RootTable::with_va_range(TargetAllocator::new(TABLES), ROOT_LEVEL, El1And0, VaRange::Lower);
+    let valid = El1Attributes::VALID | El1Attributes::ACCESSED;
+    let normal =
+        valid | El1Attributes::ATTRIBUTE_INDEX_0 | El1Attributes::INNER_SHAREABLE | El1Attributes::UXN;
+    let mut map = |start: u64, len: u64, attributes| {
+        let start = start as usize;
+        let region = MemoryRegion::new(start, (start + len as usize).next_multiple_of(PAGE));
+        root.map_range(&region, PhysicalAddress(start), attributes, Constraints::empty())
+            .map_err(|error| Error::Unfit(format!("stage 1 of {region}: {error}")))
+    };
+    for segment in &image.segments {
+        let attributes = match (segment.writable, segment.executable) {
+            (false, true) => normal | El1Attributes::READ_ONLY,
+            (false, false) => normal | El1Attributes::READ_ONLY | El1Attributes::PXN,
+            (true, _) => normal | El1Attributes::PXN,
+        };
+        map(segment.address, segment.len, attributes)?;
+    }
+    let device = valid | El1Attributes::ATTRIBUTE_INDEX_1 | El1Attributes::UXN | El1Attributes::PXN;
+    map(DOORBELL, PAGE as u64, device)?;
+    if memory.write(TABLES, &root.translation().as_bytes()) {
+        Ok(())
+    } else {
+        Err(Error::Unfit("the stage 1 tables do not fit into the guest's memory".into()))
+    }
+}

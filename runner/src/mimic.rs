@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The second face of the cases: `cargo test` and nextest, through libtest-mimic.
+
+use crate::{
+    case::{Case, Session, Stop, Suite},
+    expected::{Deviations, Verdict},
+    guest::DEADLINE,
+    run::{explain, run_case},
+};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use std::{process::ExitCode, sync::Arc};
+
+/// Runs the cases of `suites` as the tests of a `harness = false` target, one after the other: a guest is timed.
+pub fn main(suites: &[Suite]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(1);
+    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let deviations = match Deviations::load(None, &names) {
+        Ok(deviations) => Arc::new(deviations),
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let trials = cases.into_iter().map(|case| trial(case, Arc::clone(&deviations))).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(case: Case, deviations: Arc<Deviations>) -> Trial {
+    Trial::ignorable_test(case.name.clone(), move || {
+        let mut session = match Session::open(DEADLINE)? {
+            Ok(session) => session,
+            Err(unavailable) => return Ok(Completion::ignored_with(unavailable)),
+        };
+        let report = run_case(&case, &mut session);
+        let verdict = deviations.verdict(&case.name, session.host(), &report);
+        match (&verdict, &report.stopped) {
+            (Verdict::Skip, Some(Stop::Skip(reason))) => Ok(Completion::ignored_with(reason)),
+            (Verdict::Fail, _) => Err(Failed::from(explain(&case, &report, &verdict, &deviations))),
+            _ => Ok(Completion::Completed),
+        }
+    })
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The command `dfr0`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dfr0_runner::cli::main(&dfr0_suites::ALL)
+}

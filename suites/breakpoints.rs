@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Breakpoints at EL1: each one that the host has fires when it must, is silent when it must, and keeps what was
+//! written to it on every way that leads to the hardware.
+
+use arbitrary_int::u4;
+use dfr0_model::{
+    control::{Dbgbcr, Mdscr, PMC_EL0},
+    dfr0::{BRPS, CTX_CMPS},
+    id_write::Answer,
+    rule,
+    scenario::{Op, Scenario},
+    shape::Shape,
+    sysreg::{CONTEXTIDR_EL1, ID_AA64DFR0_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
+    wire::marker,
+};
+use dfr0_runner::{
+    case::{Case, Context, Stop, Suite},
+    guest::Config,
+};
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "breakpoints",
+    about: "every breakpoint of the host fires at EL1 when it must and only then",
+    cases,
+};
+
+/// The marker that breakpoints are set on; 0 and 2 are its neighbours.
+const HERE: u8 = 1;
+const ON: Mdscr = Mdscr::breakpoints_at_el1();
+const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
+
+fn cases() -> Vec<Case> {
+    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
+        Case::new(format!("breakpoints.{name}"), rule, move |cx| {
+            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
+        })
+    };
+    let whole = |name: &str, rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
+        Case::new(format!("breakpoints.{name}"), rule, test)
+    };
+    vec![
+        each("fires", &rule::BREAKPOINT_MATCHES, |n| armed(n).exec(HERE)),
+        each("fires_each_time", &rule::BREAKPOINT_SYNDROME, |n| armed(n).exec(HERE).exec(HERE).exec(HERE)),
+        each("disabled", &rule::BREAKPOINT_ENABLED, |n| {
+            armed(n).write(dbgbcr(n), ADDRESS.with_e(false).raw_value()).exec(HERE)
+        }),
+        each("mde_clear", &rule::MDE, |n| armed(n).enable(ON.with_mde(false)).exec(HERE)),
+        each("kde_clear", &rule::KDE, |n| armed(n).enable(ON.with_kde(false)).exec(HERE)),
+        each("pstate_d_set", &rule::PSTATE_D, |n| {
+            armed(n).then(Op::MaskDebug(true)).exec(HERE).then(Op::MaskDebug(false)).exec(HERE)
+        }),
+        each("os_lock_held", &rule::OS_LOCK, |n| armed(n).write(OSLAR_EL1, 1).read(OSLSR_EL1).exec(HERE)),
+        each("os_lock_held_brk_taken", &rule::BRK_UNMASKED, |n| {
+            armed(n).write(OSLAR_EL1, 1).isb().then(Op::Brk)
+        }),
+        each("os_lock_released", &rule::OS_LOCK, |n| {
+            armed(n).write(OSLAR_EL1, 1).exec(HERE).write(OSLAR_EL1, 0).read(OSLSR_EL1).exec(HERE)
+        }),
+        each("os_lock_held_over_exit", &rule::OS_LOCK, |n| {
+            armed(n).write(OSLAR_EL1, 1).then(Op::Exit).exec(HERE).write(OSLAR_EL1, 0).exec(HERE)
+        }),
+        each("os_lock_written_under", &rule::OS_LOCK, |n| {
+            Scenario::new()
+                .write(OSLAR_EL1, 1)
+                .append(armed(n))
+                .read(dbgbvr(n))
+                .read(dbgbcr(n))
+                .read(MDSCR_EL1)
+                .exec(HERE)
+                .write(OSLAR_EL1, 0)
+                .exec(HERE)
+        }),
+        each("os_lock_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
+            let set = |value| Op::KvmSet { reg: OSLSR_EL1, value };
+            armed(n)
+                .then(set(0b1010))
+                .read(OSLSR_EL1)
+                .exec(HERE)
+                .then(Op::KvmGet { reg: OSLSR_EL1 })
+                .then(set(0b1000))
+                .read(OSLSR_EL1)
+                .exec(HERE)
+        }),
+        each("os_lock_bits", &rule::OS_LOCK_ACCESS, |n| {
+            [!1, u64::MAX, 2, 1]
+                .into_iter()
+                .fold(armed(n), |scenario, value| scenario.write(OSLAR_EL1, value).read(OSLSR_EL1).exec(HERE))
+        }),
+        each("one_instruction_before", &rule::BREAKPOINT_ADDRESS, |n| {
+            armed_at(n, marker(HERE) - 4).exec(HERE)
+        }),
+        each("one_instruction_behind", &rule::BREAKPOINT_ADDRESS, |n| {
+            armed_at(n, marker(HERE) + 4).exec(HERE)
+        }),
+        each("next_marker", &rule::BREAKPOINT_ADDRESS, |n| armed(n).exec(HERE + 1).exec(HERE - 1)),
+        whole("each_address_bit", &rule::BREAKPOINT_ADDRESS, each_address_bit),
+        each("el0_only", &rule::BREAKPOINT_PRIVILEGE, |n| {
+            armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).exec(HERE)
+        }),
+        each("brk", &rule::BRK_UNMASKED, |n| {
+            armed(n).isb().then(Op::Brk).enable(ON.with_mde(false)).isb().then(Op::Brk)
+        }),
+        each("reads_back", &rule::REGISTERS_READ_BACK, reads_back),
+        whole("reads_back_all", &rule::REGISTERS_READ_BACK, |cx| all(cx, &[])),
+        whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, &[Op::Exit])),
+        whole("reads_back_all_enabled_after_exit", &rule::EXIT_KEEPS_STATE, |cx| {
+            all(cx, &[Op::Write { reg: MDSCR_EL1, value: ON.raw_value() }, Op::Exit])
+        }),
+        whole("reads_back_all_locked", &rule::REGISTERS_READ_BACK, |cx| {
+            all(cx, &[Op::Write { reg: OSLAR_EL1, value: 1 }, Op::Exit])
+        }),
+        whole("all_armed", &rule::BREAKPOINT_MATCHES, |cx| all_armed(cx, &[])),
+        whole("all_armed_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all_armed(cx, &[Op::Exit])),
+        each("fires_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
+            armed(n).then(Op::Exit).exec(HERE).then(Op::Exit).then(Op::Exit).exec(HERE)
+        }),
+        each("enabled_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
+            armed(n).write(MDSCR_EL1, 0).then(Op::Exit).enable(ON).exec(HERE)
+        }),
+        each("enabled_last_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
+            let armed = armed(n).write(dbgbcr(n), 0).then(Op::Exit);
+            armed.write(dbgbcr(n), ADDRESS.raw_value()).exec(HERE)
+        }),
+        each("disabled_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
+            armed(n).then(Op::Exit).enable(Mdscr::DEFAULT).exec(HERE).then(Op::Exit).exec(HERE)
+        }),
+        each("kde_clear_after_exit", &rule::KDE, |n| {
+            armed(n).enable(ON.with_kde(false)).then(Op::Exit).exec(HERE).read(MDSCR_EL1)
+        }),
+        each("mde_clear_after_exit", &rule::MDE, |n| {
+            armed(n).enable(ON.with_mde(false)).then(Op::Exit).exec(HERE).read(MDSCR_EL1)
+        }),
+        each("armed_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
+            by_userspace(&armed(n)).exec(HERE).read(dbgbvr(n)).read(dbgbcr(n)).read(MDSCR_EL1)
+        }),
+        each("seen_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
+            [dbgbvr(n), dbgbcr(n), MDSCR_EL1]
+                .into_iter()
+                .fold(armed(n).exec(HERE), |scenario, reg| scenario.then(Op::KvmGet { reg }))
+        }),
+        each("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
+        whole("all_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, all_by_userspace),
+        whole("linked_to_each_context_aware", &rule::LINKED_CONTEXT, |cx| {
+            linked_to_each(cx, Config::default(), cx.shape())
+        }),
+        whole("linked_in_another_context", &rule::LINKED_CONTEXT, linked_in_another_context),
+        whole("linked_to_highest_of_fewer", &rule::CONTEXT_AWARE_HIGHEST, linked_to_highest_of_fewer),
+    ]
+}
+
+/// Breakpoint `n` on marker [`HERE`], all that masks it clear.
+fn armed(n: u8) -> Scenario {
+    armed_at(n, marker(HERE))
+}
+
+fn armed_at(n: u8, address: u64) -> Scenario {
+    Scenario::new().then(Op::MaskDebug(false)).breakpoint_at(n, address, ADDRESS).enable(ON)
+}
+
+/// The same writes, by userspace.
+fn by_userspace(scenario: &Scenario) -> Scenario {
+    scenario.ops().iter().fold(Scenario::new(), |by, op| match *op {
+        Op::Write { reg, value } => by.then(Op::KvmSet { reg, value }),
+        other => by.then(other),
+    })
+}
+
+/// An address that differs from the marker's in one bit is another address. The bits above 31 make it one that the
+/// guest's translation does not know; a comparison does not care.
+fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
+    for n in cx.shape().breakpoint_numbers() {
+        for bit in 2..48 {
+            cx.check(&armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE))?;
+        }
+    }
+    Ok(())
+}
+
+/// Values of DBGBVR and DBGBCR that between them set each bit of an address both ways.
+const VALUES: [(u64, Dbgbcr); 4] = [
+    (0, Dbgbcr::DEFAULT),
+    (0x4001_0008, ADDRESS),
+    (0x0000_5555_5555_5554, ADDRESS.with_e(false)),
+    (0xffff_aaaa_aaaa_aaa8, ADDRESS.with_pmc(PMC_EL0)),
+];
+
+fn reads_back(n: u8) -> Scenario {
+    VALUES.into_iter().map(|(value, control)| (value, control.raw_value())).fold(
+        Scenario::new(),
+        |scenario, (value, control)| {
+            scenario.write(dbgbvr(n), value).write(dbgbcr(n), control).isb().read(dbgbvr(n)).read(dbgbcr(n))
+        },
+    )
+}
+
+/// What userspace writes, it and the guest read. Only a context-aware breakpoint may link, so the type and the link
+/// are written to a breakpoint that is disabled.
+fn written_by_userspace(n: u8) -> Scenario {
+    let linked = Dbgbcr::address_linked_to(u4::new(15)).with_e(false);
+    VALUES.into_iter().chain([(0x4001_0008, linked)]).fold(Scenario::new(), |scenario, (value, control)| {
+        by_userspace(&Scenario::new().breakpoint_at(n, value, control))
+            .ops()
+            .iter()
+            .fold(scenario, |scenario, op| scenario.then(*op))
+            .then(Op::KvmGet { reg: dbgbvr(n) })
+            .then(Op::KvmGet { reg: dbgbcr(n) })
+            .read(dbgbvr(n))
+            .read(dbgbcr(n))
+    })
+}
+
+/// A value and a control that no other breakpoint has; even ones are enabled, at an address that nobody executes.
+fn distinct(n: u8) -> (u64, u64) {
+    let control = ADDRESS.with_e(n.is_multiple_of(2)).with_pmc(if n.is_multiple_of(3) {
+        PMC_EL0
+    } else {
+        ADDRESS.pmc()
+    });
+    (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control.raw_value())
+}
+
+/// Every breakpoint keeps its own value, whatever is done in between.
+fn all(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
+    let numbers = || cx.shape().breakpoint_numbers();
+    let written = numbers().fold(Scenario::new(), |scenario, n| {
+        let (value, control) = distinct(n);
+        scenario.write(dbgbvr(n), value).write(dbgbcr(n), control)
+    });
+    let scenario = between.iter().fold(written.isb(), |scenario, op| scenario.then(*op)).isb();
+    let read = numbers().rev().fold(scenario, |scenario, n| scenario.read(dbgbvr(n)).read(dbgbcr(n)));
+    let seen = numbers().fold(read, |scenario, n| {
+        scenario.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) })
+    });
+    cx.check(&seen)
+}
+
+/// Every breakpoint has a marker of its own; each marker fires once.
+fn all_armed(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
+    let numbers = || cx.shape().breakpoint_numbers();
+    let armed = numbers().fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
+        scenario.breakpoint(n, 2 * n, ADDRESS)
+    });
+    let scenario = between.iter().fold(armed.enable(ON), |scenario, op| scenario.then(*op));
+    let scenario = numbers().fold(scenario, |scenario, n| scenario.exec(2 * n).exec(2 * n + 1));
+    cx.check(&scenario)
+}
+
+/// Userspace writes every breakpoint before the VM has run; it and then the guest read them, and they fire.
+fn all_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let numbers = cx.shape().breakpoint_numbers();
+    let armed = numbers.clone().fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
+        scenario.breakpoint(n, 2 * n, ADDRESS)
+    });
+    let set = by_userspace(&armed.enable(ON));
+    let seen = numbers.clone().fold(set, |scenario, n| {
+        scenario.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) })
+    });
+    let scenario = numbers
+        .fold(seen, |scenario, n| scenario.read(dbgbvr(n)).read(dbgbcr(n)).exec(2 * n).exec(2 * n + 1));
+    let mut guest = cx.new_guest(Config::default())?;
+    cx.check_on(&mut guest, Config::default(), &scenario)?;
+    Ok(())
+}
+
+const CONTEXT: u64 = 0x5a5a_1234;
+
+/// Breakpoint `n` on marker [`HERE`], linked to context-aware breakpoint `partner` that matches [`CONTEXT`].
+fn linked(n: u8, partner: u8) -> Scenario {
+    Scenario::new()
+        .then(Op::MaskDebug(false))
+        .write(dbgbvr(partner), CONTEXT)
+        .write(dbgbcr(partner), Dbgbcr::linked_context().raw_value())
+        .breakpoint(n, HERE, Dbgbcr::address_linked_to(u4::new(partner)))
+        .enable(ON)
+        .write(CONTEXTIDR_EL1, CONTEXT)
+}
+
+/// A link from every breakpoint to every other that is context-aware fires.
+fn linked_to_each(cx: &mut Context<'_>, config: Config, shape: Shape) -> Result<(), Stop> {
+    for partner in shape.context_aware_numbers() {
+        for n in shape.breakpoint_numbers().filter(|n| *n != partner) {
+            cx.check_in(config, &linked(n, partner).exec(HERE).then(Op::Exit).exec(HERE))?;
+        }
+    }
+    Ok(())
+}
+
+fn linked_in_another_context(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let shape = cx.shape();
+    for partner in shape.context_aware_numbers() {
+        for n in shape.breakpoint_numbers().filter(|n| *n != partner) {
+            let other = (0..32).fold(linked(n, partner), |scenario, bit| {
+                scenario.write(CONTEXTIDR_EL1, CONTEXT ^ 1 << bit).exec(HERE)
+            });
+            cx.check(&other.write(CONTEXTIDR_EL1, CONTEXT).exec(HERE))?;
+        }
+    }
+    Ok(())
+}
+
+/// In each shape with fewer breakpoints that userspace may set, the highest numbered match contexts.
+///
+/// This is what a smaller BRPs is about: hardware's context-aware breakpoints are the highest numbered of the
+/// host's, and the guest's are the highest numbered of fewer.
+fn linked_to_highest_of_fewer(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let host = cx.host().id_aa64dfr0;
+    let mut shapes = 0;
+    for brps in 1..=BRPS.get(host) {
+        for ctx_cmps in 0..=CTX_CMPS.get(host).min(brps) {
+            let value = CTX_CMPS.with(BRPS.with(host, brps), ctx_cmps);
+            let guest = cx.new_guest(Config::default())?;
+            if value == host || guest.set(ID_AA64DFR0_EL1, value) != Answer::Accepted {
+                continue;
+            }
+            shapes += 1;
+            linked_to_each(cx, Config { id_aa64dfr0: Some(value) }, Shape::from_id_aa64dfr0(value))?;
+        }
+    }
+    if shapes == 0 {
+        return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
+    }
+    Ok(())
+}

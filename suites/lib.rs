@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The suites: what is tested, and nothing of how.
+
+use dfr0_runner::case::Suite;
+
+pub mod breakpoints;
+pub mod double_lock;
+pub mod id_regs;
+
+/// All suites, in the order in which they run.
+pub const ALL: [Suite; 3] = [id_regs::SUITE, breakpoints::SUITE, double_lock::SUITE];
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_dotted_lower_case_unique_and_start_with_their_suite() {
+        let mut seen = BTreeSet::new();
+        for suite in ALL {
+            for case in (suite.cases)() {
+                let name = case.name;
+                let parts: Vec<&str> = name.split('.').collect();
+                assert_eq!(parts[0], suite.name, "{name}");
+                assert!(parts.len() > 1 && parts.iter().all(|part| !part.is_empty()), "{name}");
+                assert!(name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.')), "{name}");
+                assert!(seen.insert(name.clone()), "{name} stands twice");
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The suites on lab hosts: kernels and shapes, and the places where no guest can run.
+//!
+//! `make test` runs this with DFR0_LAB and DFR0_BUNDLE set.
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::{
+    env,
+    process::{Command, ExitCode, Output},
+};
+
+/// Breakpoints, watchpoints and context-aware breakpoints.
+type Counts = (u8, u8, u8);
+
+/// Host, kernel, and what it must report: the release and the counts.
+const HOSTS: [(&str, &str, &str, Counts); 9] = [
+    ("neoverse-v1", "bookworm", "6.1.", (6, 4, 2)),
+    ("neoverse-v1", "trixie", "6.12.", (6, 4, 2)),
+    ("neoverse-v1", "newest", "7.", (6, 4, 2)),
+    ("neoverse-n1", "newest", "7.", (6, 4, 2)),
+    ("cortex-a57", "bookworm", "6.1.", (6, 4, 2)),
+    ("cortex-a57", "newest", "7.", (6, 4, 2)),
+    ("shape-16-16-4", "newest", "7.", (16, 16, 4)),
+    ("shape-4-2-1", "newest", "7.", (4, 2, 1)),
+    ("shape-16-16-4", "trixie", "6.12.", (16, 16, 4)),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Each host has as many vCPUs as the machine is likely to have cores for two.
+    arguments.test_threads.get_or_insert(2);
+    let hosts = HOSTS.map(|(host, kernel, release, counts)| {
+        Trial::test(format!("hosts.{host}.{kernel}"), move || passes(host, kernel, release, counts))
+    });
+    let places = [
+        Trial::test("places.another_architecture", another_architecture),
+        Trial::test("suites.one_alone", one_suite_alone),
+        Trial::test("commands.unknown_pattern", unknown_pattern),
+        Trial::test("commands.unknown_option", unknown_option),
+        Trial::test("commands.broken_deviations", broken_deviations),
+    ];
+    libtest_mimic::run(&arguments, hosts.into_iter().chain(places).collect()).exit_code()
+}
+
+fn variable(name: &str) -> Result<String, Failed> {
+    env::var(name).map_err(|_| format!("{name} is not set; `make test` sets it").into())
+}
+
+/// Runs `command` in a lab host that has the bundle.
+fn in_host(arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
+    let mut lab = Command::new(variable("DFR0_LAB")?);
+    lab.arg("exec").args(arguments).args(["--with", &variable("DFR0_BUNDLE")?, "--"]).args(command);
+    Ok(lab.output()?)
+}
+
+fn ensure(holds: bool, what: &str, output: &Output) -> Result<(), Failed> {
+    if holds {
+        return Ok(());
+    }
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Err(format!("{what}: {}\n--- stdout\n{stdout}--- stderr\n{stderr}", output.status).into())
+}
+
+/// The results of a TAP stream whose plan and numbers are right.
+fn results(output: &Output) -> Result<Vec<String>, Failed> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    ensure(lines.next() == Some("TAP version 13"), "no header", output)?;
+    let plan = lines.next().and_then(|line| line.strip_prefix("1..")?.parse::<usize>().ok());
+    let results: Vec<String> =
+        lines.clone().filter(|line| !line.starts_with('#')).map(ToOwned::to_owned).collect();
+    ensure(plan == Some(results.len()), "the plan is not kept", output)?;
+    for (number, result) in (1..).zip(&results) {
+        let numbered = [format!("ok {number} "), format!("not ok {number} ")];
+        let right = numbered.iter().any(|start| result.starts_with(start));
+        ensure(right, &format!("result {number} is \"{result}\""), output)?;
+    }
+    ensure(lines.next_back().is_some_and(|line| line.starts_with("# Totals:")), "no totals", output)?;
+    Ok(results)
+}
+
+fn passes(host: &str, kernel: &str, release: &str, counts: Counts) -> Result<(), Failed> {
+    let output = in_host(&["--host", host, "--kernel", kernel], &["./dfr0", "run"])?;
+    let results = results(&output)?;
+    ensure(output.status.success(), "the run failed", &output)?;
+    ensure(results.iter().all(|line| line.starts_with("ok ")), "a case failed", &output)?;
+    ensure(results.iter().any(|line| !line.contains(" # ")), "no case passed", &output)?;
+    ensure(!results.iter().any(|line| line.ends_with("# XPASS")), "a listed deviation is gone", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let (breakpoints, watchpoints, context_aware) = counts;
+    let facts = [
+        format!("# kernel: Linux {release}"),
+        format!(
+            "# shape: {breakpoints} breakpoints, {watchpoints} watchpoints, {context_aware} context-aware"
+        ),
+    ];
+    for fact in facts {
+        ensure(text.contains(&fact), &format!("the host does not report \"{fact}\""), &output)?;
+    }
+    Ok(())
+}
+
+/// On a machine that is not arm64 the program is built, and skips.
+fn another_architecture() -> Result<(), Failed> {
+    if cfg!(target_arch = "aarch64") {
+        return Ok(());
+    }
+    let output = here(&["run"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure(text.starts_with("TAP version 13\n1..0 # SKIP dfr0 tests KVM/arm64"), "no skip", &output)?;
+    ensure(output.status.code() == Some(4), "exit status", &output)
+}
+
+/// A suite's own program runs that suite, with what is listed for it.
+fn one_suite_alone() -> Result<(), Failed> {
+    let output = in_host(&["--host", "cortex-a57"], &["./dfr0_double_lock"])?;
+    let results = results(&output)?;
+    ensure(output.status.success(), "the run failed", &output)?;
+    ensure(results.iter().all(|line| line.contains(" double_lock.")), "another suite ran", &output)?;
+    let listed = results.iter().filter(|line| line.ends_with(" # XFAIL")).count();
+    ensure(listed == 2, "the OS Double Lock's two deviations are not seen", &output)
+}
+
+/// Runs `dfr0` on this machine.
+fn here(arguments: &[&str]) -> Result<Output, Failed> {
+    Ok(Command::new(env!("CARGO_BIN_EXE_dfr0")).args(arguments).output()?)
+}
+
+/// The command fails with 1, says `message`, and prints no result.
+fn fails_with(message: &str, output: &Output) -> Result<(), Failed> {
+    ensure(output.status.code() == Some(1), "exit status", output)?;
+    ensure(output.stdout.is_empty(), "results", output)?;
+    ensure(String::from_utf8_lossy(&output.stderr).contains(message), "the message", output)
+}
+
+fn unknown_pattern() -> Result<(), Failed> {
+    fails_with("no case matches \"breakpoint\"", &here(&["run", "breakpoint"])?)
+}
+
+/// clap's own exit status, 2, would be an XFAIL to kselftest's runner.
+fn unknown_option() -> Result<(), Failed> {
+    fails_with("--frob", &here(&["run", "--frob"])?)?;
+    fails_with("--deadline", &here(&["run", "--deadline", "0"])?)
+}
+
+fn broken_deviations() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let expected = directory.path().to_str().ok_or("a temporary directory that is not UTF-8")?;
+    fails_with("holds no .toml file", &here(&["run", "--expected", expected])?)?;
+    std::fs::write(directory.path().join("broken.toml"), "[[deviation]]\nname = 3\n")?;
+    let output = here(&["run", "--expected", expected])?;
+    fails_with("broken.toml", &output)?;
+    fails_with("line 2", &output)
+}
