@@ -286,6 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn every_changed_byte_of_a_frame_is_noticed() {
+        let good = Encoder::default().encode(Kind::Stdout, b"not ok 1 x");
+        for place in 0..good.len() - 1 {
+            let mut bad = good.clone();
+            // Another letter, and another digit where a digit is meant.
+            bad[place] = if bad[place] == b'e' { b'f' } else { b'e' };
+            let events = Decoder::default().push(&bad);
+            assert!(!events.iter().any(|event| matches!(event, Event::Frame(..))), "{place}: {events:?}");
+        }
+    }
+
+    #[test]
     fn garbage_is_bounded_and_never_a_frame() {
         let mut decoder = Decoder::default();
         for byte in 0..=255u8 {

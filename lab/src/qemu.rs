@@ -66,7 +66,7 @@ pub fn find(cache: &Cache, signals: &Signals) -> Result<PathBuf> {
         Some((path, version)) => format!("{} is QEMU {version}", path.display()),
         None => format!("{PROGRAM} is not on PATH"),
     };
-    if env::var_os("DFR0_NO_INSTALL").is_some_and(|value| value != "0") {
+    if env::var_os("DFR0_NO_INSTALL").is_some_and(|value| !value.is_empty()) {
         bail!(
             "{found}, and DFR0_NO_INSTALL forbids to install Debian's {PACKAGE}: install QEMU {NEEDED} or later, or \
              set DFR0_QEMU to the path of one"

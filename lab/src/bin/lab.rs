@@ -40,7 +40,7 @@ Environment:
   DFR0_DEBIAN_ARCHIVE  the URI of a Debian archive (default: what this machine's apt uses)
   DFR0_LAB_HOSTS       a hosts.toml of your own, as --hosts
   DFR0_LAB_INIT        the lab-init to boot (default: the one that was built beside lab)
-  DFR0_NO_INSTALL      if set (and not 0): never install QEMU
+  DFR0_NO_INSTALL      if set: never install QEMU
   DFR0_QEMU            a qemu-system-aarch64 of your own, 10.0 or later
 CMD sees variables whose names begin with CARGO_PKG_, DFR0_, KSELFTEST_, KSFT_, NEXTEST, NO_COLOR, PROPTEST_ or RUST_,
 and DFR0_LAB_HOST, the host's name.";
