@@ -69,7 +69,7 @@ test: bundle lab
 	@cargo clippy --quiet --release --workspace --all-targets --features dfr0-suites/lab
 	@cargo clippy --quiet --release --workspace --all-targets --target $(ARM64)
 	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
-	@{ cargo test --quiet --release --workspace && \
+	@{ cargo test --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab && \
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
 	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts; \

@@ -4,7 +4,18 @@
 
     .section .text.entry, "ax"
     .global _start
+
+// Starts with stage 1 off. X0: the start of its tables, X1: their end, X2: SCTLR_EL1 that turns it on.
+//
+// The tables are touched first, so that no walk of them is the first access to their memory: on CPUs with erratum
+// 834220 KVM (seen in 7.2 and 7.3) resolves no stage 2 fault of a walk, and the guest would never execute anything.
 _start:
+    ldr     xzr, [x0]
+    add     x0, x0, #0x1000
+    cmp     x0, x1
+    b.lo    _start
+    msr     sctlr_el1, x2
+    isb
     ldr     x0, =stack_top
     mov     sp, x0
     ldr     x0, =vectors

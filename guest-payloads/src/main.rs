@@ -2,8 +2,8 @@
 
 //! The payload: entry, vectors, register table and memory around the interpreter.
 //!
-//! It runs at EL1 with SP_EL1, interrupts and debug exceptions masked, stage 1 on with VA = IPA; whoever starts it
-//! has set that up. Exceptions are expected in two places, the markers and the register table; there the handler
+//! It runs at EL1 with SP_EL1, interrupts and debug exceptions masked, and VA = IPA; `entry.s` says what whoever starts
+//! it has set up. Exceptions are expected in two places, the markers and the register table; there the handler
 //! logs and skips the instruction. Anywhere else the guest is lost and says so.
 
 #![no_std]

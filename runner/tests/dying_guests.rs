@@ -9,6 +9,7 @@ use dfr0_model::{
     rule,
     scenario::{Op, Scenario},
     sysreg::{self, SysReg},
+    wire,
 };
 use dfr0_runner::{
     case::{Case, Report, Session, Stop},
@@ -48,16 +49,23 @@ fn run(session: &mut Session, scenario: &Scenario) -> Report {
     run_case(&case, session)
 }
 
+/// Breakpoint 0 at `address`, and marker 1 is called.
+fn breakpoint_at(address: u64) -> Scenario {
+    Scenario::new()
+        .then(Op::MaskDebug(false))
+        .breakpoint_at(0, address, Dbgbcr::address_at_el1())
+        .enable(Mdscr::breakpoints_at_el1())
+        .exec(1)
+}
+
 /// Its vectors are where nothing is mapped: the first exception never ends.
 fn hang() -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).then(Op::KvmSet { reg: VBAR_EL1, value: 0 }).then(Op::Brk)
+    Scenario::new().then(Op::KvmSet { reg: VBAR_EL1, value: 0 }).append(breakpoint_at(wire::marker(1)))
 }
 
 fn fires(session: &mut Session) -> Report {
-    let case = Case::new("test.lives", &rule::BREAKPOINT_MATCHES, |cx| {
-        let armed = Scenario::new().then(Op::MaskDebug(false)).breakpoint(0, 1, Dbgbcr::address_at_el1());
-        cx.check(&armed.enable(Mdscr::breakpoints_at_el1()).exec(1))
-    });
+    let case =
+        Case::new("test.lives", &rule::BREAKPOINT_MATCHES, |cx| cx.check(&breakpoint_at(wire::marker(1))));
     run_case(&case, session)
 }
 
@@ -78,12 +86,7 @@ fn a_guest_that_takes_an_exception_outside_of_the_markers_says_where() {
     let mut session = session();
     let report = run(&mut session, &hang());
     let behind_the_call = register(death(&report), "X30");
-    let lost = Scenario::new()
-        .then(Op::MaskDebug(false))
-        .breakpoint_at(0, behind_the_call, Dbgbcr::address_at_el1())
-        .enable(Mdscr::breakpoints_at_el1())
-        .exec(1);
-    let report = run(&mut session, &lost);
+    let report = run(&mut session, &breakpoint_at(behind_the_call));
     let death = death(&report);
     assert!(death.reason.contains("lost after operation 5: Breakpoint exception"), "{death}");
     assert_eq!(register(death, "ELR_EL1"), behind_the_call);

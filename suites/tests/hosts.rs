@@ -50,7 +50,10 @@ fn variable(name: &str) -> Result<String, Failed> {
 /// Runs `command` in a lab host that has the bundle.
 fn in_host(arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
     let mut lab = Command::new(variable("DFR0_LAB")?);
-    lab.arg("exec").args(arguments).args(["--with", &variable("DFR0_BUNDLE")?, "--"]).args(command);
+    lab.args(["exec", "--deadline", "200"])
+        .args(arguments)
+        .args(["--with", &variable("DFR0_BUNDLE")?, "--"])
+        .args(command);
     Ok(lab.output()?)
 }
 

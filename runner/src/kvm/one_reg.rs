@@ -28,8 +28,6 @@ const fn core_word(offset: u64) -> u64 {
     ARM64_U64 | CORE | offset
 }
 
-/// SCTLR_EL1.
-pub const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
 /// TTBR0_EL1.
 pub const TTBR0_EL1: SysReg = SysReg::new(3, 0, 2, 0, 0);
 /// TCR_EL1.

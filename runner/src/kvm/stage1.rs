@@ -2,7 +2,7 @@
 
 //! The guest's stage 1 translation: VA = IPA, with the payload's segments and the doorbell.
 
-use super::{image::Image, memory::GuestMemory};
+use super::{image::Image, memory::GuestMemory, one_reg};
 use crate::guest::Error;
 use aarch64_paging::{
     descriptor::{El1Attributes, PhysicalAddress},
@@ -23,18 +23,14 @@ const MAIR: u64 = 0x00ff;
 /// TCR_EL1: T0SZ = 64 - 39, Inner Shareable Write-Back walks, 4 KiB granule, no TTBR1 walks, 32-bit PA.
 const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 0b11 << 12 | 1 << 23;
 /// SCTLR_EL1: its RES1 bits (EOS and EIS among them: exception entry and return synchronise), M, C, SA, I.
-const SCTLR: u64 = 0x30d0_0800 | 1 | 1 << 2 | 1 << 3 | 1 << 12;
+pub const SCTLR: u64 = 0x30d0_0800 | 1 | 1 << 2 | 1 << 3 | 1 << 12;
 
-/// The registers that turn this translation on.
-pub const REGISTERS: [(SysReg, u64); 4] = [
-    (super::one_reg::MAIR_EL1, MAIR),
-    (super::one_reg::TCR_EL1, TCR),
-    (super::one_reg::TTBR0_EL1, TABLES),
-    (super::one_reg::SCTLR_EL1, SCTLR),
-];
+/// The registers that this translation needs before it is turned on.
+pub const REGISTERS: [(SysReg, u64); 3] =
+    [(one_reg::MAIR_EL1, MAIR), (one_reg::TCR_EL1, TCR), (one_reg::TTBR0_EL1, TABLES)];
 
-/// Writes the tables for `image` into the guest's memory.
-pub fn write(image: &Image, memory: &mut GuestMemory) -> Result<(), Error> {
+/// Writes the tables for `image` into the guest's memory; returns the address behind them.
+pub fn write(image: &Image, memory: &mut GuestMemory) -> Result<u64, Error> {
     let mut root =
         RootTable::with_va_range(TargetAllocator::new(TABLES), ROOT_LEVEL, El1And0, VaRange::Lower);
     let valid = El1Attributes::VALID | El1Attributes::ACCESSED;
@@ -56,8 +52,9 @@ pub fn write(image: &Image, memory: &mut GuestMemory) -> Result<(), Error> {
     }
     let device = valid | El1Attributes::ATTRIBUTE_INDEX_1 | El1Attributes::UXN | El1Attributes::PXN;
     map(DOORBELL, PAGE as u64, device)?;
-    if memory.write(TABLES, &root.translation().as_bytes()) {
-        Ok(())
+    let tables = root.translation().as_bytes();
+    if memory.write(TABLES, &tables) {
+        Ok(TABLES + tables.len() as u64)
     } else {
         Err(Error::Unfit("the stage 1 tables do not fit into the guest's memory".into()))
     }

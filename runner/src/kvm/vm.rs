@@ -110,14 +110,19 @@ impl Guest {
     fn boot(&self) -> Result<Payload, Error> {
         let mut memory = GuestMemory::new()?;
         let image = Image::load(&mut memory)?;
-        stage1::write(&image, &mut memory)?;
+        let tables_end = stage1::write(&image, &mut memory)?;
         memory.register(&self.vm)?;
         for (reg, value) in stage1::REGISTERS {
             self.must_set(reg, value)?;
         }
-        for (name, id, value) in
-            [("PC", one_reg::PC, image.entry), ("PSTATE", one_reg::PSTATE, PSTATE_EL1H_MASKED)]
-        {
+        let start = [
+            ("PC", one_reg::PC, image.entry),
+            ("PSTATE", one_reg::PSTATE, PSTATE_EL1H_MASKED),
+            ("X0", one_reg::x(0), wire::TABLES),
+            ("X1", one_reg::x(1), tables_end),
+            ("X2", one_reg::x(2), stage1::SCTLR),
+        ];
+        for (name, id, value) in start {
             accepted(self.set_id(id, value), name.into(), value)?;
         }
         Ok(Payload { memory, image, deadline: Deadline::new(self.deadline)? })

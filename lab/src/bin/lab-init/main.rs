@@ -34,8 +34,8 @@ fn main() -> std::process::ExitCode {
         // The kernel panics when process 1 ends, and that is what `lab` shows.
         Err(error) => panic!("lab-init cannot open the console: {error}"),
     };
-    kernel_log::forward(&console);
-    let outcome = command::run(&console).unwrap_or_else(|error| Outcome::Refused(format!("{error:#}")));
+    kernel_log::forward(console);
+    let outcome = command::run(console).unwrap_or_else(|error| Outcome::Refused(format!("{error:#}")));
     console.send(Kind::Outcome, outcome.to_string().as_bytes());
     console.drain();
     // A kernel without PSCI cannot power off; QEMU's -no-reboot makes a restart do.
