@@ -140,7 +140,7 @@ fn cases() -> Vec<Case> {
                 .into_iter()
                 .fold(armed(n).exec(HERE), |scenario, reg| scenario.then(Op::KvmGet { reg }))
         }),
-        each("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
+        whole("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
         whole("all_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, all_by_userspace),
         whole("linked_to_each_context_aware", &rule::LINKED_CONTEXT, |cx| {
             linked_to_each(cx, Config::default(), cx.shape())
@@ -195,20 +195,18 @@ fn reads_back(n: u8) -> Scenario {
     )
 }
 
-/// What userspace writes, it and the guest read. Only a context-aware breakpoint may link, so the type and the link
-/// are written to a breakpoint that is disabled.
-fn written_by_userspace(n: u8) -> Scenario {
-    let linked = Dbgbcr::address_linked_to(u4::new(15)).with_e(false);
-    VALUES.into_iter().chain([(0x4001_0008, linked)]).fold(Scenario::new(), |scenario, (value, control)| {
-        by_userspace(&Scenario::new().breakpoint_at(n, value, control))
-            .ops()
-            .iter()
-            .fold(scenario, |scenario, op| scenario.then(*op))
-            .then(Op::KvmGet { reg: dbgbvr(n) })
-            .then(Op::KvmGet { reg: dbgbcr(n) })
-            .read(dbgbvr(n))
-            .read(dbgbcr(n))
-    })
+/// What userspace writes, it and the guest read: addresses, privileges, and a link to a context-aware breakpoint.
+fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let shape = cx.shape();
+    let linked = Dbgbcr::address_linked_to(u4::new(shape.breakpoints - 1)).with_e(false);
+    for n in shape.breakpoint_numbers() {
+        for (value, control) in VALUES.into_iter().chain([(0x4001_0008, linked)]) {
+            let written = by_userspace(&Scenario::new().breakpoint_at(n, value, control));
+            let seen = written.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) });
+            cx.check(&seen.read(dbgbvr(n)).read(dbgbcr(n)))?;
+        }
+    }
+    Ok(())
 }
 
 /// A value and a control that no other breakpoint has; even ones are enabled, at an address that nobody executes.

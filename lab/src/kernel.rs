@@ -13,8 +13,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt::{Archive, Package, Root, Scope};
 use crate::cache::{Cache, write_whole};
-use crate::helper::{Notice, run_into};
 use crate::interrupt::Signals;
+use crate::tools::{Notice, run_into};
 
 /// A Debian suite that has a kernel of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use nix::unistd::Uid;
 
 use crate::apt::{Archive, Root, Scope};
 use crate::cache::Cache;
-use crate::helper::{Notice, run};
 use crate::interrupt::Signals;
+use crate::tools::{Notice, run};
 
 const PROGRAM: &str = "qemu-system-aarch64";
 /// Debian's package of it.

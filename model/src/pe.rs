@@ -274,15 +274,16 @@ impl Pe {
     }
 
     /// DBGBCR<n>_EL1's bits that read as written. LBN is UNKNOWN where nothing is linked, BAS where no address is
-    /// compared.
+    /// compared; BAS is also RES1 on a PE without AArch32, which may then read a zero as one.
     fn dbgbcr_defined(&self, n: usize) -> Result<u64, Unknown> {
         const BT: u64 = 0xf << 20;
         const LBN: u64 = 0xf << 16;
         const SSC_HMC_PMC_E: u64 = 0b111 << 13 | 0b111;
-        const BAS: u64 = 0xf << 5;
-        match self.dbgbcr[n].bt() {
-            BT_ADDRESS => Ok(BT | SSC_HMC_PMC_E | BAS),
-            BT_ADDRESS_LINKED => Ok(BT | SSC_HMC_PMC_E | BAS | LBN),
+        let control = self.dbgbcr[n];
+        let bas = u64::from(control.bas().value()) << 5;
+        match control.bt() {
+            BT_ADDRESS => Ok(BT | SSC_HMC_PMC_E | bas),
+            BT_ADDRESS_LINKED => Ok(BT | SSC_HMC_PMC_E | bas | LBN),
             BT_CONTEXT_LINKED => Ok(BT | 1),
             _ => Err(Unknown("this breakpoint type")),
         }
@@ -597,6 +598,19 @@ mod tests {
                 "{read:#x}"
             );
         }
+    }
+
+    #[test]
+    fn bas_written_as_zero_may_read_as_res1() {
+        let scenario = Scenario::new().write(sysreg::dbgbcr(0), 0).read(sysreg::dbgbcr(0));
+        for (read, matches) in [(0, true), (0x1e0, true), (0x1e1, false)] {
+            let log = [Logged { op: 1, event: Event::Value(read) }];
+            let mismatch = judge(Pe::new(SHAPE), scenario.ops(), &log).expect("modelled");
+            assert_eq!(mismatch.is_none(), matches, "{read:#x}");
+        }
+        let set = Scenario::new().write(sysreg::dbgbcr(0), 0x1e0).read(sysreg::dbgbcr(0));
+        let log = [Logged { op: 1, event: Event::Value(0) }];
+        assert!(judge(Pe::new(SHAPE), set.ops(), &log).expect("modelled").is_some(), "ones read as ones");
     }
 
     proptest! {

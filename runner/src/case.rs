@@ -3,7 +3,7 @@
 //! Suites and cases, and what a case may ask for.
 
 use crate::{
-    guest::{Config, Error, Guest, Kvm},
+    guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest, Kvm},
     host::{Host, Unavailable},
 };
 use dfr0_model::{
@@ -54,8 +54,8 @@ impl Case {
         let stopped = (self.test)(&mut context).err();
         let Context { session, mut report } = context;
         report.stopped = stopped;
-        if matches!(report.stopped, Some(Stop::Broken(_))) {
-            session.guest = None;
+        if matches!(report.stopped, Some(Stop::Broken(Error::Died(_)))) {
+            session.deadline = session.deadline.min(DEADLINE_AFTER_DEATH);
         }
         report
     }

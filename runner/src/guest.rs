@@ -10,6 +10,9 @@ pub use crate::kvm::{Guest, Kvm};
 /// loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long it may run once a guest has died on this host: where every guest hangs, a run still ends.
+pub const DEADLINE_AFTER_DEATH: Duration = Duration::from_secs(2);
+
 /// What a VM is made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {

@@ -13,7 +13,7 @@ use nix::{
 };
 use std::{
     io,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Once, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -34,8 +34,12 @@ impl Deadline {
     /// A timer that is not yet started.
     pub fn new(length: Duration) -> Result<Self, Error> {
         // A signal without a handler would end the process; this one sets a flag that nobody reads.
-        signal_hook::flag::register(SIGNAL as i32, Arc::new(AtomicBool::new(false)))
-            .map_err(|source| Error::System { what: format!("a handler for {SIGNAL}"), source })?;
+        static HANDLED: Once = Once::new();
+        let mut handler = Ok(());
+        HANDLED.call_once(|| {
+            handler = signal_hook::flag::register(SIGNAL as i32, Arc::new(AtomicBool::new(false))).map(drop);
+        });
+        handler.map_err(|source| Error::System { what: format!("a handler for {SIGNAL}"), source })?;
         let notify = SigevNotify::SigevThreadId { signal: SIGNAL, thread_id: gettid().as_raw(), si_value: 0 };
         let timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify)).map_err(failed)?;
         Ok(Self { timer, length, ends: Instant::now() })
