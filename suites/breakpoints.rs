@@ -5,11 +5,11 @@
 
 use arbitrary_int::u4;
 use dfr0_model::{
-    control::{Dbgbcr, Mdscr, PMC_EL0},
+    control::{Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     dfr0::{BRPS, CTX_CMPS},
     id_write::Answer,
     rule,
-    scenario::{Op, Scenario},
+    scenario::{El, Op, Scenario},
     shape::Shape,
     sysreg::{CONTEXTIDR_EL1, ID_AA64DFR0_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
     wire::marker,
@@ -99,6 +99,16 @@ fn cases() -> Vec<Case> {
         each("el0_only", &rule::BREAKPOINT_PRIVILEGE, |n| {
             armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).exec(HERE)
         }),
+        whole("each_privilege", &rule::BREAKPOINT_PRIVILEGE, each_privilege),
+        each("el0_needs_no_kde", &rule::BREAKPOINT_EL0, |n| {
+            at_el0(n).enable(ON.with_kde(false)).exec(HERE).then(Op::Exit).exec(HERE)
+        }),
+        each("el0_needs_no_pstate_d_clear", &rule::BREAKPOINT_EL0, |n| {
+            at_el0(n).then(Op::MaskDebug(true)).exec(HERE)
+        }),
+        each("el0_mde_clear", &rule::MDE, |n| at_el0(n).enable(ON.with_mde(false)).exec(HERE)),
+        each("el0_os_lock_held", &rule::OS_LOCK, |n| at_el0(n).write(OSLAR_EL1, 1).exec(HERE)),
+        each("el0_brk", &rule::BRK_UNMASKED, |n| at_el0(n).write(OSLAR_EL1, 1).isb().then(Op::Brk)),
         each("brk", &rule::BRK_UNMASKED, |n| {
             armed(n).isb().then(Op::Brk).enable(ON.with_mde(false)).isb().then(Op::Brk)
         }),
@@ -133,7 +143,7 @@ fn cases() -> Vec<Case> {
             armed(n).enable(ON.with_mde(false)).then(Op::Exit).exec(HERE).read(MDSCR_EL1)
         }),
         each("armed_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
-            by_userspace(&armed(n)).exec(HERE).read(dbgbvr(n)).read(dbgbcr(n)).read(MDSCR_EL1)
+            armed(n).by_userspace().exec(HERE).read(dbgbvr(n)).read(dbgbcr(n)).read(MDSCR_EL1)
         }),
         each("seen_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
             [dbgbvr(n), dbgbcr(n), MDSCR_EL1]
@@ -159,12 +169,20 @@ fn armed_at(n: u8, address: u64) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).breakpoint_at(n, address, ADDRESS).enable(ON)
 }
 
-/// The same writes, by userspace.
-fn by_userspace(scenario: &Scenario) -> Scenario {
-    scenario.ops().iter().fold(Scenario::new(), |by, op| match *op {
-        Op::Write { reg, value } => by.then(Op::KvmSet { reg, value }),
-        other => by.then(other),
-    })
+/// Breakpoint `n` on marker [`HERE`] for EL0, which executes what follows.
+fn at_el0(n: u8) -> Scenario {
+    armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).at(El::El0)
+}
+
+/// Each value of PMC at each Exception level, and back again.
+fn each_privilege(cx: &mut Context<'_>) -> Result<(), Stop> {
+    for n in cx.shape().breakpoint_numbers() {
+        for pmc in [PMC_EL1, PMC_EL0, PMC_EL1_EL0] {
+            let set = armed(n).write(dbgbcr(n), ADDRESS.with_pmc(pmc).raw_value());
+            cx.check(&set.exec(HERE).at(El::El0).exec(HERE).at(El::El1).exec(HERE))?;
+        }
+    }
+    Ok(())
 }
 
 /// An address that differs from the marker's in one bit is another address. The bits above 31 make it one that the
@@ -201,7 +219,7 @@ fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     let linked = Dbgbcr::address_linked_to(u4::new(shape.breakpoints - 1)).with_e(false);
     for n in shape.breakpoint_numbers() {
         for (value, control) in VALUES.into_iter().chain([(0x4001_0008, linked)]) {
-            let written = by_userspace(&Scenario::new().breakpoint_at(n, value, control));
+            let written = Scenario::new().breakpoint_at(n, value, control).by_userspace();
             let seen = written.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) });
             cx.check(&seen.read(dbgbvr(n)).read(dbgbcr(n)))?;
         }
@@ -251,7 +269,7 @@ fn all_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     let armed = numbers.clone().fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
         scenario.breakpoint(n, 2 * n, ADDRESS)
     });
-    let set = by_userspace(&armed.enable(ON));
+    let set = armed.enable(ON).by_userspace();
     let seen = numbers.clone().fold(set, |scenario, n| {
         scenario.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) })
     });

@@ -7,9 +7,10 @@ use dfr0_runner::case::Suite;
 pub mod breakpoints;
 pub mod double_lock;
 pub mod id_regs;
+pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 3] = [id_regs::SUITE, breakpoints::SUITE, double_lock::SUITE];
+pub const ALL: [Suite; 4] = [id_regs::SUITE, breakpoints::SUITE, watchpoints::SUITE, double_lock::SUITE];
 
 #[cfg(test)]
 mod tests {

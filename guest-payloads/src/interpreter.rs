@@ -4,7 +4,7 @@
 
 use dfr0_model::{
     event::Event,
-    scenario::Op,
+    scenario::{El, Op},
     sysreg::SysReg,
     wire::{self, Bell, OP_WORDS, PROGRAM_LEN, Step},
 };
@@ -25,19 +25,31 @@ pub trait Guest {
     fn write(&self, reg: SysReg, value: u64);
     /// `ISB`.
     fn isb(&self);
-    /// Calls the code at `address` with PSTATE.D set or clear.
-    fn call(&self, address: u64, masked: bool);
+    /// Calls the code at `address` with `x0`.
+    fn call(&self, address: u64, how: How, x0: u64);
     /// Hands the vCPU to userspace; returns when userspace enters it again.
     fn ring(&self, bell: Bell);
 }
 
+/// How code is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct How {
+    /// The Exception level.
+    pub el: El,
+    /// PSTATE.D.
+    pub masked: bool,
+}
+
+/// How a program starts.
+const START: How = How { el: El::El1, masked: true };
+
 /// Interprets the program once, from its first record to its end, and rings for its end.
 pub fn run(guest: &impl Guest) {
-    let mut masked = true;
+    let mut how = START;
     for place in 0..PROGRAM_LEN {
         guest.begin(place);
         match wire::decode(guest.record(place)) {
-            Some(Step::Op(op)) => interpret(guest, op, &mut masked),
+            Some(Step::Op(op)) => interpret(guest, op, &mut how),
             Some(Step::Host) => guest.ring(Bell::Host),
             Some(Step::End) => return guest.ring(Bell::End),
             None => return guest.ring(Bell::BadProgram),
@@ -46,7 +58,7 @@ pub fn run(guest: &impl Guest) {
     guest.ring(Bell::BadProgram);
 }
 
-fn interpret(guest: &impl Guest, op: Op, masked: &mut bool) {
+fn interpret(guest: &impl Guest, op: Op, how: &mut How) {
     match op {
         Op::Write { reg, value } => guest.write(reg, value),
         Op::Read { reg } => {
@@ -57,9 +69,11 @@ fn interpret(guest: &impl Guest, op: Op, masked: &mut bool) {
             }
         }
         Op::Isb => guest.isb(),
-        Op::MaskDebug(mask) => *masked = mask,
-        Op::Exec { marker } => guest.call(wire::marker(marker), *masked),
-        Op::Brk => guest.call(wire::BRK, *masked),
+        Op::MaskDebug(mask) => how.masked = mask,
+        Op::Level(el) => how.el = el,
+        Op::Exec { marker } => guest.call(wire::marker(marker), *how, 0),
+        Op::Brk => guest.call(wire::BRK, *how, 0),
+        Op::Access { access, address } => guest.call(wire::access_code(access), *how, address),
         Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } => guest.ring(Bell::BadProgram),
     }
 }
@@ -80,7 +94,7 @@ mod tests {
         Begin(usize),
         Wrote(SysReg, u64),
         Synchronised,
-        Called(u64, bool),
+        Called(u64, How, u64),
         Rang(Bell),
         Logged(Event),
     }
@@ -124,8 +138,8 @@ mod tests {
         fn isb(&self) {
             self.push(Did::Synchronised);
         }
-        fn call(&self, address: u64, masked: bool) {
-            self.push(Did::Called(address, masked));
+        fn call(&self, address: u64, how: How, x0: u64) {
+            self.push(Did::Called(address, how, x0));
         }
         fn ring(&self, bell: Bell) {
             self.push(Did::Rang(bell));
@@ -150,15 +164,19 @@ mod tests {
             Op::Exec { marker: 2 },
             Op::MaskDebug(false),
             Op::Brk,
+            Op::Level(El::El0),
+            Op::Access { access: 3, address: wire::TARGET },
             Op::Exit,
         ];
+        let unmasked = How { masked: false, ..START };
         assert_eq!(
             run_program(encode(&ops)),
             [
                 Did::Wrote(sysreg::dbgbcr(3), 0x1e3),
                 Did::Synchronised,
-                Did::Called(wire::marker(2), true),
-                Did::Called(wire::BRK, false),
+                Did::Called(wire::marker(2), START, 0),
+                Did::Called(wire::BRK, unmasked, 0),
+                Did::Called(wire::access_code(3), How { el: El::El0, ..unmasked }, wire::TARGET),
                 Did::Rang(Bell::Host),
                 Did::Rang(Bell::End),
             ]
@@ -175,13 +193,13 @@ mod tests {
     }
 
     #[test]
-    fn every_program_starts_with_debug_exceptions_masked() {
-        let unmasked = encode(&[Op::MaskDebug(false), Op::Exec { marker: 0 }]);
+    fn every_program_starts_at_el1_with_debug_exceptions_masked() {
+        let unmasked = encode(&[Op::MaskDebug(false), Op::Level(El::El0), Op::Exec { marker: 0 }]);
         let fake = Fake { program: unmasked, did: RefCell::default() };
         run(&fake);
         let fake = Fake { program: encode(&[Op::Exec { marker: 0 }]), ..fake };
         run(&fake);
-        assert!(fake.did.into_inner().contains(&Did::Called(wire::marker(0), true)));
+        assert!(fake.did.into_inner().contains(&Did::Called(wire::marker(0), START, 0)));
     }
 
     #[test]

@@ -15,18 +15,27 @@ use core::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 use dfr0_model::{
-    event::{Event, Exception, Logged},
+    access::{self, ACCESSES},
+    event::{EC_SVC, Event, Exception, Logged},
+    scenario::El,
     sysreg::{SysReg, TABLE, TABLE_LEN},
     wire::{
         self, BRK, BRK_IMMEDIATE, Bell, DOORBELL, EVENT_WORDS, LOG_LEN, MARKER_COUNT, OP_WORDS, PROGRAM_LEN,
     },
 };
-use dfr0_payload::interpreter::{self, Guest};
+use dfr0_payload::interpreter::{self, Guest, How};
 
 global_asm!(include_str!("entry.s"));
 
 const NOP: u32 = 0xd503_201f;
 const RET: u32 = 0xd65f_03c0;
+const SVC: u32 = 0xd400_0001;
+/// SPSR_EL1: EL1h, D, A, I and F set.
+const EL1H_MASKED: u64 = 0x3c5;
+/// SPSR_EL1: EL0t, A, I and F set.
+const EL0T: u64 = 0x1c0;
+/// SPSR_EL1.D.
+const D: u64 = 1 << 9;
 const INSTRUCTION: u64 = 4;
 
 /// The instructions that access one register: `MRS X0; RET; MSR X0; RET`.
@@ -52,6 +61,22 @@ static MARKERS: [[u32; 2]; MARKER_COUNT as usize] = [[NOP, RET]; MARKER_COUNT as
 #[unsafe(link_section = ".brk")]
 static BRK_MARKER: [u32; 2] = [0xd420_0000 | (BRK_IMMEDIATE as u32) << 5, RET];
 
+#[used]
+#[unsafe(link_section = ".return")]
+static RETURN_STUB: u32 = SVC;
+
+#[used]
+#[unsafe(link_section = ".accesses")]
+static ACCESS_STUBS: [[u32; 2]; ACCESSES] = {
+    let mut stubs = [[RET; 2]; ACCESSES];
+    let mut place = 0;
+    while place < ACCESSES {
+        stubs[place][0] = access::TABLE[place].instruction;
+        place += 1;
+    }
+    stubs
+};
+
 #[unsafe(no_mangle)]
 static PROGRAM: [[AtomicU64; OP_WORDS]; PROGRAM_LEN] =
     [const { [const { AtomicU64::new(0) }; OP_WORDS] }; PROGRAM_LEN];
@@ -61,6 +86,8 @@ static LOG: [[AtomicU64; EVENT_WORDS]; LOG_LEN] =
 #[unsafe(no_mangle)]
 static LOGGED: AtomicU64 = AtomicU64::new(0);
 static PLACE: AtomicU64 = AtomicU64::new(0);
+/// Where the interpreter goes on when code at EL0 has ended.
+static CONTINUE: AtomicU64 = AtomicU64::new(0);
 
 struct Payload;
 
@@ -108,15 +135,35 @@ impl Guest for Payload {
         unsafe { asm!("isb") };
     }
 
-    fn call(&self, address: u64, masked: bool) {
-        if masked {
-            // SAFETY: the code there is one instruction without effect and a RET; exceptions are logged and skipped.
-            unsafe { asm!("blr {0}", in(reg) address, clobber_abi("C")) };
-        } else {
-            // SAFETY: as above; PSTATE.D is clear in the called code and around these three instructions alone.
-            unsafe {
-                asm!("msr daifclr, #8", "blr {0}", "msr daifset, #8", in(reg) address, clobber_abi("C"))
-            };
+    fn call(&self, address: u64, how: How, x0: u64) {
+        match how {
+            How { el: El::El1, masked: true } => {
+                // SAFETY: the code there is one instruction and a RET; it has no effect but on the target memory and on
+                // registers that a call may change. Exceptions are logged and skipped.
+                unsafe { asm!("blr {0}", in(reg) address, in("x0") x0, clobber_abi("C")) };
+            }
+            How { el: El::El1, masked: false } => {
+                // SAFETY: as above; PSTATE.D is clear in the called code and around these three instructions alone.
+                unsafe {
+                    asm!(
+                        "msr daifclr, #8", "blr {0}", "msr daifset, #8",
+                        in(reg) address, in("x0") x0, clobber_abi("C")
+                    )
+                };
+            }
+            How { el: El::El0, masked } => {
+                let spsr = EL0T | if masked { D } else { 0 };
+                // SAFETY: as above, at EL0; its RET goes to the SVC, whose handler comes back behind the ERET with the
+                // same stack.
+                unsafe {
+                    asm!(
+                        "adr x1, 2f", "str x1, [{0}]", "msr elr_el1, {1}", "msr spsr_el1, {2}", "mov x30, {3}", "eret",
+                        "2:",
+                        in(reg) CONTINUE.as_ptr(), in(reg) address, in(reg) spsr, in(reg) wire::RETURN,
+                        in("x0") x0, out("x1") _, clobber_abi("C")
+                    )
+                };
+            }
         }
     }
 
@@ -153,11 +200,21 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
             options(nomem, nostack, preserves_flags)
         )
     };
-    Payload.log(Event::Exception(Exception { vector, esr, elr, spsr, far }));
-    let instruction = |base: u64, len: u64| elr.checked_sub(base).filter(|offset| *offset < len);
-    let markers = instruction(wire::MARKERS, 8 * u64::from(MARKER_COUNT)).or(instruction(BRK, 8));
-    let access = instruction(&raw const ACCESS as u64, size_of_val(&ACCESS) as u64);
-    match markers.or(access) {
+    let taken = Exception { vector, esr, elr, spsr, far };
+    if taken.ec() == EC_SVC && elr == wire::RETURN + INSTRUCTION {
+        // SAFETY: the ERET behind this handler goes back to EL1, from where the code at EL0 was entered.
+        unsafe { asm!("msr spsr_el1, {0}", in(reg) EL1H_MASKED) };
+        return CONTINUE.load(Relaxed);
+    }
+    Payload.log(Event::Exception(taken));
+    let offset = |base: u64, len: u64| elr.checked_sub(base).filter(|offset| *offset < len);
+    let skippable = [
+        (wire::MARKERS, 8 * u64::from(MARKER_COUNT)),
+        (BRK, 8),
+        (wire::ACCESS_CODE, 8 * ACCESSES as u64),
+        (&raw const ACCESS as u64, size_of_val(&ACCESS) as u64),
+    ];
+    match skippable.into_iter().find_map(|(base, len)| offset(base, len)) {
         Some(offset) if offset % 8 == 0 => elr + INSTRUCTION,
         Some(_) => x30,
         None => loop {

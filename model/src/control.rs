@@ -2,7 +2,7 @@
 
 //! Layouts of the control registers of self-hosted debug (DDI 0487, the register pages).
 
-use arbitrary_int::{u2, u4};
+use arbitrary_int::{u2, u4, u5};
 use bitbybit::bitfield;
 use core::fmt;
 
@@ -81,6 +81,76 @@ impl fmt::Display for Dbgbcr {
     }
 }
 
+/// DBGWCR<n>_EL1, Debug Watchpoint Control Register.
+#[bitfield(u64, default = 0)]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dbgwcr {
+    /// MASK, bits \[28:24\]: how many low address bits are not compared.
+    #[bits(24..=28, rw)]
+    mask: u5,
+    /// WT, bit \[20\]: linked to a context-aware breakpoint.
+    #[bit(20, rw)]
+    wt: bool,
+    /// LBN, bits \[19:16\]: the number of the breakpoint that this one is linked to.
+    #[bits(16..=19, rw)]
+    lbn: u4,
+    /// SSC, bits \[15:14\]: Security state control.
+    #[bits(14..=15, rw)]
+    ssc: u2,
+    /// HMC, bit \[13\]: Higher mode control.
+    #[bit(13, rw)]
+    hmc: bool,
+    /// BAS, bits \[12:5\]: which bytes of the doubleword are watched.
+    #[bits(5..=12, rw)]
+    bas: u8,
+    /// LSC, bits \[4:3\]: loads (bit 0) and stores (bit 1).
+    #[bits(3..=4, rw)]
+    lsc: u2,
+    /// PAC, bits \[2:1\]: Privilege of access control.
+    #[bits(1..=2, rw)]
+    pac: u2,
+    /// E, bit \[0\]: enabled.
+    #[bit(0, rw)]
+    e: bool,
+}
+
+/// DBGWCR<n>_EL1.LSC: loads.
+pub const LSC_LOAD: u2 = u2::new(0b01);
+/// DBGWCR<n>_EL1.LSC: stores.
+pub const LSC_STORE: u2 = u2::new(0b10);
+/// DBGWCR<n>_EL1.LSC: loads and stores.
+pub const LSC_BOTH: u2 = u2::new(0b11);
+
+impl Dbgwcr {
+    /// Enabled, on all bytes of a doubleword, for loads and stores of EL1 and EL0.
+    pub const fn doubleword() -> Self {
+        Self::DEFAULT.with_e(true).with_pac(PMC_EL1_EL0).with_lsc(LSC_BOTH).with_bas(0xff)
+    }
+
+    /// The same, linked to context-aware breakpoint `lbn`.
+    pub const fn linked_to(lbn: u4) -> Self {
+        Self::doubleword().with_wt(true).with_lbn(lbn)
+    }
+}
+
+impl fmt::Display for Dbgwcr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "E={} PAC={:#04b} LSC={:#04b} BAS={:#010b} HMC={} SSC={:#04b} LBN={} WT={} MASK={}",
+            u8::from(self.e()),
+            self.pac().value(),
+            self.lsc().value(),
+            self.bas(),
+            u8::from(self.hmc()),
+            self.ssc().value(),
+            self.lbn().value(),
+            u8::from(self.wt()),
+            self.mask().value()
+        )
+    }
+}
+
 /// MDSCR_EL1, the bits that enable debug exceptions.
 #[bitfield(u64, default = 0)]
 #[derive(Debug, PartialEq, Eq)]
@@ -122,6 +192,12 @@ mod tests {
     fn a_link_names_its_partner_in_lbn() {
         assert_eq!(Dbgbcr::address_linked_to(u4::new(5)).raw_value(), 0x15_01e3);
         assert_eq!(Dbgbcr::linked_context().raw_value(), 0x30_01e7);
+    }
+
+    #[test]
+    fn a_watchpoint_on_a_doubleword_is_the_value_that_debuggers_write() {
+        assert_eq!(Dbgwcr::doubleword().raw_value(), 0x1fff);
+        assert_eq!(Dbgwcr::linked_to(u4::new(5)).with_mask(u5::new(3)).raw_value(), 0x315_1fff);
     }
 
     #[test]

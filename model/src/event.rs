@@ -6,6 +6,14 @@ use core::fmt;
 
 /// ESR_EL1.EC of an instruction that is UNDEFINED, among others: "Unknown reason".
 pub const EC_UNKNOWN: u8 = 0x00;
+/// ESR_EL1.EC of an SVC executed in AArch64 state.
+pub const EC_SVC: u8 = 0x15;
+/// ESR_EL1.EC of a Breakpoint exception taken from a lower Exception level.
+pub const EC_BREAKPOINT_LOWER_EL: u8 = 0x30;
+/// ESR_EL1.EC of a Watchpoint exception taken from a lower Exception level.
+pub const EC_WATCHPOINT_LOWER_EL: u8 = 0x34;
+/// ESR_EL1.EC of a Watchpoint exception taken from the Exception level that takes it.
+pub const EC_WATCHPOINT_CURRENT_EL: u8 = 0x35;
 /// ESR_EL1.EC of a Breakpoint exception taken from the Exception level that takes it.
 pub const EC_BREAKPOINT_CURRENT_EL: u8 = 0x31;
 /// ESR_EL1.EC of a BRK instruction executed in AArch64 state.
@@ -46,7 +54,8 @@ impl Exception {
         let Self { vector, esr, elr, spsr, .. } = self;
         let class = match self.ec() {
             EC_UNKNOWN => "UNDEFINED instruction",
-            EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception",
+            EC_BREAKPOINT_LOWER_EL | EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception",
+            EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception",
             EC_BRK => "BRK exception",
             _ => "exception",
         };

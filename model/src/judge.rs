@@ -3,7 +3,11 @@
 //! The judge: compares what a scenario caused with what the rules allow.
 
 use crate::{
-    event::{EC_BREAKPOINT_CURRENT_EL, EC_BRK, EC_UNKNOWN, Event, Exception, Logged},
+    access,
+    event::{
+        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_UNKNOWN, EC_WATCHPOINT_CURRENT_EL,
+        EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
+    },
     pe::{Outcome, Pe, Unknown},
     rule::Rule,
     scenario::Op,
@@ -74,6 +78,9 @@ fn describe(op: Op, events: &[Event]) -> String {
     let name = match op {
         Op::Write { reg, .. } => format!("msr {reg}"),
         Op::KvmSet { reg, .. } => format!("KVM_SET_ONE_REG {reg}"),
+        Op::Access { access, .. } => {
+            access::TABLE.get(usize::from(access)).map_or("?", |access| access.name).into()
+        }
         other => other.to_string(),
     };
     if events.is_empty() {
@@ -94,7 +101,8 @@ fn describe_event(event: &Event) -> String {
 fn describe_exception(exception: &Exception) -> String {
     let class = match exception.ec() {
         EC_UNKNOWN => "UNDEFINED".into(),
-        EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception".into(),
+        EC_BREAKPOINT_LOWER_EL | EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception".into(),
+        EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception".into(),
         EC_BRK => "BRK exception".into(),
         other => format!("exception with EC {other:#04x}"),
     };

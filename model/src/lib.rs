@@ -8,7 +8,8 @@
 //! | module | subject |
 //! |---|---|
 //! | [`sysreg`] | system registers: encodings, names, the instructions that access them |
-//! | [`control`] | layouts of DBGBCR<n>_EL1 and MDSCR_EL1 |
+//! | [`control`] | layouts of DBGBCR<n>_EL1, DBGWCR<n>_EL1 and MDSCR_EL1 |
+//! | [`access`] | the memory accesses that the payload can do |
 //! | [`dfr0`] | the fields of ID_AA64DFR0_EL1 and which values promise more than others |
 //! | [`shape`] | what a PE or a VM advertises of self-hosted debug |
 //! | [`scenario`] | the language of scenarios: operations and how they print |
@@ -25,6 +26,7 @@
 #[cfg(any(test, feature = "oracle"))]
 extern crate alloc;
 
+pub mod access;
 pub mod control;
 pub mod dfr0;
 pub mod event;

@@ -6,21 +6,31 @@
 //! guessed: an operation whose outcome the model does not know is [`Unknown`], an error of the scenario's author.
 
 use crate::{
+    access::{self, Access},
     control::{
-        BAS_A64, BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT_LINKED, Dbgbcr, Mdscr, PMC_EL1, PMC_EL1_EL0,
+        BAS_A64, BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT_LINKED, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE,
+        Mdscr, PMC_EL0, PMC_EL1,
     },
-    event::{EC_BREAKPOINT_CURRENT_EL, EC_BRK, Event, Exception},
+    event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_WATCHPOINT_LOWER_EL, Event, Exception},
     rule::{self, Rule},
-    scenario::Op,
+    scenario::{El, Op},
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
     wire,
 };
 use alloc::vec::Vec;
+use arbitrary_int::u2;
 use core::fmt;
 
 /// The vector of a synchronous exception from the current Exception level with SP_ELx.
 const VECTOR_CURRENT_EL_SYNCHRONOUS: u64 = 4;
+/// The vector of a synchronous exception from a lower Exception level in AArch64 state.
+const VECTOR_LOWER_EL_SYNCHRONOUS: u64 = 8;
+/// ESR_EL1's bits without those of a Watchpoint exception that FEAT_Debugv8p9 defines and hardware may set whatever
+/// ID_AA64DFR0_EL1 says: WPT, WPTV, WPF, FnP and FnV.
+const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
+/// ESR_EL1.WnR.
+const ESR_WNR: u64 = 1 << 6;
 /// ESR_EL1.IL: set for each exception that the model knows.
 const ESR_IL: u64 = 1 << 25;
 /// ESR_EL1.IFSC of a debug exception.
@@ -29,6 +39,7 @@ const IFSC_DEBUG: u64 = 0b10_0010;
 const SPSR_COMPARED: u64 = 0xf << 6 | 1 << 20 | 1 << 21 | 0x1f;
 const SPSR_AIF: u64 = 0b111 << 6;
 const SPSR_EL1H: u64 = 0b0_0101;
+const SPSR_EL0T: u64 = 0;
 /// MDSCR_EL1's bits that the model defines.
 const MDSCR_DEFINED: u64 = 1 << 15 | 1 << 13 | 1;
 /// OSLSR_EL1.OSLM: the OS Lock is implemented, bits [3, 0] = 0b10; nTT, bit [2], is RAZ.
@@ -48,25 +59,35 @@ pub enum Expected {
     },
     /// A synchronous exception to EL1.
     Exception {
-        /// ESR_EL1, all of it.
+        /// The vector.
+        vector: u64,
+        /// ESR_EL1's compared bits.
         esr: u64,
+        /// Which bits of ESR_EL1 are compared.
+        esr_mask: u64,
         /// ELR_EL1.
         elr: u64,
         /// SPSR_EL1's compared bits.
         spsr: u64,
+        /// The lowest and the highest value of FAR_EL1.
+        far: (u64, u64),
     },
 }
+
+/// FAR_EL1 of an exception that leaves it UNKNOWN.
+const FAR_UNKNOWN: (u64, u64) = (0, u64::MAX);
 
 impl Expected {
     /// `event` is the one that was expected.
     pub fn admits(&self, event: &Event) -> bool {
         match (*self, *event) {
             (Self::Value { value, mask }, Event::Value(read)) => read & mask == value & mask,
-            (Self::Exception { esr, elr, spsr }, Event::Exception(taken)) => {
-                taken.vector == VECTOR_CURRENT_EL_SYNCHRONOUS
-                    && taken.esr == esr
+            (Self::Exception { vector, esr, esr_mask, elr, spsr, far }, Event::Exception(taken)) => {
+                taken.vector == vector
+                    && taken.esr & esr_mask == esr & esr_mask
                     && taken.elr == elr
                     && taken.spsr & SPSR_COMPARED == spsr
+                    && (far.0..=far.1).contains(&taken.far)
             }
             _ => false,
         }
@@ -78,9 +99,9 @@ impl fmt::Display for Expected {
         match *self {
             Self::Value { value, mask } if mask == u64::MAX => write!(f, "{value:#x}"),
             Self::Value { value, mask } => write!(f, "{:#x} in the bits {mask:#x}", value & mask),
-            Self::Exception { esr, elr, spsr } => {
-                let vector = VECTOR_CURRENT_EL_SYNCHRONOUS;
-                Exception { vector, esr, elr, spsr, far: 0 }.fmt_without_far(f)
+            Self::Exception { vector, esr, elr, spsr, far, .. } => {
+                Exception { vector, esr, elr, spsr, far: far.0 }.fmt_without_far(f)?;
+                if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }
             }
         }
     }
@@ -105,6 +126,12 @@ impl Outcome {
     }
 }
 
+/// The set bits of `bas` are one run.
+fn is_contiguous(bas: u8) -> bool {
+    let run = bas.checked_shr(bas.trailing_zeros()).unwrap_or(0);
+    run != 0 && run & run.wrapping_add(1) == 0
+}
+
 /// The model has no rule for this operation in this state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown(
@@ -127,12 +154,13 @@ pub struct Pe {
     dbgbvr: [u64; 16],
     dbgbcr: [Dbgbcr; 16],
     dbgwvr: [u64; 16],
-    dbgwcr: [u64; 16],
+    dbgwcr: [Dbgwcr; 16],
     mdscr: Mdscr,
     contextidr: u64,
     oslk: bool,
     dlk: bool,
     pstate_d: bool,
+    el: El,
     /// Registers were written since the last context synchronization event.
     unsynchronised: bool,
 }
@@ -148,12 +176,13 @@ impl Pe {
             dbgbvr: [0; 16],
             dbgbcr: [Dbgbcr::DEFAULT; 16],
             dbgwvr: [0; 16],
-            dbgwcr: [0; 16],
+            dbgwcr: [Dbgwcr::DEFAULT; 16],
             mdscr: Mdscr::DEFAULT,
             contextidr: 0,
             oslk: false,
             dlk: false,
             pstate_d: true,
+            el: El::El1,
             unsynchronised: false,
         }
     }
@@ -175,7 +204,13 @@ impl Pe {
                 self.pstate_d = mask;
                 Ok(Outcome::silent(&rule::PSTATE_D))
             }
+            Op::Level(el) => {
+                self.el = el;
+                // What is executed there is entered by an exception return.
+                Ok(Outcome::silent(&rule::BREAKPOINT_PRIVILEGE))
+            }
             Op::Exec { marker } => self.execute(wire::marker(marker)),
+            Op::Access { access, address } => self.access(access, address),
             Op::Brk => self.execute_brk(),
             Op::Exit => {
                 self.unsynchronised = false;
@@ -217,7 +252,7 @@ impl Pe {
                 DebugRegister::Bvr => self.dbgbvr[n] = value,
                 DebugRegister::Bcr => self.dbgbcr[n] = Dbgbcr::new_with_raw_value(value),
                 DebugRegister::Wvr => self.dbgwvr[n] = value,
-                DebugRegister::Wcr => self.dbgwcr[n] = value,
+                DebugRegister::Wcr => self.dbgwcr[n] = Dbgwcr::new_with_raw_value(value),
             }
             return Ok(&rule::REGISTERS_READ_BACK);
         }
@@ -244,7 +279,9 @@ impl Pe {
             return Ok(match kind {
                 DebugRegister::Bvr => plain(self.dbgbvr[n], self.dbgbvr_defined(n)?),
                 DebugRegister::Bcr => plain(self.dbgbcr[n].raw_value(), self.dbgbcr_defined(n)?),
-                DebugRegister::Wvr | DebugRegister::Wcr => return Err(Unknown("a read of a watchpoint")),
+                // Bits [1:0] are RES0, and bit [2] where it selects a word is written as zero by every scenario.
+                DebugRegister::Wvr => plain(self.dbgwvr[n], !0b11),
+                DebugRegister::Wcr => plain(self.dbgwcr[n].raw_value(), self.dbgwcr_defined(n)),
             });
         }
         Ok(match reg {
@@ -289,6 +326,14 @@ impl Pe {
         }
     }
 
+    /// DBGWCR<n>_EL1's bits that read as written; LBN is UNKNOWN where nothing is linked.
+    fn dbgwcr_defined(&self, n: usize) -> u64 {
+        const MASK_WT: u64 = 0x1f << 24 | 1 << 20;
+        const LBN: u64 = 0xf << 16;
+        const SSC_TO_E: u64 = 0xffff;
+        MASK_WT | SSC_TO_E | if self.dbgwcr[n].wt() { LBN } else { 0 }
+    }
+
     fn execute(&self, marker: u64) -> Result<Outcome, Unknown> {
         let mut outcome = Outcome::silent(&rule::BREAKPOINT_MATCHES);
         for instruction in [marker, marker + 4] {
@@ -308,13 +353,25 @@ impl Pe {
             }
         }
         let esr = u64::from(EC_BRK) << 26 | ESR_IL | u64::from(wire::BRK_IMMEDIATE);
-        let event = Expected::Exception { esr, elr: wire::BRK, spsr: self.spsr() };
+        let event = self.exception(esr, wire::BRK);
         Ok(Outcome { events: Vec::from([event]), rule: &rule::BRK_UNMASKED })
     }
 
-    /// SPSR_EL1 of an exception from a marker: the payload runs at EL1h with interrupts masked.
-    fn spsr(&self) -> u64 {
-        SPSR_AIF | SPSR_EL1H | u64::from(self.pstate_d) << 9
+    /// A synchronous exception to EL1 from an instruction of the payload's, which runs at EL1h or EL0t with interrupts
+    /// masked.
+    fn exception(&self, esr: u64, elr: u64) -> Expected {
+        let (vector, mode) = match self.el {
+            El::El0 => (VECTOR_LOWER_EL_SYNCHRONOUS, SPSR_EL0T),
+            El::El1 => (VECTOR_CURRENT_EL_SYNCHRONOUS, SPSR_EL1H),
+        };
+        let spsr = SPSR_AIF | mode | u64::from(self.pstate_d) << 9;
+        Expected::Exception { vector, esr, esr_mask: u64::MAX, elr, spsr, far: FAR_UNKNOWN }
+    }
+
+    /// ESR_EL1.EC of a debug exception, from its value for EL0.
+    fn debug_class(&self, from_el0: u8) -> u64 {
+        let from_el1 = u8::from(self.el == El::El1);
+        u64::from(from_el0 + from_el1) << 26 | ESR_IL
     }
 
     /// The exception that a breakpoint generates at `instruction`, if any, and the rule that decides.
@@ -338,17 +395,19 @@ impl Pe {
         if !self.mdscr.mde() {
             return Ok((None, &rule::MDE));
         }
-        let esr = u64::from(EC_BREAKPOINT_CURRENT_EL) << 26 | ESR_IL | IFSC_DEBUG;
-        Ok((Some(Expected::Exception { esr, elr: instruction, spsr: self.spsr() }), rule))
+        let esr = self.debug_class(EC_BREAKPOINT_LOWER_EL) | IFSC_DEBUG;
+        Ok((Some(self.exception(esr, instruction)), rule))
     }
 
-    /// `AArch64.GenerateDebugExceptionsFrom(EL1)` with EL1 as the target: MDCR_EL2.TDE is zero for a guest that
-    /// userspace does not debug.
+    /// `AArch64.GenerateDebugExceptionsFrom` the current Exception level with EL1 as the target: MDCR_EL2.TDE is zero for
+    /// a guest that userspace does not debug.
     fn generate_debug_exceptions(&self) -> Result<(), &'static Rule> {
         if self.oslk {
             Err(&rule::OS_LOCK)
         } else if self.double_lock_status() {
             Err(&rule::DOUBLE_LOCK)
+        } else if self.el == El::El0 {
+            Ok(())
         } else if !self.mdscr.kde() {
             Err(&rule::KDE)
         } else if self.pstate_d {
@@ -364,7 +423,7 @@ impl Pe {
         self.shape.double_lock && self.dlk
     }
 
-    /// `AArch64.BreakpointMatch` at EL1, for the types and conditions that the scenarios use: the rule by which the
+    /// `AArch64.BreakpointMatch`, for the types and conditions that the scenarios use: the rule by which the
     /// breakpoint matches, or the rule by which it does not.
     fn breakpoint_match(
         &self,
@@ -388,10 +447,7 @@ impl Pe {
         if control.bas() != BAS_A64 {
             return Err(Unknown("a byte address select other than 0b1111"));
         }
-        if control.hmc() || control.ssc().value() != 0 || control.pmc().value() == 0 {
-            return Err(Unknown("these values of HMC, SSC and PMC"));
-        }
-        if control.pmc() != PMC_EL1 && control.pmc() != PMC_EL1_EL0 {
+        if !self.state_match(control.hmc(), control.ssc(), control.pmc(), self.el)? {
             return Ok(Err(&rule::BREAKPOINT_PRIVILEGE));
         }
         if self.dbgbvr[n] & !0b11 != instruction {
@@ -402,6 +458,124 @@ impl Pe {
         }
         let linked = self.linked_context_match(control.lbn().value())?;
         Ok(if linked { Ok(&rule::LINKED_CONTEXT) } else { Err(&rule::LINKED_CONTEXT) })
+    }
+
+    /// `AArch64.StateMatch` without its link, for an access with the privilege of `el`.
+    ///
+    /// HMC and SSC other than zero depend on Security states and on EL2 and EL3, of which a guest knows nothing.
+    fn state_match(&self, hmc: bool, ssc: u2, privilege: u2, el: El) -> Result<bool, Unknown> {
+        if hmc || ssc.value() != 0 || privilege.value() == 0 {
+            return Err(Unknown("these values of HMC, SSC and PMC or PAC"));
+        }
+        let selects = match el {
+            El::El0 => PMC_EL0,
+            El::El1 => PMC_EL1,
+        };
+        Ok(privilege.value() & selects.value() != 0)
+    }
+
+    fn access(&self, access: u8, address: u64) -> Result<Outcome, Unknown> {
+        let code = wire::access_code(access);
+        let access = access::TABLE.get(usize::from(access)).ok_or(Unknown("an access that is none"))?;
+        let end = address.checked_add(u64::from(access.size));
+        if address < wire::TARGET || end.is_none_or(|end| end > wire::TARGET + wire::TARGET_SIZE) {
+            return Err(Unknown("an access outside of the target memory"));
+        }
+        if access.aligned && address % u64::from(access.size) != 0 {
+            return Err(Unknown("an access that faults on its alignment"));
+        }
+        let breakpoints = [code, code + 4].map(|instruction| self.breakpoint_exception(instruction));
+        for exception in breakpoints {
+            if exception?.0.is_some() {
+                return Err(Unknown("a breakpoint on an access"));
+            }
+        }
+        let mut hit: Option<(u64, bool)> = None;
+        let mut why_not = &rule::WATCHPOINT_ENABLED;
+        for n in 0..usize::from(self.shape.watchpoints) {
+            match self.watchpoint_match(n, access, address)? {
+                // Any of several watchpoints may be the one that reports.
+                Ok((highest, write)) => {
+                    hit = Some(hit.map_or((highest, write), |(other, w)| (other.max(highest), w && write)));
+                }
+                Err(rule) if self.dbgwcr[n].e() => why_not = rule,
+                Err(_) => {}
+            }
+        }
+        let Some((highest, write)) = hit else { return Ok(Outcome::silent(why_not)) };
+        if let Err(rule) = self.generate_debug_exceptions() {
+            return Ok(Outcome::silent(rule));
+        }
+        if !self.mdscr.mde() {
+            return Ok(Outcome::silent(&rule::MDE));
+        }
+        let esr = self.debug_class(EC_WATCHPOINT_LOWER_EL) | IFSC_DEBUG | if write { ESR_WNR } else { 0 };
+        let mut event = self.exception(esr, code);
+        if let Expected::Exception { esr_mask, far, .. } = &mut event {
+            *esr_mask = ESR_WATCHPOINT_COMPARED;
+            *far = (address, highest);
+        }
+        Ok(Outcome { events: Vec::from([event]), rule: &rule::WATCHPOINT_MATCHES })
+    }
+
+    /// `AArch64.WatchpointMatch`: the highest byte that is watched and accessed, and whether WnR says write; or the rule
+    /// by which there is no match.
+    fn watchpoint_match(
+        &self,
+        n: usize,
+        access: &Access,
+        address: u64,
+    ) -> Result<Result<(u64, bool), &'static Rule>, Unknown> {
+        let control = self.dbgwcr[n];
+        if !control.e() {
+            return Ok(Err(&rule::WATCHPOINT_ENABLED));
+        }
+        let (loads, stores) = (control.lsc() & LSC_LOAD == LSC_LOAD, control.lsc() & LSC_STORE == LSC_STORE);
+        if !loads && !stores {
+            return Err(Unknown("LSC 0b00, which is reserved"));
+        }
+        let el = if access.unprivileged { El::El0 } else { self.el };
+        if !self.state_match(control.hmc(), control.ssc(), control.pac(), el)? {
+            return Ok(Err(&rule::WATCHPOINT_PRIVILEGE));
+        }
+        let by_read = loads && access.reads();
+        if !by_read && !(stores && access.writes()) {
+            return Ok(Err(&rule::WATCHPOINT_LSC));
+        }
+        let mut highest = None;
+        for byte in address..address + u64::from(access.size) {
+            if self.watched(n, byte)? {
+                highest = Some(byte);
+            }
+        }
+        let Some(highest) = highest else { return Ok(Err(&rule::WATCHPOINT_ADDRESS)) };
+        if control.wt() && !self.linked_context_match(control.lbn().value())? {
+            return Ok(Err(&rule::LINKED_CONTEXT));
+        }
+        Ok(Ok((highest, !by_read)))
+    }
+
+    /// `AArch64.WatchpointByteMatch` of one byte.
+    fn watched(&self, n: usize, byte: u64) -> Result<bool, Unknown> {
+        let (value, control) = (self.dbgwvr[n], self.dbgwcr[n]);
+        if value & 0b111 != 0 {
+            return Err(Unknown("a watchpoint's address that is no doubleword's"));
+        }
+        let mask = control.mask().value();
+        if mask == 0 {
+            let bas = control.bas();
+            if !is_contiguous(bas) {
+                return Err(Unknown("a byte address select that is empty or not contiguous"));
+            }
+            return Ok(byte & !0b111 == value && bas >> (byte & 0b111) & 1 == 1);
+        }
+        let low = (1 << mask) - 1;
+        if mask < 3 || control.bas() != 0xff || value & low != 0 {
+            return Err(Unknown(
+                "a MASK of 1 or 2, with a BAS other than 0xff, or with masked address bits set",
+            ));
+        }
+        Ok(byte & !low == value)
     }
 
     /// The context-aware breakpoint that a link names matches the current context.
@@ -420,7 +594,7 @@ impl Pe {
 mod tests {
     use super::*;
     use crate::{control::PMC_EL0, event::Logged, judge::judge, scenario::Scenario};
-    use arbitrary_int::{u2, u4};
+    use arbitrary_int::{u4, u5};
     use proptest::prelude::*;
 
     const SHAPE: Shape =
@@ -442,7 +616,8 @@ mod tests {
     }
 
     fn breakpoint_at(elr: u64) -> Vec<Expected> {
-        Vec::from([Expected::Exception { esr: 0xc600_0022, elr, spsr: 0x1c5 }])
+        let (vector, esr, esr_mask, spsr, far) = (4, 0xc600_0022, u64::MAX, 0x1c5, FAR_UNKNOWN);
+        Vec::from([Expected::Exception { vector, esr, esr_mask, elr, spsr, far }])
     }
 
     fn silent_by(scenario: &Scenario, rule: &'static Rule) {
@@ -521,7 +696,9 @@ mod tests {
     fn brk_is_never_masked() {
         let masked = Scenario::new().write(sysreg::OSLAR_EL1, 1).write(sysreg::OSDLR_EL1, 1).isb();
         let outcome = last(SHAPE, &masked.then(Op::Brk));
-        let brk = Expected::Exception { esr: 0xf200_00df, elr: wire::BRK, spsr: 0x3c5 };
+        let (vector, esr, esr_mask, elr, spsr, far) =
+            (4, 0xf200_00df, u64::MAX, wire::BRK, 0x3c5, FAR_UNKNOWN);
+        let brk = Expected::Exception { vector, esr, esr_mask, elr, spsr, far };
         assert_eq!(outcome.events, [brk]);
     }
 
@@ -539,6 +716,89 @@ mod tests {
         assert_eq!(last(SHAPE, &fires).events, breakpoint_at(wire::marker(1)));
         silent_by(&linked(5, Dbgbcr::linked_context(), 0x1234, 0x1235), &rule::LINKED_CONTEXT);
         silent_by(&linked(5, Dbgbcr::linked_context().with_e(false), 0x1234, 0x1234), &rule::LINKED_CONTEXT);
+    }
+
+    const WATCHED: u64 = wire::TARGET + 0x40;
+
+    /// Watchpoint 0 on [`WATCHED`], and an access by name.
+    fn watched(control: Dbgwcr, el: El, name: &str, address: u64) -> Scenario {
+        let access = access::named(name).expect("an access");
+        Scenario::new()
+            .then(Op::MaskDebug(false))
+            .watchpoint(0, WATCHED, control)
+            .enable(ARMED)
+            .at(el)
+            .access(access, address)
+    }
+
+    /// ESR_EL1 and the range of FAR_EL1 of the last operation's Watchpoint exception.
+    fn watchpoint(scenario: &Scenario) -> Option<(u64, (u64, u64))> {
+        match last(SHAPE, scenario).events.as_slice() {
+            [] => None,
+            [Expected::Exception { esr, far, .. }] => Some((*esr, *far)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_watchpoint_reports_its_class_the_direction_and_an_address_between_access_and_watched_byte() {
+        let bytes = Dbgwcr::doubleword().with_bas(0b0011_0000);
+        let at = |el, name, address| watchpoint(&watched(bytes, el, name, address));
+        assert_eq!(at(El::El1, "ldrb w1", WATCHED + 5), Some((0xd600_0022, (WATCHED + 5, WATCHED + 5))));
+        assert_eq!(at(El::El1, "str x1", WATCHED), Some((0xd600_0062, (WATCHED, WATCHED + 5))));
+        assert_eq!(at(El::El0, "str x1", WATCHED), Some((0xd200_0062, (WATCHED, WATCHED + 5))));
+        assert_eq!(at(El::El1, "ldp x1, x2", WATCHED - 8), Some((0xd600_0022, (WATCHED - 8, WATCHED + 5))));
+        assert_eq!(at(El::El1, "ldrb w1", WATCHED + 3), None);
+        assert_eq!(at(El::El1, "ldrb w1", WATCHED + 6), None);
+        assert_eq!(at(El::El1, "ldr w1", WATCHED + 1), Some((0xd600_0022, (WATCHED + 1, WATCHED + 4))));
+    }
+
+    #[test]
+    fn an_atomic_access_is_a_read_if_reads_are_watched_and_a_prefetch_is_nothing() {
+        let esr =
+            |lsc, name| watchpoint(&watched(Dbgwcr::doubleword().with_lsc(lsc), El::El1, name, WATCHED));
+        assert_eq!(esr(LSC_BOTH, "ldadd x1, x2").map(|(esr, _)| esr & ESR_WNR), Some(0));
+        assert_eq!(esr(LSC_STORE, "ldadd x1, x2").map(|(esr, _)| esr & ESR_WNR), Some(ESR_WNR));
+        assert_eq!(esr(LSC_BOTH, "prfm pldl1keep"), None);
+        assert_eq!(esr(LSC_STORE, "ldr x1"), None);
+        assert_eq!(esr(LSC_LOAD, "str x1"), None);
+    }
+
+    #[test]
+    fn an_unprivileged_access_at_el1_is_one_of_el0() {
+        let el0 = Dbgwcr::doubleword().with_pac(PMC_EL0);
+        assert!(watchpoint(&watched(el0, El::El1, "ldtr x1", WATCHED)).is_some());
+        assert!(watchpoint(&watched(el0, El::El1, "ldr x1", WATCHED)).is_none());
+        assert!(watchpoint(&watched(el0.with_pac(PMC_EL1), El::El1, "ldtr x1", WATCHED)).is_none());
+        assert!(watchpoint(&watched(el0, El::El0, "ldr x1", WATCHED)).is_some());
+    }
+
+    #[test]
+    fn mask_watches_a_naturally_aligned_block() {
+        let block = Dbgwcr::doubleword().with_mask(u5::new(6));
+        let hit = |address| watchpoint(&watched(block, El::El1, "ldrb w1", address)).is_some();
+        assert!(hit(WATCHED) && hit(WATCHED + 63));
+        assert!(!hit(WATCHED - 1) && !hit(WATCHED + 64));
+    }
+
+    #[test]
+    fn a_byte_address_select_is_contiguous_when_its_ones_are_one_run() {
+        let contiguous = (0..=u8::MAX).filter(|bas| is_contiguous(*bas)).count();
+        assert_eq!(contiguous, 8 * 9 / 2);
+        assert!(!is_contiguous(0) && !is_contiguous(0b101) && is_contiguous(0b1100_0000));
+    }
+
+    #[test]
+    fn from_el0_neither_kde_nor_pstate_d_masks() {
+        let control = Dbgbcr::address_at_el1().with_pmc(PMC_EL0);
+        let scenario = armed(control, ARMED.with_kde(false)).then(Op::MaskDebug(true)).at(El::El0).exec(1);
+        let (vector, esr, esr_mask, spsr, far) = (8, 0xc200_0022, u64::MAX, 0x3c0, FAR_UNKNOWN);
+        let elr = wire::marker(1);
+        assert_eq!(
+            last(SHAPE, &scenario).events,
+            [Expected::Exception { vector, esr, esr_mask, elr, spsr, far }]
+        );
+        silent_by(&armed(control, ARMED.with_mde(false)).at(El::El0).exec(1), &rule::MDE);
     }
 
     #[test]

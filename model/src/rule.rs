@@ -47,6 +47,27 @@ rules! {
     BREAKPOINT_PRIVILEGE:
         "DBGBCR<n>_EL1.{HMC, SSC, PMC} select the Exception levels at which the breakpoint matches",
         "DDI 0487K.a D2.8 Breakpoint exceptions, AArch64.StateMatch";
+    BREAKPOINT_EL0:
+        "A Breakpoint exception from EL0 to EL1 needs neither MDSCR_EL1.KDE nor PSTATE.D clear, and reports EC 0x30",
+        "DDI 0487K.a D2.4 Enabling debug exceptions from the current Exception level, D2.8 Breakpoint exceptions";
+    WATCHPOINT_MATCHES:
+        "An enabled watchpoint generates a Watchpoint exception when an instruction accesses a watched byte, before the access is done",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointMatch";
+    WATCHPOINT_SYNDROME:
+        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010, WnR, and in FAR_EL1 an address between the lowest accessed and the highest watched and accessed",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, ESR_EL1, FAR_EL1";
+    WATCHPOINT_ENABLED:
+        "A watchpoint whose DBGWCR<n>_EL1.E is 0 generates no event",
+        "DDI 0487K.a DBGWCR<n>_EL1.E, AArch64.WatchpointMatch";
+    WATCHPOINT_ADDRESS:
+        "DBGWVR<n>_EL1, BAS and MASK say which bytes are watched; an access of none of them generates no event",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointByteMatch";
+    WATCHPOINT_LSC:
+        "DBGWCR<n>_EL1.LSC selects loads, stores or both; an atomic access is both, a prefetch neither",
+        "DDI 0487K.a DBGWCR<n>_EL1.LSC, AArch64.WatchpointMatch";
+    WATCHPOINT_PRIVILEGE:
+        "DBGWCR<n>_EL1.{HMC, SSC, PAC} select the Exception levels; an unprivileged access at EL1 is one of EL0",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.StateMatch";
     MDE:
         "Breakpoint exceptions are generated only when MDSCR_EL1.MDE is 1",
         "DDI 0487K.a D2.2 The debug exception enable controls";

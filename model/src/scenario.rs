@@ -3,10 +3,21 @@
 //! The language of scenarios: what the guest, and userspace beside it, is told to do.
 
 use crate::{
-    control::{Dbgbcr, Mdscr},
+    access,
+    control::{Dbgbcr, Dbgwcr, Mdscr},
     sysreg::{self, DebugRegister, SysReg},
 };
 use core::fmt;
+
+/// The Exception level at which a marker or an access is executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum El {
+    /// EL0, in AArch64 state.
+    El0,
+    /// EL1.
+    #[default]
+    El1,
+}
 
 /// One operation. The payload in the guest does the first group at EL1, the runner the second while the vCPU is
 /// out of KVM_RUN.
@@ -31,6 +42,18 @@ pub enum Op {
         /// The value of D.
         bool,
     ),
+    /// Markers and accesses that follow are executed at this Exception level; a scenario starts at EL1.
+    Level(
+        /// The Exception level.
+        El,
+    ),
+    /// One memory access.
+    Access {
+        /// Which, by its place in [`access::TABLE`].
+        access: u8,
+        /// The address.
+        address: u64,
+    },
     /// Calls marker k: a NOP at [`crate::wire::marker`]`(k)` and a RET behind it.
     Exec {
         /// The marker's number.
@@ -69,6 +92,7 @@ impl fmt::Display for Assignment {
         write!(f, "{reg}, {value:#x}")?;
         match reg.debug_number() {
             Some((DebugRegister::Bcr, _)) => write!(f, "  ({})", Dbgbcr::new_with_raw_value(value)),
+            Some((DebugRegister::Wcr, _)) => write!(f, "  ({})", Dbgwcr::new_with_raw_value(value)),
             _ if reg == sysreg::MDSCR_EL1 => write!(f, "  ({})", Mdscr::new_with_raw_value(value)),
             _ => Ok(()),
         }
@@ -82,6 +106,12 @@ impl fmt::Display for Op {
             Self::Read { reg } => write!(f, "mrs {reg}"),
             Self::Isb => f.write_str("isb"),
             Self::MaskDebug(mask) => write!(f, "PSTATE.D = {}", u8::from(mask)),
+            Self::Level(El::El0) => f.write_str("at EL0:"),
+            Self::Level(El::El1) => f.write_str("at EL1:"),
+            Self::Access { access, address } => match access::TABLE.get(usize::from(access)) {
+                Some(access) => write!(f, "{access}, [{address:#x}]"),
+                None => write!(f, "access {access}, which is none, [{address:#x}]"),
+            },
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
             Self::Exit => f.write_str("exit to userspace and back"),
@@ -96,9 +126,9 @@ pub use owned::Scenario;
 
 #[cfg(feature = "oracle")]
 mod owned {
-    use super::{Op, SysReg};
+    use super::{El, Op, SysReg};
     use crate::{
-        control::{Dbgbcr, Mdscr},
+        control::{Dbgbcr, Dbgwcr, Mdscr},
         sysreg, wire,
     };
     use alloc::vec::Vec;
@@ -131,6 +161,19 @@ mod owned {
             self
         }
 
+        /// The same, with userspace doing all writes of registers.
+        pub fn by_userspace(&self) -> Self {
+            Self(
+                self.0
+                    .iter()
+                    .map(|op| match *op {
+                        Op::Write { reg, value } => Op::KvmSet { reg, value },
+                        other => other,
+                    })
+                    .collect(),
+            )
+        }
+
         /// `MSR reg, value`.
         pub fn write(self, reg: SysReg, value: u64) -> Self {
             self.then(Op::Write { reg, value })
@@ -149,6 +192,21 @@ mod owned {
         /// Breakpoint `n` on an address, with `control` as DBGBCR.
         pub fn breakpoint_at(self, n: u8, address: u64, control: Dbgbcr) -> Self {
             self.write(sysreg::dbgbvr(n), address).write(sysreg::dbgbcr(n), control.raw_value())
+        }
+
+        /// Watchpoint `n` on the doubleword at `address`, with `control` as DBGWCR.
+        pub fn watchpoint(self, n: u8, address: u64, control: Dbgwcr) -> Self {
+            self.write(sysreg::dbgwvr(n), address).write(sysreg::dbgwcr(n), control.raw_value())
+        }
+
+        /// What follows is executed at this Exception level.
+        pub fn at(self, el: El) -> Self {
+            self.then(Op::Level(el))
+        }
+
+        /// `ISB`, and one memory access at the Exception level as it stands.
+        pub fn access(self, access: u8, address: u64) -> Self {
+            self.isb().then(Op::Access { access, address })
         }
 
         /// MDSCR_EL1.

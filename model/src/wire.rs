@@ -5,8 +5,11 @@
 //! ```text
 //!   DOORBELL     0x1000_0000   no memory: a store exits to userspace
 //!   RAM          0x4000_0000   the payload, linked here, data and stack included
-//!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair a marker
+//!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair a marker     executable at EL0 and EL1
 //!   BRK          0x4001_0800   BRK #0xdf, RET
+//!   RETURN       0x4001_0808   SVC #0: how code at EL0 ends
+//!   ACCESSES     0x4001_0900   an access, RET; …: one pair an access
+//!   TARGET       0x400f_0000   what accesses access                      readable and writable at EL0 and EL1
 //!   TABLES       0x4010_0000   stage 1 tables, written by the runner
 //! ```
 //!
@@ -15,13 +18,14 @@
 //! [`Bell`] when userspace is to act, with the number of events logged so far in the word `LOGGED`.
 //!
 //! ```text
-//!   op:     code | place in sysreg::TABLE, or marker | value
+//!   op:     code | place in sysreg::TABLE or access::TABLE, marker, or level | value or address
 //!   event:  op's place | kind | value, or vector | esr | elr | spsr | far
 //! ```
 
 use crate::{
+    access::ACCESSES,
     event::{Event, Exception, Logged},
-    scenario::Op,
+    scenario::{El, Op},
     sysreg,
 };
 
@@ -37,6 +41,14 @@ pub const MARKERS: u64 = 0x4001_0000;
 pub const MARKER_COUNT: u8 = 32;
 /// Where the BRK marker is.
 pub const BRK: u64 = 0x4001_0800;
+/// Where the SVC is that ends code at EL0.
+pub const RETURN: u64 = BRK + 8;
+/// Where the memory accesses are, in the order of [`crate::access::TABLE`].
+pub const ACCESS_CODE: u64 = 0x4001_0900;
+/// The memory that accesses access.
+pub const TARGET: u64 = 0x400f_0000;
+/// Its size in bytes.
+pub const TARGET_SIZE: u64 = 0x2000;
 /// The immediate of the BRK marker.
 pub const BRK_IMMEDIATE: u16 = 0xdf;
 /// Where the runner writes the stage 1 tables.
@@ -54,6 +66,11 @@ pub const EVENT_WORDS: usize = 7;
 /// The address of marker `k`'s NOP; its RET is the next instruction.
 pub const fn marker(k: u8) -> u64 {
     MARKERS + 8 * k as u64
+}
+
+/// The address of an access's instruction; its RET is the next one.
+pub const fn access_code(access: u8) -> u64 {
+    ACCESS_CODE + 8 * access as u64
 }
 
 /// The operation codes.
@@ -74,6 +91,10 @@ pub mod code {
     pub const BRK: u64 = 6;
     /// An operation of the runner's.
     pub const HOST: u64 = 7;
+    /// [`Op::Level`](crate::scenario::Op::Level).
+    pub const LEVEL: u64 = 8;
+    /// [`Op::Access`](crate::scenario::Op::Access).
+    pub const ACCESS: u64 = 9;
 }
 
 /// Why the payload rings the doorbell.
@@ -116,6 +137,12 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
         Op::Exec { marker } if marker < MARKER_COUNT => [code::EXEC, marker as u64, 0],
         Op::Exec { .. } => return None,
         Op::Brk => [code::BRK, 0, 0],
+        Op::Level(El::El0) => [code::LEVEL, 0, 0],
+        Op::Level(El::El1) => [code::LEVEL, 1, 0],
+        Op::Access { access, address } if usize::from(access) < ACCESSES => {
+            [code::ACCESS, access as u64, address]
+        }
+        Op::Access { .. } => return None,
         Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } => [code::HOST, 0, 0],
     })
 }
@@ -144,6 +171,9 @@ pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
         code::MASK_DEBUG => Op::MaskDebug(value != 0),
         code::EXEC if place < MARKER_COUNT as u64 => Op::Exec { marker: place as u8 },
         code::BRK => Op::Brk,
+        code::LEVEL if place == 0 => Op::Level(El::El0),
+        code::LEVEL if place == 1 => Op::Level(El::El1),
+        code::ACCESS if place < ACCESSES as u64 => Op::Access { access: place as u8, address: value },
         _ => return None,
     }))
 }
@@ -189,6 +219,9 @@ mod tests {
             Op::MaskDebug(false),
             Op::Exec { marker: MARKER_COUNT - 1 },
             Op::Brk,
+            Op::Level(El::El0),
+            Op::Level(El::El1),
+            Op::Access { access: ACCESSES as u8 - 1, address: TARGET + 3 },
         ];
         for op in ops {
             assert_eq!(encode(op).and_then(decode), Some(Step::Op(op)));
@@ -198,6 +231,7 @@ mod tests {
     #[test]
     fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
         assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
+        assert_eq!(encode(Op::Access { access: ACCESSES as u8, address: TARGET }), None);
         assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
     }
 
@@ -211,8 +245,10 @@ mod tests {
 
     #[test]
     fn markers_and_brk_do_not_overlap_and_lie_in_memory() {
-        assert!(marker(MARKER_COUNT - 1) + 8 <= BRK);
-        assert!(RAM < MARKERS && BRK + 8 <= TABLES && TABLES < RAM + RAM_SIZE as u64);
+        assert!(marker(MARKER_COUNT - 1) + 8 <= BRK && RETURN + 4 <= ACCESS_CODE);
+        assert!(access_code(ACCESSES as u8 - 1) + 8 <= MARKERS + 0x1000);
+        assert!(RAM < MARKERS && MARKERS + 0x1000 <= TARGET);
+        assert!(TARGET + TARGET_SIZE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use dfr0_model::{
     judge::judge,
     pe::{Pe, Unknown},
     rule::Rule,
-    scenario::Scenario,
+    scenario::{Op, Scenario},
     shape::Shape,
 };
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -179,9 +179,17 @@ impl Context<'_> {
         let shape = config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0);
         let (ops, log) = guest.run(scenario)?;
         self.report.checks += 1;
-        let Some(mismatch) = judge(Pe::new(shape), &ops, &log)? else { return Ok(true) };
-        let ran = ops.iter().fold(Scenario::new(), |ran, op| ran.then(*op));
-        self.find(mismatch.observed.clone(), format!("in a VM of {shape}:\n{ran}{mismatch}"));
+        let Some(mut mismatch) = judge(Pe::new(shape), &ops, &log)? else { return Ok(true) };
+        let undone = ops.len() - scenario.ops().len();
+        let (ran, what) = match mismatch.place.checked_sub(undone) {
+            Some(place) => {
+                mismatch.place = place;
+                (scenario.ops(), "")
+            }
+            None => (ops.as_slice(), ", while the scenario before was undone"),
+        };
+        let ran = listing(&ran[..=mismatch.place]);
+        self.find(mismatch.observed.clone(), format!("in a VM of {shape}{what}:\n{ran}{mismatch}"));
         Ok(false)
     }
 
@@ -194,5 +202,33 @@ impl Context<'_> {
     pub fn find(&mut self, observed: String, detail: String) {
         let finding = self.report.findings.entry(observed).or_insert(Finding { times: 0, detail });
         finding.times += 1;
+    }
+}
+
+/// The operations, a line each; of many, the first and the last.
+fn listing(ops: &[Op]) -> String {
+    const ENDS: usize = 16;
+    let mut text = String::new();
+    for (place, op) in ops.iter().enumerate() {
+        if place < ENDS || place + ENDS >= ops.len() {
+            text.push_str(&format!("{place:4}  {op}\n"));
+        } else if place == ENDS {
+            text.push_str("       …\n");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_scenario_is_listed_by_its_ends() {
+        assert_eq!(listing(&[Op::Isb, Op::Brk]), "   0  isb\n   1  exec brk\n");
+        let long = listing(&[Op::Isb; 100]);
+        assert_eq!(long.lines().count(), 33);
+        assert!(long.contains("  15  isb\n       …\n  84  isb\n") && long.ends_with("  99  isb\n"));
+        assert_eq!(listing(&[Op::Isb; 32]).lines().count(), 32, "nothing is left out where all fits");
     }
 }

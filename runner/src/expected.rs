@@ -14,9 +14,10 @@ use std::{
 };
 
 /// The files of `expected/`, as they were when this program was built.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 3] = [
     ("double_lock.toml", include_str!("../../expected/double_lock.toml")),
     ("id_regs.toml", include_str!("../../expected/id_regs.toml")),
+    ("watchpoints.toml", include_str!("../../expected/watchpoints.toml")),
 ];
 
 /// A file of deviations.
@@ -42,6 +43,8 @@ pub struct Deviation {
     pub source: String,
     /// The deviation can be seen only where userspace may write this field of ID_AA64DFR0_EL1.
     pub writable: Option<String>,
+    /// The deviation is the platform's and not KVM's: it is seen only on a host of this platform.
+    pub platform: Option<String>,
 }
 
 /// All deviations of a run.
@@ -205,12 +208,14 @@ impl Deviation {
     }
 
     fn applies_to(&self, host: &Host) -> bool {
-        let Some(name) = &self.writable else { return true };
-        let field = FIELDS.iter().find(|field| field.name == name);
-        match (host.writable, field) {
-            (Writable::Mask(mask), Some(field)) => mask & field.mask() == field.mask(),
-            _ => false,
-        }
+        let writable = self.writable.as_ref().is_none_or(|name| {
+            let field = FIELDS.iter().find(|field| field.name == name);
+            match (host.writable, field) {
+                (Writable::Mask(mask), Some(field)) => mask & field.mask() == field.mask(),
+                _ => false,
+            }
+        });
+        writable && self.platform.as_ref().is_none_or(|platform| *platform == host.platform)
     }
 }
 
@@ -228,9 +233,11 @@ mod tests {
     fn host(writable: Writable) -> Host {
         Host {
             kernel: "7".into(),
+            platform: "p".into(),
             midr: 0,
             id_aa64dfr0: 0,
             writable,
+            lse: true,
             guest_debug_breakpoints: 6,
             guest_debug_watchpoints: 4,
             ipa_bits: 40,
@@ -275,6 +282,16 @@ mod tests {
         assert_eq!(verdict(Writable::Mask(0xf0_0000), &["x"]), Verdict::XFail(vec!["n".into()]));
         assert_eq!(verdict(Writable::Mask(0), &["x"]), Verdict::Fail);
         assert_eq!(verdict(Writable::Unknown, &[]), Verdict::Pass, "not an XPASS: it could not be seen");
+    }
+
+    #[test]
+    fn a_platforms_deviation_is_not_forgiven_elsewhere() {
+        let verdict = |platform: &str| {
+            let deviations = parse(&format!("{ENTRY}platform = \"{platform}\"\n")).expect("valid");
+            deviations.verdict("s.a", &host(Writable::Unknown), &found(&["x"]))
+        };
+        assert_eq!(verdict("p"), Verdict::XFail(vec!["n".into()]));
+        assert_eq!(verdict("q"), Verdict::Fail);
     }
 
     #[test]

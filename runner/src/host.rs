@@ -10,12 +10,16 @@ use std::fmt;
 pub struct Host {
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
+    /// The machine: the first name in the device tree's `compatible`, or else the vendor that the firmware names.
+    pub platform: String,
     /// MIDR_EL1 as a guest reads it.
     pub midr: u64,
     /// ID_AA64DFR0_EL1 as KVM gives it to a new VM.
     pub id_aa64dfr0: u64,
     /// Which bits of ID_AA64DFR0_EL1 userspace may write, if the kernel says.
     pub writable: Writable,
+    /// FEAT_LSE: a guest has atomic instructions.
+    pub lse: bool,
     /// KVM_CAP_GUEST_DEBUG_HW_BPS: the host's breakpoints.
     pub guest_debug_breakpoints: i32,
     /// KVM_CAP_GUEST_DEBUG_HW_WPS: the host's watchpoints.
@@ -89,6 +93,7 @@ const CPUS: [(u64, u64, &str); 14] = [
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "kernel: Linux {}", self.kernel)?;
+        writeln!(f, "platform: {}", self.platform)?;
         writeln!(f, "cpu: {}", self.cpu())?;
         writeln!(f, "shape: {}", self.shape())?;
         writeln!(f, "writable in ID_AA64DFR0_EL1: {}", self.writable_fields())
@@ -102,9 +107,11 @@ mod tests {
     fn host() -> Host {
         Host {
             kernel: "7.3.4".into(),
+            platform: "linux,dummy-virt".into(),
             midr: 0x411f_d401,
             id_aa64dfr0: 0xf0_1030_5009,
             writable: Writable::Mask(0xf0_00f0_0f0f),
+            lse: true,
             guest_debug_breakpoints: 6,
             guest_debug_watchpoints: 4,
             ipa_bits: 48,
@@ -116,6 +123,7 @@ mod tests {
         assert_eq!(
             host().to_string(),
             "kernel: Linux 7.3.4\n\
+             platform: linux,dummy-virt\n\
              cpu: Neoverse V1 (MIDR_EL1 0x411fd401)\n\
              shape: 6 breakpoints, 4 watchpoints, 2 context-aware, DebugVer 0x9, DoubleLock not implemented\n\
              writable in ID_AA64DFR0_EL1: DoubleLock, WRPs, PMUVer, DebugVer\n"

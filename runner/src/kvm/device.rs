@@ -40,9 +40,11 @@ impl Kvm {
             .map_err(|errno| Error::System { what: "uname".into(), source: errno.into() })?;
         Ok(Host {
             kernel: uname.release().to_string_lossy().into_owned(),
+            platform: platform(),
             midr: guest.get(one_reg::MIDR_EL1)?,
             id_aa64dfr0: guest.get(ID_AA64DFR0_EL1)?,
             writable: writable_masks::of(guest.vm(), ID_AA64DFR0_EL1),
+            lse: guest.get(one_reg::ID_AA64ISAR0_EL1)? >> 20 & 0xf >= 2,
             guest_debug_breakpoints: capability(Cap::DebugHwBps),
             guest_debug_watchpoints: capability(Cap::DebugHwWps),
             ipa_bits: capability(Cap::ArmVmIPASize),
@@ -62,4 +64,16 @@ impl Kvm {
             source: error.into(),
         })
     }
+}
+
+/// The machine's name, as the device tree or the firmware has it.
+fn platform() -> String {
+    let first = |path: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let name = text.split(['\0', '\n']).next()?.trim();
+        (!name.is_empty()).then(|| name.to_owned())
+    };
+    first("/sys/firmware/devicetree/base/compatible")
+        .or_else(|| first("/sys/class/dmi/id/sys_vendor"))
+        .unwrap_or_else(|| "unknown".into())
 }

@@ -4,7 +4,7 @@
 
 use super::memory::GuestMemory;
 use crate::guest::Error;
-use dfr0_model::wire::TABLES;
+use dfr0_model::wire::TARGET;
 use elf::{
     ElfBytes,
     abi::{PF_W, PF_X, PT_LOAD},
@@ -51,7 +51,7 @@ impl Image {
         for header in elf.segments().into_iter().flatten().filter(|header| header.p_type == PT_LOAD) {
             let bytes = elf.segment_data(&header).map_err(parse)?;
             let end = header.p_vaddr.saturating_add(header.p_memsz);
-            if end > TABLES || !memory.write(header.p_vaddr, bytes) {
+            if end > TARGET || !memory.write(header.p_vaddr, bytes) {
                 let start = header.p_vaddr;
                 return Err(Error::Unfit(format!(
                     "the payload's segment {start:#x} to {end:#x} does not fit"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest's stage 1 translation: VA = IPA, with the payload's segments and the doorbell.
+//! The guest's stage 1 translation: VA = IPA, with the payload's segments, the target of accesses and the
+//! doorbell.
 
 use super::{image::Image, memory::GuestMemory, one_reg};
 use crate::guest::Error;
@@ -11,7 +12,7 @@ use aarch64_paging::{
 };
 use dfr0_model::{
     sysreg::SysReg,
-    wire::{DOORBELL, TABLES},
+    wire::{DOORBELL, MARKERS, TABLES, TARGET, TARGET_SIZE},
 };
 
 /// A root table at level 1 translates 39 bits.
@@ -42,14 +43,20 @@ pub fn write(image: &Image, memory: &mut GuestMemory) -> Result<u64, Error> {
         root.map_range(&region, PhysicalAddress(start), attributes, Constraints::empty())
             .map_err(|error| Error::Unfit(format!("stage 1 of {region}: {error}")))
     };
+    let user = El1Attributes::USER;
     for segment in &image.segments {
         let attributes = match (segment.writable, segment.executable) {
+            // What EL0 executes, EL1 executes too.
+            (false, true) if segment.address == MARKERS => {
+                (normal | El1Attributes::READ_ONLY | user) - El1Attributes::UXN
+            }
             (false, true) => normal | El1Attributes::READ_ONLY,
             (false, false) => normal | El1Attributes::READ_ONLY | El1Attributes::PXN,
             (true, _) => normal | El1Attributes::PXN,
         };
         map(segment.address, segment.len, attributes)?;
     }
+    map(TARGET, TARGET_SIZE, normal | El1Attributes::PXN | user)?;
     let device = valid | El1Attributes::ATTRIBUTE_INDEX_1 | El1Attributes::UXN | El1Attributes::PXN;
     map(DOORBELL, PAGE as u64, device)?;
     let tables = root.translation().as_bytes();

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The memory accesses that the payload can do: one instruction each, at the address in X0.
+
+use core::fmt;
+
+/// What an instruction does with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Reads.
+    Load,
+    /// Writes.
+    Store,
+    /// Reads and writes, atomically.
+    Atomic,
+    /// Neither: a hint.
+    Prefetch,
+}
+
+/// One instruction that accesses memory.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Its mnemonic and transfer registers.
+    pub name: &'static str,
+    /// The instruction, with X0 as its base.
+    pub instruction: u32,
+    /// What it does.
+    pub kind: Kind,
+    /// How many bytes it accesses, from the address in X0 upwards.
+    pub size: u8,
+    /// It faults unless its address is a multiple of its size.
+    pub aligned: bool,
+    /// At EL1 it accesses memory as EL0 would.
+    pub unprivileged: bool,
+    /// It is there only with FEAT_LSE.
+    pub lse: bool,
+}
+
+const fn access(name: &'static str, instruction: u32, kind: Kind, size: u8) -> Access {
+    Access { name, instruction, kind, size, aligned: false, unprivileged: false, lse: false }
+}
+
+const fn aligned(access: Access) -> Access {
+    Access { aligned: true, ..access }
+}
+
+const fn unprivileged(access: Access) -> Access {
+    Access { unprivileged: true, ..access }
+}
+
+const fn lse(access: Access) -> Access {
+    Access { lse: true, ..aligned(access) }
+}
+
+/// How many accesses there are.
+pub const ACCESSES: usize = 27;
+
+/// Every access; an operation names one by its place here.
+pub const TABLE: [Access; ACCESSES] = [
+    access("ldrb w1", 0x3940_0001, Kind::Load, 1),
+    access("ldrh w1", 0x7940_0001, Kind::Load, 2),
+    access("ldr w1", 0xb940_0001, Kind::Load, 4),
+    access("ldr x1", 0xf940_0001, Kind::Load, 8),
+    access("ldp w1, w2", 0x2940_0801, Kind::Load, 8),
+    access("ldp x1, x2", 0xa940_0801, Kind::Load, 16),
+    access("ldr q0", 0x3dc0_0000, Kind::Load, 16),
+    access("ldp q0, q1", 0xad40_0400, Kind::Load, 32),
+    access("ld1 {v0.16b-v3.16b}", 0x4c40_2000, Kind::Load, 64),
+    aligned(access("ldar x1", 0xc8df_fc01, Kind::Load, 8)),
+    aligned(access("ldxr x1", 0xc85f_7c01, Kind::Load, 8)),
+    unprivileged(access("ldtr x1", 0xf840_0801, Kind::Load, 8)),
+    unprivileged(access("ldtrb w1", 0x3840_0801, Kind::Load, 1)),
+    access("strb w1", 0x3900_0001, Kind::Store, 1),
+    access("strh w1", 0x7900_0001, Kind::Store, 2),
+    access("str w1", 0xb900_0001, Kind::Store, 4),
+    access("str x1", 0xf900_0001, Kind::Store, 8),
+    access("stp w1, w2", 0x2900_0801, Kind::Store, 8),
+    access("stp x1, x2", 0xa900_0801, Kind::Store, 16),
+    access("str q0", 0x3d80_0000, Kind::Store, 16),
+    access("stp q0, q1", 0xad00_0400, Kind::Store, 32),
+    access("st1 {v0.16b-v3.16b}", 0x4c00_2000, Kind::Store, 64),
+    aligned(access("stlr x1", 0xc89f_fc01, Kind::Store, 8)),
+    unprivileged(access("sttr x1", 0xf800_0801, Kind::Store, 8)),
+    lse(access("ldadd x1, x2", 0xf821_0002, Kind::Atomic, 8)),
+    lse(access("swp x1, x2", 0xf821_8002, Kind::Atomic, 8)),
+    access("prfm pldl1keep", 0xf980_0000, Kind::Prefetch, 8),
+];
+
+/// The place in [`TABLE`] of the access of this name.
+pub const fn named(name: &str) -> Option<u8> {
+    let mut place = 0;
+    while place < ACCESSES {
+        let (a, b) = (TABLE[place].name.as_bytes(), name.as_bytes());
+        let mut same = a.len() == b.len();
+        let mut k = 0;
+        while same && k < a.len() {
+            same = a[k] == b[k];
+            k += 1;
+        }
+        if same {
+            return Some(place as u8);
+        }
+        place += 1;
+    }
+    None
+}
+
+impl Access {
+    /// It reads memory.
+    pub fn reads(&self) -> bool {
+        matches!(self.kind, Kind::Load | Kind::Atomic)
+    }
+
+    /// It writes memory.
+    pub fn writes(&self) -> bool {
+        matches!(self.kind, Kind::Store | Kind::Atomic)
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_access_is_found_by_its_name() {
+        for (place, access) in TABLE.iter().enumerate() {
+            assert_eq!(named(access.name), Some(place as u8), "{access}");
+        }
+        assert_eq!(named("ldr"), None);
+    }
+
+    #[test]
+    fn the_base_is_x0_and_no_transfer_register_is_the_base() {
+        for access in TABLE {
+            assert_eq!(access.instruction >> 5 & 0x1f, 0, "{access}");
+        }
+    }
+}
