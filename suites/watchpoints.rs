@@ -233,10 +233,10 @@ fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
 /// A value and a control that no other watchpoint has; even ones are enabled, at an address that nobody accesses.
 fn distinct(n: u8) -> (u64, u64) {
     let control = DOUBLEWORD
-        .with_e(n % 2 == 0)
+        .with_e(n.is_multiple_of(2))
         .with_bas(1 << (n % 8))
-        .with_lsc(if n % 3 == 0 { LSC_LOAD } else { LSC_STORE })
-        .with_pac(if n % 5 == 0 { PMC_EL0 } else { PMC_EL1 });
+        .with_lsc(if n.is_multiple_of(3) { LSC_LOAD } else { LSC_STORE })
+        .with_pac(if n.is_multiple_of(5) { PMC_EL0 } else { PMC_EL1 });
     (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control.raw_value())
 }
 

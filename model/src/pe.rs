@@ -481,7 +481,7 @@ impl Pe {
         if address < wire::TARGET || end.is_none_or(|end| end > wire::TARGET + wire::TARGET_SIZE) {
             return Err(Unknown("an access outside of the target memory"));
         }
-        if access.aligned && address % u64::from(access.size) != 0 {
+        if access.aligned && !address.is_multiple_of(access.size.into()) {
             return Err(Unknown("an access that faults on its alignment"));
         }
         let breakpoints = [code, code + 4].map(|instruction| self.breakpoint_exception(instruction));
@@ -538,8 +538,8 @@ impl Pe {
         if !self.state_match(control.hmc(), control.ssc(), control.pac(), el)? {
             return Ok(Err(&rule::WATCHPOINT_PRIVILEGE));
         }
-        let by_read = loads && access.reads();
-        if !by_read && !(stores && access.writes()) {
+        let (by_read, by_write) = (loads && access.reads(), stores && access.writes());
+        if !by_read && !by_write {
             return Ok(Err(&rule::WATCHPOINT_LSC));
         }
         let mut highest = None;
