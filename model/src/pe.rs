@@ -593,7 +593,7 @@ impl Pe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{control::PMC_EL0, event::Logged, judge::judge, scenario::Scenario};
+    use crate::{control::LSC_BOTH, event::Logged, judge::judge, scenario::Scenario};
     use arbitrary_int::{u4, u5};
     use proptest::prelude::*;
 
