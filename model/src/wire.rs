@@ -73,6 +73,14 @@ pub const fn access_code(access: u8) -> u64 {
     ACCESS_CODE + 8 * access as u64
 }
 
+// Nothing of the layout overlaps, and all of it lies in memory.
+const _: () = {
+    assert!(marker(MARKER_COUNT - 1) + 8 <= BRK && RETURN + 4 <= ACCESS_CODE);
+    assert!(access_code(ACCESSES as u8 - 1) + 8 <= MARKERS + 0x1000);
+    assert!(RAM < MARKERS && MARKERS + 0x1000 <= TARGET);
+    assert!(TARGET + TARGET_SIZE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
+};
+
 /// The operation codes.
 pub mod code {
     /// The program's end.
@@ -241,14 +249,6 @@ mod tests {
             assert!(op.is_hosts());
             assert_eq!(encode(op).and_then(decode), Some(Step::Host));
         }
-    }
-
-    #[test]
-    fn markers_and_brk_do_not_overlap_and_lie_in_memory() {
-        assert!(marker(MARKER_COUNT - 1) + 8 <= BRK && RETURN + 4 <= ACCESS_CODE);
-        assert!(access_code(ACCESSES as u8 - 1) + 8 <= MARKERS + 0x1000);
-        assert!(RAM < MARKERS && MARKERS + 0x1000 <= TARGET);
-        assert!(TARGET + TARGET_SIZE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
     }
 
     proptest! {
