@@ -7,10 +7,19 @@ use dfr0_runner::case::Suite;
 pub mod breakpoints;
 pub mod double_lock;
 pub mod id_regs;
+pub mod register_access;
+pub mod software_step;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 4] = [id_regs::SUITE, breakpoints::SUITE, watchpoints::SUITE, double_lock::SUITE];
+pub const ALL: [Suite; 6] = [
+    id_regs::SUITE,
+    register_access::SUITE,
+    breakpoints::SUITE,
+    watchpoints::SUITE,
+    software_step::SUITE,
+    double_lock::SUITE,
+];
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,10 @@ pub const EC_UNKNOWN: u8 = 0x00;
 pub const EC_SVC: u8 = 0x15;
 /// ESR_EL1.EC of a Breakpoint exception taken from a lower Exception level.
 pub const EC_BREAKPOINT_LOWER_EL: u8 = 0x30;
+/// ESR_EL1.EC of a Software Step exception taken from a lower Exception level.
+pub const EC_STEP_LOWER_EL: u8 = 0x32;
+/// ESR_EL1.EC of a Software Step exception taken from the Exception level that takes it.
+pub const EC_STEP_CURRENT_EL: u8 = 0x33;
 /// ESR_EL1.EC of a Watchpoint exception taken from a lower Exception level.
 pub const EC_WATCHPOINT_LOWER_EL: u8 = 0x34;
 /// ESR_EL1.EC of a Watchpoint exception taken from the Exception level that takes it.
@@ -55,6 +59,7 @@ impl Exception {
         let class = match self.ec() {
             EC_UNKNOWN => "UNDEFINED instruction",
             EC_BREAKPOINT_LOWER_EL | EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception",
+            EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL => "Software Step exception",
             EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception",
             EC_BRK => "BRK exception",
             _ => "exception",

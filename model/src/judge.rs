@@ -5,8 +5,8 @@
 use crate::{
     access,
     event::{
-        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_UNKNOWN, EC_WATCHPOINT_CURRENT_EL,
-        EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
+        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL,
+        EC_UNKNOWN, EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
     },
     pe::{Outcome, Pe, Unknown},
     rule::Rule,
@@ -102,6 +102,7 @@ fn describe_exception(exception: &Exception) -> String {
     let class = match exception.ec() {
         EC_UNKNOWN => "UNDEFINED".into(),
         EC_BREAKPOINT_LOWER_EL | EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception".into(),
+        EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL => "Software Step exception".into(),
         EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception".into(),
         EC_BRK => "BRK exception".into(),
         other => format!("exception with EC {other:#04x}"),

@@ -68,6 +68,21 @@ rules! {
     WATCHPOINT_PRIVILEGE:
         "DBGWCR<n>_EL1.{HMC, SSC, PAC} select the Exception levels; an unprivileged access at EL1 is one of EL0",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.StateMatch";
+    STEP:
+        "With MDSCR_EL1.SS set, an exception return with SPSR_EL1.SS set executes one instruction and then takes a Software Step exception",
+        "DDI 0487K.a D2.11 Software Step exceptions, the software step state machine";
+    STEP_SYNDROME:
+        "A Software Step exception reports EC 0x32 from a lower Exception level and 0x33 from the same, ISV 1, EX 0, and the next instruction as return address",
+        "DDI 0487K.a D2.11 Software Step exceptions, ESR_EL1";
+    STEP_NEEDS_SS:
+        "Without MDSCR_EL1.SS an exception return takes no Software Step exception, whatever SPSR_EL1.SS is",
+        "DDI 0487K.a D2.11 Software Step exceptions, MDSCR_EL1.SS";
+    REGISTERS_BEYOND_COUNT:
+        "An access to a breakpoint's or watchpoint's register that is not implemented is UNDEFINED",
+        "DDI 0487K.a DBGBVR<n>_EL1, DBGBCR<n>_EL1, DBGWVR<n>_EL1, DBGWCR<n>_EL1";
+    REGISTERS_ONE_WAY:
+        "A read of a write-only register and a write of a read-only register are UNDEFINED",
+        "DDI 0487K.a OSLAR_EL1, OSLSR_EL1, C5.1 System instruction class encoding";
     MDE:
         "Breakpoint exceptions are generated only when MDSCR_EL1.MDE is 1",
         "DDI 0487K.a D2.2 The debug exception enable controls";
