@@ -60,7 +60,7 @@ fn interpret(guest: &impl Guest, op: Op, masked: &mut bool) {
         Op::MaskDebug(mask) => *masked = mask,
         Op::Exec { marker } => guest.call(wire::marker(marker), *masked),
         Op::Brk => guest.call(wire::BRK, *masked),
-        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } => guest.ring(Bell::BadProgram),
+        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => guest.ring(Bell::BadProgram),
     }
 }
 

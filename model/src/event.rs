@@ -6,8 +6,12 @@ use core::fmt;
 
 /// ESR_EL1.EC of an instruction that is UNDEFINED, among others: "Unknown reason".
 pub const EC_UNKNOWN: u8 = 0x00;
+/// HSR.EC of a Breakpoint exception taken from a lower Exception level.
+pub const EC_BREAKPOINT_LOWER_EL: u8 = 0x30;
 /// ESR_EL1.EC of a Breakpoint exception taken from the Exception level that takes it.
 pub const EC_BREAKPOINT_CURRENT_EL: u8 = 0x31;
+/// HSR.EC of a Software Step exception taken from a lower Exception level.
+pub const EC_STEP_LOWER_EL: u8 = 0x32;
 /// ESR_EL1.EC of a BRK instruction executed in AArch64 state.
 pub const EC_BRK: u8 = 0x3c;
 
@@ -68,6 +72,13 @@ pub enum Event {
     Exception(Exception),
     /// KVM refused userspace's access; the errno.
     Refused(i32),
+    /// KVM_RUN ended with KVM_EXIT_DEBUG.
+    DebugExit {
+        /// `kvm_debug_exit_arch.hsr`: ESR_EL2's low word.
+        hsr: u64,
+        /// The vCPU's PC.
+        pc: u64,
+    },
 }
 
 impl fmt::Display for Event {
@@ -76,6 +87,9 @@ impl fmt::Display for Event {
             Self::Value(value) => write!(f, "{value:#x}"),
             Self::Exception(exception) => exception.fmt(f),
             Self::Refused(errno) => write!(f, "refused with errno {errno}"),
+            Self::DebugExit { hsr, pc } => {
+                write!(f, "KVM_EXIT_DEBUG: EC {:#04x} HSR {hsr:#x} PC {pc:#x}", hsr >> 26 & 0x3f)
+            }
         }
     }
 }

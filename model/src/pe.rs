@@ -10,6 +10,7 @@ use crate::{
         BAS_A64, BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT_LINKED, Dbgbcr, Mdscr, PMC_EL1, PMC_EL1_EL0,
     },
     event::{EC_BREAKPOINT_CURRENT_EL, EC_BRK, Event, Exception},
+    guest_debug::Debugger,
     rule::{self, Rule},
     scenario::Op,
     shape::Shape,
@@ -55,6 +56,19 @@ pub enum Expected {
         /// SPSR_EL1's compared bits.
         spsr: u64,
     },
+    /// KVM refuses userspace's access with this errno.
+    Refused(i32),
+    /// KVM_RUN ends with KVM_EXIT_DEBUG.
+    DebugExit {
+        /// `kvm_debug_exit_arch.hsr`.
+        hsr: u64,
+        /// Which of its bits are defined.
+        mask: u64,
+        /// The vCPU's PC.
+        pc: u64,
+        /// It may also not happen.
+        optional: bool,
+    },
 }
 
 impl Expected {
@@ -68,7 +82,24 @@ impl Expected {
                     && taken.elr == elr
                     && taken.spsr & SPSR_COMPARED == spsr
             }
+            (Self::Refused(errno), Event::Refused(was)) => was == errno,
+            (Self::DebugExit { hsr, mask, pc, .. }, Event::DebugExit { hsr: was, pc: at }) => {
+                was & mask == hsr & mask && at == pc
+            }
             _ => false,
+        }
+    }
+
+    /// It may also not happen.
+    pub const fn is_optional(&self) -> bool {
+        matches!(self, Self::DebugExit { optional: true, .. })
+    }
+
+    /// The same exit, or none; other events are as they were.
+    pub const fn or_nothing(self) -> Self {
+        match self {
+            Self::DebugExit { hsr, mask, pc, .. } => Self::DebugExit { hsr, mask, pc, optional: true },
+            other => other,
         }
     }
 }
@@ -81,6 +112,11 @@ impl fmt::Display for Expected {
             Self::Exception { esr, elr, spsr } => {
                 let vector = VECTOR_CURRENT_EL_SYNCHRONOUS;
                 Exception { vector, esr, elr, spsr, far: 0 }.fmt_without_far(f)
+            }
+            Self::Refused(errno) => Event::Refused(errno).fmt(f),
+            Self::DebugExit { hsr, pc, optional, .. } => {
+                Event::DebugExit { hsr, pc }.fmt(f)?;
+                f.write_str(if optional { ", or nothing" } else { "" })
             }
         }
     }
@@ -135,6 +171,7 @@ pub struct Pe {
     pstate_d: bool,
     /// Registers were written since the last context synchronization event.
     unsynchronised: bool,
+    debugger: Debugger,
 }
 
 impl Pe {
@@ -155,6 +192,7 @@ impl Pe {
             dlk: false,
             pstate_d: true,
             unsynchronised: false,
+            debugger: Debugger::default(),
         }
     }
 
@@ -175,11 +213,23 @@ impl Pe {
                 self.pstate_d = mask;
                 Ok(Outcome::silent(&rule::PSTATE_D))
             }
+            Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
             Op::Exec { marker } => self.execute(wire::marker(marker)),
+            Op::Brk if self.debugger.is_on() => {
+                let mut outcome = self.debugger.exits_at_brk()?;
+                if !self.debugger.is_on() {
+                    outcome.events.extend(self.execute_brk()?.events);
+                }
+                Ok(outcome)
+            }
             Op::Brk => self.execute_brk(),
             Op::Exit => {
                 self.unsynchronised = false;
                 Ok(Outcome::silent(&rule::EXIT_KEEPS_STATE))
+            }
+            Op::Debug(debug) => {
+                self.unsynchronised = false;
+                Ok(self.debugger.set(debug))
             }
             Op::KvmSet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1, .. }
             | Op::KvmGet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1 } => {
@@ -299,6 +349,35 @@ impl Pe {
             outcome.events.extend(event);
         }
         Ok(outcome)
+    }
+
+    /// The same while userspace debugs: its exits, and once it has switched off the guest's exceptions.
+    fn execute_debugged(&mut self, marker: u64) -> Result<Outcome, Unknown> {
+        if self.unsynchronised {
+            return Err(Unknown("executing before a context synchronization event"));
+        }
+        if self.double_lock_status() {
+            return Err(Unknown("the OS Double Lock while userspace debugs"));
+        }
+        let guests_own = self.guests_breakpoint_matches(marker)?;
+        if self.guests_breakpoint_matches(marker + 4)? {
+            return Err(Unknown("a guest's breakpoint behind a marker while userspace debugs"));
+        }
+        let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
+        if !self.debugger.is_on() {
+            outcome.events.extend(self.execute(marker)?.events);
+        }
+        Ok(outcome)
+    }
+
+    /// A breakpoint of the guest's would generate an exception that is taken to EL2, for which KDE and PSTATE.D do
+    /// not matter.
+    fn guests_breakpoint_matches(&self, instruction: u64) -> Result<bool, Unknown> {
+        let mut matches = false;
+        for n in self.shape.breakpoint_numbers() {
+            matches |= self.breakpoint_match(n.into(), instruction)?.is_ok();
+        }
+        Ok(matches && self.mdscr.mde() && !self.oslk)
     }
 
     fn execute_brk(&self) -> Result<Outcome, Unknown> {
