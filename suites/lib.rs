@@ -6,10 +6,11 @@ use dfr0_runner::case::Suite;
 
 pub mod breakpoints;
 pub mod double_lock;
+pub mod guest_debug;
 pub mod id_regs;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 3] = [id_regs::SUITE, breakpoints::SUITE, double_lock::SUITE];
+pub const ALL: [Suite; 4] = [id_regs::SUITE, breakpoints::SUITE, double_lock::SUITE, guest_debug::SUITE];
 
 #[cfg(test)]
 mod tests {
