@@ -332,6 +332,10 @@ mod tests {
             Some("exec marker 1: KVM_EXIT_DEBUG with EC 0x30 behind marker 1")
         );
         assert!(judged(&scenario, &[TAKEN]).is_some());
+        assert_eq!(
+            judged(&scenario, &[exit(0xca00_0022, wire::RAM); 7]).as_deref(),
+            Some("exec marker 1: KVM_EXIT_DEBUG with EC 0x32 again and again")
+        );
     }
 
     #[test]

@@ -86,7 +86,15 @@ fn describe(op: Op, events: &[Event]) -> String {
         return format!("{name}: no event");
     }
     let events: Vec<String> = events.iter().map(describe_event).collect();
-    format!("{name}: {}", events.join(", "))
+    let runs: Vec<String> = events
+        .chunk_by(|one, next| one == next)
+        .map(|run| match run {
+            // How often differs from host to host, and would fill the page.
+            [event, _, _, ..] => format!("{event} again and again"),
+            few => few.join(", "),
+        })
+        .collect();
+    format!("{name}: {}", runs.join(", "))
 }
 
 fn describe_event(event: &Event) -> String {

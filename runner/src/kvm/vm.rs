@@ -38,12 +38,6 @@ pub struct Guest {
     debugger: Debugger,
 }
 
-/// Why KVM_RUN ended.
-enum Exit {
-    Bell(Bell),
-    Debug { hsr: u32 },
-}
-
 /// The events of one program, the runner's and the guest's.
 #[derive(Default)]
 struct Log {
@@ -158,13 +152,7 @@ impl Guest {
         let hosts: Vec<usize> = (0..ops.len()).filter(|place| ops[*place].is_hosts()).collect();
         let mut hosts = hosts.into_iter();
         loop {
-            let bell = match self.enter()? {
-                Exit::Bell(bell) => bell,
-                Exit::Debug { hsr } => {
-                    self.debug_exit(hsr, &mut log)?;
-                    continue;
-                }
-            };
+            let bell = self.enter(&mut log)?;
             match (bell, hosts.next()) {
                 (Bell::Host, Some(place)) => {
                     if let Some(event) = self.act(ops[place])? {
@@ -196,10 +184,9 @@ impl Guest {
 
     /// Logs KVM_EXIT_DEBUG, behind what the guest has logged so far, and does what userspace does at it.
     fn debug_exit(&mut self, hsr: u32, log: &mut Log) -> Result<(), Error> {
-        let get = |id| {
-            self.get_id(id).map_err(|source| Error::System { what: "KVM_GET_ONE_REG PC".into(), source })
-        };
-        let pc = get(one_reg::PC)?;
+        let pc = self
+            .get_id(one_reg::PC)
+            .map_err(|source| Error::System { what: "KVM_GET_ONE_REG PC".into(), source })?;
         if self.debugger.is_passing(hsr, pc) {
             return Ok(());
         }
@@ -233,23 +220,27 @@ impl Guest {
         })
     }
 
-    /// KVM_RUN until the payload rings or KVM_EXIT_DEBUG.
-    fn enter(&mut self) -> Result<Exit, Error> {
+    /// KVM_RUN until the payload rings; the time for it does not start anew at a KVM_EXIT_DEBUG, for a guest that
+    /// hangs while it is stepped never stays in KVM_RUN.
+    fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.payload()?.deadline.start()?;
+        let bell = self.run_to_bell(log);
+        self.payload()?.deadline.stop()?;
+        bell
+    }
+
+    fn run_to_bell(&mut self, log: &mut Log) -> Result<Bell, Error> {
         let reason = loop {
             match self.vcpu.run() {
                 Ok(VcpuExit::MmioWrite(DOORBELL, &[number, 0, 0, 0])) => {
                     match Bell::from_number(number.into()) {
-                        Some(bell) => {
-                            self.payload()?.deadline.stop()?;
-                            return Ok(Exit::Bell(bell));
-                        }
+                        Some(bell) => return Ok(bell),
                         None => break format!("the payload rang with {number}, which means nothing"),
                     }
                 }
                 Ok(VcpuExit::Debug(debug)) => {
-                    self.payload()?.deadline.stop()?;
-                    return Ok(Exit::Debug { hsr: debug.hsr });
+                    let hsr = debug.hsr;
+                    self.debug_exit(hsr, log)?;
                 }
                 Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
@@ -261,7 +252,6 @@ impl Guest {
                 Err(error) => break format!("KVM_RUN failed: {error}"),
             }
         };
-        self.payload()?.deadline.stop()?;
         Err(self.died(reason))
     }
 
