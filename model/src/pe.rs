@@ -215,13 +215,7 @@ impl Pe {
             }
             Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
             Op::Exec { marker } => self.execute(wire::marker(marker)),
-            Op::Brk if self.debugger.is_on() => {
-                let mut outcome = self.debugger.exits_at_brk()?;
-                if !self.debugger.is_on() {
-                    outcome.events.extend(self.execute_brk()?.events);
-                }
-                Ok(outcome)
-            }
+            Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
             Op::Brk => self.execute_brk(),
             Op::Exit => {
                 self.unsynchronised = false;
@@ -351,7 +345,7 @@ impl Pe {
         Ok(outcome)
     }
 
-    /// The same while userspace debugs: its exits, and once it has switched off the guest's exceptions.
+    /// A marker while userspace debugs: its exits, and once it has switched off the guest's exceptions.
     fn execute_debugged(&mut self, marker: u64) -> Result<Outcome, Unknown> {
         if self.unsynchronised {
             return Err(Unknown("executing before a context synchronization event"));
@@ -366,6 +360,18 @@ impl Pe {
         let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
         if !self.debugger.is_on() {
             outcome.events.extend(self.execute(marker)?.events);
+        }
+        Ok(outcome)
+    }
+
+    /// The BRK marker while userspace debugs.
+    fn execute_brk_debugged(&mut self) -> Result<Outcome, Unknown> {
+        if self.guests_breakpoint_matches(wire::BRK)? || self.guests_breakpoint_matches(wire::BRK + 4)? {
+            return Err(Unknown("a breakpoint on the BRK marker"));
+        }
+        let mut outcome = self.debugger.exits_at_brk()?;
+        if !self.debugger.is_on() {
+            outcome.events.extend(self.execute_brk()?.events);
         }
         Ok(outcome)
     }

@@ -12,8 +12,8 @@
 //!
 //! A program is an array of records of [`OP_WORDS`] words, a log one of [`EVENT_WORDS`] words; both are arrays in
 //! the payload that the runner finds by their symbols `PROGRAM` and `LOG`. The payload rings the doorbell with a
-//! [`Bell`] when userspace is to act, with the number of events logged so far in the word `LOGGED`. The word `PLACE` holds
-//! the place of the operation that is being done.
+//! [`Bell`] when userspace is to act, with the number of events logged so far in the word `LOGGED`.
+//! The word `PLACE` holds the place of the operation that is being done.
 //!
 //! ```text
 //!   op:     code | place in sysreg::TABLE, or marker | value
