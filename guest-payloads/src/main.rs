@@ -89,6 +89,7 @@ static LOG: [[AtomicU64; EVENT_WORDS]; LOG_LEN] =
     [const { [const { AtomicU64::new(0) }; EVENT_WORDS] }; LOG_LEN];
 #[unsafe(no_mangle)]
 static LOGGED: AtomicU64 = AtomicU64::new(0);
+#[unsafe(no_mangle)]
 static PLACE: AtomicU64 = AtomicU64::new(0);
 /// Where the interpreter goes on when code has ended that an exception return entered.
 static CONTINUE: AtomicU64 = AtomicU64::new(0);

@@ -82,6 +82,13 @@ pub enum Event {
     Exception(Exception),
     /// KVM refused userspace's access; the errno.
     Refused(i32),
+    /// KVM_RUN ended with KVM_EXIT_DEBUG.
+    DebugExit {
+        /// `kvm_debug_exit_arch.hsr`: ESR_EL2's low word.
+        hsr: u64,
+        /// The vCPU's PC.
+        pc: u64,
+    },
 }
 
 impl fmt::Display for Event {
@@ -90,6 +97,9 @@ impl fmt::Display for Event {
             Self::Value(value) => write!(f, "{value:#x}"),
             Self::Exception(exception) => exception.fmt(f),
             Self::Refused(errno) => write!(f, "refused with errno {errno}"),
+            Self::DebugExit { hsr, pc } => {
+                write!(f, "KVM_EXIT_DEBUG: EC {:#04x} HSR {hsr:#x} PC {pc:#x}", hsr >> 26 & 0x3f)
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         Mdscr, PMC_EL0, PMC_EL1,
     },
     event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception},
+    guest_debug::Debugger,
     rule::{self, Rule},
     scenario::{El, Op},
     shape::Shape,
@@ -74,6 +75,19 @@ pub enum Expected {
     },
     /// The instruction that accesses a register is UNDEFINED. Where it stands is the payload's business.
     Undefined,
+    /// KVM refuses userspace's access with this errno.
+    Refused(i32),
+    /// KVM_RUN ends with KVM_EXIT_DEBUG.
+    DebugExit {
+        /// `kvm_debug_exit_arch.hsr`.
+        hsr: u64,
+        /// Which of its bits are defined.
+        mask: u64,
+        /// The vCPU's PC.
+        pc: u64,
+        /// It may also not happen.
+        optional: bool,
+    },
 }
 
 /// ESR_EL1 of an UNDEFINED instruction: EC 0 and IL.
@@ -97,7 +111,24 @@ impl Expected {
             (Self::Undefined, Event::Exception(taken)) => {
                 taken.vector == VECTOR_CURRENT_EL_SYNCHRONOUS && taken.esr == ESR_UNDEFINED
             }
+            (Self::Refused(errno), Event::Refused(was)) => was == errno,
+            (Self::DebugExit { hsr, mask, pc, .. }, Event::DebugExit { hsr: was, pc: at }) => {
+                was & mask == hsr & mask && at == pc
+            }
             _ => false,
+        }
+    }
+
+    /// It may also not happen.
+    pub const fn is_optional(&self) -> bool {
+        matches!(self, Self::DebugExit { optional: true, .. })
+    }
+
+    /// The same exit, or none; other events are as they were.
+    pub const fn or_nothing(self) -> Self {
+        match self {
+            Self::DebugExit { hsr, mask, pc, .. } => Self::DebugExit { hsr, mask, pc, optional: true },
+            other => other,
         }
     }
 }
@@ -111,6 +142,11 @@ impl fmt::Display for Expected {
             Self::Exception { vector, esr, elr, spsr, far, .. } => {
                 Exception { vector, esr, elr, spsr, far: far.0 }.fmt_without_far(f)?;
                 if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }
+            }
+            Self::Refused(errno) => Event::Refused(errno).fmt(f),
+            Self::DebugExit { hsr, pc, optional, .. } => {
+                Event::DebugExit { hsr, pc }.fmt(f)?;
+                f.write_str(if optional { ", or nothing" } else { "" })
             }
         }
     }
@@ -176,6 +212,7 @@ pub struct Pe {
     el: El,
     /// Registers were written since the last context synchronization event.
     unsynchronised: bool,
+    debugger: Debugger,
 }
 
 impl Pe {
@@ -197,6 +234,7 @@ impl Pe {
             pstate_d: true,
             el: El::El1,
             unsynchronised: false,
+            debugger: Debugger::default(),
         }
     }
 
@@ -227,6 +265,14 @@ impl Pe {
                 // What is executed there is entered by an exception return.
                 Ok(Outcome::silent(&rule::BREAKPOINT_PRIVILEGE))
             }
+            Op::Exec { .. } | Op::Brk if self.debugger.is_on() && self.el == El::El0 => {
+                Err(Unknown("code at EL0 while userspace debugs"))
+            }
+            Op::Access { .. } | Op::Step { .. } if self.debugger.is_on() => {
+                Err(Unknown("an access or a step of the guest's own while userspace debugs"))
+            }
+            Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
+            Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
             Op::Exec { .. } | Op::Access { .. } | Op::Brk if self.is_stepping() => {
                 Err(Unknown("code that is not entered to be stepped, while software step is enabled"))
             }
@@ -237,6 +283,10 @@ impl Pe {
             Op::Exit => {
                 self.unsynchronised = false;
                 Ok(Outcome::silent(&rule::EXIT_KEEPS_STATE))
+            }
+            Op::Debug(debug) => {
+                self.unsynchronised = false;
+                Ok(self.debugger.set(debug))
             }
             Op::KvmSet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1, .. }
             | Op::KvmGet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1 } => {
@@ -396,6 +446,47 @@ impl Pe {
             outcome.events.extend(event);
         }
         Ok(outcome)
+    }
+
+    /// A marker while userspace debugs: its exits, and once it has switched off the guest's exceptions.
+    fn execute_debugged(&mut self, marker: u64) -> Result<Outcome, Unknown> {
+        if self.unsynchronised {
+            return Err(Unknown("executing before a context synchronization event"));
+        }
+        if self.double_lock_status() {
+            return Err(Unknown("the OS Double Lock while userspace debugs"));
+        }
+        let guests_own = self.guests_breakpoint_matches(marker)?;
+        if self.guests_breakpoint_matches(marker + 4)? {
+            return Err(Unknown("a guest's breakpoint behind a marker while userspace debugs"));
+        }
+        let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
+        if !self.debugger.is_on() {
+            outcome.events.extend(self.execute(marker)?.events);
+        }
+        Ok(outcome)
+    }
+
+    /// The BRK marker while userspace debugs.
+    fn execute_brk_debugged(&mut self) -> Result<Outcome, Unknown> {
+        if self.guests_breakpoint_matches(wire::BRK)? || self.guests_breakpoint_matches(wire::BRK + 4)? {
+            return Err(Unknown("a breakpoint on the BRK marker"));
+        }
+        let mut outcome = self.debugger.exits_at_brk()?;
+        if !self.debugger.is_on() {
+            outcome.events.extend(self.execute_brk()?.events);
+        }
+        Ok(outcome)
+    }
+
+    /// A breakpoint of the guest's would generate an exception that is taken to EL2, for which KDE and PSTATE.D do
+    /// not matter.
+    fn guests_breakpoint_matches(&self, instruction: u64) -> Result<bool, Unknown> {
+        let mut matches = false;
+        for n in self.shape.breakpoint_numbers() {
+            matches |= self.breakpoint_match(n.into(), instruction)?.is_ok();
+        }
+        Ok(matches && self.mdscr.mde() && !self.oslk)
     }
 
     fn execute_brk(&self) -> Result<Outcome, Unknown> {

@@ -5,6 +5,7 @@
 use crate::{
     access,
     control::{Dbgbcr, Dbgwcr, Mdscr},
+    guest_debug::GuestDebug,
     sysreg::{self, DebugRegister, SysReg},
 };
 use core::fmt;
@@ -83,12 +84,18 @@ pub enum Op {
         /// The register.
         reg: SysReg,
     },
+    /// Userspace calls KVM_SET_GUEST_DEBUG; from then on the runner logs each KVM_EXIT_DEBUG, steps outside of the
+    /// markers excepted.
+    Debug(
+        /// What it asks for.
+        GuestDebug,
+    ),
 }
 
 impl Op {
     /// The runner does it, not the payload.
     pub const fn is_hosts(self) -> bool {
-        matches!(self, Self::Exit | Self::KvmSet { .. } | Self::KvmGet { .. })
+        matches!(self, Self::Exit | Self::KvmSet { .. } | Self::KvmGet { .. } | Self::Debug(_))
     }
 }
 
@@ -126,6 +133,7 @@ impl fmt::Display for Op {
             Self::Exit => f.write_str("exit to userspace and back"),
             Self::KvmSet { reg, value } => write!(f, "KVM_SET_ONE_REG {}", Assignment(reg, value)),
             Self::KvmGet { reg } => write!(f, "KVM_GET_ONE_REG {reg}"),
+            Self::Debug(debug) => debug.fmt(f),
         }
     }
 }

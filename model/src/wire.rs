@@ -16,6 +16,7 @@
 //! A program is an array of records of [`OP_WORDS`] words, a log one of [`EVENT_WORDS`] words; both are arrays in
 //! the payload that the runner finds by their symbols `PROGRAM` and `LOG`. The payload rings the doorbell with a
 //! [`Bell`] when userspace is to act, with the number of events logged so far in the word `LOGGED`.
+//! The word `PLACE` holds the place of the operation that is being done.
 //!
 //! ```text
 //!   op:     code | place in sysreg::TABLE or access::TABLE, marker, or level | value, address or count
@@ -157,7 +158,7 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
             [code::STEP, marker as u64, count as u64]
         }
         Op::Step { .. } => return None,
-        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } => [code::HOST, 0, 0],
+        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => [code::HOST, 0, 0],
     })
 }
 
@@ -206,7 +207,7 @@ pub fn encode_event(logged: Logged) -> Option<[u64; EVENT_WORDS]> {
         Event::Exception(Exception { vector, esr, elr, spsr, far }) => {
             Some([op, EXCEPTION, vector, esr, elr, spsr, far])
         }
-        Event::Refused(_) => None,
+        Event::Refused(_) | Event::DebugExit { .. } => None,
     }
 }
 
@@ -224,6 +225,7 @@ pub fn decode_event(record: [u64; EVENT_WORDS]) -> Option<Logged> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest_debug::GuestDebug;
     use proptest::prelude::*;
 
     #[test]
@@ -256,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_runners_operations_are_a_bell_to_the_payload() {
-        for op in [Op::Exit, Op::KvmGet { reg: sysreg::OSLSR_EL1 }] {
+        for op in [Op::Exit, Op::KvmGet { reg: sysreg::OSLSR_EL1 }, Op::Debug(GuestDebug::OFF)] {
             assert!(op.is_hosts());
             assert_eq!(encode(op).and_then(decode), Some(Step::Host));
         }
