@@ -8,12 +8,13 @@ pub mod breakpoints;
 pub mod double_lock;
 pub mod guest_debug;
 pub mod id_regs;
+pub mod random;
 pub mod register_access;
 pub mod software_step;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 7] = [
+pub const ALL: [Suite; 8] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
@@ -21,6 +22,7 @@ pub const ALL: [Suite; 7] = [
     software_step::SUITE,
     double_lock::SUITE,
     guest_debug::SUITE,
+    random::SUITE,
 ];
 
 #[cfg(test)]

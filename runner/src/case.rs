@@ -13,7 +13,11 @@ use dfr0_model::{
     scenario::{Op, Scenario},
     shape::Shape,
 };
-use std::{collections::BTreeMap, fmt, time::Duration};
+use proptest::{
+    strategy::Strategy,
+    test_runner::{self, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+};
+use std::{cell::RefCell, collections::BTreeMap, fmt, time::Duration};
 
 /// One subject: a test program, and its cases.
 #[derive(Clone, Copy)]
@@ -114,16 +118,37 @@ pub struct Session {
     kvm: Kvm,
     host: Host,
     deadline: Duration,
+    draw: Draw,
     guest: Option<(Config, Guest)>,
+}
+
+/// How random scenarios are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The same seed draws the same scenarios on hosts of the same shape.
+    pub seed: u64,
+    /// How many a case draws.
+    pub scenarios: u32,
+}
+
+impl Default for Draw {
+    fn default() -> Self {
+        Self { seed: 1, scenarios: 500 }
+    }
 }
 
 impl Session {
     /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
     pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
         Ok(match Kvm::open()? {
-            Ok(kvm) => Ok(Self { host: kvm.host()?, kvm, deadline, guest: None }),
+            Ok(kvm) => Ok(Self { host: kvm.host()?, kvm, deadline, draw: Draw::default(), guest: None }),
             Err(unavailable) => Err(unavailable),
         })
+    }
+
+    /// The same session, drawing other random scenarios.
+    pub fn drawing(self, draw: Draw) -> Self {
+        Self { draw, ..self }
     }
 
     /// The host's facts.
@@ -148,6 +173,60 @@ impl Context<'_> {
     /// The shape that KVM gives to a new VM.
     pub fn shape(&self) -> Shape {
         self.session.host.shape()
+    }
+
+    /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is shrunk to a
+    /// smallest one that still does, and reported with its seed.
+    pub fn check_random(&mut self, strategy: &impl Strategy<Value = Scenario>) -> Result<(), Stop> {
+        let Draw { seed, scenarios } = self.session.draw;
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let config = test_runner::Config {
+            cases: scenarios,
+            failure_persistence: None,
+            ..test_runner::Config::default()
+        };
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let cell = RefCell::new((&mut *self, None));
+        let result = TestRunner::new_with_rng(config, rng).run(strategy, |scenario| {
+            let (cx, stop) = &mut *cell.borrow_mut();
+            if stop.is_some() {
+                return Ok(());
+            }
+            let mut probe = Context { session: &mut *cx.session, report: Report::default() };
+            let outcome = probe.check(&scenario);
+            let departed = !probe.report.findings.is_empty();
+            cx.report.checks += 1;
+            match outcome {
+                Err(error) => {
+                    *stop = Some(error);
+                    Ok(())
+                }
+                Ok(()) if departed => Err(TestCaseError::fail("a departure")),
+                Ok(()) => Ok(()),
+            }
+        });
+        let (cx, stop) = cell.into_inner();
+        match (stop, result) {
+            (Some(stop), _) => Err(stop),
+            (None, Ok(())) => Ok(()),
+            (None, Err(TestError::Abort(reason))) => {
+                Err(Error::Unfit(format!("no scenario was drawn: {reason}")).into())
+            }
+            (None, Err(TestError::Fail(_, smallest))) => {
+                let before = cx.report.findings.len();
+                cx.check(&smallest)?;
+                let again = cx.report.findings.len() > before;
+                for finding in cx.report.findings.values_mut().filter(|_| again) {
+                    finding.detail = format!("seed {seed}, shrunk:\n{}", finding.detail);
+                }
+                if !again {
+                    let detail = format!("seed {seed}, shrunk to what no longer departs:\n{smallest}");
+                    cx.find("a scenario that departs now and then".into(), detail);
+                }
+                Ok(())
+            }
+        }
     }
 
     /// A VM of its own that has not run.

@@ -3,7 +3,7 @@
 //! The commands: `dfr0`, and one program a suite.
 
 use crate::{
-    case::{Case, Session, Suite},
+    case::{Case, Draw, Session, Suite},
     expected::Deviations,
     guest::DEADLINE,
     run::{self, Options},
@@ -85,6 +85,12 @@ struct Run {
     /// Take a guest for hung when it runs for longer.
     #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3600))]
     deadline: u64,
+    /// Draw other random scenarios; the same seed draws the same on hosts of the same shape.
+    #[arg(long, default_value_t = Draw::default().seed)]
+    seed: u64,
+    /// Draw more random scenarios, or fewer, in each case of the suite random.
+    #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
+    draws: u32,
 }
 
 /// The program of one suite: `dfr0 run` for its cases.
@@ -137,7 +143,11 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let deviations = Deviations::load(run.expected.as_deref(), &names)?;
     let of_suite = |case: &Case| only.is_none_or(|suite| matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
-    let options = Options { strict: run.strict, deadline: Duration::from_secs(run.deadline) };
+    let options = Options {
+        strict: run.strict,
+        deadline: Duration::from_secs(run.deadline),
+        draw: Draw { seed: run.seed, scenarios: run.draws },
+    };
     Ok(run::run(&cases, &deviations, options)?)
 }
 

@@ -3,7 +3,7 @@
 //! Runs cases, compares what they found with the deviations, and writes the results.
 
 use crate::{
-    case::{Case, Report, Session, Stop},
+    case::{Case, Draw, Report, Session, Stop},
     expected::{Deviations, Verdict},
     ktap::{self, Ktap, Totals},
 };
@@ -27,6 +27,8 @@ pub struct Options {
     pub strict: bool,
     /// How long a guest may run at a time.
     pub deadline: Duration,
+    /// How random scenarios are drawn.
+    pub draw: Draw,
 }
 
 /// A run that could not be done at all.
@@ -44,7 +46,7 @@ pub enum Error {
 pub fn run(cases: &[Case], deviations: &Deviations, options: Options) -> Result<ExitCode, Error> {
     let nested = env::var_os("KSFT_TAP_LEVEL").is_some();
     let mut session = match Session::open(options.deadline)? {
-        Ok(session) => session,
+        Ok(session) => session.drawing(options.draw),
         Err(unavailable) => {
             ktap::skip_all(io::stdout().lock(), nested, &unavailable.to_string())?;
             return Ok(ExitCode::from(SKIPPED));
