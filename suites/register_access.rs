@@ -46,6 +46,13 @@ fn cases() -> Vec<Case> {
                     .read(OSLSR_EL1),
             )
         }),
+        case("oslsr_from_userspace", &rule::OSLSR_FROM_USERSPACE, |cx| {
+            let values = [0, 0b10, 0b1001, 0b1010, 0b1100, 0b1_1000, u64::MAX, 0b1000];
+            cx.check(&values.into_iter().fold(Scenario::new(), |scenario, value| {
+                let set = scenario.then(Op::KvmSet { reg: OSLSR_EL1, value });
+                set.then(Op::KvmGet { reg: OSLSR_EL1 }).read(OSLSR_EL1)
+            }))
+        }),
         case("id_aa64dfr0_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
             cx.check(&Scenario::new().write(ID_AA64DFR0_EL1, 0))
         }),

@@ -13,6 +13,7 @@ use crate::{
     },
     event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception},
     guest_debug::Debugger,
+    id_write::EINVAL,
     rule::{self, Rule},
     scenario::{El, Op},
     shape::Shape,
@@ -291,6 +292,11 @@ impl Pe {
             Op::KvmSet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1, .. }
             | Op::KvmGet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1 } => {
                 Err(Unknown("userspace access to a register that KVM does not list"))
+            }
+            Op::KvmSet { reg: sysreg::OSLSR_EL1, value } if value & !OSLSR_OSLK != OSLSR_OSLM => {
+                self.unsynchronised = false;
+                let events = Vec::from([Expected::Refused(EINVAL)]);
+                Ok(Outcome { events, rule: &rule::OSLSR_FROM_USERSPACE })
             }
             Op::KvmSet { reg, value } => {
                 if reg == sysreg::OSLSR_EL1 {
@@ -935,6 +941,18 @@ mod tests {
         let taken = Exception { vector: 4, esr: 0x200_0000, elr: 0x4000_2160, spsr: 0x3c5, far: 0 };
         assert!(Expected::Undefined.admits(&Event::Exception(taken)));
         assert!(!Expected::Undefined.admits(&Event::Exception(Exception { esr: 0x6232_0000, ..taken })));
+    }
+
+    #[test]
+    fn userspace_may_write_nothing_but_oslk_of_oslsr() {
+        let set = |value| Scenario::new().then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value });
+        for value in [0, 0b10, 0b1001, 0b1100, 0b1_1000, u64::MAX] {
+            assert_eq!(last(SHAPE, &set(value)).events, [Expected::Refused(EINVAL)], "{value:#b}");
+        }
+        assert_eq!(last(SHAPE, &set(0b1010)).events, []);
+        let refused =
+            set(0b1010).then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: 0 }).read(sysreg::OSLSR_EL1);
+        assert_eq!(last(SHAPE, &refused).events, [Expected::Value { value: 0b1010, mask: u64::MAX }]);
     }
 
     fn stepped(el: El, mdscr: Mdscr, masked: bool, count: u8) -> Scenario {

@@ -101,6 +101,9 @@ rules! {
     OS_LOCK_ACCESS:
         "OSLAR_EL1.OSLK sets the OS Lock, and OSLSR_EL1.OSLK shows it",
         "DDI 0487K.a OSLAR_EL1, OSLSR_EL1";
+    OSLSR_FROM_USERSPACE:
+        "Userspace may change OSLSR_EL1.OSLK and no other bit: any other value is refused with EINVAL and changes nothing",
+        "Linux arch/arm64/kvm/sys_regs.c, set_oslsr_el1; DDI 0487K.a OSLSR_EL1.OSLM";
     DOUBLE_LOCK:
         "While OSDLR_EL1.DLK is 1 and DBGPRCR_EL1.CORENPDRQ is 0 no debug exception other than BRK is generated",
         "DDI 0487K.a H6 Debug Reset and Powerdown Support, DoubleLockStatus";

@@ -133,7 +133,7 @@ pub struct Draw {
 
 impl Default for Draw {
     fn default() -> Self {
-        Self { seed: 1, scenarios: 500 }
+        Self { seed: 1, scenarios: 300 }
     }
 }
 
