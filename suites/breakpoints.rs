@@ -6,12 +6,9 @@
 use arbitrary_int::u4;
 use dfr0_model::{
     control::{Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
-    dfr0::{BRPS, CTX_CMPS},
-    id_write::Answer,
     rule,
     scenario::{El, Op, Scenario},
-    shape::Shape,
-    sysreg::{CONTEXTIDR_EL1, ID_AA64DFR0_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
+    sysreg::{MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
     wire::marker,
 };
 use dfr0_runner::{
@@ -152,11 +149,6 @@ fn cases() -> Vec<Case> {
         }),
         whole("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
         whole("all_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, all_by_userspace),
-        whole("linked_to_each_context_aware", &rule::LINKED_CONTEXT, |cx| {
-            linked_to_each(cx, Config::default(), cx.shape())
-        }),
-        whole("linked_in_another_context", &rule::LINKED_CONTEXT, linked_in_another_context),
-        whole("linked_to_highest_of_fewer", &rule::CONTEXT_AWARE_HIGHEST, linked_to_highest_of_fewer),
     ]
 }
 
@@ -277,65 +269,5 @@ fn all_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
         .fold(seen, |scenario, n| scenario.read(dbgbvr(n)).read(dbgbcr(n)).exec(2 * n).exec(2 * n + 1));
     let mut guest = cx.new_guest(Config::default())?;
     cx.check_on(&mut guest, Config::default(), &scenario)?;
-    Ok(())
-}
-
-const CONTEXT: u64 = 0x5a5a_1234;
-
-/// Breakpoint `n` on marker [`HERE`], linked to context-aware breakpoint `partner` that matches [`CONTEXT`].
-fn linked(n: u8, partner: u8) -> Scenario {
-    Scenario::new()
-        .then(Op::MaskDebug(false))
-        .write(dbgbvr(partner), CONTEXT)
-        .write(dbgbcr(partner), Dbgbcr::linked_context().raw_value())
-        .breakpoint(n, HERE, Dbgbcr::address_linked_to(u4::new(partner)))
-        .enable(ON)
-        .write(CONTEXTIDR_EL1, CONTEXT)
-}
-
-/// A link from every breakpoint to every other that is context-aware fires.
-fn linked_to_each(cx: &mut Context<'_>, config: Config, shape: Shape) -> Result<(), Stop> {
-    for partner in shape.context_aware_numbers() {
-        for n in shape.breakpoint_numbers().filter(|n| *n != partner) {
-            cx.check_in(config, &linked(n, partner).exec(HERE).then(Op::Exit).exec(HERE))?;
-        }
-    }
-    Ok(())
-}
-
-fn linked_in_another_context(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let shape = cx.shape();
-    for partner in shape.context_aware_numbers() {
-        for n in shape.breakpoint_numbers().filter(|n| *n != partner) {
-            let other = (0..32).fold(linked(n, partner), |scenario, bit| {
-                scenario.write(CONTEXTIDR_EL1, CONTEXT ^ 1 << bit).exec(HERE)
-            });
-            cx.check(&other.write(CONTEXTIDR_EL1, CONTEXT).exec(HERE))?;
-        }
-    }
-    Ok(())
-}
-
-/// In each shape with fewer breakpoints that userspace may set, the highest numbered match contexts.
-///
-/// This is what a smaller BRPs is about: hardware's context-aware breakpoints are the highest numbered of the
-/// host's, and the guest's are the highest numbered of fewer.
-fn linked_to_highest_of_fewer(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let host = cx.host().id_aa64dfr0;
-    let mut shapes = 0;
-    for brps in 1..=BRPS.get(host) {
-        for ctx_cmps in 0..=CTX_CMPS.get(host).min(brps) {
-            let value = CTX_CMPS.with(BRPS.with(host, brps), ctx_cmps);
-            let guest = cx.new_guest(Config::default())?;
-            if value == host || guest.set(ID_AA64DFR0_EL1, value) != Answer::Accepted {
-                continue;
-            }
-            shapes += 1;
-            linked_to_each(cx, Config { id_aa64dfr0: Some(value) }, Shape::from_id_aa64dfr0(value))?;
-        }
-    }
-    if shapes == 0 {
-        return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
-    }
     Ok(())
 }

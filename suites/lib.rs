@@ -8,17 +8,19 @@ pub mod breakpoints;
 pub mod double_lock;
 pub mod guest_debug;
 pub mod id_regs;
+pub mod linked_context;
 pub mod random;
 pub mod register_access;
 pub mod software_step;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 8] = [
+pub const ALL: [Suite; 9] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
     watchpoints::SUITE,
+    linked_context::SUITE,
     software_step::SUITE,
     double_lock::SUITE,
     guest_debug::SUITE,

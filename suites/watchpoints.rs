@@ -3,19 +3,16 @@
 //! Watchpoints: each one that the host has watches the bytes that it is told to, for the accesses and the privileges
 //! that it is told to, and keeps what was written to it on every way that leads to the hardware.
 
-use arbitrary_int::{u4, u5};
+use arbitrary_int::u5;
 use dfr0_model::{
     access::{self, ACCESSES, Access, Kind},
-    control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
+    control::{Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     rule,
     scenario::{El, Op, Scenario},
-    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, dbgbcr, dbgbvr, dbgwcr, dbgwvr},
+    sysreg::{MDSCR_EL1, OSLAR_EL1, dbgwcr, dbgwvr},
     wire::{TARGET, TARGET_SIZE},
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
-    guest::Config,
-};
+use dfr0_runner::case::{Case, Context, Stop, Suite};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -109,7 +106,6 @@ fn cases() -> Vec<Case> {
                 .fold(both(armed(n)), |scenario, reg| scenario.then(Op::KvmGet { reg }))
         }),
         whole("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
-        whole("linked_to_each_context_aware", &rule::LINKED_CONTEXT, linked_to_each),
     ]
 }
 
@@ -279,22 +275,6 @@ fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
             let written = Scenario::new().watchpoint(n, value, control).by_userspace();
             let seen = written.then(Op::KvmGet { reg: dbgwvr(n) }).then(Op::KvmGet { reg: dbgwcr(n) });
             cx.check(&seen.read(dbgwvr(n)).read(dbgwcr(n)))?;
-        }
-    }
-    Ok(())
-}
-
-/// A link from every watchpoint to every context-aware breakpoint fires in its context and in no other.
-fn linked_to_each(cx: &mut Context<'_>) -> Result<(), Stop> {
-    const CONTEXT: u64 = 0x5a5a_1234;
-    for partner in cx.shape().context_aware_numbers() {
-        for n in numbers(cx) {
-            let linked = with(n, Dbgwcr::linked_to(u4::new(partner)))
-                .write(dbgbvr(partner), CONTEXT)
-                .write(dbgbcr(partner), Dbgbcr::linked_context().raw_value());
-            let here = both(linked.write(CONTEXTIDR_EL1, CONTEXT));
-            let elsewhere = both(here.write(CONTEXTIDR_EL1, CONTEXT ^ 1));
-            cx.check_in(Config::default(), &both(elsewhere.write(CONTEXTIDR_EL1, CONTEXT).then(Op::Exit)))?;
         }
     }
     Ok(())
