@@ -13,6 +13,9 @@ pub mod watchpoints;
 pub const ALL: [Suite; 4] = [id_regs::SUITE, breakpoints::SUITE, watchpoints::SUITE, double_lock::SUITE];
 
 #[cfg(test)]
+mod coverage;
+
+#[cfg(test)]
 mod tests {
     use super::ALL;
     use std::collections::BTreeSet;
