@@ -251,6 +251,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn code_lies_where_the_map_of_this_module_has_it() {
+        assert_eq!([marker(0), marker(1), marker(31)], [0x4001_0000, 0x4001_0008, 0x4001_00f8]);
+        assert_eq!([BRK, RETURN], [0x4001_0800, 0x4001_0808]);
+        assert_eq!(
+            [access_code(0), access_code(1), access_code(26)],
+            [0x4001_0900, 0x4001_0908, 0x4001_09d0]
+        );
+    }
+
+    #[test]
+    fn a_bell_is_found_by_its_number() {
+        for bell in [Bell::End, Bell::Host, Bell::Lost, Bell::BadProgram, Bell::LogFull] {
+            assert_eq!(Bell::from_number(bell as u64), Some(bell));
+        }
+        assert_eq!([Bell::from_number(0), Bell::from_number(6)], [None, None]);
+    }
+
+    #[test]
+    fn a_record_beyond_the_tables_has_no_meaning_and_the_end_is_none_of_the_operations() {
+        assert_eq!(decode([code::END, 0, 0]), Some(Step::End));
+        assert_eq!(decode([code::EXEC, MARKER_COUNT.into(), 0]), None);
+        assert_eq!(decode([code::ACCESS, ACCESSES as u64, TARGET]), None);
+        assert_eq!(decode([code::READ, sysreg::TABLE_LEN as u64, 0]), None);
+        assert_eq!(decode([code::LEVEL, 2, 0]), None);
+    }
+
+    #[test]
+    fn an_event_survives_the_way_out_of_the_guest_and_userspaces_own_has_none() {
+        let exception = Exception { vector: 1, esr: 2, elr: 3, spsr: 4, far: 5 };
+        for event in [Event::Value(6), Event::Exception(exception)] {
+            let logged = Logged { op: 7, event };
+            assert_eq!(encode_event(logged).and_then(decode_event), Some(logged));
+        }
+        assert_eq!(encode_event(Logged { op: 7, event: Event::Refused(22) }), None);
+    }
+
     proptest! {
         #[test]
         fn no_record_makes_the_decoders_panic(record: [u64; OP_WORDS], event: [u64; EVENT_WORDS]) {
