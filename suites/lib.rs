@@ -6,11 +6,22 @@ use dfr0_runner::case::Suite;
 
 pub mod breakpoints;
 pub mod double_lock;
+pub mod guest_debug;
 pub mod id_regs;
+pub mod register_access;
+pub mod software_step;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 4] = [id_regs::SUITE, breakpoints::SUITE, watchpoints::SUITE, double_lock::SUITE];
+pub const ALL: [Suite; 7] = [
+    id_regs::SUITE,
+    register_access::SUITE,
+    breakpoints::SUITE,
+    watchpoints::SUITE,
+    software_step::SUITE,
+    double_lock::SUITE,
+    guest_debug::SUITE,
+];
 
 #[cfg(test)]
 mod coverage;

@@ -16,9 +16,9 @@ use core::{
 };
 use dfr0_model::{
     access::{self, ACCESSES},
-    event::{EC_SVC, Event, Exception, Logged},
+    event::{EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC, Event, Exception, Logged},
     scenario::El,
-    sysreg::{SysReg, TABLE, TABLE_LEN},
+    sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
     wire::{
         self, BRK, BRK_IMMEDIATE, Bell, DOORBELL, EVENT_WORDS, LOG_LEN, MARKER_COUNT, OP_WORDS, PROGRAM_LEN,
     },
@@ -36,6 +36,10 @@ const EL1H_MASKED: u64 = 0x3c5;
 const EL0T: u64 = 0x1c0;
 /// SPSR_EL1.D.
 const D: u64 = 1 << 9;
+/// SPSR_EL1.SS.
+const SS: u64 = 1 << 21;
+/// MDSCR_EL1.SS.
+const MDSCR_SS: u64 = 1;
 const INSTRUCTION: u64 = 4;
 
 /// The instructions that access one register: `MRS X0; RET; MSR X0; RET`.
@@ -85,9 +89,12 @@ static LOG: [[AtomicU64; EVENT_WORDS]; LOG_LEN] =
     [const { [const { AtomicU64::new(0) }; EVENT_WORDS] }; LOG_LEN];
 #[unsafe(no_mangle)]
 static LOGGED: AtomicU64 = AtomicU64::new(0);
+#[unsafe(no_mangle)]
 static PLACE: AtomicU64 = AtomicU64::new(0);
-/// Where the interpreter goes on when code at EL0 has ended.
+/// Where the interpreter goes on when code has ended that an exception return entered.
 static CONTINUE: AtomicU64 = AtomicU64::new(0);
+/// How many Software Step exceptions are still wanted.
+static STEPS: AtomicU64 = AtomicU64::new(0);
 
 struct Payload;
 
@@ -137,12 +144,12 @@ impl Guest for Payload {
 
     fn call(&self, address: u64, how: How, x0: u64) {
         match how {
-            How { el: El::El1, masked: true } => {
+            How { el: El::El1, masked: true, steps: 0 } => {
                 // SAFETY: the code there is one instruction and a RET; it has no effect but on the target memory and on
                 // registers that a call may change. Exceptions are logged and skipped.
                 unsafe { asm!("blr {0}", in(reg) address, in("x0") x0, clobber_abi("C")) };
             }
-            How { el: El::El1, masked: false } => {
+            How { el: El::El1, masked: false, steps: 0 } => {
                 // SAFETY: as above; PSTATE.D is clear in the called code and around these three instructions alone.
                 unsafe {
                     asm!(
@@ -151,9 +158,14 @@ impl Guest for Payload {
                     )
                 };
             }
-            How { el: El::El0, masked } => {
-                let spsr = EL0T | if masked { D } else { 0 };
-                // SAFETY: as above, at EL0; its RET goes to the SVC, whose handler comes back behind the ERET with the
+            How { el, masked, steps } => {
+                let mode = match el {
+                    El::El0 => EL0T,
+                    El::El1 => EL1H_MASKED & !D,
+                };
+                let spsr = mode | if masked { D } else { 0 } | if steps > 0 { SS } else { 0 };
+                STEPS.store(steps.into(), Relaxed);
+                // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler comes back behind the ERET with the
                 // same stack.
                 unsafe {
                     asm!(
@@ -202,11 +214,15 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     };
     let taken = Exception { vector, esr, elr, spsr, far };
     if taken.ec() == EC_SVC && elr == wire::RETURN + INSTRUCTION {
-        // SAFETY: the ERET behind this handler goes back to EL1, from where the code at EL0 was entered.
+        // SAFETY: the ERET behind this handler goes back to EL1h, from where the code was entered.
         unsafe { asm!("msr spsr_el1, {0}", in(reg) EL1H_MASKED) };
         return CONTINUE.load(Relaxed);
     }
     Payload.log(Event::Exception(taken));
+    if matches!(taken.ec(), EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL) {
+        step_on(spsr);
+        return elr;
+    }
     let offset = |base: u64, len: u64| elr.checked_sub(base).filter(|offset| *offset < len);
     let skippable = [
         (wire::MARKERS, 8 * u64::from(MARKER_COUNT)),
@@ -220,6 +236,20 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
         None => loop {
             Payload.ring(Bell::Lost);
         },
+    }
+}
+
+/// Lets the interrupted code execute one more instruction, or all of the rest once enough were stepped.
+fn step_on(spsr: u64) {
+    let left = STEPS.load(Relaxed).saturating_sub(1);
+    STEPS.store(left, Relaxed);
+    if left > 0 {
+        // SAFETY: PSTATE.SS of the interrupted code concerns software step alone.
+        unsafe { asm!("msr spsr_el1, {0}", in(reg) spsr | SS) };
+    } else {
+        let mdscr = Payload.read(MDSCR_EL1);
+        Payload.write(MDSCR_EL1, mdscr & !MDSCR_SS);
+        Payload.isb();
     }
 }
 

@@ -10,6 +10,10 @@ pub const EC_UNKNOWN: u8 = 0x00;
 pub const EC_SVC: u8 = 0x15;
 /// ESR_EL1.EC of a Breakpoint exception taken from a lower Exception level.
 pub const EC_BREAKPOINT_LOWER_EL: u8 = 0x30;
+/// ESR_EL1.EC of a Software Step exception taken from a lower Exception level.
+pub const EC_STEP_LOWER_EL: u8 = 0x32;
+/// ESR_EL1.EC of a Software Step exception taken from the Exception level that takes it.
+pub const EC_STEP_CURRENT_EL: u8 = 0x33;
 /// ESR_EL1.EC of a Watchpoint exception taken from a lower Exception level.
 pub const EC_WATCHPOINT_LOWER_EL: u8 = 0x34;
 /// ESR_EL1.EC of a Watchpoint exception taken from the Exception level that takes it.
@@ -55,6 +59,7 @@ impl Exception {
         let class = match self.ec() {
             EC_UNKNOWN => "UNDEFINED instruction",
             EC_BREAKPOINT_LOWER_EL | EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception",
+            EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL => "Software Step exception",
             EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception",
             EC_BRK => "BRK exception",
             _ => "exception",
@@ -77,6 +82,13 @@ pub enum Event {
     Exception(Exception),
     /// KVM refused userspace's access; the errno.
     Refused(i32),
+    /// KVM_RUN ended with KVM_EXIT_DEBUG.
+    DebugExit {
+        /// `kvm_debug_exit_arch.hsr`: ESR_EL2's low word.
+        hsr: u64,
+        /// The vCPU's PC.
+        pc: u64,
+    },
 }
 
 impl fmt::Display for Event {
@@ -85,6 +97,9 @@ impl fmt::Display for Event {
             Self::Value(value) => write!(f, "{value:#x}"),
             Self::Exception(exception) => exception.fmt(f),
             Self::Refused(errno) => write!(f, "refused with errno {errno}"),
+            Self::DebugExit { hsr, pc } => {
+                write!(f, "KVM_EXIT_DEBUG: EC {:#04x} HSR {hsr:#x} PC {pc:#x}", hsr >> 26 & 0x3f)
+            }
         }
     }
 }

@@ -5,10 +5,10 @@
 use crate::{
     access,
     event::{
-        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_UNKNOWN, EC_WATCHPOINT_CURRENT_EL,
-        EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
+        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL,
+        EC_UNKNOWN, EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
     },
-    pe::{Outcome, Pe, Unknown},
+    pe::{Expected, Outcome, Pe, Unknown},
     rule::Rule,
     scenario::Op,
     wire,
@@ -63,14 +63,19 @@ pub fn judge(mut pe: Pe, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>,
         let allowed = pe.step(*op)?;
         let events: Vec<Event> =
             log.iter().filter(|logged| logged.op == place).map(|logged| logged.event).collect();
-        let admitted = events.len() == allowed.events.len()
-            && allowed.events.iter().zip(&events).all(|(expected, event)| expected.admits(event));
-        if !admitted {
+        if !admits(&allowed.events, &events) {
             let observed = describe(*op, &events);
             return Ok(Some(Mismatch { place, observed, events, allowed }));
         }
     }
     Ok(None)
+}
+
+/// `events` are the ones that are allowed, in this order; those that may be missing may.
+fn admits(allowed: &[Expected], events: &[Event]) -> bool {
+    let Some((first, rest)) = allowed.split_first() else { return events.is_empty() };
+    let here = events.split_first().is_some_and(|(event, more)| first.admits(event) && admits(rest, more));
+    here || first.is_optional() && admits(rest, events)
 }
 
 /// The operation and its events in words that hold on any host.
@@ -81,13 +86,22 @@ fn describe(op: Op, events: &[Event]) -> String {
         Op::Access { access, .. } => {
             access::TABLE.get(usize::from(access)).map_or("?", |access| access.name).into()
         }
+        Op::Debug(debug) => format!("KVM_SET_GUEST_DEBUG {}", debug.control_names()),
         other => other.to_string(),
     };
     if events.is_empty() {
         return format!("{name}: no event");
     }
     let events: Vec<String> = events.iter().map(describe_event).collect();
-    format!("{name}: {}", events.join(", "))
+    let runs: Vec<String> = events
+        .chunk_by(|one, next| one == next)
+        .map(|run| match run {
+            // How often differs from host to host, and would fill the page.
+            [event, _, _, ..] => format!("{event} again and again"),
+            few => few.join(", "),
+        })
+        .collect();
+    format!("{name}: {}", runs.join(", "))
 }
 
 fn describe_event(event: &Event) -> String {
@@ -95,6 +109,9 @@ fn describe_event(event: &Event) -> String {
         Event::Value(value) => format!("{value:#x}"),
         Event::Refused(errno) => format!("errno {errno}"),
         Event::Exception(exception) => describe_exception(exception),
+        Event::DebugExit { hsr, pc } => {
+            describe_place(format!("KVM_EXIT_DEBUG with EC {:#04x}", hsr >> 26 & 0x3f), *pc)
+        }
     }
 }
 
@@ -102,16 +119,22 @@ fn describe_exception(exception: &Exception) -> String {
     let class = match exception.ec() {
         EC_UNKNOWN => "UNDEFINED".into(),
         EC_BREAKPOINT_LOWER_EL | EC_BREAKPOINT_CURRENT_EL => "Breakpoint exception".into(),
+        EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL => "Software Step exception".into(),
         EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception".into(),
         EC_BRK => "BRK exception".into(),
         other => format!("exception with EC {other:#04x}"),
     };
-    match exception.elr.checked_sub(wire::MARKERS) {
-        Some(offset) if exception.elr < wire::BRK => match offset % 8 {
-            0 => format!("{class} at marker {}", offset / 8),
-            _ => format!("{class} behind marker {}", offset / 8),
+    describe_place(class, exception.elr)
+}
+
+/// `what`, and the marker that it was at.
+fn describe_place(what: String, address: u64) -> String {
+    match address.checked_sub(wire::MARKERS) {
+        Some(offset) if address < wire::BRK => match offset % 8 {
+            0 => format!("{what} at marker {}", offset / 8),
+            _ => format!("{what} behind marker {}", offset / 8),
         },
-        _ => class,
+        _ => what,
     }
 }
 

@@ -13,7 +13,8 @@
 //! | [`dfr0`] | the fields of ID_AA64DFR0_EL1 and which values promise more than others |
 //! | [`shape`] | what a PE or a VM advertises of self-hosted debug |
 //! | [`scenario`] | the language of scenarios: operations and how they print |
-//! | [`event`] | what the payload logs |
+//! | [`guest_debug`] | userspace debugs the guest: KVM_SET_GUEST_DEBUG and the exits that it may cause |
+//! | [`event`] | what the payload and the runner log |
 //! | [`wire`] | how operations and events cross the guest's memory, and where things lie in it |
 //! | [`rule`] | the rules by name, each with its section |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a field |
@@ -30,6 +31,7 @@ pub mod access;
 pub mod control;
 pub mod dfr0;
 pub mod event;
+pub mod guest_debug;
 #[cfg(feature = "oracle")]
 pub mod id_write;
 #[cfg(feature = "oracle")]

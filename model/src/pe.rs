@@ -11,7 +11,8 @@ use crate::{
         BAS_A64, BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT_LINKED, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE,
         Mdscr, PMC_EL0, PMC_EL1,
     },
-    event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_WATCHPOINT_LOWER_EL, Event, Exception},
+    event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception},
+    guest_debug::Debugger,
     rule::{self, Rule},
     scenario::{El, Op},
     shape::Shape,
@@ -72,7 +73,25 @@ pub enum Expected {
         /// The lowest and the highest value of FAR_EL1.
         far: (u64, u64),
     },
+    /// The instruction that accesses a register is UNDEFINED. Where it stands is the payload's business.
+    Undefined,
+    /// KVM refuses userspace's access with this errno.
+    Refused(i32),
+    /// KVM_RUN ends with KVM_EXIT_DEBUG.
+    DebugExit {
+        /// `kvm_debug_exit_arch.hsr`.
+        hsr: u64,
+        /// Which of its bits are defined.
+        mask: u64,
+        /// The vCPU's PC.
+        pc: u64,
+        /// It may also not happen.
+        optional: bool,
+    },
 }
+
+/// ESR_EL1 of an UNDEFINED instruction: EC 0 and IL.
+const ESR_UNDEFINED: u64 = ESR_IL;
 
 /// FAR_EL1 of an exception that leaves it UNKNOWN.
 const FAR_UNKNOWN: (u64, u64) = (0, u64::MAX);
@@ -89,7 +108,27 @@ impl Expected {
                     && taken.spsr & SPSR_COMPARED == spsr
                     && (far.0..=far.1).contains(&taken.far)
             }
+            (Self::Undefined, Event::Exception(taken)) => {
+                taken.vector == VECTOR_CURRENT_EL_SYNCHRONOUS && taken.esr == ESR_UNDEFINED
+            }
+            (Self::Refused(errno), Event::Refused(was)) => was == errno,
+            (Self::DebugExit { hsr, mask, pc, .. }, Event::DebugExit { hsr: was, pc: at }) => {
+                was & mask == hsr & mask && at == pc
+            }
             _ => false,
+        }
+    }
+
+    /// It may also not happen.
+    pub const fn is_optional(&self) -> bool {
+        matches!(self, Self::DebugExit { optional: true, .. })
+    }
+
+    /// The same exit, or none; other events are as they were.
+    pub const fn or_nothing(self) -> Self {
+        match self {
+            Self::DebugExit { hsr, mask, pc, .. } => Self::DebugExit { hsr, mask, pc, optional: true },
+            other => other,
         }
     }
 }
@@ -97,11 +136,17 @@ impl Expected {
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::Undefined => f.write_str("UNDEFINED instruction"),
             Self::Value { value, mask } if mask == u64::MAX => write!(f, "{value:#x}"),
             Self::Value { value, mask } => write!(f, "{:#x} in the bits {mask:#x}", value & mask),
             Self::Exception { vector, esr, elr, spsr, far, .. } => {
                 Exception { vector, esr, elr, spsr, far: far.0 }.fmt_without_far(f)?;
                 if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }
+            }
+            Self::Refused(errno) => Event::Refused(errno).fmt(f),
+            Self::DebugExit { hsr, pc, optional, .. } => {
+                Event::DebugExit { hsr, pc }.fmt(f)?;
+                f.write_str(if optional { ", or nothing" } else { "" })
             }
         }
     }
@@ -119,6 +164,10 @@ pub struct Outcome {
 impl Outcome {
     fn silent(rule: &'static Rule) -> Self {
         Self { events: Vec::new(), rule }
+    }
+
+    fn undefined(rule: &'static Rule) -> Self {
+        Self { events: Vec::from([Expected::Undefined]), rule }
     }
 
     fn value(value: u64, mask: u64, rule: &'static Rule) -> Self {
@@ -163,6 +212,7 @@ pub struct Pe {
     el: El,
     /// Registers were written since the last context synchronization event.
     unsynchronised: bool,
+    debugger: Debugger,
 }
 
 impl Pe {
@@ -184,12 +234,18 @@ impl Pe {
             pstate_d: true,
             el: El::El1,
             unsynchronised: false,
+            debugger: Debugger::default(),
         }
     }
 
     /// What `op` may cause; the PE is then in the state behind it.
     pub fn step(&mut self, op: Op) -> Result<Outcome, Unknown> {
         match op {
+            Op::Write { reg, .. } | Op::Read { reg } if self.is_beyond_count(reg) => {
+                Ok(Outcome::undefined(&rule::REGISTERS_BEYOND_COUNT))
+            }
+            Op::Write { reg: sysreg::OSLSR_EL1 | sysreg::ID_AA64DFR0_EL1, .. }
+            | Op::Read { reg: sysreg::OSLAR_EL1 } => Ok(Outcome::undefined(&rule::REGISTERS_ONE_WAY)),
             Op::Write { reg, value } => {
                 let rule = self.write(reg, value)?;
                 self.unsynchronised = true;
@@ -209,12 +265,28 @@ impl Pe {
                 // What is executed there is entered by an exception return.
                 Ok(Outcome::silent(&rule::BREAKPOINT_PRIVILEGE))
             }
+            Op::Exec { .. } | Op::Brk if self.debugger.is_on() && self.el == El::El0 => {
+                Err(Unknown("code at EL0 while userspace debugs"))
+            }
+            Op::Access { .. } | Op::Step { .. } if self.debugger.is_on() => {
+                Err(Unknown("an access or a step of the guest's own while userspace debugs"))
+            }
+            Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
+            Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
+            Op::Exec { .. } | Op::Access { .. } | Op::Brk if self.is_stepping() => {
+                Err(Unknown("code that is not entered to be stepped, while software step is enabled"))
+            }
             Op::Exec { marker } => self.execute(wire::marker(marker)),
             Op::Access { access, address } => self.access(access, address),
             Op::Brk => self.execute_brk(),
+            Op::Step { marker, count } => self.software_step(wire::marker(marker), count),
             Op::Exit => {
                 self.unsynchronised = false;
                 Ok(Outcome::silent(&rule::EXIT_KEEPS_STATE))
+            }
+            Op::Debug(debug) => {
+                self.unsynchronised = false;
+                Ok(self.debugger.set(debug))
             }
             Op::KvmSet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1, .. }
             | Op::KvmGet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1 } => {
@@ -235,6 +307,10 @@ impl Pe {
                 Ok(Outcome { rule: &rule::ONE_REG_IS_THE_REGISTER, ..outcome })
             }
         }
+    }
+
+    fn is_beyond_count(&self, reg: SysReg) -> bool {
+        reg.debug_number().is_some_and(|(kind, n)| self.numbered(kind, n).is_err())
     }
 
     fn numbered(&self, kind: DebugRegister, n: u8) -> Result<usize, Unknown> {
@@ -334,6 +410,32 @@ impl Pe {
         MASK_WT | SSC_TO_E | if self.dbgwcr[n].wt() { LBN } else { 0 }
     }
 
+    /// A marker entered by an exception return with SPSR_EL1.SS set: the step after its NOP, and after its RET if two
+    /// are wanted.
+    fn software_step(&mut self, marker: u64, count: u8) -> Result<Outcome, Unknown> {
+        for instruction in [marker, marker + 4] {
+            if self.breakpoint_exception(instruction)?.0.is_some() {
+                return Err(Unknown("a breakpoint on an instruction that is stepped"));
+            }
+        }
+        if !self.mdscr.ss() {
+            return Ok(Outcome::silent(&rule::STEP_NEEDS_SS));
+        }
+        if let Err(rule) = self.generate_debug_exceptions() {
+            return Ok(Outcome::silent(rule));
+        }
+        const ISV: u64 = 1 << 24;
+        let esr = self.debug_class(EC_STEP_LOWER_EL) | ISV | IFSC_DEBUG;
+        let returns = [marker + 4, wire::RETURN];
+        let events = returns.into_iter().take(count.into()).map(|elr| self.exception(esr, elr)).collect();
+        self.mdscr = self.mdscr.with_ss(false);
+        Ok(Outcome { events, rule: &rule::STEP })
+    }
+
+    fn is_stepping(&self) -> bool {
+        self.mdscr.ss() && self.generate_debug_exceptions().is_ok()
+    }
+
     fn execute(&self, marker: u64) -> Result<Outcome, Unknown> {
         let mut outcome = Outcome::silent(&rule::BREAKPOINT_MATCHES);
         for instruction in [marker, marker + 4] {
@@ -344,6 +446,47 @@ impl Pe {
             outcome.events.extend(event);
         }
         Ok(outcome)
+    }
+
+    /// A marker while userspace debugs: its exits, and once it has switched off the guest's exceptions.
+    fn execute_debugged(&mut self, marker: u64) -> Result<Outcome, Unknown> {
+        if self.unsynchronised {
+            return Err(Unknown("executing before a context synchronization event"));
+        }
+        if self.double_lock_status() {
+            return Err(Unknown("the OS Double Lock while userspace debugs"));
+        }
+        let guests_own = self.guests_breakpoint_matches(marker)?;
+        if self.guests_breakpoint_matches(marker + 4)? {
+            return Err(Unknown("a guest's breakpoint behind a marker while userspace debugs"));
+        }
+        let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
+        if !self.debugger.is_on() {
+            outcome.events.extend(self.execute(marker)?.events);
+        }
+        Ok(outcome)
+    }
+
+    /// The BRK marker while userspace debugs.
+    fn execute_brk_debugged(&mut self) -> Result<Outcome, Unknown> {
+        if self.guests_breakpoint_matches(wire::BRK)? || self.guests_breakpoint_matches(wire::BRK + 4)? {
+            return Err(Unknown("a breakpoint on the BRK marker"));
+        }
+        let mut outcome = self.debugger.exits_at_brk()?;
+        if !self.debugger.is_on() {
+            outcome.events.extend(self.execute_brk()?.events);
+        }
+        Ok(outcome)
+    }
+
+    /// A breakpoint of the guest's would generate an exception that is taken to EL2, for which KDE and PSTATE.D do
+    /// not matter.
+    fn guests_breakpoint_matches(&self, instruction: u64) -> Result<bool, Unknown> {
+        let mut matches = false;
+        for n in self.shape.breakpoint_numbers() {
+            matches |= self.breakpoint_match(n.into(), instruction)?.is_ok();
+        }
+        Ok(matches && self.mdscr.mde() && !self.oslk)
     }
 
     fn execute_brk(&self) -> Result<Outcome, Unknown> {
@@ -782,6 +925,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beyond_the_count_or_goes_one_way_only_is_undefined() {
+        let undefined = |scenario: Scenario| last(SHAPE, &scenario).events == [Expected::Undefined];
+        assert!(undefined(Scenario::new().read(sysreg::dbgbcr(6))));
+        assert!(undefined(Scenario::new().write(sysreg::dbgwvr(4), 0)));
+        assert!(!undefined(Scenario::new().write(sysreg::dbgwvr(3), 0)));
+        assert!(undefined(Scenario::new().read(sysreg::OSLAR_EL1)));
+        assert!(undefined(Scenario::new().write(sysreg::OSLSR_EL1, 0)));
+        let taken = Exception { vector: 4, esr: 0x200_0000, elr: 0x4000_2160, spsr: 0x3c5, far: 0 };
+        assert!(Expected::Undefined.admits(&Event::Exception(taken)));
+        assert!(!Expected::Undefined.admits(&Event::Exception(Exception { esr: 0x6232_0000, ..taken })));
+    }
+
+    fn stepped(el: El, mdscr: Mdscr, masked: bool, count: u8) -> Scenario {
+        let level = Scenario::new().then(Op::MaskDebug(masked)).enable(mdscr).at(el);
+        level.isb().then(Op::Step { marker: 1, count })
+    }
+
+    #[test]
+    fn a_step_returns_to_the_next_instruction_and_the_last_one_switches_stepping_off() {
+        let elrs = |scenario: &Scenario| -> Vec<(u64, u64, u64)> {
+            let events = last(SHAPE, scenario).events;
+            let exceptions = events.iter().map(|event| match event {
+                Expected::Exception { vector, esr, elr, .. } => (*vector, *esr, *elr),
+                other => panic!("{other}"),
+            });
+            exceptions.collect()
+        };
+        let on = ARMED.with_ss(true);
+        let (next, end) = (wire::marker(1) + 4, wire::RETURN);
+        assert_eq!(elrs(&stepped(El::El1, on, false, 1)), [(4, 0xcf00_0022, next)]);
+        assert_eq!(elrs(&stepped(El::El1, on, false, 2)), [(4, 0xcf00_0022, next), (4, 0xcf00_0022, end)]);
+        assert_eq!(elrs(&stepped(El::El0, on.with_kde(false), true, 1)), [(8, 0xcb00_0022, next)]);
+        assert_eq!(elrs(&stepped(El::El1, on, false, 1).isb().then(Op::Step { marker: 1, count: 1 })), []);
+    }
+
+    #[test]
+    fn software_step_at_el1_is_masked_as_other_debug_exceptions_are() {
+        let on = ARMED.with_ss(true);
+        silent_by(&stepped(El::El1, on, true, 1), &rule::PSTATE_D);
+        silent_by(&stepped(El::El1, on.with_kde(false), false, 1), &rule::KDE);
+        silent_by(&stepped(El::El1, ARMED, false, 1), &rule::STEP_NEEDS_SS);
+        let no_mde = last(SHAPE, &stepped(El::El1, on.with_mde(false), false, 1));
+        assert_eq!(no_mde.events.len(), 1, "MDE does not concern software step");
+    }
+
+    #[test]
     fn a_byte_address_select_is_contiguous_when_its_ones_are_one_run() {
         let contiguous = (0..=u8::MAX).filter(|bas| is_contiguous(*bas)).count();
         assert_eq!(contiguous, 8 * 9 / 2);
@@ -808,7 +997,10 @@ mod tests {
             scenario.ops().iter().try_for_each(|op| pe.step(*op).map(drop))
         };
         assert!(attempt(linked(3, Dbgbcr::linked_context(), 1, 1)).is_err(), "3 of 6/2 is not context-aware");
-        assert!(attempt(Scenario::new().write(sysreg::dbgbvr(6), 0)).is_err(), "6 of 6 is not there");
+        let set = Op::KvmSet { reg: sysreg::dbgbvr(6), value: 0 };
+        assert!(attempt(Scenario::new().then(set)).is_err(), "6 of 6 is not there");
+        let stepping = armed(Dbgbcr::DEFAULT, ARMED.with_ss(true));
+        assert!(attempt(stepping.exec(1)).is_err(), "the payload itself would be stepped");
         assert!(
             attempt(armed(Dbgbcr::address_at_el1(), ARMED).then(Op::Exec { marker: 1 })).is_err(),
             "no ISB"
@@ -880,7 +1072,7 @@ mod tests {
                 .then(Op::MaskDebug(d))
                 .write(sysreg::dbgbvr(n), value)
                 .write(sysreg::dbgbcr(n), control & !1)
-                .write(sysreg::MDSCR_EL1, mdscr)
+                .write(sysreg::MDSCR_EL1, mdscr & !1)
                 .exec(1);
             prop_assert_eq!(last(SHAPE, &scenario).events, Vec::new());
         }

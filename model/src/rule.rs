@@ -71,6 +71,21 @@ rules! {
     WATCHPOINT_PRIVILEGE:
         "DBGWCR<n>_EL1.{HMC, SSC, PAC} select the Exception levels; an unprivileged access at EL1 is one of EL0",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.StateMatch";
+    STEP:
+        "With MDSCR_EL1.SS set, an exception return with SPSR_EL1.SS set executes one instruction and then takes a Software Step exception",
+        "DDI 0487K.a D2.11 Software Step exceptions, the software step state machine";
+    STEP_SYNDROME:
+        "A Software Step exception reports EC 0x32 from a lower Exception level and 0x33 from the same, ISV 1, EX 0, and the next instruction as return address",
+        "DDI 0487K.a D2.11 Software Step exceptions, ESR_EL1";
+    STEP_NEEDS_SS:
+        "Without MDSCR_EL1.SS an exception return takes no Software Step exception, whatever SPSR_EL1.SS is",
+        "DDI 0487K.a D2.11 Software Step exceptions, MDSCR_EL1.SS";
+    REGISTERS_BEYOND_COUNT:
+        "An access to a breakpoint's or watchpoint's register that is not implemented is UNDEFINED",
+        "DDI 0487K.a DBGBVR<n>_EL1, DBGBCR<n>_EL1, DBGWVR<n>_EL1, DBGWCR<n>_EL1";
+    REGISTERS_ONE_WAY:
+        "A read of a write-only register and a write of a read-only register are UNDEFINED",
+        "DDI 0487K.a OSLAR_EL1, OSLSR_EL1, C5.1 System instruction class encoding";
     MDE:
         "Breakpoint exceptions are generated only when MDSCR_EL1.MDE is 1",
         "DDI 0487K.a D2.2 The debug exception enable controls";
@@ -116,6 +131,30 @@ rules! {
     EXIT_KEEPS_STATE:
         "An exit to userspace and back changes nothing that the guest can observe of its debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN";
+    GUEST_DEBUG_COUNTS:
+        "KVM_CAP_GUEST_DEBUG_HW_BPS and KVM_CAP_GUEST_DEBUG_HW_WPS are the numbers of the host's breakpoints and watchpoints",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";
+    GUEST_DEBUG_INVALID:
+        "A control bit that arm64 does not have is refused with EINVAL, and changes nothing",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; arch/arm64/kvm/guest.c, KVM_GUESTDBG_VALID_MASK";
+    GUEST_DEBUG_OFF:
+        "Without KVM_GUESTDBG_ENABLE guest debugging is off, whatever the other bits: the guest's debug exceptions are its own",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; arch/arm64/kvm/guest.c, kvm_arch_vcpu_ioctl_set_guest_debug";
+    GUEST_DEBUG_HW_EXITS:
+        "With KVM_GUESTDBG_USE_HW the breakpoints are those that userspace supplied: a match ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x30 and PC at the instruction, whatever the guest masks",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a MDCR_EL2.TDE, AArch64.GenerateDebugExceptionsFrom";
+    GUEST_DEBUG_SW_EXITS:
+        "With KVM_GUESTDBG_USE_SW_BP the guest's BRK ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x3c and PC at the BRK, and the guest takes no exception",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";
+    GUEST_DEBUG_STEPS:
+        "With KVM_GUESTDBG_SINGLESTEP each KVM_RUN executes one instruction and ends with KVM_EXIT_DEBUG, EC 0x32",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a D2.11 Software Step exceptions";
+    GUEST_DEBUG_KEEPS_REGISTERS:
+        "Guest debugging changes no debug register that the guest or KVM_GET_ONE_REG reads: userspace's values are passed beside them",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, 4.68 and 4.69";
+    GUEST_DEBUG_GUESTS_OWN:
+        "While userspace debugs without KVM_GUESTDBG_USE_HW, a match of the guest's own breakpoint ends KVM_RUN or does nothing; the guest does not take it",
+        "Linux arch/arm64/kvm/handle_exit.c, kvm_handle_guest_debug: it is up to userspace to inject it; debug.c, kvm_debug_set_guest_ownership";
     ID_DEFAULT_ACCEPTED:
         "A field may always be written with the value that KVM gave it",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";

@@ -5,6 +5,7 @@
 use crate::{
     access,
     control::{Dbgbcr, Dbgwcr, Mdscr},
+    guest_debug::GuestDebug,
     sysreg::{self, DebugRegister, SysReg},
 };
 use core::fmt;
@@ -61,6 +62,14 @@ pub enum Op {
     },
     /// Calls the marker that is a `BRK #0xdf` at [`crate::wire::BRK`] and a RET behind it.
     Brk,
+    /// Enters a marker by an exception return with SPSR_EL1.SS set. The handler of a Software Step exception does the
+    /// same until `count` were taken, and then clears MDSCR_EL1.SS.
+    Step {
+        /// The marker's number.
+        marker: u8,
+        /// How many exceptions are wanted: 1, or 2 for the marker's RET too.
+        count: u8,
+    },
     /// Userspace gets the vCPU back and enters it again.
     Exit,
     /// Userspace writes a register with KVM_SET_ONE_REG.
@@ -75,12 +84,18 @@ pub enum Op {
         /// The register.
         reg: SysReg,
     },
+    /// Userspace calls KVM_SET_GUEST_DEBUG; from then on the runner logs each KVM_EXIT_DEBUG, steps outside of the
+    /// markers excepted.
+    Debug(
+        /// What it asks for.
+        GuestDebug,
+    ),
 }
 
 impl Op {
     /// The runner does it, not the payload.
     pub const fn is_hosts(self) -> bool {
-        matches!(self, Self::Exit | Self::KvmSet { .. } | Self::KvmGet { .. })
+        matches!(self, Self::Exit | Self::KvmSet { .. } | Self::KvmGet { .. } | Self::Debug(_))
     }
 }
 
@@ -114,9 +129,11 @@ impl fmt::Display for Op {
             },
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
+            Self::Step { marker, count } => write!(f, "step marker {marker}, {count} instructions"),
             Self::Exit => f.write_str("exit to userspace and back"),
             Self::KvmSet { reg, value } => write!(f, "KVM_SET_ONE_REG {}", Assignment(reg, value)),
             Self::KvmGet { reg } => write!(f, "KVM_GET_ONE_REG {reg}"),
+            Self::Debug(debug) => debug.fmt(f),
         }
     }
 }

@@ -7,7 +7,7 @@
 //!   RAM          0x4000_0000   the payload, linked here, data and stack included
 //!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair a marker     executable at EL0 and EL1
 //!   BRK          0x4001_0800   BRK #0xdf, RET
-//!   RETURN       0x4001_0808   SVC #0: how code at EL0 ends
+//!   RETURN       0x4001_0808   SVC #0: how code ends that an exception return entered
 //!   ACCESSES     0x4001_0900   an access, RET; …: one pair an access
 //!   TARGET       0x400f_0000   what accesses access                      readable and writable at EL0 and EL1
 //!   TABLES       0x4010_0000   stage 1 tables, written by the runner
@@ -16,9 +16,10 @@
 //! A program is an array of records of [`OP_WORDS`] words, a log one of [`EVENT_WORDS`] words; both are arrays in
 //! the payload that the runner finds by their symbols `PROGRAM` and `LOG`. The payload rings the doorbell with a
 //! [`Bell`] when userspace is to act, with the number of events logged so far in the word `LOGGED`.
+//! The word `PLACE` holds the place of the operation that is being done.
 //!
 //! ```text
-//!   op:     code | place in sysreg::TABLE or access::TABLE, marker, or level | value or address
+//!   op:     code | place in sysreg::TABLE or access::TABLE, marker, or level | value, address or count
 //!   event:  op's place | kind | value, or vector | esr | elr | spsr | far
 //! ```
 
@@ -41,7 +42,7 @@ pub const MARKERS: u64 = 0x4001_0000;
 pub const MARKER_COUNT: u8 = 32;
 /// Where the BRK marker is.
 pub const BRK: u64 = 0x4001_0800;
-/// Where the SVC is that ends code at EL0.
+/// Where the SVC is that ends code that an exception return entered.
 pub const RETURN: u64 = BRK + 8;
 /// Where the memory accesses are, in the order of [`crate::access::TABLE`].
 pub const ACCESS_CODE: u64 = 0x4001_0900;
@@ -103,6 +104,8 @@ pub mod code {
     pub const LEVEL: u64 = 8;
     /// [`Op::Access`](crate::scenario::Op::Access).
     pub const ACCESS: u64 = 9;
+    /// [`Op::Step`](crate::scenario::Op::Step).
+    pub const STEP: u64 = 10;
 }
 
 /// Why the payload rings the doorbell.
@@ -151,7 +154,11 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
             [code::ACCESS, access as u64, address]
         }
         Op::Access { .. } => return None,
-        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } => [code::HOST, 0, 0],
+        Op::Step { marker, count } if marker < MARKER_COUNT && matches!(count, 1 | 2) => {
+            [code::STEP, marker as u64, count as u64]
+        }
+        Op::Step { .. } => return None,
+        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => [code::HOST, 0, 0],
     })
 }
 
@@ -181,6 +188,9 @@ pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
         code::BRK => Op::Brk,
         code::LEVEL if place == 0 => Op::Level(El::El0),
         code::LEVEL if place == 1 => Op::Level(El::El1),
+        code::STEP if place < MARKER_COUNT as u64 && matches!(value, 1 | 2) => {
+            Op::Step { marker: place as u8, count: value as u8 }
+        }
         code::ACCESS if place < ACCESSES as u64 => Op::Access { access: place as u8, address: value },
         _ => return None,
     }))
@@ -197,7 +207,7 @@ pub fn encode_event(logged: Logged) -> Option<[u64; EVENT_WORDS]> {
         Event::Exception(Exception { vector, esr, elr, spsr, far }) => {
             Some([op, EXCEPTION, vector, esr, elr, spsr, far])
         }
-        Event::Refused(_) => None,
+        Event::Refused(_) | Event::DebugExit { .. } => None,
     }
 }
 
@@ -215,6 +225,7 @@ pub fn decode_event(record: [u64; EVENT_WORDS]) -> Option<Logged> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest_debug::GuestDebug;
     use proptest::prelude::*;
 
     #[test]
@@ -227,6 +238,7 @@ mod tests {
             Op::MaskDebug(false),
             Op::Exec { marker: MARKER_COUNT - 1 },
             Op::Brk,
+            Op::Step { marker: 3, count: 2 },
             Op::Level(El::El0),
             Op::Level(El::El1),
             Op::Access { access: ACCESSES as u8 - 1, address: TARGET + 3 },
@@ -239,13 +251,14 @@ mod tests {
     #[test]
     fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
         assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
+        assert_eq!(encode(Op::Step { marker: 0, count: 3 }), None);
         assert_eq!(encode(Op::Access { access: ACCESSES as u8, address: TARGET }), None);
         assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
     }
 
     #[test]
     fn the_runners_operations_are_a_bell_to_the_payload() {
-        for op in [Op::Exit, Op::KvmGet { reg: sysreg::OSLSR_EL1 }] {
+        for op in [Op::Exit, Op::KvmGet { reg: sysreg::OSLSR_EL1 }, Op::Debug(GuestDebug::OFF)] {
             assert!(op.is_hosts());
             assert_eq!(encode(op).and_then(decode), Some(Step::Host));
         }

@@ -6,6 +6,7 @@
 
 use dfr0_model::{
     control::{Dbgbcr, Mdscr},
+    guest_debug::{ENABLE, GuestDebug, SINGLESTEP},
     rule,
     scenario::{Op, Scenario},
     sysreg::{self, SysReg},
@@ -79,6 +80,20 @@ fn a_hung_guest_ends_at_its_deadline_and_the_next_case_runs() {
     assert_eq!(register(death, "PC") & !0x7ff, 0, "it is in its vectors: {death}");
     let next = fires(&mut session);
     assert!(next.stopped.is_none() && next.findings.is_empty() && next.checks == 1, "{next:?}");
+}
+
+/// A guest that userspace steps comes out of KVM_RUN all the time, which is not coming back.
+#[test]
+fn a_guest_that_hangs_while_it_is_stepped_ends_at_its_deadline() {
+    let undefined = Op::Write { reg: sysreg::ID_AA64DFR0_EL1, value: 0 };
+    let scenario = Scenario::new()
+        .then(Op::KvmSet { reg: VBAR_EL1, value: 0 })
+        .then(Op::Debug(GuestDebug::new(ENABLE | SINGLESTEP)))
+        .then(undefined);
+    let report = run(&mut session(), &scenario);
+    let death = death(&report);
+    assert!(death.reason.contains("did not come back within 2s"), "{death}");
+    assert_eq!(register(death, "PC") & !0x7ff, 0, "it is in its vectors: {death}");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Image {
     pub log: u64,
     /// The address of `LOGGED`.
     pub logged: u64,
+    /// The address of `PLACE`.
+    pub place: u64,
 }
 
 impl Image {
@@ -81,6 +83,7 @@ impl Image {
             program: symbol("PROGRAM")?,
             log: symbol("LOG")?,
             logged: symbol("LOGGED")?,
+            place: symbol("PLACE")?,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! KVM/arm64: the VM, its memory and its payload.
 
 mod deadline;
+mod debug;
 mod device;
 mod image;
 mod memory;

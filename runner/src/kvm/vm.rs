@@ -2,14 +2,21 @@
 
 //! A VM with one vCPU that runs the payload.
 
-use super::{deadline::Deadline, device::Kvm, image::Image, memory::GuestMemory, one_reg, stage1};
+use super::{
+    deadline::Deadline,
+    debug::{Debugger, Resume},
+    device::Kvm,
+    image::Image,
+    memory::GuestMemory,
+    one_reg, stage1,
+};
 use crate::guest::{Config, Death, Error};
 use dfr0_model::{
     event::{Event, Logged},
     id_write::Answer,
     scenario::{Op, Scenario},
     sysreg::{ID_AA64DFR0_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
-    wire::{self, Bell, DOORBELL, OP_WORDS, PROGRAM_LEN, code},
+    wire::{self, Bell, DOORBELL, LOG_LEN, OP_WORDS, PROGRAM_LEN, code},
 };
 use kvm_bindings::kvm_vcpu_init;
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
@@ -28,6 +35,15 @@ pub struct Guest {
     deadline: Duration,
     /// Registers that earlier scenarios wrote.
     touched: BTreeSet<SysReg>,
+    debugger: Debugger,
+}
+
+/// The events of one program, the runner's and the guest's.
+#[derive(Default)]
+struct Log {
+    events: Vec<Logged>,
+    /// How many of the guest's are in it.
+    from_guest: usize,
 }
 
 #[derive(Debug)]
@@ -48,7 +64,8 @@ impl Guest {
         let mut target = kvm_vcpu_init::default();
         vm.get_preferred_target(&mut target).map_err(system("KVM_ARM_PREFERRED_TARGET"))?;
         vcpu.vcpu_init(&target).map_err(system("KVM_ARM_VCPU_INIT"))?;
-        let guest = Self { vcpu, vm, payload: None, deadline, touched: BTreeSet::new() };
+        let (touched, debugger) = (BTreeSet::new(), Debugger::default());
+        let guest = Self { vcpu, vm, payload: None, deadline, touched, debugger };
         if let Some(value) = config.id_aa64dfr0 {
             guest.must_set(ID_AA64DFR0_EL1, value)?;
         }
@@ -103,6 +120,7 @@ impl Guest {
         if self.payload.is_none() {
             self.payload = Some(self.boot()?);
         }
+        self.debugger.switch_off(&self.vcpu)?;
         let log = self.run_program(&ops)?;
         Ok((ops, log))
     }
@@ -130,15 +148,15 @@ impl Guest {
 
     fn run_program(&mut self, ops: &[Op]) -> Result<Vec<Logged>, Error> {
         self.payload()?.write_program(ops)?;
-        let mut log = Vec::new();
+        let mut log = Log::default();
         let hosts: Vec<usize> = (0..ops.len()).filter(|place| ops[*place].is_hosts()).collect();
         let mut hosts = hosts.into_iter();
         loop {
-            let bell = self.enter()?;
+            let bell = self.enter(&mut log)?;
             match (bell, hosts.next()) {
                 (Bell::Host, Some(place)) => {
                     if let Some(event) = self.act(ops[place])? {
-                        log.push(Logged { op: place, event });
+                        log.events.push(Logged { op: place, event });
                     }
                 }
                 (Bell::End, None) => break,
@@ -152,34 +170,77 @@ impl Guest {
                 (bell, _) => return Err(self.died(format!("the payload rang {bell:?} out of turn"))),
             }
         }
-        log.extend(self.payload()?.read_log()?);
-        Ok(log)
+        self.take_guests_events(&mut log)?;
+        Ok(log.events)
     }
 
-    fn act(&self, op: Op) -> Result<Option<Event>, Error> {
+    /// Adds what the payload has logged since the last time.
+    fn take_guests_events(&mut self, log: &mut Log) -> Result<(), Error> {
+        let events = self.payload()?.read_log()?;
+        log.events.extend(events.iter().skip(log.from_guest));
+        log.from_guest = events.len();
+        Ok(())
+    }
+
+    /// Logs KVM_EXIT_DEBUG, behind what the guest has logged so far, and does what userspace does at it.
+    fn debug_exit(&mut self, hsr: u32, log: &mut Log) -> Result<(), Error> {
+        let pc = self
+            .get_id(one_reg::PC)
+            .map_err(|source| Error::System { what: "KVM_GET_ONE_REG PC".into(), source })?;
+        if self.debugger.is_passing(hsr, pc) {
+            return Ok(());
+        }
+        if log.events.len() >= LOG_LEN {
+            return Err(self.died(format!("KVM_RUN ended with KVM_EXIT_DEBUG more than {LOG_LEN} times")));
+        }
+        self.take_guests_events(log)?;
+        let op = self.payload()?.place()?;
+        log.events.push(Logged { op, event: Event::DebugExit { hsr: hsr.into(), pc } });
+        match self.debugger.resume(&self.vcpu, hsr, pc)? {
+            Resume::Here => Ok(()),
+            Resume::At(pc) => accepted(self.set_id(one_reg::PC, pc), "PC".into(), pc),
+            Resume::Never => {
+                Err(self.died(format!("KVM_EXIT_DEBUG with HSR {hsr:#x} outside of the markers, at {pc:#x}")))
+            }
+        }
+    }
+
+    fn act(&mut self, op: Op) -> Result<Option<Event>, Error> {
         Ok(match op {
             Op::KvmSet { reg, value } => match self.set(reg, value) {
                 Answer::Accepted => None,
                 Answer::Refused(errno) => Some(Event::Refused(errno)),
             },
             Op::KvmGet { reg } => Some(Event::Value(self.get(reg)?)),
+            Op::Debug(debug) => match self.debugger.set(&self.vcpu, debug) {
+                Answer::Accepted => None,
+                Answer::Refused(errno) => Some(Event::Refused(errno)),
+            },
             _ => None,
         })
     }
 
-    /// KVM_RUN until the payload rings.
-    fn enter(&mut self) -> Result<Bell, Error> {
+    /// KVM_RUN until the payload rings; the time for it does not start anew at a KVM_EXIT_DEBUG, for a guest that
+    /// hangs while it is stepped never stays in KVM_RUN.
+    fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.payload()?.deadline.start()?;
+        let bell = self.run_to_bell(log);
+        self.payload()?.deadline.stop()?;
+        bell
+    }
+
+    fn run_to_bell(&mut self, log: &mut Log) -> Result<Bell, Error> {
         let reason = loop {
             match self.vcpu.run() {
                 Ok(VcpuExit::MmioWrite(DOORBELL, &[number, 0, 0, 0])) => {
                     match Bell::from_number(number.into()) {
-                        Some(bell) => {
-                            self.payload()?.deadline.stop()?;
-                            return Ok(bell);
-                        }
+                        Some(bell) => return Ok(bell),
                         None => break format!("the payload rang with {number}, which means nothing"),
                     }
+                }
+                Ok(VcpuExit::Debug(debug)) => {
+                    let hsr = debug.hsr;
+                    self.debug_exit(hsr, log)?;
                 }
                 Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
@@ -191,7 +252,6 @@ impl Guest {
                 Err(error) => break format!("KVM_RUN failed: {error}"),
             }
         };
-        self.payload()?.deadline.stop()?;
         Err(self.died(reason))
     }
 
@@ -241,6 +301,11 @@ impl Payload {
                     .ok_or_else(|| Error::Unfit(format!("the payload logged {record:x?}, which is no event")))
             })
             .collect()
+    }
+
+    /// The operation that the payload does.
+    fn place(&self) -> Result<usize, Error> {
+        Ok(self.word(self.image.place)?.load(Relaxed) as usize)
     }
 
     fn word(&self, address: u64) -> Result<&std::sync::atomic::AtomicU64, Error> {

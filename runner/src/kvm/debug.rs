@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Userspace as the guest's debugger: KVM_SET_GUEST_DEBUG, and what is done at a KVM_EXIT_DEBUG.
+
+use crate::guest::Error;
+use dfr0_model::{
+    event::EC_STEP_LOWER_EL,
+    guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP},
+    id_write::Answer,
+    wire::{BRK, MARKERS},
+};
+use kvm_bindings::kvm_guest_debug;
+use kvm_ioctls::VcpuFd;
+use std::io;
+
+/// The debugger of one vCPU.
+#[derive(Debug, Default)]
+pub struct Debugger {
+    /// What the scenario asked for, while it is on.
+    asked: Option<GuestDebug>,
+    /// One instruction is being stepped over; then what was asked for is asked for again.
+    stepping_over: bool,
+}
+
+/// Where the vCPU goes on after a KVM_EXIT_DEBUG.
+pub enum Resume {
+    /// Where it is.
+    Here,
+    /// At this address.
+    At(u64),
+    /// Nowhere: the exit belongs to no operation.
+    Never,
+}
+
+impl Debugger {
+    /// KVM_SET_GUEST_DEBUG.
+    pub fn set(&mut self, vcpu: &VcpuFd, debug: GuestDebug) -> Answer {
+        match set(vcpu, debug) {
+            Ok(()) => {
+                *self = Self { asked: debug.is_on().then_some(debug), stepping_over: false };
+                Answer::Accepted
+            }
+            Err(error) => Answer::Refused(error.errno()),
+        }
+    }
+
+    /// Switches guest debugging off if it is on.
+    pub fn switch_off(&mut self, vcpu: &VcpuFd) -> Result<(), Error> {
+        match self.asked.take() {
+            Some(_) => must_set(vcpu, GuestDebug::OFF),
+            None => Ok(()),
+        }
+    }
+
+    /// The exit is a step through the payload's own code that was asked for: nothing to tell.
+    pub fn is_passing(&self, hsr: u32, pc: u64) -> bool {
+        is_step(hsr) && !is_marker(pc) && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
+    }
+
+    /// What userspace does at the exit.
+    pub fn resume(&mut self, vcpu: &VcpuFd, hsr: u32, pc: u64) -> Result<Resume, Error> {
+        if is_step(hsr) {
+            if let Some(debug) = self.asked.filter(|_| self.stepping_over) {
+                self.stepping_over = false;
+                must_set(vcpu, debug)?;
+            }
+            return Ok(Resume::Here);
+        }
+        if !is_marker(pc) {
+            return Ok(Resume::Never);
+        }
+        match self.asked.map_or(OnExit::Skip, |debug| debug.on_exit) {
+            OnExit::Skip => return Ok(Resume::At(pc + 4)),
+            OnExit::StepOver => {
+                self.stepping_over = true;
+                must_set(vcpu, GuestDebug::new(ENABLE | SINGLESTEP))?;
+            }
+            OnExit::SwitchOff => self.switch_off(vcpu)?,
+        }
+        Ok(Resume::Here)
+    }
+}
+
+fn is_step(hsr: u32) -> bool {
+    hsr >> 26 == EC_STEP_LOWER_EL.into()
+}
+
+fn is_marker(pc: u64) -> bool {
+    (MARKERS..BRK + 8).contains(&pc)
+}
+
+fn must_set(vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), Error> {
+    set(vcpu, debug).map_err(|error| Error::System {
+        what: format!("KVM_SET_GUEST_DEBUG {}", debug.control_names()),
+        source: io::Error::from(error),
+    })
+}
+
+fn set(vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), kvm_ioctls::Error> {
+    let mut argument = kvm_guest_debug { control: debug.control, ..Default::default() };
+    for (n, address) in debug.addresses() {
+        argument.arch.dbg_bvr[usize::from(n)] = address;
+        argument.arch.dbg_bcr[usize::from(n)] = debug.dbgbcr.raw_value();
+    }
+    vcpu.set_guest_debug(&argument)
+}
