@@ -736,7 +736,13 @@ impl Pe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{control::LSC_BOTH, event::Logged, judge::judge, scenario::Scenario};
+    use crate::{
+        control::LSC_BOTH,
+        event::Logged,
+        guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
+        judge::judge,
+        scenario::Scenario,
+    };
     use arbitrary_int::{u4, u5};
     use proptest::prelude::*;
 
@@ -1375,5 +1381,56 @@ mod tests {
         assert_eq!(with(WATCHED + 8, masked(4)), odd);
         assert_eq!(with(WATCHED + 8, masked(3)), None);
         assert_eq!(with(WATCHED + 4, masked(0)), Some("a watchpoint's address that is no doubleword's"));
+    }
+
+    /// Breakpoint 0 on an address, and userspace debugs with these control bits.
+    fn debugged(address: u64, control: u32) -> Scenario {
+        let scenario = Scenario::new().then(Op::MaskDebug(false));
+        let scenario = scenario.breakpoint_at(0, address, Dbgbcr::address_at_el1()).enable(ARMED);
+        scenario.then(Op::Debug(GuestDebug::new(control)))
+    }
+
+    #[test]
+    fn while_userspace_debugs_only_markers_and_brk_at_el1_are_modelled() {
+        let on = || debugged(0, ENABLE | USE_SW_BP);
+        let at_el0 = Some("code at EL0 while userspace debugs");
+        assert_eq!(unknown(&on().at(El::El0).exec(1)), at_el0);
+        assert_eq!(unknown(&on().at(El::El0).isb().then(Op::Brk)), at_el0);
+        let others = Some("an access or a step of the guest's own while userspace debugs");
+        assert_eq!(unknown(&on().access(0, WATCHED)), others);
+        assert_eq!(unknown(&on().isb().then(Op::Step { marker: 1, count: 1 })), others);
+        assert_eq!(unknown(&on().exec(1).then(Op::Brk)), None);
+    }
+
+    #[test]
+    fn a_guests_breakpoint_on_brk_or_behind_a_marker_is_not_modelled_while_userspace_debugs() {
+        let brk = |address| unknown(&debugged(address, ENABLE | USE_SW_BP).isb().then(Op::Brk));
+        assert_eq!(brk(wire::BRK), Some("a breakpoint on the BRK marker"));
+        assert_eq!(brk(wire::BRK + 4), Some("a breakpoint on the BRK marker"));
+        assert_eq!(brk(wire::BRK - 4), None);
+        let exec = |address| unknown(&debugged(address, ENABLE).exec(1));
+        let behind = Some("a guest's breakpoint behind a marker while userspace debugs");
+        assert_eq!(exec(wire::marker(1) + 4), behind);
+        assert_eq!(exec(wire::marker(1) - 4), None);
+    }
+
+    #[test]
+    fn a_breakpoint_on_an_instruction_that_is_stepped_is_not_modelled() {
+        let at = |address| {
+            let scenario = Scenario::new().then(Op::MaskDebug(false));
+            let scenario = scenario.breakpoint_at(0, address, Dbgbcr::address_at_el1());
+            let scenario = scenario.enable(ARMED.with_ss(true)).isb();
+            unknown(&scenario.then(Op::Step { marker: 1, count: 1 }))
+        };
+        let said = Some("a breakpoint on an instruction that is stepped");
+        assert_eq!(at(wire::marker(1)), said);
+        assert_eq!(at(wire::marker(1) + 4), said);
+        assert_eq!(at(wire::marker(1) - 4), None);
+    }
+
+    #[test]
+    fn brk_is_by_its_own_rule_where_nobody_debugs() {
+        let outcome = last(SHAPE, &Scenario::new().then(Op::Brk));
+        assert_eq!((outcome.events.len(), outcome.rule), (1, &rule::BRK_UNMASKED));
     }
 }
