@@ -138,6 +138,8 @@ mod tests {
             (EC_SVC, "exception: EC 0x15 "),
             (EC_BREAKPOINT_LOWER_EL, "Breakpoint exception: EC 0x30 "),
             (EC_BREAKPOINT_CURRENT_EL, "Breakpoint exception: EC 0x31 "),
+            (EC_STEP_LOWER_EL, "Software Step exception: EC 0x32 "),
+            (EC_STEP_CURRENT_EL, "Software Step exception: EC 0x33 "),
             (EC_WATCHPOINT_LOWER_EL, "Watchpoint exception: EC 0x34 "),
             (EC_BRK, "BRK exception: EC 0x3c "),
         ] {

@@ -252,6 +252,7 @@ mod tests {
     fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
         assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
         assert_eq!(encode(Op::Step { marker: 0, count: 3 }), None);
+        assert_eq!(encode(Op::Step { marker: MARKER_COUNT, count: 1 }), None);
         assert_eq!(encode(Op::Access { access: ACCESSES as u8, address: TARGET }), None);
         assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
     }
@@ -289,6 +290,8 @@ mod tests {
         assert_eq!(decode([code::ACCESS, ACCESSES as u64, TARGET]), None);
         assert_eq!(decode([code::READ, sysreg::TABLE_LEN as u64, 0]), None);
         assert_eq!(decode([code::LEVEL, 2, 0]), None);
+        assert_eq!(decode([code::STEP, MARKER_COUNT.into(), 1]), None);
+        assert_eq!([0, 3].map(|count| decode([code::STEP, 0, count])), [None, None]);
     }
 
     #[test]
