@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test bundle clean
+.PHONY: help check test coverage mutants bundle clean
 
 # Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases.
 HOST ?=
@@ -16,6 +16,8 @@ help:
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              dfr0's own tests, lab hosts included"
+	@echo "make coverage          write docs/coverage.md: each rule of the model, and the cases that test it"
+	@echo "make mutants           change the model in each small way and see that a test fails (cargo-mutants, minutes)"
 	@echo "make bundle            target/bundle/: static arm64 programs to copy to any arm64 Linux"
 	@echo "make clean             remove target/ (what the lab fetched stays in its cache)"
 	@echo "DFR0_NO_INSTALL=1      install no package, list what is missing instead"
@@ -27,7 +29,7 @@ clean:
 ifndef DFR0_TOOLCHAIN
 
 # Finds or installs the toolchain and comes back with it.
-check test bundle hosts:
+check test coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -77,5 +79,17 @@ test: bundle lab
 	 awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' \
 	     $(TARGET)/test.log && [ -z "$${failed:-}" ]
+
+coverage:
+	@echo "dfr0: coverage: writing docs/coverage.md"
+	@DFR0_BLESS=1 cargo test --quiet --release --package dfr0-suites --lib coverage
+
+# In a copy of this tree; .cargo/mutants.toml says which files, and which changes change nothing.
+mutants:
+	@command -v cargo-mutants > /dev/null || \
+	    { echo "dfr0: mutants: cargo-mutants is not installed; \`cargo install cargo-mutants --locked\` does that"; exit 1; }
+	@echo "dfr0: mutants: changing the model and the payload, testing each change"
+	@env -u CARGO_TARGET_DIR cargo mutants --package dfr0-model --package dfr0-payload --jobs 2 --output $(TARGET) || \
+	    [ $$? = 3 ]  # a mutant looped, and none survived
 
 endif

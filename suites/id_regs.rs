@@ -54,10 +54,16 @@ fn cases() -> Vec<Case> {
                 each_value(cx, field, &values, check)
             })
         };
+        let (either, reads_otherwise): (&[_], &[_]) = match field.slug {
+            "brps" => (&[&rule::ID_IMPOSSIBLE_SHAPE], &[]),
+            "pmuver" => (&[&rule::ID_PMUVER_IMP_DEF], &[&rule::ID_PMUVER_IMP_DEF]),
+            _ => (&[], &[]),
+        };
         cases.extend([
-            case("accepted", &rule::ID_SAFE_ACCEPTED, accepted),
-            case("refused", &rule::ID_UNSAFE_REFUSED, refused),
-            case("reads_back", &rule::ID_READS_BACK, reads_back),
+            case("accepted", &rule::ID_SAFE_ACCEPTED, accepted).and(either),
+            case("refused", &rule::ID_UNSAFE_REFUSED, refused)
+                .and(&[&rule::ID_RESERVED_REFUSED, &rule::ID_READ_ONLY_REFUSED]),
+            case("reads_back", &rule::ID_READS_BACK, reads_back).and(reads_otherwise),
             case("guest_reads", &rule::ID_GUEST_READS, guest_reads),
         ]);
         let values = Arc::clone(&values);

@@ -28,6 +28,9 @@ pub const ALL: [Suite; 9] = [
 ];
 
 #[cfg(test)]
+mod coverage;
+
+#[cfg(test)]
 mod tests {
     use super::ALL;
     use std::collections::BTreeSet;

@@ -141,4 +141,68 @@ mod tests {
             assert_eq!(access.instruction >> 5 & 0x1f, 0, "{access}");
         }
     }
+
+    /// What an instruction of the classes in [`TABLE`] accesses, by its encoding (DDI 0487 C4.1 Loads and Stores).
+    fn decode(instruction: u32) -> Access {
+        let bits = |low: u32, count: u32| instruction >> low & ((1 << count) - 1);
+        let kind = if bits(22, 1) == 1 { Kind::Load } else { Kind::Store };
+        let size = 1 << bits(30, 2);
+        match bits(24, 6) {
+            // Exclusive and ordered.
+            0b00_1000 => aligned(access("", instruction, kind, size)),
+            // Pairs, of general-purpose and of SIMD&FP registers.
+            0b10_1001 => access("", instruction, kind, 8 << bits(31, 1)),
+            0b10_1101 => access("", instruction, kind, 8 << bits(30, 2)),
+            // Multiple structures of four 128-bit registers.
+            0b00_1100 if bits(30, 1) == 1 && bits(12, 4) == 0b0010 => access("", instruction, kind, 64),
+            // Unsigned offset; a 64-bit one with opc 0b10 is PRFM.
+            0b11_1001 if bits(30, 2) == 3 && bits(22, 2) == 2 => access("", instruction, Kind::Prefetch, 8),
+            0b11_1001 => access("", instruction, kind, size),
+            0b11_1101 if bits(23, 1) == 1 => access("", instruction, kind, 16),
+            0b11_1000 if bits(21, 1) == 1 && bits(10, 2) == 0 => {
+                lse(access("", instruction, Kind::Atomic, size))
+            }
+            0b11_1000 if bits(21, 1) == 0 && bits(10, 2) == 2 => {
+                unprivileged(access("", instruction, kind, size))
+            }
+            _ => panic!("{instruction:#x} is of another class"),
+        }
+    }
+
+    #[test]
+    fn what_an_access_does_is_what_its_encoding_says() {
+        for access in TABLE {
+            assert_eq!(access, Access { name: access.name, ..decode(access.instruction) });
+        }
+    }
+
+    #[test]
+    fn acquire_release_and_atomic_accesses_are_aligned_and_atomics_need_lse() {
+        let which = |has: fn(&Access) -> bool| -> alloc::vec::Vec<&str> {
+            TABLE.iter().filter(|access| has(access)).map(|access| access.name).collect()
+        };
+        assert_eq!(
+            which(|access| access.aligned),
+            ["ldar x1", "ldxr x1", "stlr x1", "ldadd x1, x2", "swp x1, x2"]
+        );
+        assert_eq!(which(|access| access.lse), ["ldadd x1, x2", "swp x1, x2"]);
+        assert_eq!(which(|access| access.unprivileged), ["ldtr x1", "ldtrb w1", "sttr x1"]);
+    }
+
+    #[test]
+    fn an_atomic_access_reads_and_writes_and_a_prefetch_does_neither() {
+        let does = |name| {
+            let access = &TABLE[usize::from(named(name).expect("an access"))];
+            (access.reads(), access.writes())
+        };
+        assert_eq!(does("ldr x1"), (true, false));
+        assert_eq!(does("str x1"), (false, true));
+        assert_eq!(does("swp x1, x2"), (true, true));
+        assert_eq!(does("prfm pldl1keep"), (false, false));
+    }
+
+    #[test]
+    fn an_access_prints_as_its_mnemonic() {
+        assert_eq!(alloc::string::ToString::to_string(&TABLE[0]), "ldrb w1");
+    }
 }

@@ -112,3 +112,46 @@ pub struct Logged {
     /// What it caused.
     pub event: Event,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    const WATCHPOINT: Exception =
+        Exception { vector: 4, esr: 0xd600_0062, elr: 0x10, spsr: 0x1c5, far: 0x20 };
+
+    #[test]
+    fn the_class_is_bits_31_to_26_of_the_syndrome() {
+        assert_eq!(Exception { esr: 0xc600_0022, ..WATCHPOINT }.ec(), EC_BREAKPOINT_CURRENT_EL);
+        assert_eq!(Exception { esr: 0x1f_f200_00df, ..WATCHPOINT }.ec(), EC_BRK);
+    }
+
+    #[test]
+    fn an_exception_prints_its_class_and_every_register() {
+        assert_eq!(
+            WATCHPOINT.to_string(),
+            "Watchpoint exception: EC 0x35 ESR 0xd6000062 ELR 0x10 SPSR 0x1c5 vector 0x200 FAR 0x20"
+        );
+        for (ec, class) in [
+            (EC_UNKNOWN, "UNDEFINED instruction: EC 0x00 "),
+            (EC_SVC, "exception: EC 0x15 "),
+            (EC_BREAKPOINT_LOWER_EL, "Breakpoint exception: EC 0x30 "),
+            (EC_BREAKPOINT_CURRENT_EL, "Breakpoint exception: EC 0x31 "),
+            (EC_STEP_LOWER_EL, "Software Step exception: EC 0x32 "),
+            (EC_STEP_CURRENT_EL, "Software Step exception: EC 0x33 "),
+            (EC_WATCHPOINT_LOWER_EL, "Watchpoint exception: EC 0x34 "),
+            (EC_BRK, "BRK exception: EC 0x3c "),
+        ] {
+            let exception = Exception { esr: u64::from(ec) << 26, ..WATCHPOINT };
+            assert!(exception.to_string().starts_with(class), "{exception}");
+        }
+    }
+
+    #[test]
+    fn an_event_prints_as_what_it_is() {
+        assert_eq!(Event::Value(0x1f).to_string(), "0x1f");
+        assert_eq!(Event::Refused(22).to_string(), "refused with errno 22");
+        assert_eq!(Event::Exception(WATCHPOINT).to_string(), WATCHPOINT.to_string());
+    }
+}

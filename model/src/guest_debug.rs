@@ -282,15 +282,17 @@ mod oracle {
 mod tests {
     use super::*;
     use crate::{
-        control::Mdscr,
+        control::{BT_ADDRESS_LINKED, Mdscr, PMC_EL0, PMC_EL1_EL0},
         event::{Event, Exception, Logged},
         judge::judge,
         pe::Pe,
+        rule,
         scenario::{Op, Scenario},
         shape::Shape,
         sysreg,
     };
     use alloc::{string::ToString, vec::Vec};
+    use arbitrary_int::{u2, u4};
 
     const SHAPE: Shape =
         Shape { debug_ver: 8, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: false };
@@ -400,5 +402,67 @@ mod tests {
              (E=1 PMC=0b01 BAS=0b1111 HMC=0 SSC=0b00 LBN=0 BT=0b0000)"
         );
         assert_eq!(GuestDebug::first_breakpoints(16).addresses().last(), Some((15, wire::marker(15))));
+    }
+
+    #[test]
+    fn control_bits_are_those_of_kvms_header() {
+        assert_eq!([ENABLE, SINGLESTEP, USE_SW_BP, USE_HW], [0x1, 0x2, 0x1_0000, 0x2_0000]);
+        assert_eq!(VALID, 0x3_0003);
+    }
+
+    #[test]
+    fn breakpoints_are_asked_for_with_guest_debugging_on() {
+        let first = GuestDebug::first_breakpoints(3);
+        assert_eq!((first.control, first.breakpoints), (ENABLE | USE_HW, 0b111));
+        assert_eq!(GuestDebug::new(ENABLE).and(SINGLESTEP).control, ENABLE | SINGLESTEP);
+        assert!(first.is_on() && !GuestDebug::OFF.is_on());
+        assert!(first.has(ENABLE | USE_HW) && !first.has(ENABLE | SINGLESTEP));
+    }
+
+    #[test]
+    fn a_step_ends_behind_each_instruction_and_on_no_breakpoint() {
+        let mut steps = Debugger::default();
+        steps.set(GuestDebug::new(ENABLE | SINGLESTEP));
+        let marker = wire::marker(1);
+        let outcome = steps.exits_at_marker(marker, 6, false).expect("modelled");
+        assert_eq!(outcome.events.len(), 2);
+        for (expected, pc) in outcome.events.iter().zip([marker, marker + 4]) {
+            assert!(expected.admits(&exit(0xca00_0022, pc)), "{expected}");
+        }
+        assert!(steps.exits_at_marker(marker, 6, true).is_err(), "the guest's breakpoint");
+        steps.set(GuestDebug::breakpoint(5, 1).and(SINGLESTEP));
+        assert!(steps.exits_at_marker(marker, 6, false).is_err(), "userspace's breakpoint");
+        assert!(steps.exits_at_brk().is_err(), "BRK");
+    }
+
+    #[test]
+    fn brk_without_software_breakpoints_or_with_steps_is_not_modelled() {
+        let at_brk = |control| {
+            let mut debugger = Debugger::default();
+            debugger.set(GuestDebug::new(control));
+            debugger.exits_at_brk().is_ok()
+        };
+        assert!(at_brk(ENABLE | USE_SW_BP));
+        assert!(!at_brk(ENABLE) && !at_brk(ENABLE | SINGLESTEP) && !at_brk(ENABLE | SINGLESTEP | USE_SW_BP));
+    }
+
+    #[test]
+    fn userspaces_breakpoint_exits_at_el1_and_odd_controls_are_not_modelled() {
+        let exits = |dbgbcr: Dbgbcr| {
+            let mut debugger = Debugger::default();
+            debugger.set(GuestDebug::breakpoint(5, 1).with_dbgbcr(dbgbcr));
+            let outcome = debugger.exits_at_marker(wire::marker(1), 6, false);
+            outcome.ok().map(|outcome| (outcome.events.len(), outcome.rule))
+        };
+        let control = Dbgbcr::address_at_el1();
+        let fires = Some((1, &rule::GUEST_DEBUG_HW_EXITS));
+        assert_eq!(exits(control), fires);
+        assert_eq!(exits(control.with_pmc(PMC_EL1_EL0)), fires);
+        assert_eq!(exits(control.with_pmc(PMC_EL0)), Some((0, &rule::BREAKPOINT_PRIVILEGE)));
+        assert_eq!(exits(control.with_e(false)), Some((0, &rule::BREAKPOINT_ENABLED)));
+        assert_eq!(exits(control.with_bt(BT_ADDRESS_LINKED)), None);
+        assert_eq!(exits(control.with_bas(u4::new(0b0011))), None);
+        assert_eq!(exits(control.with_hmc(true)), None);
+        assert_eq!(exits(control.with_ssc(u2::new(1))), None);
     }
 }

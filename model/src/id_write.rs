@@ -157,6 +157,24 @@ mod tests {
     }
 
     #[test]
+    fn as_many_context_aware_breakpoints_as_breakpoints_are_a_shape() {
+        let default = CTX_CMPS.with(DEFAULT, 3);
+        let allowed = allowed(&BRPS, 3, default, Writable::Mask(u64::MAX));
+        assert_eq!((allowed.accepted, allowed.refused, allowed.rule), (true, false, &rule::ID_SAFE_ACCEPTED));
+    }
+
+    #[test]
+    fn what_is_allowed_prints_as_the_answers() {
+        let print = |accepted, refused| {
+            let allowed = Allowed { accepted, refused, reads_back: 0, rule: &rule::ID_SAFE_ACCEPTED };
+            alloc::string::ToString::to_string(&allowed)
+        };
+        assert_eq!(print(true, true), "accepted or refused with EINVAL");
+        assert_eq!(print(true, false), "accepted");
+        assert_eq!(print(false, true), "refused with EINVAL");
+    }
+
+    #[test]
     fn hiding_the_double_lock_is_safe_and_showing_it_is_not() {
         assert_eq!(answers(&DOUBLELOCK, 15, MASK), ACCEPTED);
         let hidden = DOUBLELOCK.with(DEFAULT, 15);

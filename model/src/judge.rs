@@ -137,3 +137,70 @@ fn describe_place(what: String, address: u64) -> String {
         _ => what,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(op: Op, esr: u64, elr: u64) -> String {
+        describe(op, &[Event::Exception(Exception { vector: 4, esr, elr, spsr: 0, far: 0 })])
+    }
+
+    #[test]
+    fn an_exception_is_described_by_its_class() {
+        let class = |ec: u8| described(Op::Isb, u64::from(ec) << 26, 0);
+        assert_eq!(class(EC_UNKNOWN), "isb: UNDEFINED");
+        assert_eq!(class(EC_BREAKPOINT_LOWER_EL), "isb: Breakpoint exception");
+        assert_eq!(class(EC_BREAKPOINT_CURRENT_EL), "isb: Breakpoint exception");
+        assert_eq!(class(EC_WATCHPOINT_LOWER_EL), "isb: Watchpoint exception");
+        assert_eq!(class(EC_WATCHPOINT_CURRENT_EL), "isb: Watchpoint exception");
+        assert_eq!(class(EC_BRK), "isb: BRK exception");
+        assert_eq!(class(0x24), "isb: exception with EC 0x24");
+    }
+
+    #[test]
+    fn an_exception_among_the_markers_is_described_by_its_marker() {
+        let at = |elr| described(Op::Exec { marker: 3 }, 0xc600_0022, elr);
+        assert_eq!(at(wire::marker(0)), "exec marker 3: Breakpoint exception at marker 0");
+        assert_eq!(at(wire::marker(3)), "exec marker 3: Breakpoint exception at marker 3");
+        assert_eq!(at(wire::marker(3) + 4), "exec marker 3: Breakpoint exception behind marker 3");
+        assert_eq!(at(wire::BRK - 4), "exec marker 3: Breakpoint exception behind marker 255");
+        assert_eq!(at(wire::BRK), "exec marker 3: Breakpoint exception");
+        assert_eq!(at(wire::MARKERS - 4), "exec marker 3: Breakpoint exception");
+    }
+
+    #[test]
+    fn an_operation_is_described_without_the_numbers_that_differ_from_host_to_host() {
+        let reg = crate::sysreg::OSDLR_EL1;
+        assert_eq!(describe(Op::Write { reg, value: 5 }, &[]), "msr OSDLR_EL1: no event");
+        assert_eq!(
+            describe(Op::KvmSet { reg, value: 5 }, &[Event::Refused(22)]),
+            "KVM_SET_ONE_REG OSDLR_EL1: errno 22"
+        );
+        assert_eq!(describe(Op::Access { access: 0, address: 5 }, &[]), "ldrb w1: no event");
+        assert_eq!(describe(Op::Access { access: 255, address: 5 }, &[]), "?: no event");
+        assert_eq!(
+            describe(Op::Read { reg }, &[Event::Value(1), Event::Value(2)]),
+            "mrs OSDLR_EL1: 0x1, 0x2"
+        );
+    }
+
+    #[test]
+    fn a_mismatch_prints_what_was_seen_what_is_allowed_and_the_rule() {
+        let rule = &crate::rule::DOUBLE_LOCK_ACCESS;
+        let allowed =
+            Outcome { events: Vec::from([crate::pe::Expected::Value { value: 1, mask: !0 }]), rule };
+        let mismatch =
+            Mismatch { place: 7, observed: "mrs X".into(), events: Vec::from([Event::Value(0)]), allowed };
+        assert_eq!(
+            mismatch.to_string(),
+            format!("operation 7: mrs X\n  seen:    0x0\n  allowed: 0x1\n  rule:    {rule}")
+        );
+        let silent = Outcome { events: Vec::new(), ..mismatch.allowed };
+        let mismatch = Mismatch { events: Vec::new(), allowed: silent, ..mismatch };
+        assert_eq!(
+            mismatch.to_string(),
+            format!("operation 7: mrs X\n  seen:    nothing\n  allowed: nothing\n  rule:    {rule}")
+        );
+    }
+}

@@ -742,7 +742,13 @@ impl Pe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{control::LSC_BOTH, event::Logged, judge::judge, scenario::Scenario};
+    use crate::{
+        control::LSC_BOTH,
+        event::Logged,
+        guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
+        judge::judge,
+        scenario::Scenario,
+    };
     use arbitrary_int::{u4, u5};
     use proptest::prelude::*;
 
@@ -1114,5 +1120,335 @@ mod tests {
                 .exec(marker);
             prop_assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(wire::marker(marker)));
         }
+    }
+
+    /// The bits of the last operation's register value that the model compares, and its rule.
+    fn compared(scenario: &Scenario) -> (u64, u64, &'static Rule) {
+        let outcome = last(SHAPE, scenario);
+        match outcome.events.as_slice() {
+            [Expected::Value { value, mask }] => (value & mask, *mask, outcome.rule),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the model says that it does not know of the last operation.
+    fn unknown(scenario: &Scenario) -> Option<&'static str> {
+        let mut pe = Pe::new(SHAPE);
+        scenario.ops().iter().find_map(|op| pe.step(*op).err()).map(|unknown| unknown.0)
+    }
+
+    fn set_bits(bits: impl IntoIterator<Item = u32>) -> u64 {
+        bits.into_iter().fold(0, |set, bit| set | 1 << bit)
+    }
+
+    /// The bits of a register that may differ from `event`'s without a mismatch; `flip` flips one.
+    fn not_compared(expected: &Expected, event: Exception, flip: fn(&mut Exception, u64)) -> u64 {
+        assert!(expected.admits(&Event::Exception(event)), "{expected}");
+        set_bits((0..64).filter(|bit| {
+            let mut other = event;
+            flip(&mut other, 1 << bit);
+            expected.admits(&Event::Exception(other))
+        }))
+    }
+
+    #[test]
+    fn a_breakpoint_exception_is_compared_in_all_but_the_flags_and_far() {
+        let outcome = last(SHAPE, &armed(Dbgbcr::address_at_el1(), ARMED).exec(1));
+        let taken = Exception { vector: 4, esr: 0xc600_0022, elr: wire::marker(1), spsr: 0x1c5, far: 7 };
+        let free = |flip| not_compared(&outcome.events[0], taken, flip);
+        assert_eq!(free(|taken, bit| taken.vector ^= bit), 0);
+        assert_eq!(free(|taken, bit| taken.esr ^= bit), 0);
+        assert_eq!(free(|taken, bit| taken.elr ^= bit), 0);
+        assert_eq!(!free(|taken, bit| taken.spsr ^= bit), set_bits([0, 1, 2, 3, 4, 6, 7, 8, 9, 20, 21]));
+        assert_eq!(free(|taken, bit| taken.far ^= bit), u64::MAX);
+    }
+
+    #[test]
+    fn a_watchpoint_exception_may_set_the_bits_of_debugv8p9() {
+        let outcome = last(SHAPE, &watched(Dbgwcr::doubleword(), El::El1, "ldr x1", WATCHED));
+        let elr = wire::access_code(access::named("ldr x1").expect("an access"));
+        let taken = Exception { vector: 4, esr: 0xd600_0022, elr, spsr: 0x1c5, far: WATCHED };
+        let free = |flip| not_compared(&outcome.events[0], taken, flip);
+        assert_eq!(free(|taken, bit| taken.esr ^= bit), set_bits([10, 15, 16, 17, 18, 19, 20, 21, 22, 23]));
+        assert_eq!(free(|taken, bit| taken.far ^= bit), 0b111, "any byte of the access");
+    }
+
+    #[test]
+    fn what_is_expected_prints_as_the_event_and_far_as_a_range() {
+        let print = |expected: &Expected| alloc::string::ToString::to_string(expected);
+        assert_eq!(print(&Expected::Value { value: 0x1e3, mask: u64::MAX }), "0x1e3");
+        assert_eq!(print(&Expected::Value { value: 0x1e3, mask: 0xff }), "0xe3 in the bits 0xff");
+        let breakpoint = &breakpoint_at(0x10)[0];
+        let registers = "EC 0x31 ESR 0xc6000022 ELR 0x10 SPSR 0x1c5 vector 0x200";
+        assert_eq!(print(breakpoint), alloc::format!("Breakpoint exception: {registers}"));
+        let Expected::Exception { vector, esr, esr_mask, elr, spsr, .. } = *breakpoint else { panic!() };
+        let with_far = Expected::Exception { vector, esr, esr_mask, elr, spsr, far: (0x20, 0x27) };
+        assert_eq!(print(&with_far), alloc::format!("Breakpoint exception: {registers} FAR 0x20 to 0x27"));
+    }
+
+    #[test]
+    fn what_is_not_modelled_prints_as_such() {
+        let unknown = Unknown("this breakpoint type");
+        assert_eq!(
+            alloc::string::ToString::to_string(&unknown),
+            "the model has no rule for this breakpoint type"
+        );
+    }
+
+    #[test]
+    fn mdscr_and_contextidr_read_as_written_in_their_defined_bits() {
+        let mdscr = Scenario::new().write(sysreg::MDSCR_EL1, u64::MAX).read(sysreg::MDSCR_EL1);
+        assert_eq!(compared(&mdscr), (0xa001, 0xa001, &rule::REGISTERS_READ_BACK));
+        let context = Scenario::new().write(sysreg::CONTEXTIDR_EL1, u64::MAX).read(sysreg::CONTEXTIDR_EL1);
+        assert_eq!(compared(&context), (0xffff_ffff, u64::MAX, &rule::REGISTERS_READ_BACK));
+    }
+
+    #[test]
+    fn a_breakpoints_registers_read_as_written_in_the_bits_that_its_type_defines() {
+        let read = |control: Dbgbcr, reg| {
+            let written = Scenario::new().breakpoint_at(5, u64::MAX, control);
+            compared(&written.read(reg)).1
+        };
+        let (bvr, bcr) = (sysreg::dbgbvr(5), sysreg::dbgbcr(5));
+        let address = Dbgbcr::address_at_el1();
+        assert_eq!(read(address, bvr), !0b11);
+        assert_eq!(read(Dbgbcr::address_linked_to(u4::new(4)), bvr), !0b11);
+        assert_eq!(read(Dbgbcr::linked_context(), bvr), 0xffff_ffff);
+        assert_eq!(read(address, bcr), 0xf0_e1e7);
+        assert_eq!(
+            read(address.with_bas(u4::new(0b0101)), bcr),
+            0xf0_e0a7,
+            "BAS reads as one where it is one"
+        );
+        assert_eq!(read(Dbgbcr::address_linked_to(u4::new(4)), bcr), 0xff_e1e7);
+        assert_eq!(read(Dbgbcr::linked_context(), bcr), 0xf0_0001);
+    }
+
+    #[test]
+    fn a_watchpoints_registers_read_as_written_in_their_defined_bits() {
+        let read = |control: Dbgwcr, reg| {
+            let written = Scenario::new().watchpoint(3, u64::MAX, control);
+            compared(&written.read(reg)).1
+        };
+        assert_eq!(read(Dbgwcr::doubleword(), sysreg::dbgwvr(3)), !0b11);
+        assert_eq!(read(Dbgwcr::doubleword(), sysreg::dbgwcr(3)), 0x1f10_ffff);
+        assert_eq!(read(Dbgwcr::linked_to(u4::new(4)), sysreg::dbgwcr(3)), 0x1f1f_ffff);
+    }
+
+    #[test]
+    fn oslsr_shows_the_lock_that_the_guest_or_userspace_has_set() {
+        let status = |scenario: Scenario| compared(&scenario.read(sysreg::OSLSR_EL1));
+        let by_guest = |value| status(Scenario::new().write(sysreg::OSLAR_EL1, value));
+        assert_eq!(by_guest(1), (0b1010, u64::MAX, &rule::OS_LOCK_ACCESS));
+        assert_eq!(by_guest(0b1010).0, 0b1000);
+        let by_userspace = |value| status(Scenario::new().then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value }));
+        assert_eq!(by_userspace(0b1010).0, 0b1010);
+        assert_eq!(by_userspace(0b1000).0, 0b1000);
+        assert_eq!(by_userspace(!0b10).0, 0b1000, "OSLK alone counts");
+    }
+
+    #[test]
+    fn what_userspace_reads_is_the_register_by_the_rule_of_one_reg() {
+        let read =
+            Scenario::new().write(sysreg::MDSCR_EL1, 0x8000).then(Op::KvmGet { reg: sysreg::MDSCR_EL1 });
+        assert_eq!(compared(&read), (0x8000, 0xa001, &rule::ONE_REG_IS_THE_REGISTER));
+    }
+
+    #[test]
+    fn an_exit_and_userspaces_accesses_synchronise_what_was_written_before() {
+        let written = || armed(Dbgbcr::address_at_el1(), ARMED);
+        for op in [
+            Op::Exit,
+            Op::KvmGet { reg: sysreg::MDSCR_EL1 },
+            Op::KvmSet { reg: sysreg::CONTEXTIDR_EL1, value: 0 },
+        ] {
+            let scenario = written().then(op).then(Op::Exec { marker: 1 });
+            assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(wire::marker(1)), "{op}");
+        }
+    }
+
+    #[test]
+    fn userspace_cannot_reach_a_register_that_kvm_does_not_list() {
+        for reg in [sysreg::OSLAR_EL1, sysreg::OSDLR_EL1] {
+            let said = Some("userspace access to a register that KVM does not list");
+            assert_eq!(unknown(&Scenario::new().then(Op::KvmGet { reg })), said, "{reg}");
+            assert_eq!(unknown(&Scenario::new().then(Op::KvmSet { reg, value: 0 })), said, "{reg}");
+        }
+    }
+
+    #[test]
+    fn a_breakpoint_on_brk_or_its_return_is_not_modelled() {
+        let at = |address| {
+            let scenario = Scenario::new().then(Op::MaskDebug(false));
+            let scenario = scenario.breakpoint_at(0, address, Dbgbcr::address_at_el1()).enable(ARMED).isb();
+            unknown(&scenario.then(Op::Brk))
+        };
+        assert_eq!(at(wire::BRK), Some("a breakpoint on the BRK marker"));
+        assert_eq!(at(wire::BRK + 4), Some("a breakpoint on the BRK marker"));
+        assert_eq!(at(wire::BRK - 4), None);
+    }
+
+    #[test]
+    fn a_breakpoint_on_an_access_or_its_return_is_not_modelled() {
+        let access = access::named("ldr x1").expect("an access");
+        let at = |address| {
+            let scenario = Scenario::new().then(Op::MaskDebug(false));
+            let scenario = scenario.breakpoint_at(0, address, Dbgbcr::address_at_el1()).enable(ARMED);
+            unknown(&scenario.access(access, WATCHED))
+        };
+        assert_eq!(at(wire::access_code(access)), Some("a breakpoint on an access"));
+        assert_eq!(at(wire::access_code(access) + 4), Some("a breakpoint on an access"));
+        assert_eq!(at(wire::access_code(access) - 4), None);
+    }
+
+    #[test]
+    fn an_access_lies_in_the_target_memory_whole() {
+        let access = |name, address| {
+            unknown(&Scenario::new().access(access::named(name).expect("an access"), address))
+        };
+        let outside = Some("an access outside of the target memory");
+        let end = wire::TARGET + wire::TARGET_SIZE;
+        assert_eq!(access("ldr x1", wire::TARGET), None);
+        assert_eq!(access("ldr x1", wire::TARGET - 1), outside);
+        assert_eq!(access("ldr x1", end - 8), None);
+        assert_eq!(access("ldr x1", end - 7), outside);
+        assert_eq!(access("ldr x1", end + 8), outside);
+        assert_eq!(access("ldr x1", u64::MAX), outside);
+        assert_eq!(
+            unknown(&Scenario::new().access(access::ACCESSES as u8, wire::TARGET)),
+            Some("an access that is none")
+        );
+    }
+
+    #[test]
+    fn an_ordered_access_is_aligned() {
+        let access =
+            |address| unknown(&Scenario::new().access(access::named("ldar x1").expect("an access"), address));
+        assert_eq!(access(WATCHED + 8), None);
+        assert_eq!(access(WATCHED + 4), Some("an access that faults on its alignment"));
+    }
+
+    #[test]
+    fn a_context_match_on_a_breakpoint_that_is_not_context_aware_is_not_modelled() {
+        let at = |n: u8| {
+            let context = Dbgbcr::linked_context().raw_value();
+            unknown(&Scenario::new().write(sysreg::dbgbcr(n), context).exec(1))
+        };
+        assert_eq!(at(3), Some("a context match on a breakpoint that is not context-aware"));
+        assert_eq!(at(4), None);
+    }
+
+    #[test]
+    fn the_rule_of_a_silent_access_is_that_of_the_watchpoint_that_is_enabled() {
+        let silent = |control: Dbgwcr, name, address| {
+            let outcome = last(SHAPE, &watched(control, El::El1, name, address));
+            assert_eq!(outcome.events, []);
+            outcome.rule
+        };
+        let doubleword = Dbgwcr::doubleword();
+        assert_eq!(silent(doubleword, "ldr x1", WATCHED + 8), &rule::WATCHPOINT_ADDRESS);
+        assert_eq!(silent(doubleword.with_lsc(LSC_LOAD), "str x1", WATCHED), &rule::WATCHPOINT_LSC);
+        assert_eq!(silent(doubleword.with_pac(PMC_EL0), "ldr x1", WATCHED), &rule::WATCHPOINT_PRIVILEGE);
+        assert_eq!(silent(doubleword.with_e(false), "ldr x1", WATCHED), &rule::WATCHPOINT_ENABLED);
+    }
+
+    #[test]
+    fn of_several_watchpoints_any_may_report_and_wnr_is_set_only_if_all_say_write() {
+        let several = |first: Dbgwcr, second: Dbgwcr| {
+            let access = access::named("ldadd x1, x2").expect("an access");
+            let scenario = Scenario::new().then(Op::MaskDebug(false)).watchpoint(0, WATCHED, first);
+            watchpoint(&scenario.watchpoint(1, WATCHED, second).enable(ARMED).access(access, WATCHED))
+        };
+        let stores = Dbgwcr::doubleword().with_lsc(LSC_STORE).with_bas(0b0000_0011);
+        let loads = Dbgwcr::doubleword().with_lsc(LSC_LOAD).with_bas(0b0000_1100);
+        let far = (WATCHED, WATCHED + 3);
+        assert_eq!(several(stores, loads), Some((0xd600_0022, far)));
+        assert_eq!(several(loads, stores), Some((0xd600_0022, far)));
+        assert_eq!(several(stores, stores), Some((0xd600_0062, (WATCHED, WATCHED + 1))));
+    }
+
+    #[test]
+    fn a_linked_watchpoint_fires_only_in_its_context() {
+        let linked = |contextidr| {
+            let access = access::named("ldr x1").expect("an access");
+            let scenario = Scenario::new()
+                .then(Op::MaskDebug(false))
+                .watchpoint(0, WATCHED, Dbgwcr::linked_to(u4::new(5)))
+                .write(sysreg::dbgbvr(5), 0x1234)
+                .write(sysreg::dbgbcr(5), Dbgbcr::linked_context().raw_value())
+                .enable(ARMED);
+            scenario.write(sysreg::CONTEXTIDR_EL1, contextidr).access(access, WATCHED)
+        };
+        assert!(watchpoint(&linked(0x1234)).is_some());
+        silent_by(&linked(0x1235), &rule::LINKED_CONTEXT);
+    }
+
+    #[test]
+    fn a_mask_that_is_not_architected_is_not_modelled() {
+        let with = |address, control: Dbgwcr| {
+            let access = access::named("ldr x1").expect("an access");
+            unknown(&Scenario::new().watchpoint(0, address, control).access(access, WATCHED))
+        };
+        let masked = |mask| Dbgwcr::doubleword().with_mask(u5::new(mask));
+        let odd = Some("a MASK of 1 or 2, with a BAS other than 0xff, or with masked address bits set");
+        assert_eq!(with(WATCHED, masked(0)), None);
+        assert_eq!(with(WATCHED, masked(1)), odd);
+        assert_eq!(with(WATCHED, masked(2)), odd);
+        assert_eq!(with(WATCHED, masked(3)), None);
+        assert_eq!(with(WATCHED, masked(4).with_bas(0x7f)), odd);
+        assert_eq!(with(WATCHED + 8, masked(4)), odd);
+        assert_eq!(with(WATCHED + 8, masked(3)), None);
+        assert_eq!(with(WATCHED + 4, masked(0)), Some("a watchpoint's address that is no doubleword's"));
+    }
+
+    /// Breakpoint 0 on an address, and userspace debugs with these control bits.
+    fn debugged(address: u64, control: u32) -> Scenario {
+        let scenario = Scenario::new().then(Op::MaskDebug(false));
+        let scenario = scenario.breakpoint_at(0, address, Dbgbcr::address_at_el1()).enable(ARMED);
+        scenario.then(Op::Debug(GuestDebug::new(control)))
+    }
+
+    #[test]
+    fn while_userspace_debugs_only_markers_and_brk_at_el1_are_modelled() {
+        let on = || debugged(0, ENABLE | USE_SW_BP);
+        let at_el0 = Some("code at EL0 while userspace debugs");
+        assert_eq!(unknown(&on().at(El::El0).exec(1)), at_el0);
+        assert_eq!(unknown(&on().at(El::El0).isb().then(Op::Brk)), at_el0);
+        let others = Some("an access or a step of the guest's own while userspace debugs");
+        assert_eq!(unknown(&on().access(0, WATCHED)), others);
+        assert_eq!(unknown(&on().isb().then(Op::Step { marker: 1, count: 1 })), others);
+        assert_eq!(unknown(&on().exec(1).then(Op::Brk)), None);
+    }
+
+    #[test]
+    fn a_guests_breakpoint_on_brk_or_behind_a_marker_is_not_modelled_while_userspace_debugs() {
+        let brk = |address| unknown(&debugged(address, ENABLE | USE_SW_BP).isb().then(Op::Brk));
+        assert_eq!(brk(wire::BRK), Some("a breakpoint on the BRK marker"));
+        assert_eq!(brk(wire::BRK + 4), Some("a breakpoint on the BRK marker"));
+        assert_eq!(brk(wire::BRK - 4), None);
+        let exec = |address| unknown(&debugged(address, ENABLE).exec(1));
+        let behind = Some("a guest's breakpoint behind a marker while userspace debugs");
+        assert_eq!(exec(wire::marker(1) + 4), behind);
+        assert_eq!(exec(wire::marker(1) - 4), None);
+    }
+
+    #[test]
+    fn a_breakpoint_on_an_instruction_that_is_stepped_is_not_modelled() {
+        let at = |address| {
+            let scenario = Scenario::new().then(Op::MaskDebug(false));
+            let scenario = scenario.breakpoint_at(0, address, Dbgbcr::address_at_el1());
+            let scenario = scenario.enable(ARMED.with_ss(true)).isb();
+            unknown(&scenario.then(Op::Step { marker: 1, count: 1 }))
+        };
+        let said = Some("a breakpoint on an instruction that is stepped");
+        assert_eq!(at(wire::marker(1)), said);
+        assert_eq!(at(wire::marker(1) + 4), said);
+        assert_eq!(at(wire::marker(1) - 4), None);
+    }
+
+    #[test]
+    fn brk_is_by_its_own_rule_where_nobody_debugs() {
+        let outcome = last(SHAPE, &Scenario::new().then(Op::Brk));
+        assert_eq!((outcome.events.len(), outcome.rule), (1, &rule::BRK_UNMASKED));
     }
 }

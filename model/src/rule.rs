@@ -28,6 +28,9 @@ macro_rules! rules {
             #[doc = concat!($says, " (", $section, ")")]
             pub const $name: Rule = Rule { says: $says, section: $section };
         )*
+
+        /// Every rule and its name, in the order in which they stand here.
+        pub const ALL: [(&str, &Rule); [$(stringify!($name)),*].len()] = [$((stringify!($name), &$name)),*];
     };
 }
 
@@ -188,4 +191,24 @@ rules! {
     ID_FROZEN_BY_RUN:
         "Once a vCPU of the VM has run an ID register keeps its value: the same is accepted, another is refused with EBUSY",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, set_id_reg";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rules_say_the_same() {
+        for (place, (name, rule)) in ALL.iter().enumerate() {
+            for (other, same) in &ALL[..place] {
+                assert_ne!(rule.says, same.says, "{name} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rule_prints_with_its_section() {
+        let rule = Rule { says: "A is B", section: "DDI 0487K.a D2" };
+        assert_eq!(alloc::string::ToString::to_string(&rule), "A is B (DDI 0487K.a D2)");
+    }
 }

@@ -274,4 +274,63 @@ mod tests {
              \x20 5  KVM_GET_ONE_REG DBGBCR5_EL1\n"
         );
     }
+
+    #[test]
+    fn the_runner_does_exits_and_userspaces_accesses_and_nothing_else() {
+        let reg = sysreg::MDSCR_EL1;
+        for op in [Op::Exit, Op::KvmGet { reg }, Op::KvmSet { reg, value: 0 }] {
+            assert!(op.is_hosts(), "{op}");
+        }
+        for op in [
+            Op::Write { reg, value: 0 },
+            Op::Read { reg },
+            Op::Isb,
+            Op::MaskDebug(true),
+            Op::Level(El::El0),
+            Op::Access { access: 0, address: 0 },
+            Op::Exec { marker: 0 },
+            Op::Brk,
+        ] {
+            assert!(!op.is_hosts(), "{op}");
+        }
+    }
+
+    #[test]
+    fn by_userspace_turns_writes_into_userspaces_and_leaves_the_rest() {
+        let reg = sysreg::MDSCR_EL1;
+        let scenario = Scenario::new().write(reg, 5).exec(1).read(reg).by_userspace();
+        assert_eq!(
+            scenario.ops(),
+            [Op::KvmSet { reg, value: 5 }, Op::Isb, Op::Exec { marker: 1 }, Op::Read { reg }]
+        );
+    }
+
+    #[test]
+    fn append_adds_what_the_other_scenario_does() {
+        let both = Scenario::new().exec(1).append(Scenario::new().then(Op::Brk));
+        assert_eq!(both.ops(), [Op::Isb, Op::Exec { marker: 1 }, Op::Brk]);
+    }
+
+    #[test]
+    fn every_operation_prints_as_its_instruction_or_call() {
+        let (wcr, control) = (sysreg::dbgwcr(2), Dbgwcr::linked_to(arbitrary_int::u4::new(5)));
+        for (op, printed) in [
+            (Op::Write { reg: sysreg::OSLAR_EL1, value: 1 }, "msr OSLAR_EL1, 0x1"),
+            (
+                Op::KvmSet { reg: wcr, value: control.raw_value() },
+                "KVM_SET_ONE_REG DBGWCR2_EL1, 0x151fff  (E=1 PAC=0b11 LSC=0b11 BAS=0b11111111 HMC=0 SSC=0b00 \
+                 LBN=5 WT=1 MASK=0)",
+            ),
+            (Op::Read { reg: wcr }, "mrs DBGWCR2_EL1"),
+            (Op::MaskDebug(true), "PSTATE.D = 1"),
+            (Op::Level(El::El0), "at EL0:"),
+            (Op::Level(El::El1), "at EL1:"),
+            (Op::Access { access: 3, address: 0x40 }, "ldr x1, [0x40]"),
+            (Op::Access { access: 255, address: 0x40 }, "access 255, which is none, [0x40]"),
+            (Op::Brk, "exec brk"),
+            (Op::Exit, "exit to userspace and back"),
+        ] {
+            assert_eq!(op.to_string(), printed);
+        }
+    }
 }

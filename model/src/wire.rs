@@ -252,6 +252,7 @@ mod tests {
     fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
         assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
         assert_eq!(encode(Op::Step { marker: 0, count: 3 }), None);
+        assert_eq!(encode(Op::Step { marker: MARKER_COUNT, count: 1 }), None);
         assert_eq!(encode(Op::Access { access: ACCESSES as u8, address: TARGET }), None);
         assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
     }
@@ -262,6 +263,45 @@ mod tests {
             assert!(op.is_hosts());
             assert_eq!(encode(op).and_then(decode), Some(Step::Host));
         }
+    }
+
+    #[test]
+    fn code_lies_where_the_map_of_this_module_has_it() {
+        assert_eq!([marker(0), marker(1), marker(31)], [0x4001_0000, 0x4001_0008, 0x4001_00f8]);
+        assert_eq!([BRK, RETURN], [0x4001_0800, 0x4001_0808]);
+        assert_eq!(
+            [access_code(0), access_code(1), access_code(26)],
+            [0x4001_0900, 0x4001_0908, 0x4001_09d0]
+        );
+    }
+
+    #[test]
+    fn a_bell_is_found_by_its_number() {
+        for bell in [Bell::End, Bell::Host, Bell::Lost, Bell::BadProgram, Bell::LogFull] {
+            assert_eq!(Bell::from_number(bell as u64), Some(bell));
+        }
+        assert_eq!([Bell::from_number(0), Bell::from_number(6)], [None, None]);
+    }
+
+    #[test]
+    fn a_record_beyond_the_tables_has_no_meaning_and_the_end_is_none_of_the_operations() {
+        assert_eq!(decode([code::END, 0, 0]), Some(Step::End));
+        assert_eq!(decode([code::EXEC, MARKER_COUNT.into(), 0]), None);
+        assert_eq!(decode([code::ACCESS, ACCESSES as u64, TARGET]), None);
+        assert_eq!(decode([code::READ, sysreg::TABLE_LEN as u64, 0]), None);
+        assert_eq!(decode([code::LEVEL, 2, 0]), None);
+        assert_eq!(decode([code::STEP, MARKER_COUNT.into(), 1]), None);
+        assert_eq!([0, 3].map(|count| decode([code::STEP, 0, count])), [None, None]);
+    }
+
+    #[test]
+    fn an_event_survives_the_way_out_of_the_guest_and_userspaces_own_has_none() {
+        let exception = Exception { vector: 1, esr: 2, elr: 3, spsr: 4, far: 5 };
+        for event in [Event::Value(6), Event::Exception(exception)] {
+            let logged = Logged { op: 7, event };
+            assert_eq!(encode_event(logged).and_then(decode_event), Some(logged));
+        }
+        assert_eq!(encode_event(Logged { op: 7, event: Event::Refused(22) }), None);
     }
 
     proptest! {

@@ -39,6 +39,8 @@ pub struct Case {
     pub name: String,
     /// The rule that it tests.
     pub rule: &'static Rule,
+    /// Rules that decide some of its values or scenarios besides.
+    pub also: &'static [&'static Rule],
     test: Test,
 }
 
@@ -49,7 +51,17 @@ impl Case {
         rule: &'static Rule,
         test: impl Fn(&mut Context<'_>) -> Result<(), Stop> + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), rule, test: Box::new(test) }
+        Self { name: name.into(), rule, also: &[], test: Box::new(test) }
+    }
+
+    /// The same case, which tests these rules besides.
+    pub fn and(self, also: &'static [&'static Rule]) -> Self {
+        Self { also, ..self }
+    }
+
+    /// Every rule that it tests, the one that it is about first.
+    pub fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
+        std::iter::once(self.rule).chain(self.also.iter().copied())
     }
 
     /// Runs the case.

@@ -55,7 +55,7 @@ enum Command {
     /// List cases.
     #[command(after_help = PATTERNS)]
     List {
-        /// Print the rule that each case tests, and its section.
+        /// Print the rules that each case tests, and their sections.
         #[arg(long)]
         rules: bool,
         /// Which cases.
@@ -157,7 +157,7 @@ fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
     for case in cases {
         writeln!(out, "{}", case.name)?;
         if rules {
-            writeln!(out, "    {}", case.rule)?;
+            case.rules().try_for_each(|rule| writeln!(out, "    {rule}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
