@@ -14,7 +14,7 @@ use std::{
 type Counts = (u8, u8, u8);
 
 /// Host, kernel, and what it must report: the release and the counts.
-const HOSTS: [(&str, &str, &str, Counts); 9] = [
+const HOSTS: [(&str, &str, &str, Counts); 12] = [
     ("neoverse-v1", "bookworm", "6.1.", (6, 4, 2)),
     ("neoverse-v1", "trixie", "6.12.", (6, 4, 2)),
     ("neoverse-v1", "newest", "7.", (6, 4, 2)),
@@ -24,6 +24,9 @@ const HOSTS: [(&str, &str, &str, Counts); 9] = [
     ("shape-16-16-4", "newest", "7.", (16, 16, 4)),
     ("shape-4-2-1", "newest", "7.", (4, 2, 1)),
     ("shape-16-16-4", "trixie", "6.12.", (16, 16, 4)),
+    ("shape-2-2-2", "newest", "7.", (2, 2, 2)),
+    ("shape-8-4-6", "bookworm", "6.1.", (8, 4, 6)),
+    ("max", "newest", "7.", (6, 4, 2)),
 ];
 
 fn main() -> ExitCode {
