@@ -193,6 +193,9 @@ fn addresses_around(access: &Access) -> impl Iterator<Item = u64> + use<> {
 }
 
 /// Each block that MASK can watch, with accesses around its ends where these lie in the target memory.
+///
+/// Each access is a scenario of its own: QEMU 10 keeps the direction of a hit that spans two pages for the next hit,
+/// until the watchpoint is written anew.
 fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
     let target = TARGET..TARGET + TARGET_SIZE;
     let inside = |address: &u64| target.contains(address) && target.contains(&(address + 15));
