@@ -3,7 +3,7 @@
 //! The payload: entry, vectors, register table and memory around the interpreter.
 //!
 //! It runs at EL1 with SP_EL1, interrupts and debug exceptions masked, and VA = IPA; `entry.s` says what whoever starts
-//! it has set up. Exceptions are expected in two places, the markers and the register table; there the handler
+//! it has set up. Exceptions are expected in the markers, the memory accesses and the register table; there the handler
 //! logs and skips the instruction. Anywhere else the guest is lost and says so.
 
 #![no_std]
@@ -165,8 +165,8 @@ impl Guest for Payload {
                 };
                 let spsr = mode | if masked { D } else { 0 } | if steps > 0 { SS } else { 0 };
                 STEPS.store(steps.into(), Relaxed);
-                // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler comes back behind the ERET with the
-                // same stack.
+                // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler comes back behind
+                // the ERET with the same stack.
                 unsafe {
                     asm!(
                         "adr x1, 2f", "str x1, [{0}]", "msr elr_el1, {1}", "msr spsr_el1, {2}", "mov x30, {3}", "eret",

@@ -211,6 +211,8 @@ impl Context<'_> {
             cx.report.checks += 1;
             match outcome {
                 Err(error) => {
+                    let detail = format!("seed {seed}, not shrunk:\n{}", listing(scenario.ops()));
+                    cx.find("a scenario that could not be run to its end".into(), detail);
                     *stop = Some(error);
                     Ok(())
                 }
