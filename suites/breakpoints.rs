@@ -3,13 +3,13 @@
 //! Breakpoints at EL1: each one that the host has fires when it must, is silent when it must, and keeps what was
 //! written to it on every way that leads to the hardware.
 
-use arbitrary_int::u4;
+use arbitrary_int::{u2, u4};
 use dfr0_model::{
-    control::{Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
+    control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     rule,
-    scenario::{El, Op, Scenario},
-    sysreg::{MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
-    wire::marker,
+    scenario::{El, Entry, Op, Scenario},
+    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
+    wire::{BRK, marker},
 };
 use dfr0_runner::{
     case::{Case, Context, Stop, Suite},
@@ -48,12 +48,14 @@ fn cases() -> Vec<Case> {
         each("pstate_d_set", &rule::PSTATE_D, |n| {
             armed(n).then(Op::MaskDebug(true)).exec(HERE).then(Op::MaskDebug(false)).exec(HERE)
         }),
-        each("os_lock_held", &rule::OS_LOCK, |n| armed(n).write(OSLAR_EL1, 1).read(OSLSR_EL1).exec(HERE)),
+        each("os_lock_held", &rule::OS_LOCK, |n| {
+            armed(n).write(OSLAR_EL1, 1).isb().read(OSLSR_EL1).exec(HERE)
+        }),
         each("os_lock_held_brk_taken", &rule::BRK_UNMASKED, |n| {
             armed(n).write(OSLAR_EL1, 1).isb().then(Op::Brk)
         }),
         each("os_lock_released", &rule::OS_LOCK, |n| {
-            armed(n).write(OSLAR_EL1, 1).exec(HERE).write(OSLAR_EL1, 0).read(OSLSR_EL1).exec(HERE)
+            armed(n).write(OSLAR_EL1, 1).exec(HERE).write(OSLAR_EL1, 0).isb().read(OSLSR_EL1).exec(HERE)
         }),
         each("os_lock_held_over_exit", &rule::OS_LOCK, |n| {
             armed(n).write(OSLAR_EL1, 1).then(Op::Exit).exec(HERE).write(OSLAR_EL1, 0).exec(HERE)
@@ -81,9 +83,9 @@ fn cases() -> Vec<Case> {
                 .exec(HERE)
         }),
         each("os_lock_bits", &rule::OS_LOCK_ACCESS, |n| {
-            [!1, u64::MAX, 2, 1]
-                .into_iter()
-                .fold(armed(n), |scenario, value| scenario.write(OSLAR_EL1, value).read(OSLSR_EL1).exec(HERE))
+            [!1, u64::MAX, 2, 1].into_iter().fold(armed(n), |scenario, value| {
+                scenario.write(OSLAR_EL1, value).isb().read(OSLSR_EL1).exec(HERE)
+            })
         }),
         each("one_instruction_before", &rule::BREAKPOINT_ADDRESS, |n| {
             armed_at(n, marker(HERE) - 4).exec(HERE)
@@ -93,6 +95,16 @@ fn cases() -> Vec<Case> {
         }),
         each("next_marker", &rule::BREAKPOINT_ADDRESS, |n| armed(n).exec(HERE + 1).exec(HERE - 1)),
         whole("each_address_bit", &rule::BREAKPOINT_ADDRESS, each_address_bit),
+        whole("bits_above_the_address", &rule::RESS, |cx| {
+            let bits = |n| (48..64).map(move |bit| armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
+            cx.check_each(cx.shape().breakpoint_numbers().flat_map(bits))
+        }),
+        whole("each_byte_select", &rule::BREAKPOINT_BAS, each_byte_select),
+        whole("each_state", &rule::STATE_UNPREDICTABLE, each_state),
+        whole("each_type", &rule::BREAKPOINT_TYPE_UNPREDICTABLE, each_type),
+        whole("unlinked_context", &rule::BREAKPOINT_CONTEXT, unlinked_context),
+        whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
+        whole("on_brk", &rule::PRIORITY, on_brk),
         each("el0_only", &rule::BREAKPOINT_PRIVILEGE, |n| {
             armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).exec(HERE)
         }),
@@ -166,10 +178,112 @@ fn at_el0(n: u8) -> Scenario {
     armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).at(El::El0)
 }
 
+/// Code at EL1 that is entered by an exception return: no instruction of the payload's own is exposed.
+const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
+const LEVELS: [El; 2] = [El::El0, El::El1];
+const PRIVILEGES: [u2; 3] = [PMC_EL1, PMC_EL0, PMC_EL1_EL0];
+
+/// Breakpoint `n` on marker [`HERE`] with this control; the marker and its neighbour at both Exception levels.
+fn at_both(n: u8, control: Dbgbcr) -> Scenario {
+    with_value(n, marker(HERE), control)
+}
+
+/// The same with this value.
+fn with_value(n: u8, value: u64, control: Dbgbcr) -> Scenario {
+    let set = armed_at(n, value).write(dbgbcr(n), control.raw_value()).entered(BY_RETURN);
+    LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
+}
+
+/// Each BAS with each privilege.
+fn each_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
+        (0..16).flat_map(move |bas| {
+            PRIVILEGES.map(|pmc| at_both(n, ADDRESS.with_pmc(pmc).with_bas(u4::new(bas))))
+        })
+    }))
+}
+
+/// Each HMC, SSC and PMC.
+fn each_state(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
+        (0..32).map(move |bits: u8| {
+            let control = ADDRESS.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
+            at_both(n, control.with_pmc(u2::new(bits & 3))).read(dbgbcr(n))
+        })
+    }))
+}
+
+/// Each BT but those that match a context by themselves, in the context that the marker's address would name and in
+/// another.
+fn each_type(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let shape = cx.shape();
+    let types = (0..16).map(u4::new).filter(|bt| ![BT_CONTEXT, BT_CONTEXTIDR_EL1].contains(bt));
+    let of = move |n: u8| {
+        types.clone().flat_map(move |bt| {
+            PRIVILEGES.into_iter().flat_map(move |pmc| {
+                [marker(HERE), 0].map(|context| {
+                    let set = Scenario::new().write(CONTEXTIDR_EL1, context & 0xffff_ffff);
+                    let control = ADDRESS.with_bt(bt).with_pmc(pmc).with_lbn(u4::new(shape.breakpoints - 1));
+                    set.append(at_both(n, control))
+                })
+            })
+        })
+    };
+    cx.check_each(shape.breakpoint_numbers().flat_map(of))
+}
+
+/// A context-aware breakpoint that is linked to nothing fires at every instruction in its context.
+fn unlinked_context(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const CONTEXT: u64 = 0x5a5a_1234;
+    let of = |n: u8| {
+        [BT_CONTEXT, BT_CONTEXTIDR_EL1].into_iter().flat_map(move |bt| {
+            PRIVILEGES.into_iter().flat_map(move |pmc| {
+                [CONTEXT, CONTEXT ^ 1, CONTEXT ^ 1 << 31].map(|context| {
+                    let set = Scenario::new().write(CONTEXTIDR_EL1, context);
+                    set.append(with_value(n, CONTEXT, ADDRESS.with_bt(bt).with_pmc(pmc)))
+                })
+            })
+        })
+    };
+    cx.check_each(cx.shape().context_aware_numbers().flat_map(of))
+}
+
+/// What is written just before a marker may be seen there or not; behind an ISB it is seen.
+fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let of = |n: u8| {
+        let early = move |reg, value| Scenario::new().write(reg, value).then(Op::Exec { marker: HERE });
+        let (on, off) = (ADDRESS.raw_value(), 0);
+        [
+            armed(n).exec(HERE).append(early(dbgbcr(n), off)).exec(HERE),
+            armed(n).write(dbgbcr(n), off).exec(HERE).append(early(dbgbcr(n), on)).exec(HERE),
+            armed(n).exec(HERE).append(early(MDSCR_EL1, 0)).exec(HERE),
+            armed(n).enable(Mdscr::DEFAULT).exec(HERE).append(early(MDSCR_EL1, ON.raw_value())).exec(HERE),
+            armed(n).exec(HERE).append(early(OSLAR_EL1, 1)).read(OSLSR_EL1).exec(HERE),
+            armed(n).write(OSLAR_EL1, 1).exec(HERE).append(early(OSLAR_EL1, 0)).read(OSLSR_EL1).exec(HERE),
+            armed(n).exec(HERE).append(early(dbgbvr(n), marker(HERE + 1))).exec(HERE).exec(HERE + 1),
+            // Two writes at once: each may be seen without the other.
+            armed(n).exec(HERE).write(dbgbvr(n), marker(HERE + 1)).append(early(dbgbcr(n), off)).exec(HERE),
+        ]
+    };
+    cx.check_each(cx.shape().breakpoint_numbers().flat_map(of))
+}
+
+/// A breakpoint on BRK is taken first, and its handler's return behind BRK leaves that undone.
+fn on_brk(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
+        LEVELS.into_iter().flat_map(move |el| {
+            [BRK - 4, BRK, BRK + 4].map(|address| {
+                let set = armed_at(n, address).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL1_EL0).raw_value());
+                set.at(el).brk()
+            })
+        })
+    }))
+}
+
 /// Each value of PMC at each Exception level, and back again.
 fn each_privilege(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in cx.shape().breakpoint_numbers() {
-        for pmc in [PMC_EL1, PMC_EL0, PMC_EL1_EL0] {
+        for pmc in PRIVILEGES {
             let set = armed(n).write(dbgbcr(n), ADDRESS.with_pmc(pmc).raw_value());
             cx.check(&set.exec(HERE).at(El::El0).exec(HERE).at(El::El1).exec(HERE))?;
         }

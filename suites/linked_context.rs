@@ -3,14 +3,14 @@
 //! Breakpoints and watchpoints that are linked to a context-aware breakpoint: from every number to every other that is
 //! context-aware, in the shape that KVM gives and in each with fewer breakpoints that userspace may set.
 
-use arbitrary_int::u4;
+use arbitrary_int::{u2, u4};
 use dfr0_model::{
     access,
-    control::{Dbgbcr, Dbgwcr, Mdscr},
+    control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, Mdscr},
     dfr0::{BRPS, CTX_CMPS},
     id_write::Answer,
     rule::{self, Rule},
-    scenario::{El, Op, Scenario},
+    scenario::{El, Entry, Op, Scenario},
     shape::Shape,
     sysreg::{CONTEXTIDR_EL1, ID_AA64DFR0_EL1, dbgbcr, dbgbvr},
     wire::TARGET,
@@ -29,6 +29,12 @@ pub const SUITE: Suite = Suite {
 
 const HERE: u8 = 1;
 const CONTEXT: u64 = 0x5a5a_1234;
+const STORE: u8 = match access::named("str x1") {
+    Some(place) => place,
+    None => panic!("no access has this name"),
+};
+/// No instruction of the payload's own is exposed to a breakpoint that may match anywhere.
+const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
 const MATCHES: Dbgbcr = Dbgbcr::linked_context();
 
 /// A breakpoint or a watchpoint of number `n`, linked to breakpoint `partner`, and what makes it fire.
@@ -57,18 +63,39 @@ impl Linked {
             .then(Op::MaskDebug(false))
             .write(dbgbvr(partner), CONTEXT)
             .write(dbgbcr(partner), control.raw_value());
-        let scenario = match self {
+        self.set(scenario, n, lbn).enable(Mdscr::breakpoints_at_el1()).write(CONTEXTIDR_EL1, CONTEXT)
+    }
+
+    fn is_breakpoint(self) -> bool {
+        matches!(self, Self::Breakpoint)
+    }
+
+    /// `n` linked to `lbn`.
+    fn set(self, scenario: Scenario, n: u8, lbn: u4) -> Scenario {
+        match self {
             Self::Breakpoint => scenario.breakpoint(n, HERE, Dbgbcr::address_linked_to(lbn)),
             Self::Watchpoint => scenario.watchpoint(n, TARGET, Dbgwcr::linked_to(lbn)),
-        };
-        scenario.enable(Mdscr::breakpoints_at_el1()).write(CONTEXTIDR_EL1, CONTEXT)
+        }
     }
 
     /// What it is set on.
     fn hit(self, scenario: Scenario) -> Scenario {
+        scenario.isb().then(self.unsynchronised())
+    }
+
+    /// The same without an ISB before it.
+    fn unsynchronised(self) -> Op {
         match self {
-            Self::Breakpoint => scenario.exec(HERE),
-            Self::Watchpoint => scenario.access(access::named("str x1").unwrap_or_default(), TARGET),
+            Self::Breakpoint => Op::Exec { marker: HERE },
+            Self::Watchpoint => Op::Access { access: STORE, address: TARGET },
+        }
+    }
+
+    /// What lies beside what it is set on.
+    fn miss(self, scenario: Scenario) -> Scenario {
+        match self {
+            Self::Breakpoint => scenario.exec(HERE + 1),
+            Self::Watchpoint => scenario.access(STORE, TARGET + 8),
         }
     }
 }
@@ -82,6 +109,9 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
         Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| {
             each_link(cx, Config::default(), cx.shape(), linked, scenario)
         })
+    };
+    let whole = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>, Linked) -> Result<(), Stop>| {
+        Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| test(cx, linked))
     };
     let fewer = Case::new(
         format!("linked_context.{kind}.highest_of_fewer_match"),
@@ -120,8 +150,81 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
             linked
                 .hit(linked.hit(set).then(Op::KvmSet { reg: CONTEXTIDR_EL1, value: !CONTEXT & 0xffff_ffff }))
         }),
+        whole("contextidr_el1_type", &rule::LINKED_CONTEXT, |cx, linked| {
+            links(cx, linked, |linked, n, partner| {
+                let control = MATCHES.with_bt(BT_CONTEXTIDR_EL1_LINKED);
+                vec![
+                    linked.hit(linked.armed(n, partner, control)),
+                    linked.hit(linked.armed(n, partner, control).write(CONTEXTIDR_EL1, CONTEXT ^ 1)),
+                ]
+            })
+        }),
+        whole("each_partner_type", &rule::LINK_UNPREDICTABLE, |cx, linked| {
+            links(cx, linked, |linked, n, partner| {
+                let types = (0..16).filter(|bt| !MATCH_BY_THEMSELVES.contains(bt)).map(u4::new);
+                let armed = |bt| linked.armed(n, partner, MATCHES.with_bt(bt)).entered(BY_RETURN);
+                types.map(|bt| linked.hit(armed(bt))).collect()
+            })
+        }),
+        whole("partners_other_fields_do_not_matter", &rule::LINKED_CONTEXT, |cx, linked| {
+            links(cx, linked, |linked, n, partner| {
+                let fields = (0..4).flat_map(|pmc| [0, 0b0011, 0b1111].map(|bas| (pmc, bas)));
+                let control = |(pmc, bas)| MATCHES.with_pmc(u2::new(pmc)).with_bas(u4::new(bas));
+                fields.map(|fields| linked.hit(linked.armed(n, partner, control(fields)))).collect()
+            })
+        }),
+        whole("to_itself_or_to_none", &rule::LINK_UNPREDICTABLE, to_itself_or_to_none),
+        whole("context_not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, |cx, linked| {
+            links(cx, linked, |linked, n, partner| {
+                let early = |scenario: Scenario, context| {
+                    let written = linked.hit(scenario).write(CONTEXTIDR_EL1, context);
+                    linked.hit(written.then(linked.unsynchronised()))
+                };
+                let armed = linked.armed(n, partner, MATCHES);
+                vec![
+                    early(armed.clone(), CONTEXT ^ 1),
+                    early(armed.write(CONTEXTIDR_EL1, CONTEXT ^ 1), CONTEXT),
+                ]
+            })
+        }),
         fewer,
     ]
+}
+
+/// BT's values that match a context without being linked to.
+const MATCH_BY_THEMSELVES: [u8; 2] = [BT_CONTEXT.value(), BT_CONTEXTIDR_EL1.value()];
+
+/// The scenarios of each link in the shape that KVM gives.
+fn links(
+    cx: &mut Context<'_>,
+    linked: Linked,
+    scenarios: fn(Linked, u8, u8) -> Vec<Scenario>,
+) -> Result<(), Stop> {
+    let shape = cx.shape();
+    let of =
+        |partner| linked.numbers(shape, partner).into_iter().flat_map(move |n| scenarios(linked, n, partner));
+    cx.check_each(shape.context_aware_numbers().flat_map(of))
+}
+
+/// A link to a breakpoint that is not context-aware, or not there, or to itself: it may match or not, but in no other
+/// place; one that is context-aware and links to itself never does.
+fn to_itself_or_to_none(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
+    let shape = cx.shape();
+    let numbers = match linked {
+        Linked::Breakpoint => shape.breakpoints,
+        Linked::Watchpoint => shape.watchpoints,
+    };
+    cx.check_each((0..numbers).flat_map(|n| {
+        (0..16).flat_map(move |lbn| {
+            let itself = linked.is_breakpoint() && lbn == n;
+            if shape.is_context_aware(lbn) && !itself {
+                return Vec::new();
+            }
+            let set = Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1());
+            let set = linked.set(set, n, u4::new(lbn)).write(CONTEXTIDR_EL1, CONTEXT);
+            vec![linked.hit(linked.miss(set))]
+        })
+    }))
 }
 
 /// It fires at EL1, after an exit and, if it is a watchpoint, at EL0.

@@ -4,7 +4,7 @@
 
 use dfr0_model::{
     event::Event,
-    scenario::{El, Op},
+    scenario::{El, Entry, Op},
     sysreg::SysReg,
     wire::{self, Bell, OP_WORDS, PROGRAM_LEN, Step},
 };
@@ -38,12 +38,12 @@ pub struct How {
     pub el: El,
     /// PSTATE.D.
     pub masked: bool,
-    /// How many Software Step exceptions are wanted; with none the code is entered as it is.
-    pub steps: u8,
+    /// The way.
+    pub entry: Entry,
 }
 
 /// How a program starts.
-const START: How = How { el: El::El1, masked: true, steps: 0 };
+const START: How = How { el: El::El1, masked: true, entry: Entry::Call };
 
 /// Interprets the program once, from its first record to its end, and rings for its end.
 pub fn run(guest: &impl Guest) {
@@ -75,7 +75,7 @@ fn interpret(guest: &impl Guest, op: Op, how: &mut How) {
         Op::Level(el) => how.el = el,
         Op::Exec { marker } => guest.call(wire::marker(marker), *how, 0),
         Op::Brk => guest.call(wire::BRK, *how, 0),
-        Op::Step { marker, count } => guest.call(wire::marker(marker), How { steps: count, ..*how }, 0),
+        Op::Enter(entry) => how.entry = entry,
         Op::Access { access, address } => guest.call(wire::access_code(access), *how, address),
         Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => guest.ring(Bell::BadProgram),
     }
@@ -169,7 +169,8 @@ mod tests {
             Op::Brk,
             Op::Level(El::El0),
             Op::Access { access: 3, address: wire::TARGET },
-            Op::Step { marker: 5, count: 2 },
+            Op::Enter(Entry::stepped(2)),
+            Op::Exec { marker: 5 },
             Op::Exit,
         ];
         let unmasked = How { masked: false, ..START };
@@ -181,7 +182,7 @@ mod tests {
                 Did::Called(wire::marker(2), START, 0),
                 Did::Called(wire::BRK, unmasked, 0),
                 Did::Called(wire::access_code(3), How { el: El::El0, ..unmasked }, wire::TARGET),
-                Did::Called(wire::marker(5), How { el: El::El0, steps: 2, ..unmasked }, 0),
+                Did::Called(wire::marker(5), How { el: El::El0, entry: Entry::stepped(2), ..unmasked }, 0),
                 Did::Rang(Bell::Host),
                 Did::Rang(Bell::End),
             ]

@@ -17,7 +17,7 @@ use core::{
 use dfr0_model::{
     access::{self, ACCESSES},
     event::{EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC, Event, Exception, Logged},
-    scenario::El,
+    scenario::{El, Entry},
     sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
     wire::{
         self, BRK, BRK_IMMEDIATE, Bell, DOORBELL, EVENT_WORDS, LOG_LEN, MARKER_COUNT, OP_WORDS, PROGRAM_LEN,
@@ -144,12 +144,12 @@ impl Guest for Payload {
 
     fn call(&self, address: u64, how: How, x0: u64) {
         match how {
-            How { el: El::El1, masked: true, steps: 0 } => {
+            How { el: El::El1, masked: true, entry: Entry::Call } => {
                 // SAFETY: the code there is one instruction and a RET; it has no effect but on the target memory and on
                 // registers that a call may change. Exceptions are logged and skipped.
                 unsafe { asm!("blr {0}", in(reg) address, in("x0") x0, clobber_abi("C")) };
             }
-            How { el: El::El1, masked: false, steps: 0 } => {
+            How { el: El::El1, masked: false, entry: Entry::Call } => {
                 // SAFETY: as above; PSTATE.D is clear in the called code and around these three instructions alone.
                 unsafe {
                     asm!(
@@ -158,12 +158,16 @@ impl Guest for Payload {
                     )
                 };
             }
-            How { el, masked, steps } => {
+            How { el, masked, entry } => {
+                let (ss, steps) = match entry {
+                    Entry::Call => (false, 0),
+                    Entry::Return { ss, steps } => (ss, steps),
+                };
                 let mode = match el {
                     El::El0 => EL0T,
                     El::El1 => EL1H_MASKED & !D,
                 };
-                let spsr = mode | if masked { D } else { 0 } | if steps > 0 { SS } else { 0 };
+                let spsr = mode | if masked { D } else { 0 } | if ss { SS } else { 0 };
                 STEPS.store(steps.into(), Relaxed);
                 // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler comes back behind
                 // the ERET with the same stack.
@@ -214,14 +218,15 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     };
     let taken = Exception { vector, esr, elr, spsr, far };
     if taken.ec() == EC_SVC && elr == wire::RETURN + INSTRUCTION {
-        // SAFETY: the ERET behind this handler goes back to EL1h, from where the code was entered.
-        unsafe { asm!("msr spsr_el1, {0}", in(reg) EL1H_MASKED) };
-        return CONTINUE.load(Relaxed);
+        return leave();
     }
     Payload.log(Event::Exception(taken));
     if matches!(taken.ec(), EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL) {
         step_on(spsr);
         return elr;
+    }
+    if elr == wire::RETURN {
+        return leave();
     }
     let offset = |base: u64, len: u64| elr.checked_sub(base).filter(|offset| *offset < len);
     let skippable = [
@@ -237,6 +242,13 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
             Payload.ring(Bell::Lost);
         },
     }
+}
+
+/// Ends code that an exception return entered: goes back to where the interpreter entered it.
+fn leave() -> u64 {
+    // SAFETY: the ERET behind the handler goes back to EL1h, from where the code was entered.
+    unsafe { asm!("msr spsr_el1, {0}", in(reg) EL1H_MASKED) };
+    CONTINUE.load(Relaxed)
 }
 
 /// Lets the interrupted code execute one more instruction, or all of the rest once enough were stepped.

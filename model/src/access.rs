@@ -2,7 +2,7 @@
 
 //! The memory accesses that the payload can do: one instruction each, at the address in X0.
 
-use core::fmt;
+use core::{fmt, ops::Range};
 
 /// What an instruction does with memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,12 @@ pub enum Kind {
     Store,
     /// Reads and writes, atomically.
     Atomic,
+    /// Reads, and writes if what was read is what it was given.
+    CompareAndSwap,
+    /// Writes if the PE still has the exclusive monitor.
+    StoreExclusive,
+    /// Writes zeros to the block of DCZID_EL0.BS bytes around its address.
+    ZeroBlock,
     /// Neither: a hint.
     Prefetch,
 }
@@ -26,7 +32,7 @@ pub struct Access {
     pub instruction: u32,
     /// What it does.
     pub kind: Kind,
-    /// How many bytes it accesses, from the address in X0 upwards.
+    /// How many bytes it accesses, from the address in X0 upwards; a [`Kind::ZeroBlock`] is as large as its block.
     pub size: u8,
     /// It faults unless its address is a multiple of its size.
     pub aligned: bool,
@@ -34,14 +40,29 @@ pub struct Access {
     pub unprivileged: bool,
     /// It is there only with FEAT_LSE.
     pub lse: bool,
+    /// It is a Load-Exclusive instruction, as ESR_EL1.EX of a Software Step exception understands it.
+    pub load_exclusive: bool,
 }
 
 const fn access(name: &'static str, instruction: u32, kind: Kind, size: u8) -> Access {
-    Access { name, instruction, kind, size, aligned: false, unprivileged: false, lse: false }
+    Access {
+        name,
+        instruction,
+        kind,
+        size,
+        aligned: false,
+        unprivileged: false,
+        lse: false,
+        load_exclusive: false,
+    }
 }
 
 const fn aligned(access: Access) -> Access {
     Access { aligned: true, ..access }
+}
+
+const fn load_exclusive(access: Access) -> Access {
+    Access { load_exclusive: true, ..aligned(access) }
 }
 
 const fn unprivileged(access: Access) -> Access {
@@ -53,7 +74,7 @@ const fn lse(access: Access) -> Access {
 }
 
 /// How many accesses there are.
-pub const ACCESSES: usize = 27;
+pub const ACCESSES: usize = 32;
 
 /// Every access; an operation names one by its place here.
 pub const TABLE: [Access; ACCESSES] = [
@@ -67,7 +88,8 @@ pub const TABLE: [Access; ACCESSES] = [
     access("ldp q0, q1", 0xad40_0400, Kind::Load, 32),
     access("ld1 {v0.16b-v3.16b}", 0x4c40_2000, Kind::Load, 64),
     aligned(access("ldar x1", 0xc8df_fc01, Kind::Load, 8)),
-    aligned(access("ldxr x1", 0xc85f_7c01, Kind::Load, 8)),
+    load_exclusive(access("ldxr x1", 0xc85f_7c01, Kind::Load, 8)),
+    load_exclusive(access("ldxp x1, x2", 0xc87f_0801, Kind::Load, 16)),
     unprivileged(access("ldtr x1", 0xf840_0801, Kind::Load, 8)),
     unprivileged(access("ldtrb w1", 0x3840_0801, Kind::Load, 1)),
     access("strb w1", 0x3900_0001, Kind::Store, 1),
@@ -80,9 +102,13 @@ pub const TABLE: [Access; ACCESSES] = [
     access("stp q0, q1", 0xad00_0400, Kind::Store, 32),
     access("st1 {v0.16b-v3.16b}", 0x4c00_2000, Kind::Store, 64),
     aligned(access("stlr x1", 0xc89f_fc01, Kind::Store, 8)),
+    aligned(access("stxr w1, x2", 0xc801_7c02, Kind::StoreExclusive, 8)),
     unprivileged(access("sttr x1", 0xf800_0801, Kind::Store, 8)),
+    access("dc zva", 0xd50b_7420, Kind::ZeroBlock, 0),
     lse(access("ldadd x1, x2", 0xf821_0002, Kind::Atomic, 8)),
     lse(access("swp x1, x2", 0xf821_8002, Kind::Atomic, 8)),
+    lse(access("cas x1, x2", 0xc8a1_7c02, Kind::CompareAndSwap, 8)),
+    lse(access("casp x2, x3, x4, x5", 0x4822_7c04, Kind::CompareAndSwap, 16)),
     access("prfm pldl1keep", 0xf980_0000, Kind::Prefetch, 8),
 ];
 
@@ -108,12 +134,26 @@ pub const fn named(name: &str) -> Option<u8> {
 impl Access {
     /// It reads memory.
     pub fn reads(&self) -> bool {
-        matches!(self.kind, Kind::Load | Kind::Atomic)
+        matches!(self.kind, Kind::Load | Kind::Atomic | Kind::CompareAndSwap)
     }
 
-    /// It writes memory.
+    /// It writes memory, or may find that it does not have to.
     pub fn writes(&self) -> bool {
-        matches!(self.kind, Kind::Store | Kind::Atomic)
+        !matches!(self.kind, Kind::Load | Kind::Prefetch)
+    }
+
+    /// It may find that it does not have to write.
+    pub fn may_not_write(&self) -> bool {
+        matches!(self.kind, Kind::CompareAndSwap | Kind::StoreExclusive)
+    }
+
+    /// The bytes that it accesses, where DC ZVA zeroes blocks of `zva_block` bytes; none if they wrap around.
+    pub fn bytes(&self, address: u64, zva_block: u64) -> Option<Range<u64>> {
+        let (start, size) = match self.kind {
+            Kind::ZeroBlock => (address - address % zva_block.max(1), zva_block),
+            _ => (address, self.size.into()),
+        };
+        Some(start..start.checked_add(size)?)
     }
 }
 
@@ -138,7 +178,8 @@ mod tests {
     #[test]
     fn the_base_is_x0_and_no_transfer_register_is_the_base() {
         for access in TABLE {
-            assert_eq!(access.instruction >> 5 & 0x1f, 0, "{access}");
+            let base = if access.kind == Kind::ZeroBlock { 0 } else { 5 };
+            assert_eq!(access.instruction >> base & 0x1f, 0, "{access}");
         }
     }
 
@@ -148,8 +189,24 @@ mod tests {
         let kind = if bits(22, 1) == 1 { Kind::Load } else { Kind::Store };
         let size = 1 << bits(30, 2);
         match bits(24, 6) {
-            // Exclusive and ordered.
+            // Compare and swap, a register and a pair.
+            0b00_1000 if bits(23, 1) == 1 && bits(21, 1) == 1 => {
+                lse(access("", instruction, Kind::CompareAndSwap, size))
+            }
+            0b00_1000 if bits(21, 1) == 1 && bits(31, 1) == 0 => {
+                lse(access("", instruction, Kind::CompareAndSwap, 8 << bits(30, 1)))
+            }
+            // Exclusive, of a register and of a pair.
+            0b00_1000 if bits(23, 1) == 0 && bits(22, 1) == 0 => {
+                aligned(access("", instruction, Kind::StoreExclusive, size))
+            }
+            0b00_1000 if bits(23, 1) == 0 => {
+                load_exclusive(access("", instruction, kind, size << bits(21, 1)))
+            }
+            // Ordered.
             0b00_1000 => aligned(access("", instruction, kind, size)),
+            // System: DC ZVA.
+            0b01_0101 if instruction & !0x1f == 0xd50b_7420 => access("", instruction, Kind::ZeroBlock, 0),
             // Pairs, of general-purpose and of SIMD&FP registers.
             0b10_1001 => access("", instruction, kind, 8 << bits(31, 1)),
             0b10_1101 => access("", instruction, kind, 8 << bits(30, 2)),
@@ -183,9 +240,24 @@ mod tests {
         };
         assert_eq!(
             which(|access| access.aligned),
-            ["ldar x1", "ldxr x1", "stlr x1", "ldadd x1, x2", "swp x1, x2"]
+            [
+                "ldar x1",
+                "ldxr x1",
+                "ldxp x1, x2",
+                "stlr x1",
+                "stxr w1, x2",
+                "ldadd x1, x2",
+                "swp x1, x2",
+                "cas x1, x2",
+                "casp x2, x3, x4, x5"
+            ]
         );
-        assert_eq!(which(|access| access.lse), ["ldadd x1, x2", "swp x1, x2"]);
+        assert_eq!(
+            which(|access| access.lse),
+            ["ldadd x1, x2", "swp x1, x2", "cas x1, x2", "casp x2, x3, x4, x5"]
+        );
+        assert_eq!(which(|access| access.load_exclusive), ["ldxr x1", "ldxp x1, x2"]);
+        assert_eq!(which(Access::may_not_write), ["stxr w1, x2", "cas x1, x2", "casp x2, x3, x4, x5"]);
         assert_eq!(which(|access| access.unprivileged), ["ldtr x1", "ldtrb w1", "sttr x1"]);
     }
 
@@ -198,7 +270,23 @@ mod tests {
         assert_eq!(does("ldr x1"), (true, false));
         assert_eq!(does("str x1"), (false, true));
         assert_eq!(does("swp x1, x2"), (true, true));
+        assert_eq!(does("cas x1, x2"), (true, true));
+        assert_eq!(does("stxr w1, x2"), (false, true));
+        assert_eq!(does("dc zva"), (false, true));
         assert_eq!(does("prfm pldl1keep"), (false, false));
+    }
+
+    #[test]
+    fn the_bytes_of_an_access_start_at_its_address_and_those_of_dc_zva_are_its_block() {
+        let bytes = |name, address| {
+            let access = &TABLE[usize::from(named(name).expect("an access"))];
+            access.bytes(address, 64)
+        };
+        assert_eq!(bytes("ldr x1", 0x103), Some(0x103..0x10b));
+        assert_eq!(bytes("dc zva", 0x17f), Some(0x140..0x180));
+        assert_eq!(bytes("dc zva", 0x180), Some(0x180..0x1c0));
+        assert_eq!(bytes("ldr x1", u64::MAX - 8), Some(u64::MAX - 8..u64::MAX));
+        assert_eq!(bytes("ldr x1", u64::MAX - 7), None);
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub struct Dbgbcr {
 pub const BT_ADDRESS: u4 = u4::new(0b0000);
 /// DBGBCR<n>_EL1.BT: instruction address match, linked to a context-aware breakpoint.
 pub const BT_ADDRESS_LINKED: u4 = u4::new(0b0001);
+/// DBGBCR<n>_EL1.BT: Context ID match.
+pub const BT_CONTEXT: u4 = u4::new(0b0010);
+/// DBGBCR<n>_EL1.BT with FEAT_VHE: CONTEXTIDR_EL1 match.
+pub const BT_CONTEXTIDR_EL1: u4 = u4::new(0b0110);
+/// DBGBCR<n>_EL1.BT with FEAT_VHE: CONTEXTIDR_EL1 match, linked to by other breakpoints and watchpoints.
+pub const BT_CONTEXTIDR_EL1_LINKED: u4 = u4::new(0b0111);
 /// DBGBCR<n>_EL1.BT: Context ID match, linked to by other breakpoints and watchpoints.
 pub const BT_CONTEXT_LINKED: u4 = u4::new(0b0011);
 /// DBGBCR<n>_EL1.PMC with HMC and SSC zero: EL1.

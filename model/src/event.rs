@@ -23,6 +23,11 @@ pub const EC_BREAKPOINT_CURRENT_EL: u8 = 0x31;
 /// ESR_EL1.EC of a BRK instruction executed in AArch64 state.
 pub const EC_BRK: u8 = 0x3c;
 
+/// The vector of a synchronous exception from the current Exception level with SP_ELx.
+pub const VECTOR_CURRENT_EL_SYNCHRONOUS: u64 = 4;
+/// The vector of a synchronous exception from a lower Exception level in AArch64 state.
+pub const VECTOR_LOWER_EL_SYNCHRONOUS: u64 = 8;
+
 /// An exception as its handler found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exception {

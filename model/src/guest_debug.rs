@@ -151,7 +151,7 @@ mod oracle {
         control::{BAS_A64, BT_ADDRESS, PMC_EL1, PMC_EL1_EL0},
         event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL},
         id_write::EINVAL,
-        pe::{Expected, Outcome, Unknown},
+        outcome::{Expected, Outcome, Unknown},
         rule::{self, Rule},
         wire,
     };
@@ -190,10 +190,10 @@ mod oracle {
         pub fn set(&mut self, debug: GuestDebug) -> Outcome {
             if debug.control & !VALID != 0 {
                 let events = Vec::from([Expected::Refused(EINVAL)]);
-                return Outcome { events, rule: &rule::GUEST_DEBUG_INVALID };
+                return Outcome::certain(events, &rule::GUEST_DEBUG_INVALID);
             }
             self.0 = debug.is_on().then_some(debug);
-            Outcome { events: Vec::new(), rule: &rule::GUEST_DEBUG_OFF }
+            Outcome::silent(&rule::GUEST_DEBUG_OFF)
         }
 
         /// The exits when the guest calls the marker at this address. `guests_own`: a breakpoint of the guest's
@@ -205,7 +205,7 @@ mod oracle {
             guests_own: bool,
         ) -> Result<Outcome, Unknown> {
             let Some(debug) = self.0 else {
-                return Ok(Outcome { events: Vec::new(), rule: &rule::GUEST_DEBUG_OFF });
+                return Ok(Outcome::silent(&rule::GUEST_DEBUG_OFF));
             };
             let (hit, rule) = hit(&debug, marker, breakpoints)?;
             let may_exit = guests_own && !debug.has(USE_HW);
@@ -214,17 +214,17 @@ mod oracle {
                     return Err(Unknown("a breakpoint where userspace steps"));
                 }
                 let events = Vec::from([step(marker), step(marker + 4)]);
-                return Ok(Outcome { events, rule: &rule::GUEST_DEBUG_STEPS });
+                return Ok(Outcome::certain(events, &rule::GUEST_DEBUG_STEPS));
             }
             if may_exit {
                 if debug.on_exit != OnExit::Skip {
                     return Err(Unknown("an exit that may be or not, and what userspace does at it"));
                 }
                 let events = Vec::from([breakpoint(marker).or_nothing()]);
-                return Ok(Outcome { events, rule: &rule::GUEST_DEBUG_GUESTS_OWN });
+                return Ok(Outcome::certain(events, &rule::GUEST_DEBUG_GUESTS_OWN));
             }
             if !hit {
-                return Ok(Outcome { events: Vec::new(), rule });
+                return Ok(Outcome::silent(rule));
             }
             let mut events = Vec::from([breakpoint(marker)]);
             match debug.on_exit {
@@ -232,13 +232,13 @@ mod oracle {
                 OnExit::StepOver => events.push(step(marker + 4)),
                 OnExit::SwitchOff => self.0 = None,
             }
-            Ok(Outcome { events, rule })
+            Ok(Outcome::certain(events, rule))
         }
 
         /// The exits when the guest calls the BRK marker; the guest takes no exception of those that are skipped.
         pub fn exits_at_brk(&mut self) -> Result<Outcome, Unknown> {
             let Some(debug) = self.0 else {
-                return Ok(Outcome { events: Vec::new(), rule: &rule::GUEST_DEBUG_OFF });
+                return Ok(Outcome::silent(&rule::GUEST_DEBUG_OFF));
             };
             if !debug.has(USE_SW_BP) || debug.has(SINGLESTEP) {
                 return Err(Unknown("BRK while userspace debugs without software breakpoints or steps"));
@@ -249,7 +249,7 @@ mod oracle {
                 OnExit::SwitchOff => self.0 = None,
             }
             let brk = exit(EC_BRK, wire::BRK_IMMEDIATE as u64, u32::MAX as u64, wire::BRK);
-            Ok(Outcome { events: Vec::from([brk]), rule: &rule::GUEST_DEBUG_SW_EXITS })
+            Ok(Outcome::certain(Vec::from([brk]), &rule::GUEST_DEBUG_SW_EXITS))
         }
     }
 

@@ -19,6 +19,8 @@
 //! | [`rule`] | the rules by name, each with its section |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a field |
 //! | [`pe`] | the PE: state, and which events an operation may cause |
+//! | [`outcome`] | what the rules allow an operation to cause |
+//! | [`matching`] | whether a breakpoint matches an instruction and a watchpoint an access |
 //! | [`judge`] | compares a log with what the rules allow |
 
 #![no_std]
@@ -31,13 +33,21 @@ pub mod access;
 pub mod control;
 pub mod dfr0;
 pub mod event;
+#[cfg(feature = "oracle")]
+mod execution;
 pub mod guest_debug;
 #[cfg(feature = "oracle")]
 pub mod id_write;
 #[cfg(feature = "oracle")]
 pub mod judge;
 #[cfg(feature = "oracle")]
+pub mod matching;
+#[cfg(feature = "oracle")]
+pub mod outcome;
+#[cfg(feature = "oracle")]
 pub mod pe;
+#[cfg(feature = "oracle")]
+mod registers;
 pub mod rule;
 pub mod scenario;
 pub mod shape;

@@ -53,6 +53,39 @@ rules! {
     BREAKPOINT_EL0:
         "A Breakpoint exception from EL0 to EL1 needs neither MDSCR_EL1.KDE nor PSTATE.D clear, and reports EC 0x30",
         "DDI 0487K.a D2.4 Enabling debug exceptions from the current Exception level, D2.8 Breakpoint exceptions";
+    BREAKPOINT_CONTEXT:
+        "An enabled, context-aware breakpoint for unlinked Context ID match generates an event at every instruction while CONTEXTIDR_EL1 equals its value",
+        "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.BreakpointValueMatch";
+    BREAKPOINT_TYPE_UNPREDICTABLE:
+        "A breakpoint of a reserved type, of a context type though it is not context-aware, or of a type that compares what belongs to EL2, generates no event or those of another type",
+        "DDI 0487K.a DBGBCR<n>_EL1.BT, AArch64.BreakpointValueMatch (CONSTRAINED UNPREDICTABLE: RESBPTYPE)";
+    BREAKPOINT_BAS:
+        "A breakpoint on an A64 instruction has BAS 0b1111; with another value it may match or not at its address, and matches nowhere else",
+        "DDI 0487K.a D2.8 Breakpoint exceptions, DBGBCR<n>_EL1.BAS, AArch64.BreakpointMatch (CONSTRAINED UNPREDICTABLE: BPMATCHHALF)";
+    STATE_UNPREDICTABLE:
+        "With HMC or SSC other than zero, or PMC or PAC zero, the encoding may be reserved, or select Exception levels and Security states that a guest does not know: EL1 and EL0 may match or not",
+        "DDI 0487K.a D2.8 and D2.9, execution conditions, CheckValidStateMatch (CONSTRAINED UNPREDICTABLE: RESBPWPCTRL)";
+    LINK_UNPREDICTABLE:
+        "A link to a breakpoint that is not context-aware or not implemented may never match, match as if there was no link, or match as a link to another breakpoint",
+        "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.StateMatch (CONSTRAINED UNPREDICTABLE: BPNOTCTXCMP)";
+    RESS:
+        "Address bits above those of a virtual address may be compared or not",
+        "DDI 0487K.a DBGBVR<n>_EL1.RESS, DBGWVR<n>_EL1.RESS (CONSTRAINED UNPREDICTABLE: DBGxVR_RESS)";
+    WATCHPOINT_BAS_UNPREDICTABLE:
+        "A BAS whose ones are not one run, or that selects more than the word that DBGWVR<n>_EL1 names, may watch any byte of the doubleword, and watches nothing else",
+        "DDI 0487K.a DBGWCR<n>_EL1.BAS, AArch64.WatchpointByteMatch (CONSTRAINED UNPREDICTABLE: WPBASCONTIGUOUS)";
+    WATCHPOINT_MASK_UNPREDICTABLE:
+        "A MASK of 1 or 2, one with a BAS other than 0b11111111, and one that masks address bits that are not zero, may watch the block or not",
+        "DDI 0487K.a DBGWCR<n>_EL1.MASK, AArch64.WatchpointByteMatch (CONSTRAINED UNPREDICTABLE: RESWPMASK, WPMASKANDBAS, WPMASKEDBITS)";
+    WATCHPOINT_CONDITIONAL_STORE:
+        "A store that is not done, because the comparison or the exclusive monitor forbids it, may generate a Watchpoint exception or not",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Store-Exclusive and Compare and Swap instructions";
+    PRIORITY:
+        "On one instruction a pending Software Step exception is taken before a Breakpoint exception, that before BRK's, and a Watchpoint exception last; one that is taken keeps the others from happening",
+        "DDI 0487K.a D1.3.5 Exception prioritization, synchronous exceptions taken to AArch64 state";
+    CONTEXT_SYNCHRONIZATION:
+        "A write of a debug register is seen for certain behind a context synchronization event, and before it may be seen or not",
+        "DDI 0487K.a D2.12 Synchronization and debug exceptions, K1 Context synchronization event";
     WATCHPOINT_MATCHES:
         "An enabled watchpoint generates a Watchpoint exception when an instruction accesses a watched byte, before the access is done",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointMatch";
@@ -77,6 +110,15 @@ rules! {
     STEP_SYNDROME:
         "A Software Step exception reports EC 0x32 from a lower Exception level and 0x33 from the same, ISV 1, EX 0, and the next instruction as return address",
         "DDI 0487K.a D2.11 Software Step exceptions, ESR_EL1";
+    STEP_PENDING:
+        "With MDSCR_EL1.SS set, an exception return with SPSR_EL1.SS clear takes a Software Step exception before it executes an instruction, with ISV 0",
+        "DDI 0487K.a D2.11 Software Step exceptions, the active-pending state";
+    STEP_EXCEPTION:
+        "An exception that keeps the stepped instruction from completing is taken with SPSR_EL1.SS set; the return from it steps again",
+        "DDI 0487K.a D2.11 Software Step exceptions, Behavior in the active-not-pending state, SSAdvance";
+    STEP_LOAD_EXCLUSIVE:
+        "ESR_EL1.EX of a Software Step exception is set when a Load-Exclusive instruction was stepped, and only then",
+        "DDI 0487K.a D2.11 Software Step exceptions, Stepping code that uses exclusive monitors, ESR_EL1";
     STEP_NEEDS_SS:
         "Without MDSCR_EL1.SS an exception return takes no Software Step exception, whatever SPSR_EL1.SS is",
         "DDI 0487K.a D2.11 Software Step exceptions, MDSCR_EL1.SS";

@@ -20,6 +20,29 @@ pub enum El {
     El1,
 }
 
+/// How a marker, an access or BRK is entered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entry {
+    /// By a call at EL1, which is no context synchronization event; at EL0 by an exception return.
+    #[default]
+    Call,
+    /// By an exception return. The handler of a Software Step exception sets SPSR_EL1.SS and returns until `steps`
+    /// exceptions were taken; at the last it clears MDSCR_EL1.SS.
+    Return {
+        /// SPSR_EL1.SS of the exception return.
+        ss: bool,
+        /// How many Software Step exceptions are wanted.
+        steps: u8,
+    },
+}
+
+impl Entry {
+    /// Entered to be stepped, until this many Software Step exceptions were taken.
+    pub const fn stepped(steps: u8) -> Self {
+        Self::Return { ss: true, steps }
+    }
+}
+
 /// One operation. The payload in the guest does the first group at EL1, the runner the second while the vCPU is
 /// out of KVM_RUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +71,11 @@ pub enum Op {
         /// The Exception level.
         El,
     ),
+    /// Markers, accesses and BRK that follow are entered in this way; a scenario starts with calls.
+    Enter(
+        /// The way.
+        Entry,
+    ),
     /// One memory access.
     Access {
         /// Which, by its place in [`access::TABLE`].
@@ -62,14 +90,6 @@ pub enum Op {
     },
     /// Calls the marker that is a `BRK #0xdf` at [`crate::wire::BRK`] and a RET behind it.
     Brk,
-    /// Enters a marker by an exception return with SPSR_EL1.SS set. The handler of a Software Step exception does the
-    /// same until `count` were taken, and then clears MDSCR_EL1.SS.
-    Step {
-        /// The marker's number.
-        marker: u8,
-        /// How many exceptions are wanted: 1, or 2 for the marker's RET too.
-        count: u8,
-    },
     /// Userspace gets the vCPU back and enters it again.
     Exit,
     /// Userspace writes a register with KVM_SET_ONE_REG.
@@ -123,13 +143,16 @@ impl fmt::Display for Op {
             Self::MaskDebug(mask) => write!(f, "PSTATE.D = {}", u8::from(mask)),
             Self::Level(El::El0) => f.write_str("at EL0:"),
             Self::Level(El::El1) => f.write_str("at EL1:"),
+            Self::Enter(Entry::Call) => f.write_str("by calls:"),
+            Self::Enter(Entry::Return { ss, steps }) => {
+                write!(f, "by exception returns with SS = {}, up to {steps} steps:", u8::from(ss))
+            }
             Self::Access { access, address } => match access::TABLE.get(usize::from(access)) {
                 Some(access) => write!(f, "{access}, [{address:#x}]"),
                 None => write!(f, "access {access}, which is none, [{address:#x}]"),
             },
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
-            Self::Step { marker, count } => write!(f, "step marker {marker}, {count} instructions"),
             Self::Exit => f.write_str("exit to userspace and back"),
             Self::KvmSet { reg, value } => write!(f, "KVM_SET_ONE_REG {}", Assignment(reg, value)),
             Self::KvmGet { reg } => write!(f, "KVM_GET_ONE_REG {reg}"),
@@ -143,7 +166,7 @@ pub use owned::Scenario;
 
 #[cfg(feature = "oracle")]
 mod owned {
-    use super::{El, Op, SysReg};
+    use super::{El, Entry, Op, SysReg};
     use crate::{
         control::{Dbgbcr, Dbgwcr, Mdscr},
         sysreg, wire,
@@ -221,6 +244,16 @@ mod owned {
             self.then(Op::Level(el))
         }
 
+        /// What follows is entered in this way.
+        pub fn entered(self, entry: Entry) -> Self {
+            self.then(Op::Enter(entry))
+        }
+
+        /// `ISB`, and the BRK marker.
+        pub fn brk(self) -> Self {
+            self.isb().then(Op::Brk)
+        }
+
         /// `ISB`, and one memory access at the Exception level as it stands.
         pub fn access(self, access: u8, address: u64) -> Self {
             self.isb().then(Op::Access { access, address })
@@ -287,6 +320,7 @@ mod tests {
             Op::Isb,
             Op::MaskDebug(true),
             Op::Level(El::El0),
+            Op::Enter(Entry::Call),
             Op::Access { access: 0, address: 0 },
             Op::Exec { marker: 0 },
             Op::Brk,
@@ -325,6 +359,8 @@ mod tests {
             (Op::MaskDebug(true), "PSTATE.D = 1"),
             (Op::Level(El::El0), "at EL0:"),
             (Op::Level(El::El1), "at EL1:"),
+            (Op::Enter(Entry::Call), "by calls:"),
+            (Op::Enter(Entry::stepped(2)), "by exception returns with SS = 1, up to 2 steps:"),
             (Op::Access { access: 3, address: 0x40 }, "ldr x1, [0x40]"),
             (Op::Access { access: 255, address: 0x40 }, "access 255, which is none, [0x40]"),
             (Op::Brk, "exec brk"),

@@ -97,13 +97,17 @@ pub const CONTEXTIDR_EL1: SysReg = SysReg::new(3, 0, 13, 0, 1);
 /// ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0.
 pub const ID_AA64DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 5, 0);
 
-const NAMED: [(SysReg, &str); 6] = [
+/// DCZID_EL0, Data Cache Zero ID Register (read-only).
+pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
+
+const NAMED: [(SysReg, &str); 7] = [
     (MDSCR_EL1, "MDSCR_EL1"),
     (OSLAR_EL1, "OSLAR_EL1"),
     (OSLSR_EL1, "OSLSR_EL1"),
     (OSDLR_EL1, "OSDLR_EL1"),
     (CONTEXTIDR_EL1, "CONTEXTIDR_EL1"),
     (ID_AA64DFR0_EL1, "ID_AA64DFR0_EL1"),
+    (DCZID_EL0, "DCZID_EL0"),
 ];
 
 /// How many registers the payload can access.

@@ -19,14 +19,14 @@
 //! The word `PLACE` holds the place of the operation that is being done.
 //!
 //! ```text
-//!   op:     code | place in sysreg::TABLE or access::TABLE, marker, or level | value, address or count
+//!   op:     code | place in sysreg::TABLE or access::TABLE, marker, level or way | value, address or steps
 //!   event:  op's place | kind | value, or vector | esr | elr | spsr | far
 //! ```
 
 use crate::{
     access::ACCESSES,
     event::{Event, Exception, Logged},
-    scenario::{El, Op},
+    scenario::{El, Entry, Op},
     sysreg,
 };
 
@@ -104,9 +104,14 @@ pub mod code {
     pub const LEVEL: u64 = 8;
     /// [`Op::Access`](crate::scenario::Op::Access).
     pub const ACCESS: u64 = 9;
-    /// [`Op::Step`](crate::scenario::Op::Step).
-    pub const STEP: u64 = 10;
+    /// [`Op::Enter`](crate::scenario::Op::Enter).
+    pub const ENTER: u64 = 10;
 }
+
+/// [`code::ENTER`]'s ways.
+const CALL: u64 = 0;
+const RETURN_PLAIN: u64 = 1;
+const RETURN_STEPPED: u64 = 2;
 
 /// Why the payload rings the doorbell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,10 +159,10 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
             [code::ACCESS, access as u64, address]
         }
         Op::Access { .. } => return None,
-        Op::Step { marker, count } if marker < MARKER_COUNT && matches!(count, 1 | 2) => {
-            [code::STEP, marker as u64, count as u64]
+        Op::Enter(Entry::Call) => [code::ENTER, CALL, 0],
+        Op::Enter(Entry::Return { ss, steps }) => {
+            [code::ENTER, if ss { RETURN_STEPPED } else { RETURN_PLAIN }, steps as u64]
         }
-        Op::Step { .. } => return None,
         Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => [code::HOST, 0, 0],
     })
 }
@@ -188,8 +193,9 @@ pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
         code::BRK => Op::Brk,
         code::LEVEL if place == 0 => Op::Level(El::El0),
         code::LEVEL if place == 1 => Op::Level(El::El1),
-        code::STEP if place < MARKER_COUNT as u64 && matches!(value, 1 | 2) => {
-            Op::Step { marker: place as u8, count: value as u8 }
+        code::ENTER if place == CALL => Op::Enter(Entry::Call),
+        code::ENTER if matches!(place, RETURN_PLAIN | RETURN_STEPPED) => {
+            Op::Enter(Entry::Return { ss: place == RETURN_STEPPED, steps: u8::try_from(value).ok()? })
         }
         code::ACCESS if place < ACCESSES as u64 => Op::Access { access: place as u8, address: value },
         _ => return None,
@@ -238,7 +244,9 @@ mod tests {
             Op::MaskDebug(false),
             Op::Exec { marker: MARKER_COUNT - 1 },
             Op::Brk,
-            Op::Step { marker: 3, count: 2 },
+            Op::Enter(Entry::Call),
+            Op::Enter(Entry::stepped(2)),
+            Op::Enter(Entry::Return { ss: false, steps: 255 }),
             Op::Level(El::El0),
             Op::Level(El::El1),
             Op::Access { access: ACCESSES as u8 - 1, address: TARGET + 3 },
@@ -251,8 +259,6 @@ mod tests {
     #[test]
     fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
         assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
-        assert_eq!(encode(Op::Step { marker: 0, count: 3 }), None);
-        assert_eq!(encode(Op::Step { marker: MARKER_COUNT, count: 1 }), None);
         assert_eq!(encode(Op::Access { access: ACCESSES as u8, address: TARGET }), None);
         assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
     }
@@ -290,8 +296,8 @@ mod tests {
         assert_eq!(decode([code::ACCESS, ACCESSES as u64, TARGET]), None);
         assert_eq!(decode([code::READ, sysreg::TABLE_LEN as u64, 0]), None);
         assert_eq!(decode([code::LEVEL, 2, 0]), None);
-        assert_eq!(decode([code::STEP, MARKER_COUNT.into(), 1]), None);
-        assert_eq!([0, 3].map(|count| decode([code::STEP, 0, count])), [None, None]);
+        assert_eq!(decode([code::ENTER, 3, 1]), None);
+        assert_eq!(decode([code::ENTER, 2, 256]), None);
     }
 
     #[test]

@@ -7,11 +7,14 @@ use crate::{
     host::{Host, Unavailable},
 };
 use dfr0_model::{
+    event::{Event, Logged},
     judge::judge,
-    pe::{Pe, Unknown},
+    outcome::Unknown,
+    pe::Pe,
     rule::Rule,
     scenario::{Op, Scenario},
     shape::Shape,
+    sysreg::DCZID_EL0,
 };
 use proptest::{
     strategy::Strategy,
@@ -132,6 +135,8 @@ pub struct Session {
     deadline: Duration,
     draw: Draw,
     guest: Option<(Config, Guest)>,
+    /// How many bytes DC ZVA zeroes, if it is allowed, once that was asked.
+    zva_block: Option<Option<u64>>,
 }
 
 /// How random scenarios are drawn.
@@ -153,7 +158,14 @@ impl Session {
     /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
     pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
         Ok(match Kvm::open()? {
-            Ok(kvm) => Ok(Self { host: kvm.host()?, kvm, deadline, draw: Draw::default(), guest: None }),
+            Ok(kvm) => Ok(Self {
+                host: kvm.host()?,
+                kvm,
+                deadline,
+                draw: Draw::default(),
+                guest: None,
+                zva_block: None,
+            }),
             Err(unavailable) => Err(unavailable),
         })
     }
@@ -243,6 +255,22 @@ impl Context<'_> {
         }
     }
 
+    /// How many bytes DC ZVA zeroes; none where it is prohibited.
+    pub fn zva_block(&mut self) -> Result<Option<u64>, Stop> {
+        const DZP: u64 = 1 << 4;
+        if let Some(known) = self.session.zva_block {
+            return Ok(known);
+        }
+        let mut guest = self.new_guest(Config::default())?;
+        let (_, log) = guest.run(&Scenario::new().read(DCZID_EL0))?;
+        let block = match log.as_slice() {
+            [Logged { event: Event::Value(dczid), .. }] if dczid & DZP == 0 => Some(4 << (dczid & 0xf)),
+            _ => None,
+        };
+        self.session.zva_block = Some(block);
+        Ok(block)
+    }
+
     /// A VM of its own that has not run.
     pub fn new_guest(&self, config: Config) -> Result<Guest, Stop> {
         Ok(self.session.kvm.guest(config, self.session.deadline)?)
@@ -251,6 +279,11 @@ impl Context<'_> {
     /// Runs a scenario in a VM as KVM makes it, and judges it.
     pub fn check(&mut self, scenario: &Scenario) -> Result<(), Stop> {
         self.check_in(Config::default(), scenario)
+    }
+
+    /// Runs scenarios in a VM as KVM makes it, one behind the other, and judges each.
+    pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
+        scenarios.into_iter().try_for_each(|scenario| self.check(&scenario))
     }
 
     /// Runs a scenario in a VM of this configuration, shared with other scenarios, and judges it by the shape that
@@ -272,7 +305,11 @@ impl Context<'_> {
         let shape = config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0);
         let (ops, log) = guest.run(scenario)?;
         self.report.checks += 1;
-        let Some(mut mismatch) = judge(Pe::new(shape), &ops, &log)? else { return Ok(true) };
+        let pe = match self.session.zva_block {
+            Some(Some(bytes)) => Pe::new(shape).with_zva_block(bytes),
+            _ => Pe::new(shape),
+        };
+        let Some(mut mismatch) = judge(pe, &ops, &log)? else { return Ok(true) };
         let undone = ops.len() - scenario.ops().len();
         let (ran, what) = match mismatch.place.checked_sub(undone) {
             Some(place) => {

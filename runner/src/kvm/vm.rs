@@ -171,6 +171,8 @@ impl Guest {
             }
         }
         self.take_guests_events(&mut log)?;
+        // The runner's own are logged before the guest's are read; within an operation the order is right.
+        log.events.sort_by_key(|logged| logged.op);
         Ok(log.events)
     }
 

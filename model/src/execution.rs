@@ -1,0 +1,756 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Code that is executed: a marker, BRK or an access, the RET behind it, and the SVC that ends what an exception
+//! return entered.
+//!
+//! At each instruction, in the order of their priority: a Software Step exception that is pending, a Breakpoint
+//! exception, what the instruction itself does. Where the architecture leaves a choice each of its outcomes is
+//! followed to the end.
+
+use crate::{
+    access::Access,
+    event::{
+        EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL,
+        VECTOR_CURRENT_EL_SYNCHRONOUS, VECTOR_LOWER_EL_SYNCHRONOUS,
+    },
+    matching::{Hit, Match, Verdict, View},
+    outcome::{ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown},
+    registers::Registers,
+    rule::{self, Rule},
+    scenario::{El, Entry},
+    shape::Shape,
+    wire,
+};
+use alloc::{vec, vec::Vec};
+use core::ops::Range;
+
+/// ESR_EL1's bits without those of a Watchpoint exception that FEAT_Debugv8p9 defines and hardware may set whatever
+/// ID_AA64DFR0_EL1 says: WPT, WPTV, WPF, FnP and FnV.
+const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
+/// ESR_EL1.WnR.
+const ESR_WNR: u64 = 1 << 6;
+/// ESR_EL1.IFSC of a debug exception.
+const IFSC_DEBUG: u64 = 0b10_0010;
+/// ESR_EL1.ISV of a Software Step exception: EX is valid.
+const ESR_ISV: u64 = 1 << 24;
+/// ESR_EL1.EX of a Software Step exception: a Load-Exclusive instruction was stepped.
+const ESR_EX: u64 = 1 << 6;
+const SPSR_AIF: u64 = 0b111 << 6;
+const SPSR_SS: u64 = 1 << 21;
+const SPSR_EL1H: u64 = 0b0_0101;
+const SPSR_EL0T: u64 = 0;
+/// More outcomes than anybody reads.
+const MAX_OUTCOMES: usize = 64;
+
+/// What stands at the start of the code.
+#[derive(Clone, Debug)]
+pub(crate) enum Instruction {
+    /// `NOP`.
+    Nop,
+    /// `BRK`.
+    Brk,
+    /// An access to these bytes.
+    Access(&'static Access, Range<u64>),
+}
+
+/// Code, and the state in which it is entered.
+#[derive(Debug)]
+pub(crate) struct Execution<'a> {
+    pub shape: &'a Shape,
+    /// The registers as the PE may see them before the next context synchronization event: the last is what was
+    /// written.
+    pub views: &'a [Registers],
+    pub el: El,
+    /// PSTATE.D.
+    pub masked: bool,
+    pub entry: Entry,
+    /// Where the code starts.
+    pub code: u64,
+    /// What stands there.
+    pub instruction: Instruction,
+}
+
+/// What code may cause, and the state behind it.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    pub outcome: Outcome,
+    /// The handler of a Software Step exception has cleared MDSCR_EL1.SS.
+    pub ss_cleared: bool,
+    /// There was a context synchronization event for certain.
+    pub synchronised: bool,
+}
+
+/// One way through the code.
+#[derive(Clone, Debug)]
+struct Path {
+    pc: u64,
+    /// PSTATE.SS.
+    ss: bool,
+    /// The instruction before was stepped; whether it was a Load-Exclusive.
+    stepped: Option<bool>,
+    /// How many Software Step exceptions are still wanted.
+    wanted: u8,
+    ss_cleared: bool,
+    synchronised: bool,
+    over: bool,
+    events: Vec<Expected>,
+}
+
+impl Execution<'_> {
+    /// Follows every path.
+    pub fn run(&self) -> Result<Executed, Unknown> {
+        if !self.by_return() {
+            self.refuse_what_a_call_exposes()?;
+        }
+        let (ss, wanted) = match self.entry {
+            Entry::Call => (false, 0),
+            Entry::Return { ss, steps } => (ss && self.written().steps().is_ok(), steps),
+        };
+        let start = Path {
+            pc: self.code,
+            ss,
+            stepped: None,
+            wanted,
+            ss_cleared: false,
+            synchronised: self.by_return(),
+            over: false,
+            events: Vec::new(),
+        };
+        let (mut open, mut done, mut decided) = (vec![start], Vec::new(), None);
+        while let Some(path) = open.pop() {
+            if path.over {
+                done.push(path);
+            } else {
+                self.advance(path, &mut open, &mut decided);
+            }
+            if open.len() + done.len() > MAX_OUTCOMES {
+                return Err(Unknown("code with so many outcomes"));
+            }
+        }
+        self.summary(done, decided)
+    }
+
+    /// The code is entered by an exception return, and ends with an SVC.
+    fn by_return(&self) -> bool {
+        self.el == El::El0 || self.entry != Entry::Call
+    }
+
+    /// A call at EL1 with PSTATE.D clear exposes instructions of the payload's own.
+    fn refuse_what_a_call_exposes(&self) -> Result<(), Unknown> {
+        for view in self.views.iter().map(|registers| self.view(registers)) {
+            if view.steps().is_ok() {
+                return Err(Unknown(
+                    "code that is not entered to be stepped, while software step is enabled",
+                ));
+            }
+            if view.generate_debug_exceptions().is_ok() && view.may_match_anywhere() {
+                return Err(Unknown("a call under a breakpoint that may match the payload's own code"));
+            }
+        }
+        Ok(())
+    }
+
+    fn view<'a>(&'a self, registers: &'a Registers) -> View<'a> {
+        View { shape: self.shape, registers, el: self.el, masked: self.masked }
+    }
+
+    /// The PE with all registers as they were written.
+    fn written(&self) -> View<'_> {
+        self.view(&self.views[self.views.len() - 1])
+    }
+
+    /// The ways in which the PE may see its registers on this path.
+    fn views_on(&self, path: &Path) -> impl Iterator<Item = View<'_>> + use<'_> {
+        let first = if path.synchronised { self.views.len() - 1 } else { 0 };
+        self.views[first..].iter().map(|registers| self.view(registers))
+    }
+
+    /// Goes on by one instruction, in each way that is allowed; the last that is pushed has the most events.
+    fn advance(&self, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
+        let stepping = !path.ss_cleared && self.written().steps().is_ok();
+        if stepping && !path.ss {
+            decided.get_or_insert(&rule::STEP);
+            open.push(self.step_exception(path));
+            return;
+        }
+        let breakpoint = agreed(self.views_on(&path).map(|view| view.breakpoint(path.pc)));
+        if breakpoint.matches < Match::Yes {
+            self.execute(path.clone(), open, decided);
+        }
+        if breakpoint.matches > Match::No {
+            decided.get_or_insert(breakpoint.rule);
+            let esr = self.debug_class(EC_BREAKPOINT_LOWER_EL) | IFSC_DEBUG;
+            let event = self.exception(esr, &path);
+            open.push(self.taken(path, event));
+        }
+    }
+
+    /// The handler of a Software Step exception has the next instruction stepped too, or ends stepping.
+    fn step_exception(&self, mut path: Path) -> Path {
+        let stepped = match path.stepped {
+            // Nothing was: the exception return left the exception pending.
+            None => 0,
+            Some(false) => ESR_ISV,
+            Some(true) => ESR_ISV | ESR_EX,
+        };
+        let event = self.exception(self.debug_class(EC_STEP_LOWER_EL) | IFSC_DEBUG | stepped, &path);
+        path.events.push(event);
+        path.wanted = path.wanted.saturating_sub(1);
+        path.ss = path.wanted > 0;
+        path.ss_cleared = path.wanted == 0;
+        path.stepped = None;
+        path.synchronised = true;
+        path
+    }
+
+    /// Any other exception: its handler returns behind the instruction with SPSR_EL1 as it is.
+    fn taken(&self, mut path: Path, event: Expected) -> Path {
+        path.events.push(event);
+        path.stepped = None;
+        path.synchronised = true;
+        self.behind(path)
+    }
+
+    /// The instruction behind: of the RET the one to which it returns.
+    fn behind(&self, path: Path) -> Path {
+        if path.pc == self.code {
+            Path { pc: self.code + 4, ..path }
+        } else if path.pc == self.code + 4 && self.by_return() {
+            Path { pc: wire::RETURN, ..path }
+        } else {
+            Path { over: true, ..path }
+        }
+    }
+
+    /// What the instruction itself does.
+    fn execute(&self, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
+        let done = |path: Path, load_exclusive| {
+            let path = Path { ss: false, stepped: Some(load_exclusive), ..path };
+            self.behind(path)
+        };
+        if path.pc != self.code {
+            open.push(done(path, false));
+            return;
+        }
+        match &self.instruction {
+            Instruction::Nop => open.push(done(path, false)),
+            Instruction::Brk => {
+                decided.get_or_insert(&rule::BRK_UNMASKED);
+                let esr = u64::from(EC_BRK) << 26 | ESR_IL | u64::from(wire::BRK_IMMEDIATE);
+                let event = self.exception(esr, &path);
+                open.push(self.taken(path, event));
+            }
+            Instruction::Access(access, bytes) => {
+                let hit = agreed_hit(self.views_on(&path).map(|view| view.watchpoint(access, bytes)));
+                if hit.verdict.matches < Match::Yes {
+                    open.push(done(path.clone(), access.load_exclusive));
+                }
+                if hit.verdict.matches > Match::No {
+                    decided.get_or_insert(hit.verdict.rule);
+                    let event = self.watchpoint_exception(&hit, &path);
+                    open.push(self.taken(path, event));
+                }
+            }
+        }
+    }
+
+    fn watchpoint_exception(&self, hit: &Hit, path: &Path) -> Expected {
+        let wnr = if hit.wnr == Some(true) { ESR_WNR } else { 0 };
+        let mut event = self.exception(self.debug_class(EC_WATCHPOINT_LOWER_EL) | IFSC_DEBUG | wnr, path);
+        if let Expected::Exception { esr_mask, far, .. } = &mut event {
+            *esr_mask = ESR_WATCHPOINT_COMPARED & if hit.wnr.is_none() { !ESR_WNR } else { u64::MAX };
+            *far = hit.far;
+        }
+        event
+    }
+
+    /// A synchronous exception to EL1 from an instruction of the payload's, which runs at EL1h or EL0t with interrupts
+    /// masked.
+    fn exception(&self, esr: u64, path: &Path) -> Expected {
+        let (vector, mode) = match self.el {
+            El::El0 => (VECTOR_LOWER_EL_SYNCHRONOUS, SPSR_EL0T),
+            El::El1 => (VECTOR_CURRENT_EL_SYNCHRONOUS, SPSR_EL1H),
+        };
+        let ss = if path.ss { SPSR_SS } else { 0 };
+        let spsr = SPSR_AIF | mode | ss | u64::from(self.masked) << 9;
+        Expected::Exception { vector, esr, esr_mask: u64::MAX, elr: path.pc, spsr, far: FAR_UNKNOWN }
+    }
+
+    /// ESR_EL1.EC of a debug exception, from its value for EL0.
+    fn debug_class(&self, from_el0: u8) -> u64 {
+        let from_el1 = u8::from(self.el == El::El1);
+        u64::from(from_el0 + from_el1) << 26 | ESR_IL
+    }
+
+    fn summary(&self, done: Vec<Path>, decided: Option<&'static Rule>) -> Result<Executed, Unknown> {
+        let ss_cleared = done.iter().all(|path| path.ss_cleared);
+        if !ss_cleared && done.iter().any(|path| path.ss_cleared) {
+            return Err(Unknown("code that may end with software step enabled or not"));
+        }
+        let synchronised = self.by_return() || done.iter().all(|path| path.synchronised);
+        let mut sequences: Vec<Vec<Expected>> = Vec::new();
+        for path in done {
+            if !sequences.contains(&path.events) {
+                sequences.push(path.events);
+            }
+        }
+        let unsettled = sequences.len() > 1 && self.views.len() > 1 && !self.by_return();
+        let rule = match decided {
+            _ if unsettled => &rule::CONTEXT_SYNCHRONIZATION,
+            Some(rule) => rule,
+            None => self.why_silent(),
+        };
+        let mut sequences = sequences.into_iter();
+        let events = sequences.next().unwrap_or_default();
+        Ok(Executed { outcome: Outcome { events, or: sequences.collect(), rule }, ss_cleared, synchronised })
+    }
+
+    /// The rule by which nothing happens at the first instruction.
+    fn why_silent(&self) -> &'static Rule {
+        let view = self.written();
+        match (&self.instruction, self.entry, view.steps()) {
+            (_, Entry::Return { ss: true, .. }, Err(rule)) => rule,
+            (Instruction::Access(access, bytes), ..) => view.watchpoint(access, bytes).verdict.rule,
+            _ => view.breakpoint(self.code).rule,
+        }
+    }
+}
+
+/// What all views say; where they differ either may be.
+fn agreed(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
+    verdicts
+        .reduce(|one, other| if one.matches == other.matches { other } else { Verdict::UNSETTLED })
+        .unwrap_or(Verdict::UNSETTLED)
+}
+
+/// The same for watchpoints.
+fn agreed_hit(hits: impl Iterator<Item = Hit>) -> Hit {
+    let mut agreed: Option<Hit> = None;
+    for hit in hits {
+        agreed = Some(match agreed {
+            None => hit,
+            Some(before) => before.or_unsettled(hit),
+        });
+    }
+    agreed.unwrap_or(Hit { verdict: Verdict::UNSETTLED, wnr: None, far: FAR_UNKNOWN })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access,
+        control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL1_EL0},
+        event::Exception,
+        pe::Pe,
+        scenario::{Op, Scenario},
+        sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr, dbgwcr},
+    };
+    use arbitrary_int::{u2, u4, u5};
+    use proptest::prelude::*;
+
+    const SHAPE: Shape =
+        Shape { debug_ver: 9, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: false };
+    const ON: Mdscr = Mdscr::breakpoints_at_el1();
+    const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
+    const PENDING: Entry = Entry::Return { ss: false, steps: 1 };
+    const WATCHED: u64 = wire::TARGET + 0x40;
+    const MARKER: u64 = wire::marker(1);
+    const RET: u64 = MARKER + 4;
+
+    fn outcome(scenario: &Scenario) -> Result<Outcome, Unknown> {
+        let mut pe = Pe::new(SHAPE);
+        scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an operation")
+    }
+
+    /// Each sequence of events: exception class and ELR of each.
+    fn sequences(scenario: &Scenario) -> Vec<Vec<(u8, u64)>> {
+        let class = |event: &Expected| match *event {
+            Expected::Exception { esr, elr, .. } => {
+                (Exception { vector: 0, esr, elr, spsr: 0, far: 0 }.ec(), elr)
+            }
+            other => panic!("{other}"),
+        };
+        let outcome = outcome(scenario).expect("modelled");
+        outcome.alternatives().map(|events| events.iter().map(class).collect()).collect()
+    }
+
+    fn rule_of(scenario: &Scenario) -> &'static Rule {
+        outcome(scenario).expect("modelled").rule
+    }
+
+    fn start(mdscr: Mdscr) -> Scenario {
+        Scenario::new().then(Op::MaskDebug(false)).enable(mdscr)
+    }
+
+    fn breakpoint(control: Dbgbcr) -> Scenario {
+        start(ON).breakpoint(5, 1, control)
+    }
+
+    const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
+
+    #[test]
+    fn a_write_may_be_seen_before_the_next_isb_and_is_seen_behind_it() {
+        let off = breakpoint(ADDRESS).isb().write(dbgbcr(5), 0);
+        let either = off.clone().then(Op::Exec { marker: 1 });
+        assert_eq!(sequences(&either), [vec![(0x31, MARKER)], vec![]]);
+        assert_eq!(rule_of(&either), &rule::CONTEXT_SYNCHRONIZATION);
+        assert_eq!(sequences(&off.exec(1)), [vec![]]);
+    }
+
+    #[test]
+    fn an_exception_synchronises_what_was_written_before() {
+        let both = breakpoint(ADDRESS).breakpoint_at(4, RET, ADDRESS).isb();
+        let off = both.write(dbgbcr(4), 0).then(Op::Exec { marker: 1 });
+        assert_eq!(sequences(&off), [vec![(0x31, MARKER)]], "the RET is behind the first exception");
+        let pe_is_settled = off.then(Op::Exec { marker: 1 });
+        assert_eq!(sequences(&pe_is_settled), [vec![(0x31, MARKER)]]);
+    }
+
+    #[test]
+    fn an_exception_return_synchronises() {
+        let off = breakpoint(ADDRESS).isb().write(dbgbcr(5), 0).entered(BY_RETURN);
+        assert_eq!(sequences(&off.then(Op::Exec { marker: 1 })), [vec![]]);
+    }
+
+    #[test]
+    fn of_two_writes_each_may_be_seen_without_the_other() {
+        let moved = start(ON).breakpoint(5, 2, ADDRESS.with_e(false)).isb();
+        let moved = moved.write(dbgbvr(5), MARKER).write(dbgbcr(5), ADDRESS.raw_value());
+        assert_eq!(
+            sequences(&moved.clone().then(Op::Exec { marker: 2 })).len(),
+            2,
+            "new control, old address"
+        );
+        assert_eq!(sequences(&moved.then(Op::Exec { marker: 1 })).len(), 2);
+    }
+
+    #[test]
+    fn so_many_writes_that_all_their_orders_cannot_be_followed_are_not_modelled() {
+        let many = (0..6).fold(start(ON).isb(), |scenario, n| scenario.breakpoint(n, 1, ADDRESS));
+        let said = outcome(&many.then(Op::Exec { marker: 1 })).map(drop);
+        assert!(said.is_err());
+    }
+
+    #[test]
+    fn the_os_lock_status_is_certain_behind_an_isb_only() {
+        let locked = Scenario::new().write(OSLAR_EL1, 1);
+        let mask = |scenario: Scenario| match outcome(&scenario.read(OSLSR_EL1)).expect("modelled").events[0]
+        {
+            Expected::Value { mask, .. } => mask,
+            other => panic!("{other}"),
+        };
+        assert_eq!(mask(locked.clone()), !0b10);
+        assert_eq!(mask(locked.isb()), u64::MAX);
+    }
+
+    #[test]
+    fn a_byte_select_other_than_all_ones_may_match_at_its_address_and_nowhere_else() {
+        for bas in 0..15 {
+            let odd = breakpoint(ADDRESS.with_bas(u4::new(bas)));
+            assert_eq!(sequences(&odd.clone().exec(1)).len(), 2, "{bas:#06b}");
+            assert_eq!(sequences(&odd.exec(2)), [vec![]], "{bas:#06b}");
+        }
+    }
+
+    #[test]
+    fn hmc_and_ssc_and_no_privilege_may_match_or_not() {
+        let count = |control: Dbgbcr| sequences(&breakpoint(control).exec(1)).len();
+        assert_eq!(count(ADDRESS.with_hmc(true)), 2);
+        assert_eq!(count(ADDRESS.with_ssc(u2::new(1))), 2);
+        assert_eq!(count(ADDRESS.with_pmc(u2::new(0))), 2);
+        assert_eq!(count(ADDRESS), 1);
+    }
+
+    #[test]
+    fn address_bits_from_48_on_may_be_compared() {
+        let at = |address| sequences(&start(ON).breakpoint_at(5, address, ADDRESS).exec(1)).len();
+        assert_eq!(at(MARKER ^ 1 << 48), 2);
+        assert_eq!(at(MARKER ^ 1 << 63), 2);
+        assert_eq!(sequences(&start(ON).breakpoint_at(5, MARKER ^ 1 << 47, ADDRESS).exec(1)), [vec![]]);
+    }
+
+    #[test]
+    fn an_unlinked_context_breakpoint_fires_at_each_instruction_in_its_context() {
+        let by = |bt, context| {
+            let control = ADDRESS.with_bt(bt).with_pmc(PMC_EL1_EL0);
+            let set = start(ON).write(dbgbvr(5), 7).write(dbgbcr(5), control.raw_value());
+            set.write(CONTEXTIDR_EL1, context).entered(BY_RETURN)
+        };
+        for bt in [BT_CONTEXT, BT_CONTEXTIDR_EL1] {
+            let each = [(0x31, MARKER), (0x31, RET), (0x31, wire::RETURN)];
+            assert_eq!(sequences(&by(bt, 7).exec(1)), [each.to_vec()]);
+            let at_el0 = each.map(|(ec, elr)| (ec - 1, elr));
+            assert_eq!(sequences(&by(bt, 7).at(El::El0).exec(1)), [at_el0.to_vec()]);
+            assert_eq!(sequences(&by(bt, 8).exec(1)), [vec![]]);
+            assert_eq!(rule_of(&by(bt, 7).exec(1)), &rule::BREAKPOINT_CONTEXT);
+        }
+        assert!(outcome(&by(BT_CONTEXT, 7).entered(Entry::Call).exec(1)).is_err(), "the call itself is hit");
+        assert!(outcome(&by(BT_CONTEXT, 8).entered(Entry::Call).exec(1)).is_ok());
+    }
+
+    #[test]
+    fn without_vhe_the_contextidr_types_are_reserved() {
+        let old = Shape { debug_ver: 6, ..SHAPE };
+        let control = ADDRESS.with_bt(BT_CONTEXTIDR_EL1);
+        let ops = breakpoint(control).write(CONTEXTIDR_EL1, MARKER & 0xffff_ffff).entered(BY_RETURN).exec(1);
+        let mut pe = Pe::new(old);
+        let last = ops.ops().iter().map(|op| pe.step(*op)).last().expect("an operation").expect("modelled");
+        assert_eq!(last.alternatives().count(), 8, "each of three instructions may be hit");
+    }
+
+    #[test]
+    fn reserved_types_may_match_but_are_masked_as_all_are() {
+        let types = [4, 5, 8, 9, 10, 11, 12, 13, 14, 15].map(u4::new);
+        for bt in types {
+            let set = |mdscr| start(mdscr).breakpoint(5, 1, ADDRESS.with_bt(bt)).entered(BY_RETURN).exec(1);
+            assert!(sequences(&set(ON)).len() > 1, "{bt}");
+            assert_eq!(sequences(&set(ON.with_mde(false))), [vec![]], "{bt}");
+        }
+        let not_aware = start(ON).breakpoint(0, 1, ADDRESS.with_bt(BT_CONTEXT)).entered(BY_RETURN).exec(1);
+        assert!(sequences(&not_aware).len() > 1);
+    }
+
+    #[test]
+    fn links_that_lead_nowhere() {
+        let linked = |n, lbn| {
+            start(ON).breakpoint(n, 1, Dbgbcr::address_linked_to(u4::new(lbn))).write(CONTEXTIDR_EL1, 1)
+        };
+        assert_eq!(sequences(&linked(5, 5).exec(1)), [vec![]], "itself, which is an address match");
+        assert_eq!(sequences(&linked(0, 0).exec(1)).len(), 2, "itself, which is not context-aware");
+        assert_eq!(sequences(&linked(0, 3).exec(1)).len(), 2, "not context-aware");
+        assert_eq!(sequences(&linked(0, 6).exec(1)).len(), 2, "not there");
+        assert_eq!(sequences(&linked(0, 3).exec(2)), [vec![]], "the address must match all the same");
+        let partner = |bt: u8| {
+            let control = Dbgbcr::linked_context().with_bt(u4::new(bt));
+            linked(0, 5).write(dbgbvr(5), 1).write(dbgbcr(5), control.raw_value()).entered(BY_RETURN).exec(1)
+        };
+        assert_eq!(sequences(&partner(0)), [vec![]]);
+        assert_eq!(sequences(&partner(3)), [vec![(0x31, MARKER)]]);
+        assert_eq!(sequences(&partner(7)), [vec![(0x31, MARKER)]]);
+        assert!(sequences(&partner(9)).len() > 1, "VMIDs are EL2's");
+    }
+
+    #[test]
+    fn a_breakpoint_comes_before_brk_and_before_the_access() {
+        let on = |address| start(ON).breakpoint_at(0, address, ADDRESS);
+        assert_eq!(sequences(&on(wire::BRK).brk()), [vec![(0x31, wire::BRK)]]);
+        assert_eq!(sequences(&on(wire::BRK + 4).brk()), [vec![(0x3c, wire::BRK), (0x31, wire::BRK + 4)]]);
+        let load = access::named("ldr x1").expect("an access");
+        let code = wire::access_code(load);
+        let watched =
+            |address| on(address).watchpoint(0, WATCHED, Dbgwcr::doubleword()).access(load, WATCHED);
+        assert_eq!(sequences(&watched(code)), [vec![(0x31, code)]]);
+        assert_eq!(sequences(&watched(code + 4)), [vec![(0x35, code), (0x31, code + 4)]]);
+    }
+
+    /// SPSR_EL1.SS and ESR_EL1's ISV and EX of each exception.
+    fn step_bits(scenario: &Scenario) -> Vec<(bool, bool, bool)> {
+        let bits = |event: &Expected| match *event {
+            Expected::Exception { esr, spsr, .. } => {
+                (spsr & SPSR_SS != 0, esr & ESR_ISV != 0, esr & ESR_EX != 0)
+            }
+            other => panic!("{other}"),
+        };
+        outcome(scenario).expect("modelled").events.iter().map(bits).collect()
+    }
+
+    const STEP: Mdscr = ON.with_ss(true);
+
+    #[test]
+    fn with_spsr_ss_clear_the_step_is_pending_at_once() {
+        let pending = start(STEP).entered(PENDING).exec(1);
+        assert_eq!(sequences(&pending), [vec![(0x33, MARKER)]]);
+        assert_eq!(step_bits(&pending), [(false, false, false)], "nothing was stepped");
+        let and_on = start(STEP).entered(Entry::Return { ss: false, steps: 3 }).exec(1);
+        assert_eq!(sequences(&and_on), [vec![(0x33, MARKER), (0x33, RET), (0x33, wire::RETURN)]]);
+        assert_eq!(step_bits(&and_on)[1..], [(false, true, false); 2]);
+    }
+
+    #[test]
+    fn a_pending_step_comes_before_a_breakpoint_and_a_breakpoint_before_the_step() {
+        let beside = |entry| start(STEP).breakpoint(0, 1, ADDRESS).entered(entry).exec(1);
+        let order = [(0x33, MARKER), (0x31, MARKER)];
+        assert_eq!(sequences(&beside(PENDING)), [order.to_vec()]);
+        let stepped = beside(Entry::stepped(1));
+        assert_eq!(sequences(&stepped), [vec![(0x31, MARKER), (0x33, wire::RETURN)]]);
+        assert_eq!(step_bits(&stepped), [(true, false, false), (false, true, false)]);
+    }
+
+    #[test]
+    fn an_exception_of_the_stepped_instruction_keeps_spsr_ss() {
+        let brk = start(STEP).entered(Entry::stepped(1)).brk();
+        assert_eq!(sequences(&brk), [vec![(0x3c, wire::BRK), (0x33, wire::RETURN)]]);
+        assert!(step_bits(&brk)[0].0);
+        let load = access::named("ldr x1").expect("an access");
+        let watched = start(STEP).watchpoint(0, WATCHED, Dbgwcr::doubleword()).entered(Entry::stepped(1));
+        let watched = watched.access(load, WATCHED);
+        assert_eq!(sequences(&watched), [vec![(0x35, wire::access_code(load)), (0x33, wire::RETURN)]]);
+        assert!(step_bits(&watched)[0].0);
+    }
+
+    #[test]
+    fn ex_is_set_for_a_load_exclusive_and_for_nothing_else() {
+        for (place, access) in (0..).zip(&access::TABLE) {
+            let stepped = start(STEP).entered(Entry::stepped(2)).access(place, WATCHED);
+            assert_eq!(
+                step_bits(&stepped),
+                [(false, true, access.load_exclusive), (false, true, false)],
+                "{access}"
+            );
+        }
+    }
+
+    #[test]
+    fn stepping_ends_with_the_last_step_that_is_wanted() {
+        let after = start(STEP).entered(Entry::stepped(1)).exec(1);
+        assert_eq!(sequences(&after.clone().exec(1)), [vec![]]);
+        let mask = outcome(&after.read(MDSCR_EL1)).expect("modelled").events;
+        assert!(matches!(mask[..], [Expected::Value { value, .. }] if value & 1 == 0));
+        let left = start(STEP).entered(Entry::stepped(9)).exec(1).read(MDSCR_EL1);
+        let left = outcome(&left).expect("modelled").events;
+        assert!(
+            matches!(left[..], [Expected::Value { value, .. }] if value & 1 == 1),
+            "seven are still wanted"
+        );
+    }
+
+    /// Whether a watchpoint with this address and control must (2), may (1) or must not (0) hit each byte from the
+    /// doubleword before the watched one on.
+    fn bytes(address: u64, control: Dbgwcr) -> [u8; 24] {
+        let byte = access::named("ldrb w1").expect("an access");
+        core::array::from_fn(|k| {
+            let scenario = start(ON).watchpoint(0, address, control).access(byte, WATCHED - 8 + k as u64);
+            let sequences = sequences(&scenario);
+            match (sequences.len(), sequences[0].is_empty()) {
+                (1, true) => 0,
+                (1, false) => 2,
+                _ => 1,
+            }
+        })
+    }
+
+    fn doubleword(of: [u8; 8]) -> [u8; 24] {
+        core::array::from_fn(|k| if (8..16).contains(&k) { of[k - 8] } else { 0 })
+    }
+
+    #[test]
+    fn a_byte_select_of_one_run_watches_its_bytes_and_another_may_watch_any_of_the_doubleword() {
+        let with = |bas| bytes(WATCHED, Dbgwcr::doubleword().with_bas(bas));
+        assert_eq!(with(0b0011_1000), doubleword([0, 0, 0, 2, 2, 2, 0, 0]));
+        assert_eq!(with(0), doubleword([0; 8]));
+        assert_eq!(with(0b1000_0001), doubleword([1; 8]));
+        assert_eq!(with(0b0101_0000), doubleword([1; 8]));
+    }
+
+    #[test]
+    fn the_upper_word_takes_its_bytes_from_the_low_half_of_bas() {
+        let with = |bas| bytes(WATCHED + 4, Dbgwcr::doubleword().with_bas(bas));
+        assert_eq!(with(0b0110), doubleword([0, 0, 0, 0, 0, 2, 2, 0]));
+        assert_eq!(with(0b1111), doubleword([0, 0, 0, 0, 2, 2, 2, 2]));
+        assert_eq!(with(0b1_1110), doubleword([1; 8]));
+        assert_eq!(with(0b1001), doubleword([1; 8]));
+    }
+
+    #[test]
+    fn mask_watches_its_block_and_may_do_so_where_it_is_combined_with_what_it_should_not_be() {
+        let with =
+            |address, mask, bas| bytes(address, Dbgwcr::doubleword().with_mask(u5::new(mask)).with_bas(bas));
+        assert_eq!(with(WATCHED, 3, 0xff), doubleword([2; 8]));
+        assert_eq!(with(WATCHED, 3, 0x0f), doubleword([1; 8]));
+        assert_eq!(with(WATCHED, 1, 0xff), [1; 24], "any mask");
+        assert_eq!(with(WATCHED, 2, 0xff), [1; 24], "any mask");
+        let block: [u8; 24] = core::array::from_fn(|k| if k < 8 { 0 } else { 2 });
+        assert_eq!(with(WATCHED, 4, 0xff), block);
+        assert_eq!(with(WATCHED + 8, 4, 0xff), block.map(|b| b / 2), "a masked bit is set");
+        let far = Dbgwcr::doubleword().with_mask(u5::new(1));
+        assert_eq!(bytes(WATCHED ^ 1 << 31, far), [0; 24], "no mask reaches so far");
+    }
+
+    #[test]
+    fn the_reserved_lsc_watches_nothing() {
+        assert_eq!(bytes(WATCHED, Dbgwcr::doubleword().with_lsc(u2::new(0))), [0; 24]);
+    }
+
+    #[test]
+    fn a_store_that_may_not_be_done_may_be_reported() {
+        let watched = |lsc, name| {
+            let access = access::named(name).expect("an access");
+            let scenario = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_lsc(lsc));
+            sequences(&scenario.access(access, WATCHED)).len()
+        };
+        assert_eq!(watched(LSC_STORE, "cas x1, x2"), 2);
+        assert_eq!(watched(LSC_LOAD, "cas x1, x2"), 1);
+        assert_eq!(watched(LSC_STORE, "stxr w1, x2"), 2);
+        assert_eq!(watched(LSC_STORE, "str x1"), 1);
+    }
+
+    #[test]
+    fn dc_zva_stores_to_the_whole_block_around_its_address() {
+        let zva = access::named("dc zva").expect("an access");
+        let far = |address, block| {
+            let scenario = start(ON).watchpoint(0, WATCHED + 0x38, Dbgwcr::doubleword()).access(zva, address);
+            let mut pe = Pe::new(SHAPE).with_zva_block(block);
+            let last = scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an op").expect("modelled");
+            match last.events[..] {
+                [Expected::Exception { esr, far, .. }] => Some((esr & ESR_WNR != 0, far)),
+                _ => None,
+            }
+        };
+        assert_eq!(far(WATCHED + 5, 64), Some((true, (WATCHED, WATCHED + 0x3f))));
+        assert_eq!(far(WATCHED + 0x40, 64), None);
+        assert_eq!(far(WATCHED + 0x41, 128), None);
+        assert_eq!(far(WATCHED - 0x40, 64), None);
+        assert_eq!(far(WATCHED - 0x40, 128), Some((true, (WATCHED - 0x40, WATCHED + 0x3f))));
+    }
+
+    #[test]
+    fn where_the_pe_may_see_old_or_new_watchpoints_their_reports_are_merged() {
+        let store = access::named("str x1").expect("an access");
+        let moved = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_bas(1)).isb();
+        let moved = moved.write(dbgwcr(0), Dbgwcr::doubleword().with_bas(0x80).raw_value());
+        let both = outcome(&moved.then(Op::Access { access: store, address: WATCHED })).expect("modelled");
+        let [Expected::Exception { far, .. }] = both.events[..] else { panic!("{both:?}") };
+        assert_eq!((far, both.or.len()), ((WATCHED, WATCHED + 7), 0), "one of them hits for certain");
+    }
+
+    proptest! {
+        /// Whatever the registers hold, code with debug exceptions off takes none.
+        #[test]
+        fn what_is_masked_takes_no_debug_exception(n in 0_u8..6, value: u64, control: u64, which in 0_u8..3) {
+            let set = start(ON).write(dbgbvr(n), value).write(dbgbcr(n), control).entered(BY_RETURN);
+            let masked = match which {
+                0 => set.enable(ON.with_mde(false)),
+                1 => set.enable(ON.with_kde(false)),
+                _ => set.write(OSLAR_EL1, 1),
+            };
+            prop_assert_eq!(sequences(&masked.exec(1)), [vec![]]);
+        }
+
+        /// Fewer breakpoints never add an event.
+        #[test]
+        fn a_lower_count_adds_no_event(n in 0_u8..6, fewer in 2_u8..6, pmc in 1_u8..4) {
+            let scenario = start(ON).breakpoint(n, 1, ADDRESS.with_pmc(u2::new(pmc))).exec(1);
+            let events = |breakpoints| {
+                let mut pe = Pe::new(Shape { breakpoints, ..SHAPE });
+                let last = scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an operation");
+                last.expect("modelled").events.len()
+            };
+            prop_assert!(events(fewer) <= events(6));
+            prop_assert_eq!(events(fewer) == events(6), n < fewer || pmc & 1 == 0);
+        }
+
+        /// A link is from one to another: the partner's own match does not follow from it.
+        #[test]
+        fn linking_is_not_symmetric(n in 0_u8..4, partner in 4_u8..6) {
+            let linked = start(ON)
+                .breakpoint(n, 1, Dbgbcr::address_linked_to(u4::new(partner)))
+                .write(dbgbvr(partner), 3)
+                .write(dbgbcr(partner), Dbgbcr::linked_context().raw_value())
+                .write(CONTEXTIDR_EL1, 3);
+            prop_assert_eq!(sequences(&linked.clone().exec(1)), [vec![(0x31, MARKER)]]);
+            prop_assert_eq!(sequences(&linked.clone().write(dbgbcr(n), 0).exec(1)), [vec![]]);
+            prop_assert_eq!(sequences(&linked.exec(2)), [vec![]]);
+        }
+    }
+}

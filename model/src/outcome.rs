@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! What the rules allow an operation to cause: sets of events, and the rule that decides.
+
+use crate::{
+    event::{Event, Exception, VECTOR_CURRENT_EL_SYNCHRONOUS},
+    rule::Rule,
+};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// ESR_EL1.IL: set for each exception that the model knows.
+pub(crate) const ESR_IL: u64 = 1 << 25;
+/// SPSR_EL1: D, A, I, F, IL, SS and M; the condition flags and the bits of later features are the payload's own.
+const SPSR_COMPARED: u64 = 0xf << 6 | 1 << 20 | 1 << 21 | 0x1f;
+
+/// An event that the rules allow; bits outside of a mask may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// A register reads as `value` where `mask` is set.
+    Value {
+        /// The defined bits.
+        value: u64,
+        /// Which bits are defined.
+        mask: u64,
+    },
+    /// A synchronous exception to EL1.
+    Exception {
+        /// The vector.
+        vector: u64,
+        /// ESR_EL1's compared bits.
+        esr: u64,
+        /// Which bits of ESR_EL1 are compared.
+        esr_mask: u64,
+        /// ELR_EL1.
+        elr: u64,
+        /// SPSR_EL1's compared bits.
+        spsr: u64,
+        /// The lowest and the highest value of FAR_EL1.
+        far: (u64, u64),
+    },
+    /// The instruction that accesses a register is UNDEFINED. Where it stands is the payload's business.
+    Undefined,
+    /// KVM refuses userspace's access with this errno.
+    Refused(i32),
+    /// KVM_RUN ends with KVM_EXIT_DEBUG.
+    DebugExit {
+        /// `kvm_debug_exit_arch.hsr`.
+        hsr: u64,
+        /// Which of its bits are defined.
+        mask: u64,
+        /// The vCPU's PC.
+        pc: u64,
+        /// It may also not happen.
+        optional: bool,
+    },
+}
+
+/// ESR_EL1 of an UNDEFINED instruction: EC 0 and IL.
+const ESR_UNDEFINED: u64 = ESR_IL;
+
+/// FAR_EL1 of an exception that leaves it UNKNOWN.
+pub(crate) const FAR_UNKNOWN: (u64, u64) = (0, u64::MAX);
+
+impl Expected {
+    /// `event` is the one that was expected.
+    pub fn admits(&self, event: &Event) -> bool {
+        match (*self, *event) {
+            (Self::Value { value, mask }, Event::Value(read)) => read & mask == value & mask,
+            (Self::Exception { vector, esr, esr_mask, elr, spsr, far }, Event::Exception(taken)) => {
+                taken.vector == vector
+                    && taken.esr & esr_mask == esr & esr_mask
+                    && taken.elr == elr
+                    && taken.spsr & SPSR_COMPARED == spsr
+                    && (far.0..=far.1).contains(&taken.far)
+            }
+            (Self::Undefined, Event::Exception(taken)) => {
+                taken.vector == VECTOR_CURRENT_EL_SYNCHRONOUS && taken.esr == ESR_UNDEFINED
+            }
+            (Self::Refused(errno), Event::Refused(was)) => was == errno,
+            (Self::DebugExit { hsr, mask, pc, .. }, Event::DebugExit { hsr: was, pc: at }) => {
+                was & mask == hsr & mask && at == pc
+            }
+            _ => false,
+        }
+    }
+
+    /// It may also not happen.
+    pub const fn is_optional(&self) -> bool {
+        matches!(self, Self::DebugExit { optional: true, .. })
+    }
+
+    /// The same exit, or none; other events are as they were.
+    pub const fn or_nothing(self) -> Self {
+        match self {
+            Self::DebugExit { hsr, mask, pc, .. } => Self::DebugExit { hsr, mask, pc, optional: true },
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Undefined => f.write_str("UNDEFINED instruction"),
+            Self::Value { value, mask } if mask == u64::MAX => write!(f, "{value:#x}"),
+            Self::Value { value, mask } => write!(f, "{:#x} in the bits {mask:#x}", value & mask),
+            Self::Exception { vector, esr, elr, spsr, far, .. } => {
+                Exception { vector, esr, elr, spsr, far: far.0 }.fmt_without_far(f)?;
+                if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }
+            }
+            Self::Refused(errno) => Event::Refused(errno).fmt(f),
+            Self::DebugExit { hsr, pc, optional, .. } => {
+                Event::DebugExit { hsr, pc }.fmt(f)?;
+                f.write_str(if optional { ", or nothing" } else { "" })
+            }
+        }
+    }
+}
+
+/// What one operation may cause, and the rule that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The events, in order.
+    pub events: Vec<Expected>,
+    /// Where the architecture leaves a choice: what may happen instead.
+    pub or: Vec<Vec<Expected>>,
+    /// The rule.
+    pub rule: &'static Rule,
+}
+
+impl Outcome {
+    /// These events and no others.
+    pub(crate) const fn certain(events: Vec<Expected>, rule: &'static Rule) -> Self {
+        Self { events, or: Vec::new(), rule }
+    }
+
+    pub(crate) const fn silent(rule: &'static Rule) -> Self {
+        Self::certain(Vec::new(), rule)
+    }
+
+    pub(crate) fn undefined(rule: &'static Rule) -> Self {
+        Self::certain(Vec::from([Expected::Undefined]), rule)
+    }
+
+    pub(crate) fn value(value: u64, mask: u64, rule: &'static Rule) -> Self {
+        Self::certain(Vec::from([Expected::Value { value, mask }]), rule)
+    }
+
+    /// Everything that may happen, one sequence of events each.
+    pub fn alternatives(&self) -> impl Iterator<Item = &[Expected]> {
+        core::iter::once(self.events.as_slice()).chain(self.or.iter().map(Vec::as_slice))
+    }
+
+    /// These are events that may happen, all of them and in this order.
+    pub fn admits(&self, events: &[Event]) -> bool {
+        self.alternatives().any(|allowed| all_admitted(allowed, events))
+    }
+}
+
+/// `events` are the ones that are allowed, in this order; those that may be missing may.
+fn all_admitted(allowed: &[Expected], events: &[Event]) -> bool {
+    let Some((first, rest)) = allowed.split_first() else { return events.is_empty() };
+    let here =
+        events.split_first().is_some_and(|(event, more)| first.admits(event) && all_admitted(rest, more));
+    here || first.is_optional() && all_admitted(rest, events)
+}
+
+/// The model has no rule for this operation in this state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown(
+    /// What is not modelled.
+    pub &'static str,
+);
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the model has no rule for {}", self.0)
+    }
+}
+
+impl core::error::Error for Unknown {}
