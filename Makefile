@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check test coverage mutants bundle clean
+.PHONY: help check bare test coverage mutants bundle clean
 
 # Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases.
 HOST ?=
@@ -14,6 +14,7 @@ help:
 	@echo "make check             run every suite: here if this is an arm64 machine with /dev/kvm, else in a lab host"
 	@echo "make check HOST=NAME   run every suite in this lab host; KERNEL=bookworm|trixie|sid|newest|PATH its kernel"
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
+	@echo "make bare              run every suite on a lab host's CPU without KVM, the control: HOST and PATTERNS as above"
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              dfr0's own tests, lab hosts included"
 	@echo "make coverage          write docs/coverage.md: each rule of the model, and the cases that test it"
@@ -29,7 +30,7 @@ clean:
 ifndef DFR0_TOOLCHAIN
 
 # Finds or installs the toolchain and comes back with it.
-check test coverage mutants bundle hosts:
+check bare test coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -63,6 +64,13 @@ check: bundle $(if $(HERE),,lab)
 	@$(RUN) run $(PATTERNS) | tee $(TARGET)/check.tap && \
 	    sed -n 's/^# Totals: /dfr0: check passed: /p' $(TARGET)/check.tap || \
 	    { sed -n 's/^# Totals: /dfr0: check failed: /p' $(TARGET)/check.tap; exit 1; }
+
+bare: lab
+	@echo "dfr0: bare: running every suite on the bare CPU of $(if $(HOST),the lab host $(HOST),the default lab host)"
+	@cargo build --quiet --release --package dfr0-suites --bin dfr0
+	@$(LAB) exec --bare $(HOST:%=--host %) -- $(TARGET)/release/dfr0 run $(PATTERNS) | tee $(TARGET)/bare.tap && \
+	    sed -n 's/^# Totals: /dfr0: bare passed: /p' $(TARGET)/bare.tap || \
+	    { sed -n 's/^# Totals: /dfr0: bare failed: /p' $(TARGET)/bare.tap; exit 1; }
 
 # Each part prints cargo's own "test result" lines; their sum is the last line.
 test: bundle lab

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Builds the guest's payload, which the runner carries inside, for the same target but without std and at the
-//! addresses of `guest-payloads/payload.ld`. Where the target is not arm64 there is no KVM/arm64 to run it on.
+//! Builds the guest's payload, which the runner carries inside, for arm64 without std and at the addresses of
+//! `guest-payloads/payload.ld`. A runner for another architecture has it too, for a bare CPU.
 
 use std::{
     env,
@@ -9,21 +9,25 @@ use std::{
     process::Command,
 };
 
+/// The target where the runner's own is none of arm64's.
+const ARM64: &str = "aarch64-unknown-linux-gnu";
+
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for part in ["guest-payloads", "model/src", "model/Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
-    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("aarch64") {
-        build_payload(&root);
-    }
+    build_payload(&root);
 }
 
 fn build_payload(root: &Path) {
     let script =
         root.join("guest-payloads/payload.ld").canonicalize().expect("guest-payloads/payload.ld exists");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("payload");
-    let target = env::var("TARGET").expect("cargo sets TARGET");
+    let target = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("aarch64") => env::var("TARGET").expect("cargo sets TARGET"),
+        _ => ARM64.into(),
+    };
     let flags = [
         "-Crelocation-model=static".into(),
         "-Clink-arg=-nostartfiles".into(),
@@ -40,7 +44,11 @@ fn build_payload(root: &Path) {
         .arg(&out)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     let status = cargo.status().unwrap_or_else(|error| panic!("cannot start cargo for the payload: {error}"));
-    assert!(status.success(), "building the payload failed ({status}); cargo's message is above");
+    assert!(
+        status.success(),
+        "building the payload for {target} failed ({status}); cargo's message is above, and lab/with-toolchain finds a \
+         toolchain that has the target"
+    );
     let payload = out.join(target).join("payload/payload");
     println!("cargo::rustc-env=DFR0_PAYLOAD={}", payload.display());
 }

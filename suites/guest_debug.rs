@@ -283,6 +283,9 @@ fn mdscr_values() -> impl Iterator<Item = u64> {
 
 fn counts_are_the_hosts(cx: &mut Context<'_>) -> Result<(), Stop> {
     let (host, shape) = (cx.host(), cx.shape());
+    if host.is_bare() {
+        return Stop::skip("there is no KVM to say its capabilities");
+    }
     let counts = [
         ("KVM_CAP_GUEST_DEBUG_HW_BPS", host.guest_debug_breakpoints, shape.breakpoints),
         ("KVM_CAP_GUEST_DEBUG_HW_WPS", host.guest_debug_watchpoints, shape.watchpoints),

@@ -96,7 +96,7 @@ fn observe(cx: &Context<'_>, field: &Field, values: &Values) -> Result<[Observed
     let mut observed = [Observed { answer: Answer::Accepted, userspace: 0, guest: None }; 16];
     for (value, observed) in (0..).zip(&mut observed) {
         let mut guest = cx.new_guest(Config::default())?;
-        let answer = guest.set(ID_AA64DFR0_EL1, field.with(default, value));
+        let answer = guest.set(ID_AA64DFR0_EL1, field.with(default, value))?;
         let userspace = guest.get(ID_AA64DFR0_EL1)?;
         let read = if answer == Answer::Accepted { guest_mrs(&mut guest)? } else { None };
         *observed = Observed { answer, userspace, guest: read };
@@ -216,7 +216,7 @@ fn same_value_accepted(cx: &mut Context<'_>) -> Result<(), Stop> {
     let default = cx.host().id_aa64dfr0;
     let guest = cx.new_guest(Config::default())?;
     cx.count();
-    let answer = guest.set(ID_AA64DFR0_EL1, default);
+    let answer = guest.set(ID_AA64DFR0_EL1, default)?;
     if answer != Answer::Accepted {
         cx.find(format!("the default {}", describe(answer)), format!("KVM_SET_ONE_REG {default:#x}"));
     }
@@ -224,8 +224,8 @@ fn same_value_accepted(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 fn default_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let default = cx.host().id_aa64dfr0;
     let mut guest = cx.new_guest(Config::default())?;
+    let default = guest.get(ID_AA64DFR0_EL1)?;
     cx.count();
     let read = guest_mrs(&mut guest)?;
     if read != Some(default) {
@@ -239,11 +239,11 @@ fn raised_again(cx: &mut Context<'_>) -> Result<(), Stop> {
     let default = cx.host().id_aa64dfr0;
     for lowered in legal_others(cx) {
         let guest = cx.new_guest(Config::default())?;
-        if guest.set(ID_AA64DFR0_EL1, lowered) != Answer::Accepted {
+        if guest.set(ID_AA64DFR0_EL1, lowered)? != Answer::Accepted {
             continue;
         }
         cx.count();
-        let answer = guest.set(ID_AA64DFR0_EL1, default);
+        let answer = guest.set(ID_AA64DFR0_EL1, default)?;
         let read = guest.get(ID_AA64DFR0_EL1)?;
         if answer != Answer::Accepted || read != default {
             let short = format!("the default after another value {}", describe(answer));
@@ -259,13 +259,13 @@ fn frozen_by_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let others = legal_others(cx);
     for given in others.iter().copied().chain([default]) {
         let mut guest = cx.new_guest(Config::default())?;
-        if guest.set(ID_AA64DFR0_EL1, given) != Answer::Accepted {
+        if guest.set(ID_AA64DFR0_EL1, given)? != Answer::Accepted {
             continue;
         }
         guest_mrs(&mut guest)?;
         for value in others.iter().copied().chain([given]) {
             cx.count();
-            let answer = guest.set(ID_AA64DFR0_EL1, value);
+            let answer = guest.set(ID_AA64DFR0_EL1, value)?;
             let (userspace, read) = (guest.get(ID_AA64DFR0_EL1)?, guest_mrs(&mut guest)?);
             let kept = userspace == given && read == Some(given);
             if !kept || !allowed_after_run(value, given, writable).contains(&answer) {

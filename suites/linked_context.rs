@@ -263,7 +263,7 @@ fn highest_of_fewer_match(cx: &mut Context<'_>, linked: Linked) -> Result<(), St
         for ctx_cmps in 0..=CTX_CMPS.get(host).min(brps) {
             let value = CTX_CMPS.with(BRPS.with(host, brps), ctx_cmps);
             let guest = cx.new_guest(Config::default())?;
-            if value == host || guest.set(ID_AA64DFR0_EL1, value) != Answer::Accepted {
+            if value == host || guest.set(ID_AA64DFR0_EL1, value)? != Answer::Accepted {
                 continue;
             }
             shapes += 1;

@@ -12,7 +12,11 @@
 use core::{
     arch::{asm, global_asm},
     panic::PanicInfo,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    hint::spin_loop,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed},
+    },
 };
 use dfr0_model::{
     access::{self, ACCESSES},
@@ -91,6 +95,8 @@ static LOG: [[AtomicU64; EVENT_WORDS]; LOG_LEN] =
 static LOGGED: AtomicU64 = AtomicU64::new(0);
 #[unsafe(no_mangle)]
 static PLACE: AtomicU64 = AtomicU64::new(0);
+#[unsafe(no_mangle)]
+static TURN: AtomicU64 = AtomicU64::new(0);
 /// Where the interpreter goes on when code has ended that an exception return entered.
 static CONTINUE: AtomicU64 = AtomicU64::new(0);
 /// How many Software Step exceptions are still wanted.
@@ -184,8 +190,13 @@ impl Guest for Payload {
     }
 
     fn ring(&self, bell: Bell) {
+        let turn = TURN.load(Relaxed);
         // SAFETY: nothing but userspace is behind this address, which takes the store and returns.
         unsafe { asm!("str {0:w}, [{1}]", in(reg) bell as u32, in(reg) DOORBELL) };
+        // A vCPU comes back from the store when userspace has acted; a bare CPU comes back at once.
+        while TURN.load(Acquire) == turn {
+            spin_loop();
+        }
     }
 }
 

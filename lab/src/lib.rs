@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! KVM/arm64 hosts on demand: QEMU boots Debian's own arm64 kernels, where KVM is real, and runs a command.
+//! KVM/arm64 hosts on demand: QEMU boots Debian's own arm64 kernels, where KVM is real, and runs a command. A host's
+//! CPU can be had without a kernel, too.
 //!
 //! `lab` runs here and `lab-init` is process 1 of the booted host; they share [`job`], [`protocol`], [`facts`]
 //! and [`shape`].
 
 pub mod apt;
+pub mod bare_machine;
 pub mod cache;
 pub mod console;
 pub mod facts;
@@ -17,6 +19,7 @@ pub mod outcome;
 pub mod program;
 pub mod protocol;
 pub mod qemu;
+pub mod running;
 pub mod shape;
 pub mod shaped_cpu;
 pub mod tools;

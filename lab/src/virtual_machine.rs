@@ -6,20 +6,19 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFlags, PollTimeout};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
 
 use crate::console::{Console, Output};
 use crate::hosts::Host;
 use crate::interrupt::Signals;
 use crate::outcome::Outcome;
 use crate::protocol::printable;
+use crate::running::{Running, die_with_lab};
 
 /// A host that has told how its command ended gets this long to power off.
 const POWER_OFF: Duration = Duration::from_secs(5);
@@ -89,7 +88,7 @@ impl VirtualMachine<'_> {
         for line in messages.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             console.line(format!("qemu: {}", printable(line)))?;
         }
-        let status = if in_time { Some(running.wait()?) } else { None };
+        let status = if in_time { Some(running.0.wait().context("cannot wait for QEMU")?) } else { None };
         console.outcome(|| match status {
             None => format!(
                 "the deadline of {} s is over; the host was stopped (--deadline allows more)",
@@ -124,32 +123,13 @@ impl VirtualMachine<'_> {
             .stderr(Stdio::piped())
             // Ctrl-C is for `lab`, which stops QEMU.
             .process_group(0);
-        let die_with_lab = || Ok(set_pdeathsig(Signal::SIGKILL)?);
-        // SAFETY: between fork and exec the closure makes one system call, prctl, and neither allocates nor locks.
-        unsafe { command.pre_exec(die_with_lab) };
+        die_with_lab(&mut command);
         Ok(command)
     }
 }
 
 /// QEMU says little; what is beyond this is dropped.
 const LONGEST_MESSAGES: usize = 1 << 16;
-
-/// A QEMU that does not outlive this value.
-struct Running(Child);
-
-impl Running {
-    fn wait(&mut self) -> Result<ExitStatus> {
-        self.0.wait().context("cannot wait for QEMU")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only if it has ended and was waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn timeout(left: Duration) -> PollTimeout {
     // Rounded up, so that the deadline is over when the time is.

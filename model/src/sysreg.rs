@@ -96,11 +96,15 @@ pub const OSDLR_EL1: SysReg = SysReg::new(2, 0, 1, 3, 4);
 pub const CONTEXTIDR_EL1: SysReg = SysReg::new(3, 0, 13, 0, 1);
 /// ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0.
 pub const ID_AA64DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 5, 0);
+/// ID_AA64ISAR0_EL1, AArch64 Instruction Set Attribute Register 0.
+pub const ID_AA64ISAR0_EL1: SysReg = SysReg::new(3, 0, 0, 6, 0);
+/// MIDR_EL1, Main ID Register.
+pub const MIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 0);
 
 /// DCZID_EL0, Data Cache Zero ID Register (read-only).
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
-const NAMED: [(SysReg, &str); 7] = [
+const NAMED: [(SysReg, &str); 9] = [
     (MDSCR_EL1, "MDSCR_EL1"),
     (OSLAR_EL1, "OSLAR_EL1"),
     (OSLSR_EL1, "OSLSR_EL1"),
@@ -108,6 +112,8 @@ const NAMED: [(SysReg, &str); 7] = [
     (CONTEXTIDR_EL1, "CONTEXTIDR_EL1"),
     (ID_AA64DFR0_EL1, "ID_AA64DFR0_EL1"),
     (DCZID_EL0, "DCZID_EL0"),
+    (ID_AA64ISAR0_EL1, "ID_AA64ISAR0_EL1"),
+    (MIDR_EL1, "MIDR_EL1"),
 ];
 
 /// How many registers the payload can access.

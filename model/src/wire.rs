@@ -16,7 +16,8 @@
 //! A program is an array of records of [`OP_WORDS`] words, a log one of [`EVENT_WORDS`] words; both are arrays in
 //! the payload that the runner finds by their symbols `PROGRAM` and `LOG`. The payload rings the doorbell with a
 //! [`Bell`] when userspace is to act, with the number of events logged so far in the word `LOGGED`.
-//! The word `PLACE` holds the place of the operation that is being done.
+//! The word `PLACE` holds the place of the operation that is being done. Userspace changes the word `TURN` when it has
+//! acted, and the payload goes on.
 //!
 //! ```text
 //!   op:     code | place in sysreg::TABLE or access::TABLE, marker, level or way | value, address or steps

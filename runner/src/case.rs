@@ -3,8 +3,9 @@
 //! Suites and cases, and what a case may ask for.
 
 use crate::{
-    guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest, Kvm},
+    guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest},
     host::{Host, Unavailable},
+    machine::Machine,
 };
 use dfr0_model::{
     event::{Event, Logged},
@@ -94,10 +95,19 @@ pub enum Stop {
     Skip(String),
     /// Something failed that no case expects.
     #[error("{0}")]
-    Broken(#[from] Error),
+    Broken(Error),
     /// The case asks for what the model has no rule for: a defect of the suite.
     #[error("{0}")]
     NotModelled(#[from] Unknown),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoVcpu(_) => Self::Skip(error.to_string()),
+            _ => Self::Broken(error),
+        }
+    }
 }
 
 impl Stop {
@@ -127,10 +137,10 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// A host, its `/dev/kvm`, and the VM that cases share.
+/// A host, what guests run on there, and the guest that cases share.
 #[derive(Debug)]
 pub struct Session {
-    kvm: Kvm,
+    machine: Machine,
     host: Host,
     deadline: Duration,
     draw: Draw,
@@ -157,10 +167,10 @@ impl Default for Draw {
 impl Session {
     /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
     pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
-        Ok(match Kvm::open()? {
-            Ok(kvm) => Ok(Self {
-                host: kvm.host()?,
-                kvm,
+        Ok(match Machine::open()? {
+            Ok(machine) => Ok(Self {
+                host: machine.host()?,
+                machine,
                 deadline,
                 draw: Draw::default(),
                 guest: None,
@@ -222,6 +232,10 @@ impl Context<'_> {
             let departed = !probe.report.findings.is_empty();
             cx.report.checks += 1;
             match outcome {
+                Err(skip @ Stop::Skip(_)) => {
+                    *stop = Some(skip);
+                    Ok(())
+                }
                 Err(error) => {
                     let detail = format!("seed {seed}, not shrunk:\n{}", listing(scenario.ops()));
                     cx.find("a scenario that could not be run to its end".into(), detail);
@@ -271,9 +285,9 @@ impl Context<'_> {
         Ok(block)
     }
 
-    /// A VM of its own that has not run.
+    /// A VM of its own that has not run. A bare CPU is reset instead, and with it whatever ran there before.
     pub fn new_guest(&self, config: Config) -> Result<Guest, Stop> {
-        Ok(self.session.kvm.guest(config, self.session.deadline)?)
+        Ok(self.session.machine.guest(config, self.session.deadline)?)
     }
 
     /// Runs a scenario in a VM as KVM makes it, and judges it.

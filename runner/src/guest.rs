@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A VM whose payload runs scenarios: what may go wrong with it, and what it is made with.
+//! A guest whose payload runs scenarios, on whatever CPU: what it is made with, how it runs a program, and what may go
+//! wrong with it.
 
-use std::{fmt, io, time::Duration};
-
-pub use crate::kvm::{Guest, Kvm};
+use crate::payload::Payload;
+use dfr0_model::{
+    event::{Event, Logged},
+    id_write::Answer,
+    scenario::{Op, Scenario},
+    sysreg::{OSLAR_EL1, OSLSR_EL1, SysReg},
+    wire::Bell,
+};
+use std::{collections::BTreeSet, fmt, io, time::Duration};
 
 /// How long a guest may run before it is taken for hung. A program needs milliseconds; this leaves room for a
 /// loaded machine.
@@ -18,6 +25,128 @@ pub const DEADLINE_AFTER_DEATH: Duration = Duration::from_secs(2);
 pub struct Config {
     /// ID_AA64DFR0_EL1, written before the first run; KVM's own value if none.
     pub id_aa64dfr0: Option<u64>,
+}
+
+/// What the payload executes on, and what userspace can do with it while the payload waits.
+pub(crate) trait Cpu: fmt::Debug {
+    /// Whether userspace can do this operation of its own.
+    fn can(&self, op: Op) -> bool;
+    /// Makes the payload ready to run a program. Returns the registers that are not known to hold what a vCPU resets to.
+    fn prepare(&mut self) -> Result<Vec<SysReg>, Error>;
+    /// The payload, once it was made ready.
+    fn payload(&self) -> Result<&Payload, Error>;
+    /// Lets the payload execute until it rings; what userspace sees meanwhile is logged, behind the guest's events.
+    fn enter(&mut self, log: &mut Log) -> Result<Bell, Error>;
+    /// Does an operation of userspace's.
+    fn act(&mut self, op: Op) -> Result<Option<Event>, Error>;
+    /// KVM_GET_ONE_REG of a system register.
+    fn get(&self, reg: SysReg) -> Result<u64, Error>;
+    /// KVM_SET_ONE_REG of a system register.
+    fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error>;
+    /// The guest is of no use any more.
+    fn died(&self, reason: String) -> Error;
+}
+
+/// The events of one program, userspace's and the guest's.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// In the order in which they happened.
+    pub events: Vec<Logged>,
+    /// How many of the guest's are in it.
+    from_guest: usize,
+}
+
+impl Log {
+    /// Adds what the payload has logged since the last time.
+    pub fn take_guests(&mut self, payload: &Payload) -> Result<(), Error> {
+        let events = payload.read_log()?;
+        self.events.extend(events.iter().skip(self.from_guest));
+        self.from_guest = events.len();
+        Ok(())
+    }
+}
+
+/// A CPU with a payload that runs one scenario after the other.
+#[derive(Debug)]
+pub struct Guest {
+    cpu: Box<dyn Cpu>,
+    /// Registers that earlier scenarios wrote.
+    touched: BTreeSet<SysReg>,
+}
+
+impl Guest {
+    pub(crate) fn on(cpu: impl Cpu + 'static) -> Self {
+        Self { cpu: Box::new(cpu), touched: BTreeSet::new() }
+    }
+
+    /// KVM_GET_ONE_REG of a system register.
+    pub fn get(&self, reg: SysReg) -> Result<u64, Error> {
+        self.cpu.get(reg)
+    }
+
+    /// KVM_SET_ONE_REG of a system register; a refusal is an answer and no error.
+    pub fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error> {
+        self.cpu.set(reg, value)
+    }
+
+    /// Runs a scenario from the state that a vCPU resets to; returns the operations as they were run, with those
+    /// that undo earlier scenarios before them, and the events.
+    pub fn run(&mut self, scenario: &Scenario) -> Result<(Vec<Op>, Vec<Logged>), Error> {
+        if let Some(op) = scenario.ops().iter().find(|op| op.is_hosts() && !self.cpu.can(**op)) {
+            return Err(Error::NoVcpu(op.to_string()));
+        }
+        let unknown = self.cpu.prepare()?;
+        let undone: BTreeSet<SysReg> = self.touched.iter().copied().chain(unknown).collect();
+        let mut ops: Vec<Op> = undone.into_iter().map(undo).collect();
+        if !ops.is_empty() {
+            ops.push(Op::Isb);
+        }
+        ops.extend(scenario.ops());
+        for op in scenario.ops() {
+            if let Op::Write { reg, .. } | Op::KvmSet { reg, .. } = *op {
+                self.touched.insert(reg);
+            }
+        }
+        let log = self.run_program(&ops)?;
+        Ok((ops, log))
+    }
+
+    fn run_program(&mut self, ops: &[Op]) -> Result<Vec<Logged>, Error> {
+        self.cpu.payload()?.write_program(ops)?;
+        let mut log = Log::default();
+        let hosts: Vec<usize> = (0..ops.len()).filter(|place| ops[*place].is_hosts()).collect();
+        let mut hosts = hosts.into_iter();
+        loop {
+            self.cpu.payload()?.turn()?;
+            let bell = self.cpu.enter(&mut log)?;
+            match (bell, hosts.next()) {
+                (Bell::Host, Some(place)) => {
+                    if let Some(event) = self.cpu.act(ops[place])? {
+                        log.events.push(Logged { op: place, event });
+                    }
+                }
+                (Bell::End, None) => break,
+                (Bell::Lost, _) => {
+                    let last = self.cpu.payload()?.read_log()?.pop();
+                    let what = last.map_or("a panic".into(), |logged| {
+                        format!("operation {}: {}", logged.op, logged.event)
+                    });
+                    return Err(self.cpu.died(format!("the guest is lost after {what}")));
+                }
+                (bell, _) => return Err(self.cpu.died(format!("the payload rang {bell:?} out of turn"))),
+            }
+        }
+        log.take_guests(self.cpu.payload()?)?;
+        // Userspace's are logged before the guest's are read; within an operation the order is right.
+        log.events.sort_by_key(|logged| logged.op);
+        Ok(log.events)
+    }
+}
+
+/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1.
+fn undo(reg: SysReg) -> Op {
+    let reg = if reg == OSLSR_EL1 { OSLAR_EL1 } else { reg };
+    Op::Write { reg, value: 0 }
 }
 
 /// Something that no case expects: the case has failed and the VM is not used again.
@@ -44,6 +173,9 @@ pub enum Error {
     /// The guest did not come back, or came back in a way that it should not.
     #[error("{0}")]
     Died(Box<Death>),
+    /// Only a vCPU can do it, and this is a bare CPU.
+    #[error("needs KVM, and this is a bare CPU: {0}")]
+    NoVcpu(String),
     /// The payload does not fit the model's layout, or a scenario does not fit the payload.
     #[error("{0}")]
     Unfit(String),
@@ -54,7 +186,7 @@ pub enum Error {
 pub struct Death {
     /// What happened.
     pub reason: String,
-    /// The vCPU's registers, by name.
+    /// The CPU's registers, by name.
     pub registers: Vec<(String, u64)>,
 }
 

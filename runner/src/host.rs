@@ -5,16 +5,16 @@
 use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
 use std::fmt;
 
-/// Facts of a host with KVM/arm64.
+/// Facts of a host with KVM/arm64, or of a bare CPU.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The kernel's release, as `uname -r` prints it.
-    pub kernel: String,
+    /// The kernel's release, as `uname -r` prints it; none on a bare CPU.
+    pub kernel: Option<String>,
     /// The machine: the first name in the device tree's `compatible`, or else the vendor that the firmware names.
     pub platform: String,
     /// MIDR_EL1 as a guest reads it.
     pub midr: u64,
-    /// ID_AA64DFR0_EL1 as KVM gives it to a new VM.
+    /// ID_AA64DFR0_EL1 as KVM gives it to a new VM, or as the bare CPU has it.
     pub id_aa64dfr0: u64,
     /// Which bits of ID_AA64DFR0_EL1 userspace may write, if the kernel says.
     pub writable: Writable,
@@ -48,7 +48,12 @@ pub enum Unavailable {
 }
 
 impl Host {
-    /// The shape that KVM gives to a new VM.
+    /// No KVM is between the payload and the CPU.
+    pub fn is_bare(&self) -> bool {
+        self.kernel.is_none()
+    }
+
+    /// The shape that KVM gives to a new VM, or that the bare CPU has.
     pub fn shape(&self) -> Shape {
         Shape::from_id_aa64dfr0(self.id_aa64dfr0)
     }
@@ -63,6 +68,9 @@ impl Host {
 
     /// The names of the fields that userspace may write, or why they are not known.
     pub fn writable_fields(&self) -> String {
+        if self.is_bare() {
+            return "none (there is no KVM)".into();
+        }
         let Writable::Mask(mask) = self.writable else {
             return "not said (the kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS)".into();
         };
@@ -70,6 +78,11 @@ impl Host {
             FIELDS.iter().filter(|field| mask & field.mask() != 0).map(|field| field.name).collect();
         if fields.is_empty() { "none".into() } else { fields.join(", ") }
     }
+}
+
+/// FEAT_LSE: ID_AA64ISAR0_EL1.Atomic is 2 or more.
+pub(crate) fn has_lse(id_aa64isar0: u64) -> bool {
+    id_aa64isar0 >> 20 & 0xf >= 2
 }
 
 /// Implementer, part number and name, from the CPUs' technical reference manuals.
@@ -92,7 +105,10 @@ const CPUS: [(u64, u64, &str); 14] = [
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "kernel: Linux {}", self.kernel)?;
+        match &self.kernel {
+            Some(release) => writeln!(f, "kernel: Linux {release}")?,
+            None => writeln!(f, "kernel: none, bare CPU")?,
+        }
         writeln!(f, "platform: {}", self.platform)?;
         writeln!(f, "cpu: {}", self.cpu())?;
         writeln!(f, "shape: {}", self.shape())?;
@@ -106,7 +122,7 @@ mod tests {
 
     fn host() -> Host {
         Host {
-            kernel: "7.3.4".into(),
+            kernel: Some("7.3.4".into()),
             platform: "linux,dummy-virt".into(),
             midr: 0x411f_d401,
             id_aa64dfr0: 0xf0_1030_5009,
@@ -135,6 +151,13 @@ mod tests {
         let unknown = Host { writable: Writable::Unknown, ..host() };
         assert!(unknown.writable_fields().contains("KVM_ARM_GET_REG_WRITABLE_MASKS"));
         assert_eq!(Host { writable: Writable::Mask(0), ..host() }.writable_fields(), "none");
+    }
+
+    #[test]
+    fn a_bare_cpu_has_no_kernel_and_says_so() {
+        let bare = Host { kernel: None, writable: Writable::Unknown, ..host() }.to_string();
+        assert!(bare.starts_with("kernel: none, bare CPU\nplatform: linux,dummy-virt\n"), "{bare}");
+        assert!(bare.ends_with("writable in ID_AA64DFR0_EL1: none (there is no KVM)\n"), "{bare}");
     }
 
     #[test]

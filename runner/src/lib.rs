@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Runs scenarios in KVM guests, judges them with [`dfr0_model`] and reports the results.
+//! Runs scenarios in KVM guests or on a bare CPU, judges them with [`dfr0_model`] and reports the results.
 //!
 //! | module | subject |
 //! |---|---|
 //! | [`host`] | what this machine is: kernel, CPU, shape, capabilities |
-//! | [`guest`] | a VM whose payload runs scenarios |
+//! | [`guest`] | a guest whose payload runs scenarios |
+//! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM |
+//! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
@@ -21,6 +23,13 @@ pub mod host;
 pub mod ktap;
 pub mod mimic;
 pub mod run;
+
+mod bare;
+mod image;
+mod machine;
+mod memory;
+mod payload;
+mod stage1;
 
 #[cfg(target_arch = "aarch64")]
 mod kvm;

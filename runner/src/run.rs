@@ -34,9 +34,9 @@ pub struct Options {
 /// A run that could not be done at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// KVM is there and does not work.
-    #[error("KVM does not work here: {0}")]
-    Kvm(#[from] crate::guest::Error),
+    /// KVM or the bare CPU is there and does not work.
+    #[error("no guest can run here: {0}")]
+    Guest(#[from] crate::guest::Error),
     /// The results cannot be written.
     #[error("cannot write the results: {0}")]
     Write(#[from] io::Error),
@@ -89,7 +89,7 @@ pub fn explain(case: &Case, report: &Report, verdict: &Verdict, deviations: &Dev
         Verdict::XPass(names) => say(&format!("{}: no longer seen: {}", case.name, names.join(", "))),
         Verdict::XFail(names) => {
             for deviation in names.iter().filter_map(|name| deviations.get(name)) {
-                say(&format!("{}: known deviation {}", case.name, deviation.name));
+                say(&format!("{}: known deviation {} of {}", case.name, deviation.name, deviation.whose()));
                 say(&format!("  why: {}", deviation.why));
                 say(&format!("  source: {}", deviation.source));
             }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use dfr0_lab::bare_machine::BareMachine;
 use dfr0_lab::cache::Cache;
-use dfr0_lab::hosts::Hosts;
+use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::initramfs::Contents;
 use dfr0_lab::interrupt::{Interrupted, Signals};
 use dfr0_lab::job::{Job, environment};
@@ -29,6 +30,8 @@ Examples:
   lab exec --with tools -- busybox uname -a       with the directory tools/ as the working directory
   lab exec --kernel ~/linux/arch/arm64/boot/Image -- ./test
                                                   a kernel of your own
+  lab exec --bare --host neoverse-n1 -- ./dfr0 run
+                                                  a program of this machine, with a CPU and no KVM at its disposal
   lab fetch --kernel trixie --kernel newest       for later use without a network
 
 What is not here yet is fetched: QEMU by apt, kernels from the Debian archive that this machine uses.
@@ -79,6 +82,9 @@ struct Exec {
     /// Copy DIR into the host, where it is CMD's working directory
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
+    /// Boot nothing: run CMD on this machine, with the host's CPU, without KVM, in the directory that DFR0_BARE names
+    #[arg(long, conflicts_with_all = ["kernel", "with", "verbose"])]
+    bare: bool,
     /// Stop the host after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     deadline: u64,
@@ -149,6 +155,9 @@ impl Exec {
     fn run(&self, hosts: &Hosts) -> Result<u8> {
         let signals = Signals::hold()?;
         let host = hosts.get(self.host.as_deref())?;
+        if self.bare {
+            return self.run_bare(host, &signals);
+        }
         let with = match &self.with {
             Some(with) if with.is_dir() => {
                 Some(with.canonicalize().with_context(|| format!("cannot find {}", with.display()))?)
@@ -175,10 +184,7 @@ impl Exec {
 
         let cache = Cache::open()?;
         let kernel = self.kernel.as_ref().unwrap_or(&host.kernel).image(false, &cache, &signals)?;
-        let mut qemu = qemu::find(&cache, &signals)?;
-        if let Some(cpu) = &host.shaped {
-            qemu = shaped_cpu::qemu_with(cpu, &qemu, &cache)?;
-        }
+        let qemu = qemu_of(host, &cache, &signals)?;
         signals.check()?;
         let machine = VirtualMachine { qemu: &qemu, host, kernel: &kernel, initramfs, verbose: self.verbose };
         let outcome = machine
@@ -188,6 +194,27 @@ impl Exec {
             eprintln!("lab: host {}, kernel {}: {reason}", host.name, kernel.display());
         }
         Ok(outcome.exit_status())
+    }
+
+    fn run_bare(&self, host: &Host, signals: &Signals) -> Result<u8> {
+        let qemu = qemu_of(host, &Cache::open()?, signals)?;
+        let machine = BareMachine { qemu: &qemu, host, command: &self.command };
+        let outcome = machine
+            .run(Duration::from_secs(self.deadline), signals)
+            .with_context(|| format!("the bare CPU of {}", host.name))?;
+        if let Outcome::Refused(reason) = &outcome {
+            eprintln!("lab: the bare CPU of {}: {reason}", host.name);
+        }
+        Ok(outcome.exit_status())
+    }
+}
+
+/// QEMU, with a CPU of the host's shape.
+fn qemu_of(host: &Host, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
+    let qemu = qemu::find(cache, signals)?;
+    match &host.shaped {
+        Some(cpu) => shaped_cpu::qemu_with(cpu, &qemu, cache),
+        None => Ok(qemu),
     }
 }
 
@@ -230,5 +257,24 @@ impl Fetch {
             println!("{}", kernel.image(self.refresh, &cache, &signals)?.display());
         }
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::error::ErrorKind;
+
+    fn error(arguments: &[&str]) -> Option<ErrorKind> {
+        Cli::try_parse_from([&["lab", "exec"], arguments, &["--", "true"]].concat()).err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn a_bare_cpu_boots_nothing() {
+        assert_eq!(error(&["--bare", "--host", "max", "--deadline", "5"]), None);
+        for booted in [&["--kernel", "trixie"][..], &["--with", "/"], &["--verbose"]] {
+            assert_eq!(error(booted), None);
+            assert_eq!(error(&[&["--bare"], booted].concat()), Some(ErrorKind::ArgumentConflict), "{booted:?}");
+        }
     }
 }

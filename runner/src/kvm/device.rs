@@ -2,12 +2,12 @@
 
 //! `/dev/kvm`, and what it says of the host.
 
-use super::{one_reg, vm::Guest, writable_masks};
+use super::{vm::Vcpu, writable_masks};
 use crate::{
-    guest::{Config, Error},
-    host::{Host, Unavailable},
+    guest::{Config, Cpu, Error, Guest},
+    host::{Host, Unavailable, has_lse},
 };
-use dfr0_model::sysreg::ID_AA64DFR0_EL1;
+use dfr0_model::sysreg::{ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MIDR_EL1};
 use kvm_ioctls::Cap;
 use std::{io, time::Duration};
 
@@ -34,17 +34,17 @@ impl Kvm {
 
     /// The host's facts, some of them from a VM that never runs.
     pub fn host(&self) -> Result<Host, Error> {
-        let guest = self.guest(Config::default(), Duration::ZERO)?;
+        let vcpu = Vcpu::new(self, Config::default(), Duration::ZERO)?;
         let capability = |cap: Cap| self.0.check_extension_int(cap);
         let uname = nix::sys::utsname::uname()
             .map_err(|errno| Error::System { what: "uname".into(), source: errno.into() })?;
         Ok(Host {
-            kernel: uname.release().to_string_lossy().into_owned(),
+            kernel: Some(uname.release().to_string_lossy().into_owned()),
             platform: platform(),
-            midr: guest.get(one_reg::MIDR_EL1)?,
-            id_aa64dfr0: guest.get(ID_AA64DFR0_EL1)?,
-            writable: writable_masks::of(guest.vm(), ID_AA64DFR0_EL1),
-            lse: guest.get(one_reg::ID_AA64ISAR0_EL1)? >> 20 & 0xf >= 2,
+            midr: vcpu.get(MIDR_EL1)?,
+            id_aa64dfr0: vcpu.get(ID_AA64DFR0_EL1)?,
+            writable: writable_masks::of(vcpu.vm(), ID_AA64DFR0_EL1),
+            lse: has_lse(vcpu.get(ID_AA64ISAR0_EL1)?),
             guest_debug_breakpoints: capability(Cap::DebugHwBps),
             guest_debug_watchpoints: capability(Cap::DebugHwWps),
             ipa_bits: capability(Cap::ArmVmIPASize),
@@ -53,7 +53,7 @@ impl Kvm {
 
     /// A VM with one vCPU; it may run for `deadline` at a time.
     pub fn guest(&self, config: Config, deadline: Duration) -> Result<Guest, Error> {
-        Guest::new(self, config, deadline)
+        Ok(Guest::on(Vcpu::new(self, config, deadline)?))
     }
 
     /// A VM with the smallest IPA space.

@@ -28,17 +28,6 @@ const fn core_word(offset: u64) -> u64 {
     ARM64_U64 | CORE | offset
 }
 
-/// TTBR0_EL1.
-pub const TTBR0_EL1: SysReg = SysReg::new(3, 0, 2, 0, 0);
-/// TCR_EL1.
-pub const TCR_EL1: SysReg = SysReg::new(3, 0, 2, 0, 2);
-/// MAIR_EL1.
-pub const MAIR_EL1: SysReg = SysReg::new(3, 0, 10, 2, 0);
-/// ID_AA64ISAR0_EL1; Atomic, bits [23:20], is 2 or more with FEAT_LSE.
-pub const ID_AA64ISAR0_EL1: SysReg = SysReg::new(3, 0, 0, 6, 0);
-/// MIDR_EL1.
-pub const MIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 0);
-
 /// What a dead guest is described by, besides X0 to X30.
 pub const STATE: [(&str, u64); 8] = [
     ("PC", PC),

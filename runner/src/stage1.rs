@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest's stage 1 translation: VA = IPA, with the payload's segments, the target of accesses and the
-//! doorbell.
+//! The guest's stage 1 translation: the payload's segments and the target of accesses where they are, and the
+//! doorbell where the machine has one.
 
-use super::{image::Image, memory::GuestMemory, one_reg};
-use crate::guest::Error;
+use crate::{guest::Error, image::Image, memory::GuestMemory};
 use aarch64_paging::{
     descriptor::{El1Attributes, PhysicalAddress},
     paging::{Constraints, El1And0, MemoryRegion, RootTable, VaRange},
@@ -26,21 +25,25 @@ const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 0b11 << 12 | 1 << 23;
 /// SCTLR_EL1: its RES1 bits (EOS and EIS among them: exception entry and return synchronise), M, C, SA, I, DZE.
 pub const SCTLR: u64 = 0x30d0_0800 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 14;
 
-/// The registers that this translation needs before it is turned on.
-pub const REGISTERS: [(SysReg, u64); 3] =
-    [(one_reg::MAIR_EL1, MAIR), (one_reg::TCR_EL1, TCR), (one_reg::TTBR0_EL1, TABLES)];
+/// MAIR_EL1, TCR_EL1 and TTBR0_EL1, which this translation needs before it is turned on.
+pub const REGISTERS: [(SysReg, u64); 3] = [
+    (SysReg::new(3, 0, 10, 2, 0), MAIR),
+    (SysReg::new(3, 0, 2, 0, 2), TCR),
+    (SysReg::new(3, 0, 2, 0, 0), TABLES),
+];
 
-/// Writes the tables for `image` into the guest's memory; returns the address behind them.
-pub fn write(image: &Image, memory: &mut GuestMemory) -> Result<u64, Error> {
+/// Writes the tables for `image` into the guest's memory; a store to [`DOORBELL`] reaches the address `doorbell`.
+/// Returns the address behind the tables.
+pub fn write(image: &Image, memory: &mut GuestMemory, doorbell: u64) -> Result<u64, Error> {
     let mut root =
         RootTable::with_va_range(TargetAllocator::new(TABLES), ROOT_LEVEL, El1And0, VaRange::Lower);
     let valid = El1Attributes::VALID | El1Attributes::ACCESSED;
     let normal =
         valid | El1Attributes::ATTRIBUTE_INDEX_0 | El1Attributes::INNER_SHAREABLE | El1Attributes::UXN;
-    let mut map = |start: u64, len: u64, attributes| {
+    let mut map = |start: u64, len: u64, physical: u64, attributes| {
         let start = start as usize;
         let region = MemoryRegion::new(start, (start + len as usize).next_multiple_of(PAGE));
-        root.map_range(&region, PhysicalAddress(start), attributes, Constraints::empty())
+        root.map_range(&region, PhysicalAddress(physical as usize), attributes, Constraints::empty())
             .map_err(|error| Error::Unfit(format!("stage 1 of {region}: {error}")))
     };
     let user = El1Attributes::USER;
@@ -54,11 +57,11 @@ pub fn write(image: &Image, memory: &mut GuestMemory) -> Result<u64, Error> {
             (false, false) => normal | El1Attributes::READ_ONLY | El1Attributes::PXN,
             (true, _) => normal | El1Attributes::PXN,
         };
-        map(segment.address, segment.len, attributes)?;
+        map(segment.address, segment.len, segment.address, attributes)?;
     }
-    map(TARGET, TARGET_SIZE, normal | El1Attributes::PXN | user)?;
+    map(TARGET, TARGET_SIZE, TARGET, normal | El1Attributes::PXN | user)?;
     let device = valid | El1Attributes::ATTRIBUTE_INDEX_1 | El1Attributes::UXN | El1Attributes::PXN;
-    map(DOORBELL, PAGE as u64, device)?;
+    map(DOORBELL, PAGE as u64, doorbell, device)?;
     let tables = root.translation().as_bytes();
     if memory.write(TABLES, &tables) {
         Ok(TABLES + tables.len() as u64)

@@ -1,31 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest's memory: one anonymous mapping that is one memslot.
+//! The guest's memory: one mapping, of this process alone or of a file that an emulator shares.
 
 use crate::guest::Error;
-use dfr0_model::wire::{RAM, RAM_SIZE};
-use kvm_bindings::kvm_userspace_memory_region;
-use kvm_ioctls::VmFd;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use dfr0_model::wire::RAM;
+#[cfg(target_arch = "aarch64")]
+use dfr0_model::wire::RAM_SIZE;
+#[cfg(target_arch = "aarch64")]
+use nix::sys::mman::mmap_anonymous;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use std::{
     ffi::c_void,
+    fs::File,
     num::NonZeroUsize,
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// [`RAM_SIZE`] bytes that the guest sees at [`RAM`], zeroed.
+/// Memory that the guest sees at [`RAM`].
 #[derive(Debug)]
 pub struct GuestMemory {
     base: NonNull<c_void>,
+    len: usize,
 }
 
 // SAFETY: the mapping belongs to this value alone and is accessed through atomics or `&mut self`.
 unsafe impl Send for GuestMemory {}
 
 impl GuestMemory {
-    /// Maps zeroed memory.
-    pub fn new() -> Result<Self, Error> {
+    /// Maps [`RAM_SIZE`] bytes, zeroed.
+    #[cfg(target_arch = "aarch64")]
+    pub fn anonymous() -> Result<Self, Error> {
         let len = const { NonZeroUsize::new(RAM_SIZE).expect("a guest has memory") };
         // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other memory.
         let base = unsafe {
@@ -35,40 +40,48 @@ impl GuestMemory {
             what: format!("mmap of {RAM_SIZE} bytes for the guest"),
             source: errno.into(),
         })?;
-        Ok(Self { base })
+        Ok(Self { base, len: RAM_SIZE })
     }
 
-    /// Makes this the VM's memslot 0. The VM must not outlive the memory.
-    pub fn register(&self, vm: &VmFd) -> Result<(), Error> {
-        let region = kvm_userspace_memory_region {
-            slot: 0,
-            flags: 0,
-            guest_phys_addr: RAM,
-            memory_size: RAM_SIZE as u64,
-            userspace_addr: self.base.as_ptr() as u64,
-        };
-        // SAFETY: the region is this mapping, which `Guest` keeps until its VM is closed.
-        let registered = unsafe { vm.set_user_memory_region(region) };
-        registered.map_err(|error| Error::System {
-            what: format!("KVM_SET_USER_MEMORY_REGION of {RAM_SIZE} bytes at {RAM:#x}"),
-            source: error.into(),
-        })
+    /// Maps the first `len` bytes of a file and zeroes them.
+    pub fn of_file(file: &File, len: NonZeroUsize) -> Result<Self, Error> {
+        let (access, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory of this process.
+        let base = unsafe { mmap(None, len, access, flags, file, 0) };
+        let base = base.map_err(|errno| Error::System {
+            what: format!("mmap of {len} bytes of the guest's memory"),
+            source: errno.into(),
+        })?;
+        // SAFETY: all bytes lie in the mapping, which nothing else in this process refers to.
+        unsafe { base.cast::<u8>().write_bytes(0, len.get()) };
+        Ok(Self { base, len: len.get() })
+    }
+
+    /// Where it lies in this process.
+    #[cfg(target_arch = "aarch64")]
+    pub fn base(&self) -> NonNull<c_void> {
+        self.base
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Copies bytes to a guest address; false if they do not fit.
     #[must_use]
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> bool {
-        let Some(offset) = offset(address, bytes.len()) else { return false };
+        let Some(offset) = self.offset(address, bytes.len()) else { return false };
         // SAFETY: the offset lies in the mapping.
         let place = unsafe { self.base.cast::<u8>().add(offset) };
-        // SAFETY: all bytes lie in the mapping, which nobody else uses while the vCPU does not run.
+        // SAFETY: all bytes lie in the mapping, which nobody else uses while the CPU does not run.
         unsafe { place.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
         true
     }
 
     /// The word at a guest address, shared with the guest; none if it is not in memory or not aligned.
     pub fn word(&self, address: u64) -> Option<&AtomicU64> {
-        let offset = offset(address, size_of::<u64>())?;
+        let offset = self.offset(address, size_of::<u64>())?;
         if offset % size_of::<u64>() != 0 {
             return None;
         }
@@ -91,17 +104,17 @@ impl GuestMemory {
             })
             .collect()
     }
+
+    fn offset(&self, address: u64, len: usize) -> Option<usize> {
+        let offset = usize::try_from(address.checked_sub(RAM)?).ok()?;
+        (offset.checked_add(len)? <= self.len).then_some(offset)
+    }
 }
 
 impl Drop for GuestMemory {
     fn drop(&mut self) {
         // SAFETY: the mapping is this value's own, and no reference into it is left.
-        let unmapped = unsafe { munmap(self.base, RAM_SIZE) };
+        let unmapped = unsafe { munmap(self.base, self.len) };
         debug_assert!(unmapped.is_ok(), "unmapping one's own mapping does not fail");
     }
-}
-
-fn offset(address: u64, len: usize) -> Option<usize> {
-    let offset = usize::try_from(address.checked_sub(RAM)?).ok()?;
-    (offset.checked_add(len)? <= RAM_SIZE).then_some(offset)
 }

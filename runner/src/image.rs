@@ -2,8 +2,7 @@
 
 //! The payload's executable: its segments and the addresses that the runner needs.
 
-use super::memory::GuestMemory;
-use crate::guest::Error;
+use crate::{guest::Error, memory::GuestMemory};
 use dfr0_model::wire::TARGET;
 use elf::{
     ElfBytes,
@@ -41,6 +40,8 @@ pub struct Image {
     pub logged: u64,
     /// The address of `PLACE`.
     pub place: u64,
+    /// The address of `TURN`.
+    pub turn: u64,
 }
 
 impl Image {
@@ -84,6 +85,7 @@ impl Image {
             log: symbol("LOG")?,
             logged: symbol("LOGGED")?,
             place: symbol("PLACE")?,
+            turn: symbol("TURN")?,
         })
     }
 }

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! A bare machine: QEMU without a kernel and without KVM, and a command on this machine that owns the CPU in it.
+//!
+//! The command finds the machine through DFR0_BARE, a directory with four things in it:
+//!
+//! ```text
+//!   ram        the memory at 0x4000_0000, a file that QEMU shares
+//!   serial     a Unix socket: the PL011 at 0x0900_0000
+//!   qmp        a Unix socket: QEMU's monitor, QMP
+//!   platform   the machine's name, the first in its device tree's `compatible`
+//! ```
+//!
+//! The CPU is stopped. At a reset it starts at EL1, the highest Exception level that it has, on the last page of the
+//! memory: whoever puts code there lets it run.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::iter::repeat_n;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::poll::PollTimeout;
+
+use crate::hosts::Host;
+use crate::interrupt::Signals;
+use crate::outcome::Outcome;
+use crate::protocol::printable;
+use crate::running::{Running, die_with_lab};
+
+/// Where the command finds the machine.
+const VARIABLE: &str = "DFR0_BARE";
+/// QEMU's `virt` in its device tree.
+const PLATFORM: &str = "linux,dummy-virt";
+/// Where its memory starts.
+const RAM: u64 = 0x4000_0000;
+const RAM_SIZE: u64 = 4 << 20;
+const PAGE: u64 = 0x1000;
+/// QEMU has answered on its monitor before this, or never does.
+const START: Duration = Duration::from_secs(30);
+/// How often a child is asked whether it has ended.
+const TICK: u8 = 10;
+/// QEMU says little; what is beyond this is dropped.
+const LONGEST_MESSAGES: u64 = 1 << 16;
+
+/// A CPU, and who runs on it.
+#[derive(Debug)]
+pub struct BareMachine<'a> {
+    /// QEMU, perhaps a copy with a CPU of another shape.
+    pub qemu: &'a Path,
+    /// The CPU; its kernel, memory and number of CPUs are of no use here.
+    pub host: &'a Host,
+    /// A program of this machine, and its arguments.
+    pub command: &'a [String],
+}
+
+impl BareMachine<'_> {
+    /// Runs the command beside the machine, and returns how it ended.
+    pub fn run(&self, deadline: Duration, signals: &Signals) -> Result<Outcome> {
+        let end = Instant::now() + deadline;
+        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let at = |name: &str| directory.path().join(name);
+        let written = || -> std::io::Result<()> {
+            File::create_new(at("ram"))?.set_len(RAM_SIZE)?;
+            fs::write(at("platform"), format!("{PLATFORM}\n"))
+        };
+        written().with_context(|| format!("cannot write into {}", directory.path().display()))?;
+
+        // QEMU's words go where no reader can hold it up.
+        let mut messages = tempfile::tempfile().context("cannot make a temporary file")?;
+        let mut qemu = self.qemu_command(directory.path());
+        qemu.stderr(messages.try_clone().context("cannot duplicate a file descriptor")?);
+        let mut qemu = Running(qemu.spawn().with_context(|| format!("cannot run {}", self.qemu.display()))?);
+        if let Err(error) = wait_for_monitor(&at("qmp"), &mut qemu, Instant::now() + START, signals) {
+            drop(qemu);
+            say(&mut messages)?;
+            return Err(error);
+        }
+
+        let [name, arguments @ ..] = self.command else { bail!("CMD is missing") };
+        let mut command = Command::new(name);
+        command.args(arguments).env(VARIABLE, directory.path()).env("DFR0_LAB_HOST", &self.host.name);
+        die_with_lab(&mut command);
+        let mut command = Running(command.spawn().with_context(|| format!("cannot run {name}"))?);
+        let ended = wait(&mut command, end, signals)?;
+        drop(qemu);
+        say(&mut messages)?;
+        match ended {
+            Some(status) => Ok(outcome(status)),
+            None => Ok(Outcome::Refused(format!(
+                "the deadline of {} s is over; CMD and the bare CPU were stopped (--deadline allows more)",
+                deadline.as_secs()
+            ))),
+        }
+    }
+
+    fn qemu_command(&self, directory: &Path) -> Command {
+        let socket = |name: &str| option(&format!("socket,id={name},server=on,wait=off,path="), &directory.join(name));
+        let ram = option(&format!("memory-backend-file,id=ram,share=on,size={RAM_SIZE},mem-path="), &directory.join("ram"));
+        let mut command = Command::new(self.qemu);
+        command
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-S"])
+            .args(["-M", "virt,virtualization=off,gic-version=3,memory-backend=ram"])
+            .args(["-cpu", &self.host.cpu, "-smp", "1", "-m", &format!("{RAM_SIZE}B")])
+            .arg("-object")
+            .arg(ram)
+            .args(["-device", &format!("loader,cpu-num=0,addr={:#x}", RAM + RAM_SIZE - PAGE)])
+            .arg("-chardev")
+            .arg(socket("serial"))
+            .args(["-serial", "chardev:serial", "-chardev"])
+            // The last that is made: when it is there, so are the others.
+            .arg(socket("qmp"))
+            .args(["-mon", "chardev=qmp,mode=control"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // Ctrl-C is for `lab` and CMD; `lab` stops QEMU.
+            .process_group(0);
+        die_with_lab(&mut command);
+        command
+    }
+}
+
+/// An option's value that ends with a path, in which QEMU reads two commas as one.
+fn option(text: &str, path: &Path) -> OsString {
+    let path = path.as_os_str().as_bytes();
+    let doubled = path.iter().flat_map(|&byte| repeat_n(byte, if byte == b',' { 2 } else { 1 }));
+    OsString::from_vec(text.bytes().chain(doubled).collect())
+}
+
+/// Waits until QEMU greets at its monitor: then the machine is made.
+fn wait_for_monitor(socket: &Path, qemu: &mut Running, end: Instant, signals: &Signals) -> Result<()> {
+    let greets = || -> std::io::Result<()> {
+        let mut monitor = UnixStream::connect(socket)?;
+        monitor.set_read_timeout(Some(Duration::from_secs(1)))?;
+        monitor.read_exact(&mut [0])
+    };
+    while greets().is_err() {
+        if let Some(status) = qemu.0.try_wait().context("cannot wait for QEMU")? {
+            bail!("QEMU ended before its machine was there ({status})");
+        }
+        if Instant::now() >= end {
+            bail!("QEMU's monitor did not answer within {} s", START.as_secs());
+        }
+        signals.wait(&[], PollTimeout::from(TICK))?;
+    }
+    Ok(())
+}
+
+/// How the command ended; none if it had not by `end`.
+fn wait(command: &mut Running, end: Instant, signals: &Signals) -> Result<Option<ExitStatus>> {
+    while Instant::now() < end {
+        if let Some(status) = command.0.try_wait().context("cannot wait for CMD")? {
+            return Ok(Some(status));
+        }
+        signals.wait(&[], PollTimeout::from(TICK))?;
+    }
+    Ok(None)
+}
+
+fn outcome(status: ExitStatus) -> Outcome {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Outcome::Exited(code as u8),
+        (None, signal) => Outcome::Killed(signal.unwrap_or_default() as u8),
+    }
+}
+
+/// Hands on what QEMU has said.
+fn say(messages: &mut File) -> Result<()> {
+    let mut said = Vec::new();
+    messages
+        .rewind()
+        .and_then(|()| messages.take(LONGEST_MESSAGES).read_to_end(&mut said))
+        .context("cannot read what QEMU said")?;
+    let mut stderr = std::io::stderr().lock();
+    for line in said.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+        writeln!(stderr, "qemu: {}", printable(line)).context("cannot write to stderr")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_in_a_path_stays_in_the_path() {
+        assert_eq!(option("a=b,path=", Path::new("/tmp/x,y")), "a=b,path=/tmp/x,,y");
+    }
+
+    #[test]
+    fn a_commands_end_is_handed_on() {
+        assert_eq!(outcome(ExitStatus::from_raw(7 << 8)), Outcome::Exited(7));
+        assert_eq!(outcome(ExitStatus::from_raw(9)), Outcome::Killed(9));
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The bare CPU. There is one: a new guest takes it from the one before, which boots it anew when it runs again.
+
+use super::{
+    boot::{self, PAGE, UARTDR},
+    directory::Directory,
+    qmp::Qmp,
+};
+use crate::{
+    guest::{Config, Cpu, Death, Error, Guest, Log},
+    host::{Host, has_lse},
+    memory::GuestMemory,
+    payload::Payload,
+};
+use dfr0_model::{
+    event::Event,
+    id_write::{Answer, Writable},
+    scenario::{Op, Scenario},
+    shape::Shape,
+    sysreg::{
+        CONTEXTIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MDSCR_EL1, MIDR_EL1, OSDLR_EL1, OSLSR_EL1, SysReg, dbgbcr,
+        dbgbvr, dbgwcr, dbgwvr,
+    },
+    wire::{Bell, RAM},
+};
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::{ErrorKind, Read},
+    num::NonZeroUsize,
+    os::unix::net::UnixStream,
+    path::Path,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+/// The facts' program needs milliseconds; this leaves room for a loaded machine.
+const FACTS_DEADLINE: Duration = Duration::from_secs(20);
+
+/// An emulator with a bare CPU.
+#[derive(Debug)]
+pub struct Bare {
+    emulator: Rc<RefCell<Emulator>>,
+    platform: String,
+}
+
+#[derive(Debug)]
+struct Emulator {
+    ram: File,
+    len: NonZeroUsize,
+    serial: UnixStream,
+    qmp: Qmp,
+    /// How often the CPU was reset: it belongs to the guest that did it last.
+    resets: u64,
+    /// The CPU's shape, once the payload has read it.
+    shape: Option<Shape>,
+}
+
+impl Bare {
+    /// Opens the emulator that a directory describes.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let Directory { ram, len, serial, qmp, platform } = Directory::open(path)?;
+        let emulator = Emulator { ram, len, serial, qmp: Qmp::new(qmp)?, resets: 0, shape: None };
+        Ok(Self { emulator: Rc::new(RefCell::new(emulator)), platform })
+    }
+
+    /// The CPU's facts, as the payload reads them.
+    pub fn host(&self) -> Result<Host, Error> {
+        let registers = [MIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1];
+        let scenario = registers.into_iter().fold(Scenario::new(), Scenario::read);
+        let (_, log) = Guest::on(self.cpu(FACTS_DEADLINE)).run(&scenario)?;
+        let values: Vec<u64> = log
+            .iter()
+            .filter_map(|logged| match logged.event {
+                Event::Value(value) => Some(value),
+                _ => None,
+            })
+            .collect();
+        let [midr, id_aa64dfr0, id_aa64isar0] = values[..] else {
+            return Err(Error::Unfit(format!("the bare CPU does not say what it is, but {log:?}")));
+        };
+        self.emulator.borrow_mut().shape = Some(Shape::from_id_aa64dfr0(id_aa64dfr0));
+        Ok(Host {
+            kernel: None,
+            platform: self.platform.clone(),
+            midr,
+            id_aa64dfr0,
+            writable: Writable::Unknown,
+            lse: has_lse(id_aa64isar0),
+            guest_debug_breakpoints: 0,
+            guest_debug_watchpoints: 0,
+            ipa_bits: 0,
+        })
+    }
+
+    /// The CPU, as it resets.
+    pub fn guest(&self, config: Config, deadline: Duration) -> Result<Guest, Error> {
+        match config.id_aa64dfr0 {
+            Some(_) => Err(Error::NoVcpu("another ID_AA64DFR0_EL1".into())),
+            None => Ok(Guest::on(self.cpu(deadline))),
+        }
+    }
+
+    fn cpu(&self, deadline: Duration) -> BareCpu {
+        BareCpu { emulator: Rc::clone(&self.emulator), deadline, booted: None }
+    }
+}
+
+/// The CPU as one guest sees it.
+#[derive(Debug)]
+struct BareCpu {
+    emulator: Rc<RefCell<Emulator>>,
+    deadline: Duration,
+    booted: Option<Booted>,
+}
+
+#[derive(Debug)]
+struct Booted {
+    payload: Payload,
+    /// Which reset this boot began with.
+    reset: u64,
+    running: bool,
+}
+
+impl Cpu for BareCpu {
+    fn can(&self, op: Op) -> bool {
+        !op.is_hosts()
+    }
+
+    fn prepare(&mut self) -> Result<Vec<SysReg>, Error> {
+        let resets = self.emulator.borrow().resets;
+        if self.booted.as_ref().is_some_and(|booted| booted.reset == resets) {
+            return Ok(Vec::new());
+        }
+        self.booted = None;
+        let mut emulator = self.emulator.borrow_mut();
+        self.booted = Some(emulator.boot()?);
+        Ok(emulator.shape.into_iter().flat_map(unknown_at_reset).collect())
+    }
+
+    fn payload(&self) -> Result<&Payload, Error> {
+        self.booted.as_ref().map(|booted| &booted.payload).ok_or_else(unbooted)
+    }
+
+    fn enter(&mut self, _: &mut Log) -> Result<Bell, Error> {
+        let booted = self.booted.as_mut().ok_or_else(unbooted)?;
+        if !booted.running {
+            self.emulator.borrow_mut().qmp.cont()?;
+            booted.running = true;
+        }
+        let heard = self.emulator.borrow_mut().hear(self.deadline)?;
+        match heard {
+            Some(number) => Bell::from_number(number.into())
+                .ok_or_else(|| self.died(format!("the payload rang with {number}, which means nothing"))),
+            None => {
+                let (deadline, place) = (self.deadline, self.payload()?.place()?);
+                Err(self.died(format!("the guest did not come back within {deadline:?} from operation {place}")))
+            }
+        }
+    }
+
+    fn act(&mut self, op: Op) -> Result<Option<Event>, Error> {
+        Err(Error::NoVcpu(op.to_string()))
+    }
+
+    fn get(&self, reg: SysReg) -> Result<u64, Error> {
+        Err(Error::NoVcpu(format!("KVM_GET_ONE_REG {reg}")))
+    }
+
+    fn set(&self, reg: SysReg, _: u64) -> Result<Answer, Error> {
+        Err(Error::NoVcpu(format!("KVM_SET_ONE_REG {reg}")))
+    }
+
+    fn died(&self, reason: String) -> Error {
+        let registers = self.emulator.borrow_mut().qmp.registers().unwrap_or_default();
+        Error::Died(Box::new(Death { reason, registers }))
+    }
+}
+
+impl Emulator {
+    /// Resets the machine and puts the payload and what starts it into its memory. The CPU is stopped.
+    fn boot(&mut self) -> Result<Booted, Error> {
+        self.qmp.reset()?;
+        self.resets += 1;
+        self.drain()?;
+        // Behind the reset, at which the emulator writes a device tree into the memory.
+        let mut payload = Payload::load(GuestMemory::of_file(&self.ram, self.len)?, UARTDR)?;
+        let start = boot::code(payload.image.entry, payload.tables_end);
+        let last_page = RAM + payload.memory.len() as u64 - PAGE;
+        if !payload.memory.write(last_page, &start) {
+            return Err(Error::Unfit("the bare CPU's memory has no room for the code that it starts with".into()));
+        }
+        Ok(Booted { payload, reset: self.resets, running: false })
+    }
+
+    /// The next byte on the serial port, or none within this time.
+    fn hear(&mut self, deadline: Duration) -> Result<Option<u8>, Error> {
+        let end = Instant::now() + deadline;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.serial.set_read_timeout(Some(left)).map_err(silent)?;
+            let mut byte = [0];
+            match self.serial.read(&mut byte) {
+                Ok(0) => return Err(silent(ErrorKind::UnexpectedEof.into())),
+                Ok(_) => return Ok(Some(byte[0])),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(silent(error)),
+            }
+        }
+    }
+
+    /// Forgets what a payload has rung that is no more.
+    fn drain(&mut self) -> Result<(), Error> {
+        self.serial.set_nonblocking(true).map_err(silent)?;
+        let mut bytes = [0; 256];
+        let drained = loop {
+            match self.serial.read(&mut bytes) {
+                Ok(0) => break Err(silent(ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(silent(error)),
+            }
+        };
+        self.serial.set_nonblocking(false).map_err(silent)?;
+        drained
+    }
+}
+
+/// What a CPU's reset leaves UNKNOWN, or otherwise than KVM's: the OS Lock is locked.
+fn unknown_at_reset(shape: Shape) -> impl Iterator<Item = SysReg> {
+    let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbcr(n), dbgbvr(n)]);
+    let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwcr(n), dbgwvr(n)]);
+    let double_lock = shape.double_lock.then_some(OSDLR_EL1);
+    [MDSCR_EL1, OSLSR_EL1, CONTEXTIDR_EL1].into_iter().chain(double_lock).chain(breakpoints).chain(watchpoints)
+}
+
+fn silent(source: std::io::Error) -> Error {
+    Error::System { what: "the bare CPU's serial port".into(), source }
+}
+
+fn unbooted() -> Error {
+    Error::Unfit("the bare CPU runs before its payload is loaded".into())
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The directory that describes a bare CPU. It comes from outside: nothing in it is trusted.
+
+use super::boot::PAGE;
+use crate::guest::Error;
+use dfr0_model::wire::{RAM, RAM_SIZE};
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    num::NonZeroUsize,
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+/// The machine's memory is not larger.
+const LARGEST: u64 = 1 << 30;
+/// A platform's name is not longer.
+const LONGEST_NAME: u64 = 64;
+
+/// What is in the directory.
+#[derive(Debug)]
+pub struct Directory {
+    /// The machine's memory.
+    pub ram: File,
+    /// Its length in bytes.
+    pub len: NonZeroUsize,
+    /// The PL011.
+    pub serial: UnixStream,
+    /// The monitor.
+    pub qmp: UnixStream,
+    /// The machine's name.
+    pub platform: String,
+}
+
+impl Directory {
+    /// Opens what is in it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |name: &str| {
+            let what = format!("DFR0_BARE names no bare CPU (`lab exec --bare` does): {}", path.join(name).display());
+            move |source: io::Error| Error::System { what, source }
+        };
+        let ram = OpenOptions::new().read(true).write(true).open(path.join("ram")).map_err(failed("ram"))?;
+        let metadata = ram.metadata().map_err(failed("ram"))?;
+        let len = memory_len(metadata.is_file(), metadata.len()).map_err(|why| failed("ram")(io::Error::other(why)))?;
+        let file = File::open(path.join("platform")).map_err(failed("platform"))?;
+        let platform = name(file).map_err(failed("platform"))?;
+        let connect = |name: &str| UnixStream::connect(path.join(name)).map_err(failed(name));
+        Ok(Self { ram, len, serial: connect("serial")?, qmp: connect("qmp")?, platform })
+    }
+}
+
+/// The length of the memory, if the payload and the page at which the CPU starts fit into it.
+fn memory_len(is_file: bool, len: u64) -> Result<NonZeroUsize, String> {
+    let needed = RAM_SIZE as u64 + PAGE;
+    if !is_file {
+        return Err("the memory is no regular file".into());
+    }
+    if !len.is_multiple_of(PAGE) || !(needed..=LARGEST).contains(&len) {
+        return Err(format!(
+            "the memory at {RAM:#x} has {len:#x} bytes, and must be pages of {PAGE:#x} from {needed:#x} to {LARGEST:#x}"
+        ));
+    }
+    usize::try_from(len).ok().and_then(NonZeroUsize::new).ok_or_else(|| format!("{len:#x} bytes are too many here"))
+}
+
+/// A platform's name: one line of printable ASCII.
+fn name(file: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(LONGEST_NAME + 1).read_to_string(&mut text)?;
+    let name = text.trim_end_matches('\n');
+    if name.is_empty() || text.len() as u64 > LONGEST_NAME || !name.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(io::Error::other(format!("{text:?} is no platform's name")));
+    }
+    Ok(name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::net::UnixListener};
+
+    #[test]
+    fn memory_must_hold_the_payload_and_the_page_where_the_cpu_starts() {
+        let least = RAM_SIZE as u64 + PAGE;
+        assert_eq!(memory_len(true, least).map(|len| len.get() as u64), Ok(least));
+        assert!(memory_len(true, LARGEST).is_ok());
+        for len in [0, least - PAGE, least - 1, least + 1, LARGEST + PAGE, u64::MAX] {
+            assert!(memory_len(true, len).is_err(), "{len:#x}");
+        }
+        assert!(memory_len(false, least).is_err());
+    }
+
+    #[test]
+    fn a_name_is_one_short_line() {
+        assert_eq!(name(&b"linux,dummy-virt\n"[..]).expect("a name"), "linux,dummy-virt");
+        for wrong in [&b""[..], b"\n", b"two\nlines", b"\xff", b"a\0b", &[b'a'; 65], &[b'a'; 1 << 12]] {
+            assert!(name(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let message = || Directory::open(directory.path()).expect_err("not whole").to_string();
+        assert!(message().contains(at("ram").to_str().expect("UTF-8")), "{}", message());
+        let ram = File::create(at("ram")).expect("a file");
+        assert!(message().contains("has 0x0 bytes"), "{}", message());
+        ram.set_len(4 << 20).expect("space");
+        assert!(message().contains("/platform"), "{}", message());
+        fs::write(at("platform"), "p\n").expect("a file");
+        assert!(message().contains("/serial"), "{}", message());
+        let _serial = UnixListener::bind(at("serial")).expect("a socket");
+        assert!(message().contains("/qmp") && message().contains("lab exec --bare"), "{}", message());
+        let _qmp = UnixListener::bind(at("qmp")).expect("a socket");
+        assert_eq!(Directory::open(directory.path()).expect("whole").platform, "p");
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! What guests run on: KVM, or a bare CPU where the environment names one.
+
+use crate::{
+    bare::Bare,
+    guest::{Config, Error, Guest},
+    host::{Host, Unavailable},
+    kvm::Kvm,
+};
+use std::{env, path::Path, time::Duration};
+
+/// Names the directory of a bare CPU, as `lab exec --bare` makes it.
+const BARE: &str = "DFR0_BARE";
+
+/// What guests run on.
+#[derive(Debug)]
+pub enum Machine {
+    /// A vCPU of a VM.
+    Kvm(Kvm),
+    /// A CPU that an emulator gives to the payload alone.
+    Bare(Bare),
+}
+
+impl Machine {
+    /// The bare CPU that DFR0_BARE names, or else this host's KVM; where no guest can run at all, says why.
+    pub fn open() -> Result<Result<Self, Unavailable>, Error> {
+        match env::var_os(BARE) {
+            Some(directory) => Ok(Ok(Self::Bare(Bare::open(Path::new(&directory))?))),
+            None => Ok(Kvm::open()?.map(Self::Kvm)),
+        }
+    }
+
+    /// The facts of the host, or of the bare CPU.
+    pub fn host(&self) -> Result<Host, Error> {
+        match self {
+            Self::Kvm(kvm) => kvm.host(),
+            Self::Bare(bare) => bare.host(),
+        }
+    }
+
+    /// A guest; it may run for `deadline` at a time.
+    pub fn guest(&self, config: Config, deadline: Duration) -> Result<Guest, Error> {
+        match self {
+            Self::Kvm(kvm) => kvm.guest(config, deadline),
+            Self::Bare(bare) => bare.guest(config, deadline),
+        }
+    }
+}
