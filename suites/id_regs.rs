@@ -106,12 +106,9 @@ fn observe(cx: &Context<'_>, field: &Field, values: &Values) -> Result<[Observed
 
 /// The guest's `MRS` of the register; none if it took an exception instead.
 fn guest_mrs(guest: &mut Guest) -> Result<Option<u64>, Stop> {
-    let (_, log) = guest.run(&Scenario::new().read(ID_AA64DFR0_EL1))?;
-    Ok(match log.as_slice() {
-        [logged] => match logged.event {
-            Event::Value(value) => Some(value),
-            _ => None,
-        },
+    let events = guest.events(&Scenario::new().read(ID_AA64DFR0_EL1))?;
+    Ok(match events.as_slice() {
+        [Event::Value(value)] => Some(*value),
         _ => None,
     })
 }

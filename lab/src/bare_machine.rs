@@ -100,8 +100,12 @@ impl BareMachine<'_> {
     }
 
     fn qemu_command(&self, directory: &Path) -> Command {
-        let socket = |name: &str| option(&format!("socket,id={name},server=on,wait=off,path="), &directory.join(name));
-        let ram = option(&format!("memory-backend-file,id=ram,share=on,size={RAM_SIZE},mem-path="), &directory.join("ram"));
+        let socket =
+            |name: &str| option(&format!("socket,id={name},server=on,wait=off,path="), &directory.join(name));
+        let ram = option(
+            &format!("memory-backend-file,id=ram,share=on,size={RAM_SIZE},mem-path="),
+            &directory.join("ram"),
+        );
         let mut command = Command::new(self.qemu);
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-S"])

@@ -31,7 +31,13 @@ impl SysReg {
 
     /// Where the register stands in [`TABLE`], if the payload knows it.
     pub fn index(self) -> Option<usize> {
-        TABLE.iter().position(|reg| *reg == self)
+        match self.debug_number() {
+            Some((DebugRegister::Bvr, n)) => Some(usize::from(n)),
+            Some((DebugRegister::Bcr, n)) => Some(16 + usize::from(n)),
+            Some((DebugRegister::Wvr, n)) => Some(32 + usize::from(n)),
+            Some((DebugRegister::Wcr, n)) => Some(48 + usize::from(n)),
+            None => NAMED.iter().position(|(reg, _)| *reg == self).map(|place| 64 + place),
+        }
     }
 
     /// The number n of a DBG{B,W}{V,C}R<n>_EL1 and its kind, for a register of that family.

@@ -6,10 +6,10 @@ use crate::{
     guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest},
     host::{Host, Unavailable},
     machine::Machine,
+    program::{Departure, Program},
 };
 use dfr0_model::{
-    event::{Event, Logged},
-    judge::judge,
+    event::Event,
     outcome::Unknown,
     pe::Pe,
     rule::Rule,
@@ -276,9 +276,9 @@ impl Context<'_> {
             return Ok(known);
         }
         let mut guest = self.new_guest(Config::default())?;
-        let (_, log) = guest.run(&Scenario::new().read(DCZID_EL0))?;
-        let block = match log.as_slice() {
-            [Logged { event: Event::Value(dczid), .. }] if dczid & DZP == 0 => Some(4 << (dczid & 0xf)),
+        let events = guest.events(&Scenario::new().read(DCZID_EL0))?;
+        let block = match events.as_slice() {
+            [Event::Value(dczid)] if dczid & DZP == 0 => Some(4 << (dczid & 0xf)),
             _ => None,
         };
         self.session.zva_block = Some(block);
@@ -290,25 +290,37 @@ impl Context<'_> {
         Ok(self.session.machine.guest(config, self.session.deadline)?)
     }
 
-    /// Runs a scenario in a VM as KVM makes it, and judges it.
+    /// Runs a scenario in a VM as KVM makes it, and judges it. Userspace has the vCPU before it and behind it.
     pub fn check(&mut self, scenario: &Scenario) -> Result<(), Stop> {
         self.check_in(Config::default(), scenario)
     }
 
-    /// Runs scenarios in a VM as KVM makes it, one behind the other, and judges each.
-    pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
-        scenarios.into_iter().try_for_each(|scenario| self.check(&scenario))
+    /// The same in a VM of this configuration, shared with other scenarios; judged by the shape that the VM was given.
+    pub fn check_in(&mut self, config: Config, scenario: &Scenario) -> Result<(), Stop> {
+        self.check_each_in(config, [scenario.clone()])
     }
 
-    /// Runs a scenario in a VM of this configuration, shared with other scenarios, and judges it by the shape that
-    /// the VM was given.
-    pub fn check_in(&mut self, config: Config, scenario: &Scenario) -> Result<(), Stop> {
-        let mut guest = match self.session.guest.take() {
-            Some((of, guest)) if of == config => guest,
-            _ => self.new_guest(config)?,
-        };
-        if self.check_on(&mut guest, config, scenario)? {
-            self.session.guest = Some((config, guest));
+    /// Runs scenarios in a VM as KVM makes it, many in one entry of the vCPU, and judges each.
+    pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
+        self.check_each_in(Config::default(), scenarios)
+    }
+
+    /// The same in a VM of this configuration.
+    pub fn check_each_in(
+        &mut self,
+        config: Config,
+        scenarios: impl IntoIterator<Item = Scenario>,
+    ) -> Result<(), Stop> {
+        let mut scenarios = scenarios.into_iter().peekable();
+        while scenarios.peek().is_some() {
+            let mut guest = self.shared_guest(config)?;
+            let mut program = guest.program()?;
+            while scenarios.peek().is_some_and(|scenario| program.add(scenario)) {
+                scenarios.next();
+            }
+            if self.run(&mut guest, config, &program)?.is_empty() {
+                self.session.guest = Some((config, guest));
+            }
         }
         Ok(())
     }
@@ -316,25 +328,35 @@ impl Context<'_> {
     /// Runs a scenario in this VM, made with `config`, and judges it. False if it departed from the rules: the VM
     /// is then in a state that the model does not know.
     pub fn check_on(&mut self, guest: &mut Guest, config: Config, scenario: &Scenario) -> Result<bool, Stop> {
+        let mut program = guest.program()?;
+        program.add(scenario);
+        Ok(self.run(guest, config, &program)?.is_empty())
+    }
+
+    /// The VM of this configuration that cases share; the caller gives it back while its state is known.
+    fn shared_guest(&mut self, config: Config) -> Result<Guest, Stop> {
+        match self.session.guest.take() {
+            Some((of, guest)) if of == config => Ok(guest),
+            _ => self.new_guest(config),
+        }
+    }
+
+    /// Runs a program and reports each of its scenarios that departed from the rules; returns their places.
+    fn run(&mut self, guest: &mut Guest, config: Config, program: &Program) -> Result<Vec<usize>, Stop> {
         let shape = config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0);
-        let (ops, log) = guest.run(scenario)?;
-        self.report.checks += 1;
         let pe = match self.session.zva_block {
             Some(Some(bytes)) => Pe::new(shape).with_zva_block(bytes),
             _ => Pe::new(shape),
         };
-        let Some(mut mismatch) = judge(pe, &ops, &log)? else { return Ok(true) };
-        let undone = ops.len() - scenario.ops().len();
-        let (ran, what) = match mismatch.place.checked_sub(undone) {
-            Some(place) => {
-                mismatch.place = place;
-                (scenario.ops(), "")
-            }
-            None => (ops.as_slice(), ", while the scenario before was undone"),
-        };
-        let ran = listing(&ran[..=mismatch.place]);
-        self.find(mismatch.observed.clone(), format!("in a VM of {shape}{what}:\n{ran}{mismatch}"));
-        Ok(false)
+        let log = guest.run(program)?;
+        self.report.checks += program.len();
+        let departures = program.judge(&pe, &log)?;
+        for Departure { ops, undoing, mismatch, .. } in &departures {
+            let what = if *undoing { ", while the scenario before was undone" } else { "" };
+            let detail = format!("in a VM of {shape}{what}:\n{}{mismatch}", listing(ops));
+            self.find(mismatch.observed.clone(), detail);
+        }
+        Ok(departures.into_iter().map(|departure| departure.scenario).collect())
     }
 
     /// Counts a check that is no scenario.

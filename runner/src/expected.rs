@@ -309,7 +309,11 @@ mod tests {
         let bare = Host { kernel: None, ..host(Writable::Unknown) };
         let kvms = parse(ENTRY).expect("valid");
         assert_eq!(kvms.verdict("s.a", &bare, &found(&["x"])), Verdict::Fail);
-        assert_eq!(kvms.verdict("s.a", &bare, &found(&[])), Verdict::Pass, "not an XPASS: it could not be seen");
+        assert_eq!(
+            kvms.verdict("s.a", &bare, &found(&[])),
+            Verdict::Pass,
+            "not an XPASS: it could not be seen"
+        );
         let platforms = parse(&format!("{ENTRY}platform = \"p\"\n")).expect("valid");
         assert_eq!(platforms.verdict("s.a", &bare, &found(&["x"])), Verdict::XFail(vec!["n".into()]));
         let whose = |deviations: &Deviations| deviations.get("n").map(Deviation::whose);

@@ -3,15 +3,18 @@
 //! A guest whose payload runs scenarios, on whatever CPU: what it is made with, how it runs a program, and what may go
 //! wrong with it.
 
-use crate::payload::Payload;
+use crate::{
+    payload::Payload,
+    program::{Left, Program},
+};
 use dfr0_model::{
     event::{Event, Logged},
     id_write::Answer,
     scenario::{Op, Scenario},
-    sysreg::{OSLAR_EL1, OSLSR_EL1, SysReg},
+    sysreg::SysReg,
     wire::Bell,
 };
-use std::{collections::BTreeSet, fmt, io, time::Duration};
+use std::{fmt, io, time::Duration};
 
 /// How long a guest may run before it is taken for hung. A program needs milliseconds; this leaves room for a
 /// loaded machine.
@@ -70,13 +73,13 @@ impl Log {
 #[derive(Debug)]
 pub struct Guest {
     cpu: Box<dyn Cpu>,
-    /// Registers that earlier scenarios wrote.
-    touched: BTreeSet<SysReg>,
+    /// What the last program has left behind.
+    left: Left,
 }
 
 impl Guest {
     pub(crate) fn on(cpu: impl Cpu + 'static) -> Self {
-        Self { cpu: Box::new(cpu), touched: BTreeSet::new() }
+        Self { cpu: Box::new(cpu), left: Left::default() }
     }
 
     /// KVM_GET_ONE_REG of a system register.
@@ -89,26 +92,30 @@ impl Guest {
         self.cpu.set(reg, value)
     }
 
-    /// Runs a scenario from the state that a vCPU resets to; returns the operations as they were run, with those
-    /// that undo earlier scenarios before them, and the events.
-    pub fn run(&mut self, scenario: &Scenario) -> Result<(Vec<Op>, Vec<Logged>), Error> {
-        if let Some(op) = scenario.ops().iter().find(|op| op.is_hosts() && !self.cpu.can(**op)) {
+    /// A program without scenarios, to be run next.
+    pub fn program(&mut self) -> Result<Program, Error> {
+        let unknown = self.cpu.prepare()?;
+        if !unknown.is_empty() {
+            self.left = Left::unknown(unknown);
+        }
+        Ok(Program::behind(self.left.clone()))
+    }
+
+    /// Runs one scenario without judging it; returns its events.
+    pub fn events(&mut self, scenario: &Scenario) -> Result<Vec<Event>, Error> {
+        let mut program = self.program()?;
+        program.add(scenario);
+        Ok(self.run(&program)?.into_iter().map(|logged| logged.event).collect())
+    }
+
+    /// Runs a program that [`Self::program`] has begun; returns the events.
+    pub fn run(&mut self, program: &Program) -> Result<Vec<Logged>, Error> {
+        if let Some(op) = program.ops().iter().find(|op| op.is_hosts() && !self.cpu.can(**op)) {
             return Err(Error::NoVcpu(op.to_string()));
         }
-        let unknown = self.cpu.prepare()?;
-        let undone: BTreeSet<SysReg> = self.touched.iter().copied().chain(unknown).collect();
-        let mut ops: Vec<Op> = undone.into_iter().map(undo).collect();
-        if !ops.is_empty() {
-            ops.push(Op::Isb);
-        }
-        ops.extend(scenario.ops());
-        for op in scenario.ops() {
-            if let Op::Write { reg, .. } | Op::KvmSet { reg, .. } = *op {
-                self.touched.insert(reg);
-            }
-        }
-        let log = self.run_program(&ops)?;
-        Ok((ops, log))
+        let log = self.run_program(program.ops())?;
+        self.left = program.left().clone();
+        Ok(log)
     }
 
     fn run_program(&mut self, ops: &[Op]) -> Result<Vec<Logged>, Error> {
@@ -141,12 +148,6 @@ impl Guest {
         log.events.sort_by_key(|logged| logged.op);
         Ok(log.events)
     }
-}
-
-/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1.
-fn undo(reg: SysReg) -> Op {
-    let reg = if reg == OSLSR_EL1 { OSLAR_EL1 } else { reg };
-    Op::Write { reg, value: 0 }
 }
 
 /// Something that no case expects: the case has failed and the VM is not used again.

@@ -22,6 +22,7 @@ pub mod guest;
 pub mod host;
 pub mod ktap;
 pub mod mimic;
+mod program;
 pub mod run;
 
 mod bare;

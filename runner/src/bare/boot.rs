@@ -115,7 +115,15 @@ mod tests {
             .map(|value| u64::from_le_bytes(value.try_into().expect("eight bytes")))
             .collect();
         let expected = [
-            0x101, 0x0900_0030, 0xff, 0x80_3519, 0x4010_0000, 0x4010_0000, 0x4010_5000, 0x30d0_180d, 0x4000_0000,
+            0x101,
+            0x0900_0030,
+            0xff,
+            0x80_3519,
+            0x4010_0000,
+            0x4010_0000,
+            0x4010_5000,
+            0x30d0_180d,
+            0x4000_0000,
         ];
         assert_eq!(values, expected);
         assert!(bytes.len() as u64 <= PAGE);

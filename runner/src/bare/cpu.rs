@@ -19,8 +19,8 @@ use dfr0_model::{
     scenario::{Op, Scenario},
     shape::Shape,
     sysreg::{
-        CONTEXTIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MDSCR_EL1, MIDR_EL1, OSDLR_EL1, OSLSR_EL1, SysReg, dbgbcr,
-        dbgbvr, dbgwcr, dbgwvr,
+        CONTEXTIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MDSCR_EL1, MIDR_EL1, OSDLR_EL1, OSLSR_EL1, SysReg,
+        dbgbcr, dbgbvr, dbgwcr, dbgwvr,
     },
     wire::{Bell, RAM},
 };
@@ -69,16 +69,10 @@ impl Bare {
     pub fn host(&self) -> Result<Host, Error> {
         let registers = [MIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1];
         let scenario = registers.into_iter().fold(Scenario::new(), Scenario::read);
-        let (_, log) = Guest::on(self.cpu(FACTS_DEADLINE)).run(&scenario)?;
-        let values: Vec<u64> = log
-            .iter()
-            .filter_map(|logged| match logged.event {
-                Event::Value(value) => Some(value),
-                _ => None,
-            })
-            .collect();
-        let [midr, id_aa64dfr0, id_aa64isar0] = values[..] else {
-            return Err(Error::Unfit(format!("the bare CPU does not say what it is, but {log:?}")));
+        let events = Guest::on(self.cpu(FACTS_DEADLINE)).events(&scenario)?;
+        let &[Event::Value(midr), Event::Value(id_aa64dfr0), Event::Value(id_aa64isar0)] = events.as_slice()
+        else {
+            return Err(Error::Unfit(format!("the bare CPU does not say what it is, but {events:?}")));
         };
         self.emulator.borrow_mut().shape = Some(Shape::from_id_aa64dfr0(id_aa64dfr0));
         Ok(Host {
@@ -155,7 +149,8 @@ impl Cpu for BareCpu {
                 .ok_or_else(|| self.died(format!("the payload rang with {number}, which means nothing"))),
             None => {
                 let (deadline, place) = (self.deadline, self.payload()?.place()?);
-                Err(self.died(format!("the guest did not come back within {deadline:?} from operation {place}")))
+                Err(self
+                    .died(format!("the guest did not come back within {deadline:?} from operation {place}")))
             }
         }
     }
@@ -189,7 +184,9 @@ impl Emulator {
         let start = boot::code(payload.image.entry, payload.tables_end);
         let last_page = RAM + payload.memory.len() as u64 - PAGE;
         if !payload.memory.write(last_page, &start) {
-            return Err(Error::Unfit("the bare CPU's memory has no room for the code that it starts with".into()));
+            return Err(Error::Unfit(
+                "the bare CPU's memory has no room for the code that it starts with".into(),
+            ));
         }
         Ok(Booted { payload, reset: self.resets, running: false })
     }
@@ -236,7 +233,11 @@ fn unknown_at_reset(shape: Shape) -> impl Iterator<Item = SysReg> {
     let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbcr(n), dbgbvr(n)]);
     let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwcr(n), dbgwvr(n)]);
     let double_lock = shape.double_lock.then_some(OSDLR_EL1);
-    [MDSCR_EL1, OSLSR_EL1, CONTEXTIDR_EL1].into_iter().chain(double_lock).chain(breakpoints).chain(watchpoints)
+    [MDSCR_EL1, OSLSR_EL1, CONTEXTIDR_EL1]
+        .into_iter()
+        .chain(double_lock)
+        .chain(breakpoints)
+        .chain(watchpoints)
 }
 
 fn silent(source: std::io::Error) -> Error {

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Scenarios, one behind the other, as one program for the payload. Before each stand the operations that undo the one
+//! before, and no others: a scenario's first access to a register is the guest's first since it was undone.
+
+use dfr0_model::{
+    event::Logged,
+    guest_debug::GuestDebug,
+    judge::{Mismatch, judge},
+    outcome::Unknown,
+    pe::Pe,
+    scenario::{El, Entry, Op, Scenario},
+    sysreg::{OSLAR_EL1, OSLSR_EL1, SysReg},
+};
+
+/// How many operations a program of several scenarios has at most: each may log three events.
+const FULL: usize = dfr0_model::wire::LOG_LEN / 3;
+
+/// What a scenario leaves behind that the next one must not find.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    registers: Vec<SysReg>,
+    masks: bool,
+    levels: bool,
+    entries: bool,
+    debugged: bool,
+}
+
+impl Left {
+    /// These registers may hold anything.
+    pub fn unknown(registers: impl IntoIterator<Item = SysReg>) -> Self {
+        Self { registers: registers.into_iter().collect(), ..Self::default() }
+    }
+
+    fn of(scenario: &Scenario) -> Self {
+        let mut left = Self::default();
+        for op in scenario.ops() {
+            match *op {
+                Op::Write { reg, .. } | Op::KvmSet { reg, .. } if !left.registers.contains(&reg) => {
+                    left.registers.push(reg);
+                }
+                Op::MaskDebug(_) => left.masks = true,
+                Op::Level(_) => left.levels = true,
+                Op::Enter(_) => left.entries = true,
+                Op::Debug(_) => left.debugged = true,
+                _ => {}
+            }
+        }
+        left
+    }
+
+    /// What the payload does not forget at a program's end.
+    fn behind_program(self) -> Self {
+        Self { masks: false, levels: false, entries: false, ..self }
+    }
+
+    /// The operations that set everything to what a vCPU resets to and a program starts with.
+    fn undo(&self, ops: &mut Vec<Op>) {
+        let start = ops.len();
+        if self.debugged {
+            ops.push(Op::Debug(GuestDebug::OFF));
+        }
+        ops.extend(self.registers.iter().map(|reg| undo(*reg)));
+        ops.extend(self.masks.then_some(Op::MaskDebug(true)));
+        ops.extend(self.levels.then_some(Op::Level(El::El1)));
+        ops.extend(self.entries.then_some(Op::Enter(Entry::Call)));
+        if ops.len() > start {
+            ops.push(Op::Isb);
+        }
+    }
+}
+
+/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1.
+fn undo(reg: SysReg) -> Op {
+    let reg = if reg == OSLSR_EL1 { OSLAR_EL1 } else { reg };
+    Op::Write { reg, value: 0 }
+}
+
+/// A scenario's place in a program.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// Its first operation, which may undo the scenario before.
+    start: usize,
+    /// Its first operation of its own.
+    own: usize,
+    end: usize,
+}
+
+/// Scenarios as one program.
+#[derive(Debug)]
+pub struct Program {
+    ops: Vec<Op>,
+    parts: Vec<Part>,
+    left: Left,
+}
+
+/// A scenario that departed from the rules.
+#[derive(Debug)]
+pub struct Departure {
+    /// Which of the program's, from 0.
+    pub scenario: usize,
+    /// The operations up to the one that departed.
+    pub ops: Vec<Op>,
+    /// It departed while the scenario before was undone.
+    pub undoing: bool,
+    /// How.
+    pub mismatch: Mismatch,
+}
+
+impl Program {
+    /// No scenario yet, behind a program that has left this.
+    pub fn behind(left: Left) -> Self {
+        Self { ops: Vec::new(), parts: Vec::new(), left: left.behind_program() }
+    }
+
+    /// Adds a scenario, unless the program is full; an empty program takes any.
+    pub fn add(&mut self, scenario: &Scenario) -> bool {
+        let start = self.ops.len();
+        self.left.undo(&mut self.ops);
+        let own = self.ops.len();
+        self.ops.extend(scenario.ops());
+        if start > 0 && self.ops.len() > FULL {
+            self.ops.truncate(start);
+            return false;
+        }
+        self.left = Left::of(scenario);
+        self.parts.push(Part { start, own, end: self.ops.len() });
+        true
+    }
+
+    /// The operations.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// How many scenarios it holds.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// It holds no scenario.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// What it leaves behind when it has run.
+    pub fn left(&self) -> &Left {
+        &self.left
+    }
+
+    /// Judges each scenario by its events, in the order of the operations, on a PE like this one.
+    pub fn judge(&self, pe: &Pe, log: &[Logged]) -> Result<Vec<Departure>, Unknown> {
+        let mut departures = Vec::new();
+        let mut left = log;
+        let mut events = Vec::new();
+        for (scenario, part) in self.parts.iter().enumerate() {
+            let is_last = scenario + 1 == self.parts.len();
+            let count = if is_last {
+                left.len()
+            } else {
+                left.iter().take_while(|logged| logged.op < part.end).count()
+            };
+            let (of_this, behind) = left.split_at(count);
+            left = behind;
+            events.clear();
+            events.extend(
+                of_this.iter().map(|logged| Logged { op: logged.op.wrapping_sub(part.start), ..*logged }),
+            );
+            let ops = &self.ops[part.start..part.end];
+            if let Some(mut mismatch) = judge(pe.clone(), ops, &events)? {
+                let own = part.own - part.start;
+                let undoing = mismatch.place < own;
+                let first = if undoing { 0 } else { own };
+                let ops = ops[first..=mismatch.place].to_vec();
+                mismatch.place -= first;
+                departures.push(Departure { scenario, ops, undoing, mismatch });
+            }
+        }
+        Ok(departures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfr0_model::{
+        control::{Dbgbcr, Mdscr},
+        event::Event,
+        shape::Shape,
+        sysreg::{MDSCR_EL1, OSDLR_EL1},
+    };
+
+    const SHAPE: Shape =
+        Shape { debug_ver: 9, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: true };
+
+    fn scenario() -> Scenario {
+        let set = Scenario::new().then(Op::MaskDebug(false)).breakpoint(0, 1, Dbgbcr::address_at_el1());
+        set.enable(Mdscr::breakpoints_at_el1())
+    }
+
+    #[test]
+    fn a_scenario_is_undone_before_the_next_one_and_only_what_it_did() {
+        let mut program = Program::behind(Left::default());
+        assert!(program.add(&scenario()) && program.add(&Scenario::new().read(MDSCR_EL1)));
+        let behind = &program.ops()[scenario().ops().len()..];
+        assert_eq!(behind.len(), 6, "{behind:?}");
+        assert!(
+            behind.contains(&Op::MaskDebug(true)) && behind.contains(&Op::Write { reg: MDSCR_EL1, value: 0 })
+        );
+        let mut next = Program::behind(program.left().clone());
+        assert!(next.add(&Scenario::new().read(MDSCR_EL1)));
+        assert_eq!(next.ops().len(), 1, "a read leaves nothing to undo");
+    }
+
+    #[test]
+    fn a_program_forgets_its_modes_at_its_end_and_keeps_its_registers() {
+        let mut program = Program::behind(Left::default());
+        assert!(program.add(&scenario()));
+        let mut next = Program::behind(program.left().clone());
+        assert!(next.add(&Scenario::new()));
+        assert_eq!(next.ops().len(), 4, "three registers and an ISB");
+    }
+
+    #[test]
+    fn a_full_program_takes_no_more_and_an_empty_one_takes_any() {
+        let long = (0..FULL).fold(Scenario::new(), |scenario, _| scenario.isb());
+        let mut program = Program::behind(Left::default());
+        assert!(program.add(&long.clone().isb()), "longer than a program of several may be");
+        assert!(!program.add(&Scenario::new().isb()));
+        assert_eq!((program.len(), program.ops().len()), (1, FULL + 1));
+    }
+
+    #[test]
+    fn each_scenario_is_judged_by_its_own_events() {
+        let read = |value| Scenario::new().write(OSDLR_EL1, value).isb().read(OSDLR_EL1);
+        let mut program = Program::behind(Left::default());
+        for value in [1, 0, 1] {
+            assert!(program.add(&read(value)));
+        }
+        let places: Vec<usize> =
+            (0..program.ops().len()).filter(|op| matches!(program.ops()[*op], Op::Read { .. })).collect();
+        let log = |values: [u64; 3]| -> Vec<Logged> {
+            places
+                .iter()
+                .zip(values)
+                .map(|(op, value)| Logged { op: *op, event: Event::Value(value) })
+                .collect()
+        };
+        let departed = |values| -> Vec<usize> {
+            let departures = program.judge(&Pe::new(SHAPE), &log(values)).expect("modelled");
+            departures.iter().map(|departure| departure.scenario).collect()
+        };
+        assert_eq!(departed([1, 0, 1]), [0; 0]);
+        assert_eq!(departed([1, 1, 1]), [1]);
+        assert_eq!(departed([0, 0, 0]), [0, 2]);
+        let departures = program.judge(&Pe::new(SHAPE), &log([1, 0, 0])).expect("modelled");
+        assert_eq!(
+            (departures[0].ops.len(), departures[0].mismatch.place, departures[0].undoing),
+            (3, 2, false)
+        );
+    }
+
+    #[test]
+    fn an_event_while_a_scenario_is_undone_is_a_departure_and_so_is_one_behind_the_end() {
+        let mut program = Program::behind(Left::default());
+        assert!(program.add(&scenario()) && program.add(&Scenario::new().isb()));
+        let at =
+            |op| program.judge(&Pe::new(SHAPE), &[Logged { op, event: Event::Value(0) }]).expect("modelled");
+        let undoing = at(scenario().ops().len());
+        assert!(matches!(undoing[..], [Departure { scenario: 1, undoing: true, .. }]));
+        assert_eq!(at(program.ops().len() + 5).len(), 1);
+    }
+}
