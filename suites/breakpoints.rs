@@ -99,6 +99,8 @@ fn cases() -> Vec<Case> {
             let bits = |n| (48..64).map(move |bit| armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
             cx.check_each(cx.shape().breakpoint_numbers().flat_map(bits))
         }),
+        whole("sweep", &rule::BREAKPOINT_MATCHES, sweep),
+        whole("sweep_pairs", &rule::BREAKPOINT_MATCHES, sweep_pairs),
         whole("each_byte_select", &rule::BREAKPOINT_BAS, each_byte_select),
         whole("each_state", &rule::STATE_UNPREDICTABLE, each_state),
         whole("each_type", &rule::BREAKPOINT_TYPE_UNPREDICTABLE, each_type),
@@ -192,6 +194,47 @@ fn at_both(n: u8, control: Dbgbcr) -> Scenario {
 fn with_value(n: u8, value: u64, control: Dbgbcr) -> Scenario {
     let set = armed_at(n, value).write(dbgbcr(n), control.raw_value()).entered(BY_RETURN);
     LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
+}
+
+/// Each breakpoint with each privilege, enabled or not, on an instruction or beside it, at each Exception level, with
+/// each of the bits that mask it.
+fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let numbers = cx.shape().breakpoint_numbers();
+    let addresses = [marker(HERE) - 4, marker(HERE), marker(HERE) + 4, marker(HERE) ^ 1 << 40];
+    cx.check_each(numbers.flat_map(|n| {
+        addresses.into_iter().flat_map(move |address| {
+            PRIVILEGES.into_iter().flat_map(move |pmc| {
+                (0..64).map(move |bits: u8| {
+                    let bit = |k: u8| bits >> k & 1 == 1;
+                    let control = ADDRESS.with_pmc(pmc).with_e(bit(0));
+                    let set = Scenario::new().then(Op::MaskDebug(bit(1))).breakpoint_at(n, address, control);
+                    let set = set.enable(ON.with_mde(bit(2)).with_kde(bit(3)));
+                    let set = if bit(4) { set.write(OSLAR_EL1, 1) } else { set };
+                    set.at(LEVELS[usize::from(bit(5))]).exec(HERE)
+                })
+            })
+        })
+    }))
+}
+
+/// Each pair of breakpoints with each of their privileges and controls, on the same instruction and on neighbours.
+fn sweep_pairs(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let numbers = cx.shape().breakpoint_numbers();
+    let pairs = numbers
+        .clone()
+        .flat_map(|one| numbers.clone().filter(move |other| *other != one).map(move |other| (one, other)));
+    cx.check_each(pairs.flat_map(|(one, other)| {
+        PRIVILEGES.into_iter().flat_map(move |pmc| {
+            (0..16).map(move |bits: u8| {
+                let bit = |k: u8| bits >> k & 1 == 1;
+                let first = ADDRESS.with_e(bit(0)).with_pmc(pmc);
+                let second = ADDRESS.with_e(bit(1)).with_pmc(PMC_EL1_EL0);
+                let set = armed(one).write(dbgbcr(one), first.raw_value());
+                let address = marker(HERE) + if bit(2) { 4 } else { 0 };
+                set.breakpoint_at(other, address, second).at(LEVELS[usize::from(bit(3))]).exec(HERE)
+            })
+        })
+    }))
 }
 
 /// Each BAS with each privilege.

@@ -150,6 +150,7 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
             linked
                 .hit(linked.hit(set).then(Op::KvmSet { reg: CONTEXTIDR_EL1, value: !CONTEXT & 0xffff_ffff }))
         }),
+        whole("sweep", &rule::LINKED_CONTEXT, sweep),
         whole("contextidr_el1_type", &rule::LINKED_CONTEXT, |cx, linked| {
             links(cx, linked, |linked, n, partner| {
                 let control = MATCHES.with_bt(BT_CONTEXTIDR_EL1_LINKED);
@@ -204,6 +205,23 @@ fn links(
     let of =
         |partner| linked.numbers(shape, partner).into_iter().flat_map(move |n| scenarios(linked, n, partner));
     cx.check_each(shape.context_aware_numbers().flat_map(of))
+}
+
+/// Each link, its partner enabled or not, in its context or another, at each Exception level, with each of the bits
+/// that mask it.
+fn sweep(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
+    links(cx, linked, |linked, n, partner| {
+        (0..64_u8)
+            .map(|bits| {
+                let bit = |k: u8| bits >> k & 1 == 1;
+                let armed = linked.armed(n, partner, MATCHES.with_e(bit(0)));
+                let context = if bit(1) { CONTEXT } else { CONTEXT + 1 };
+                let mdscr = Mdscr::DEFAULT.with_mde(bit(2)).with_kde(bit(3));
+                let set = armed.write(CONTEXTIDR_EL1, context).enable(mdscr).then(Op::MaskDebug(bit(4)));
+                linked.hit(set.at(if bit(5) { El::El0 } else { El::El1 }))
+            })
+            .collect()
+    })
 }
 
 /// A link to a breakpoint that is not context-aware, or not there, or to itself: it may match or not, but in no other

@@ -6,9 +6,9 @@
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     access,
-    control::{Dbgbcr, Dbgwcr, Mdscr},
+    control::{BT_ADDRESS_LINKED, BT_CONTEXT_LINKED, BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, Mdscr},
     rule,
-    scenario::{El, Op, Scenario},
+    scenario::{El, Entry, Op, Scenario},
     shape::Shape,
     sysreg::{self, CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
     wire::{TARGET, marker},
@@ -29,7 +29,7 @@ pub const SUITE: Suite = Suite {
 
 /// An address that nothing watches. QEMU 10 reports a load as a store if the hit before was a store's and no access of
 /// the page missed in between.
-const ELSEWHERE: u64 = TARGET + 0x200;
+const ELSEWHERE: u64 = TARGET + 0x800;
 /// How long a scenario is: steps that each are one operation or a few that belong together.
 const SHORT: usize = 12;
 const LONG: usize = 60;
@@ -55,58 +55,70 @@ fn start() -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1())
 }
 
+/// One operation, or a few that belong together. What is executed is drawn most often, then what decides about it.
 fn step(shape: Shape) -> impl Strategy<Value = Scenario> {
     let ops = |op: Op| Scenario::new().then(op);
     prop_oneof![
-        4 => (assignment(shape), any::<bool>()).prop_map(move |((reg, value), by_userspace)| {
-            ops(if by_userspace { Op::KvmSet { reg, value } } else { Op::Write { reg, value } })
+        6 => (assignment(shape), 0_u8..4).prop_map(move |((reg, value), who)| {
+            ops(if who == 0 { Op::KvmSet { reg, value } } else { Op::Write { reg, value } })
         }),
-        2 => (register(shape), any::<bool>()).prop_map(move |(reg, by_userspace)| {
-            let scenario = Scenario::new().isb();
-            scenario.then(if by_userspace { Op::KvmGet { reg } } else { Op::Read { reg } })
+        2 => (register(shape), 0_u8..4).prop_map(move |(reg, who)| {
+            Scenario::new().isb().then(if who == 0 { Op::KvmGet { reg } } else { Op::Read { reg } })
         }),
         5 => (0_u8..4).prop_map(|marker| Scenario::new().exec(marker)),
         4 => (memory_access(), 0_u64..4).prop_map(|(access, word)| {
             Scenario::new().access(access, ELSEWHERE).access(access, TARGET + 8 * word)
         }),
-        1 => Just(Scenario::new().isb().then(Op::Brk)),
+        // Just behind a write, which may be seen or not.
+        1 => (assignment(shape), 0_u8..4).prop_map(|((reg, value), marker)| {
+            Scenario::new().isb().write(reg, value).then(Op::Exec { marker })
+        }),
+        1 => Just(Scenario::new().brk()),
         1 => any::<bool>().prop_map(move |lock| Scenario::new().write(OSLAR_EL1, lock.into())),
         1 => any::<bool>().prop_map(move |lock| {
             ops(Op::KvmSet { reg: OSLSR_EL1, value: if lock { 0b1010 } else { 0b1000 } })
         }),
         1 => any::<bool>().prop_map(move |mask| ops(Op::MaskDebug(mask))),
         2 => any::<bool>().prop_map(move |el0| ops(Op::Level(if el0 { El::El0 } else { El::El1 }))),
-        2 => Just(ops(Op::Exit)),
+        1 => (0_u8..4, 0_u8..4).prop_map(move |(ss, steps)| {
+            ops(Op::Enter(if ss == 0 { Entry::Call } else { Entry::Return { ss: ss > 1, steps } }))
+        }),
+        1 => Just(ops(Op::Exit)),
     ]
 }
 
-/// A register and a value that the model has rules for.
+/// A register and a value.
 fn assignment(shape: Shape) -> impl Strategy<Value = (SysReg, u64)> {
     let breakpoint = 0..shape.breakpoints;
     let watchpoint = 0..shape.watchpoints;
     let context_aware = shape.context_aware_numbers();
-    let partner = shape.context_aware_numbers();
     prop_oneof![
         4 => (breakpoint.clone(), 0_u8..4, any::<bool>()).prop_map(|(n, at, behind)| {
             (sysreg::dbgbvr(n), marker(at) + if behind { 4 } else { 0 })
         }),
-        4 => (breakpoint.clone(), address_match()).prop_map(|(n, control)| (sysreg::dbgbcr(n), control.raw_value())),
-        2 => (breakpoint, address_match(), partner).prop_map(|(n, control, lbn)| {
-            let link = Dbgbcr::address_linked_to(u4::new(lbn));
-            (sysreg::dbgbcr(n), link.with_e(control.e()).with_pmc(control.pmc()).raw_value())
+        4 => (breakpoint.clone(), address_match())
+            .prop_map(|(n, control)| (sysreg::dbgbcr(n), control.raw_value())),
+        2 => (breakpoint.clone(), address_match(), context_aware.clone()).prop_map(|(n, control, lbn)| {
+            (sysreg::dbgbcr(n), control.with_bt(BT_ADDRESS_LINKED).with_lbn(u4::new(lbn)).raw_value())
         }),
-        2 => (context_aware.clone(), any::<bool>()).prop_map(|(n, e)| {
-            (sysreg::dbgbcr(n), Dbgbcr::linked_context().with_e(e).raw_value())
+        2 => (context_aware.clone(), any::<bool>(), any::<bool>()).prop_map(|(n, e, el1)| {
+            let control = Dbgbcr::linked_context().with_e(e);
+            let bt = if el1 { BT_CONTEXTIDR_EL1_LINKED } else { BT_CONTEXT_LINKED };
+            (sysreg::dbgbcr(n), control.with_bt(bt).raw_value())
         }),
+        1 => (breakpoint, odd_breakpoint())
+            .prop_map(|(n, control)| (sysreg::dbgbcr(n), control.raw_value())),
         1 => (context_aware.clone(), 0_u64..2).prop_map(|(n, context)| (sysreg::dbgbvr(n), context)),
         1 => (0_u64..2).prop_map(|context| (CONTEXTIDR_EL1, context)),
-        3 => (watchpoint.clone(), 0_u64..4).prop_map(|(n, word)| (sysreg::dbgwvr(n), TARGET + 8 * word)),
-        4 => (watchpoint, watch(), any::<bool>(), context_aware).prop_map(|(n, control, linked, lbn)| {
+        3 => (watchpoint.clone(), 0_u64..8).prop_map(|(n, word)| (sysreg::dbgwvr(n), TARGET + 4 * word)),
+        4 => (watchpoint.clone(), watch(), any::<bool>(), context_aware).prop_map(|(n, control, linked, lbn)| {
             let control = if linked { control.with_wt(true).with_lbn(u4::new(lbn)) } else { control };
             (sysreg::dbgwcr(n), control.raw_value())
         }),
-        2 => (any::<bool>(), any::<bool>()).prop_map(|(mde, kde)| {
-            (MDSCR_EL1, Mdscr::DEFAULT.with_mde(mde).with_kde(kde).raw_value())
+        1 => (watchpoint, odd_watchpoint())
+            .prop_map(|(n, control)| (sysreg::dbgwcr(n), control.raw_value())),
+        3 => (0_u8..4, 0_u8..4, 0_u8..4).prop_map(|(mde, kde, ss)| {
+            (MDSCR_EL1, Mdscr::DEFAULT.with_mde(mde > 0).with_kde(kde > 0).with_ss(ss == 0).raw_value())
         }),
     ]
 }
@@ -120,11 +132,40 @@ fn address_match() -> impl Strategy<Value = Dbgbcr> {
     (privilege(), 0_u8..4).prop_map(|(pmc, e)| Dbgbcr::address_at_el1().with_pmc(pmc).with_e(e > 0))
 }
 
+/// A breakpoint of which the architecture leaves something open.
+fn odd_breakpoint() -> impl Strategy<Value = Dbgbcr> {
+    // Types 2 and 6, unlinked context matches, have a case of their own: some platforms lack them.
+    let types = (0_u8..16).prop_filter("matches a context by itself", |bt| ![2, 6].contains(bt));
+    (types, 0_u8..16, 0_u8..16, 0_u8..32).prop_map(|(bt, lbn, bas, state)| {
+        Dbgbcr::DEFAULT
+            .with_e(true)
+            .with_bt(u4::new(bt))
+            .with_lbn(u4::new(lbn))
+            .with_bas(u4::new(bas))
+            .with_pmc(u2::new(state & 3))
+            .with_ssc(u2::new(state >> 2 & 3))
+            .with_hmc(state > 15)
+    })
+}
+
 fn watch() -> impl Strategy<Value = Dbgwcr> {
     let bytes = (0_u32..8).prop_flat_map(|first| (Just(first), 1_u32..=8 - first));
     (privilege(), privilege(), bytes, 0_u8..4).prop_map(|(pac, lsc, (first, len), e)| {
         let bas = (((1_u16 << len) - 1) << first) as u8;
-        Dbgwcr::doubleword().with_pac(pac).with_lsc(lsc).with_bas(bas).with_mask(u5::new(0)).with_e(e > 0)
+        Dbgwcr::doubleword().with_pac(pac).with_lsc(lsc).with_bas(bas).with_e(e > 0)
+    })
+}
+
+/// A watchpoint with any BAS, MASK, HMC, SSC and PAC; its block does not reach [`ELSEWHERE`].
+fn odd_watchpoint() -> impl Strategy<Value = Dbgwcr> {
+    let masks = prop_oneof![Just(0_u8), 3_u8..=8];
+    (any::<u8>(), masks, 0_u8..32).prop_map(|(bas, mask, state)| {
+        Dbgwcr::doubleword()
+            .with_bas(if mask > 0 { 0xff } else { bas })
+            .with_mask(u5::new(mask))
+            .with_pac(u2::new(state & 3))
+            .with_ssc(u2::new(state >> 2 & 3))
+            .with_hmc(state > 15)
     })
 }
 

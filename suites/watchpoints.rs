@@ -78,6 +78,8 @@ fn cases() -> Vec<Case> {
         }),
         whole("each_byte_select", &rule::WATCHPOINT_ADDRESS, each_byte_select),
         whole("each_mask", &rule::WATCHPOINT_ADDRESS, each_mask),
+        whole("sweep", &rule::WATCHPOINT_MATCHES, sweep),
+        whole("sweep_bytes", &rule::WATCHPOINT_ADDRESS, sweep_bytes),
         whole("every_byte_select", &rule::WATCHPOINT_BAS_UNPREDICTABLE, every_byte_select),
         whole("words", &rule::WATCHPOINT_ADDRESS, words),
         whole("odd_masks", &rule::WATCHPOINT_MASK_UNPREDICTABLE, odd_masks),
@@ -208,6 +210,50 @@ fn each_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// Each watchpoint with each privilege and direction, enabled or not, at each Exception level, with each of the bits that
+/// mask it.
+fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let accesses = [LDR, STR, named("ldrb w1"), named("stp x1, x2")];
+    let privileges = [PMC_EL1, PMC_EL0, PMC_EL1_EL0];
+    cx.check_each(numbers(cx).flat_map(|n| {
+        privileges.into_iter().flat_map(move |pac| {
+            [LSC_LOAD, LSC_STORE, LSC_BOTH].into_iter().flat_map(move |lsc| {
+                accesses.into_iter().flat_map(move |access| {
+                    (0..64).map(move |bits: u8| {
+                        let bit = |k: u8| bits >> k & 1 == 1;
+                        let control = DOUBLEWORD.with_pac(pac).with_lsc(lsc).with_e(bit(0));
+                        let set = Scenario::new().then(Op::MaskDebug(bit(1))).watchpoint(n, HERE, control);
+                        let set = set.enable(ON.with_mde(bit(2)).with_kde(bit(3)));
+                        let set = if bit(4) { set.write(OSLAR_EL1, 1) } else { set };
+                        set.at(if bit(5) { El::El0 } else { El::El1 }).access(access, HERE)
+                    })
+                })
+            })
+        })
+    }))
+}
+
+/// Each access, at both Exception levels, at each byte before, in and behind each run of watched bytes, for loads, stores
+/// and both; the watchpoints take turns.
+fn sweep_bytes(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
+    let mut turns = numbers(cx).cycle();
+    let runs = (0..8).flat_map(|first| (1..=8 - first).map(move |len| (((1_u16 << len) - 1) << first) as u8));
+    let controls = runs
+        .flat_map(|bas| [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| DOUBLEWORD.with_bas(bas).with_lsc(lsc)));
+    cx.check_each(
+        controls
+            .flat_map(|control| {
+                accesses.iter().flat_map(move |(place, access)| {
+                    addresses_around(access)
+                        .flat_map(move |address| [El::El0, El::El1].map(|el| (control, *place, address, el)))
+                })
+            })
+            .zip(&mut turns)
+            .map(|((control, access, address, el), n)| with(n, control).at(el).access(access, address)),
+    )
 }
 
 /// Where an access touches the doubleword [`HERE`], and one step beyond on both sides.

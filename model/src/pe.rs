@@ -757,8 +757,8 @@ mod tests {
         assert_eq!(read(Dbgbcr::linked_context(), bvr), 0xffff_ffff);
         assert_eq!(read(address, bcr), 0xf0_e1e7);
         assert_eq!(
-            read(address.with_bas(u4::new(0b0101)), bcr),
-            0xf0_e0a7,
+            read(address.with_bas(u4::new(0b0011)), bcr),
+            0xf0_e067,
             "BAS reads as one where it is one"
         );
         assert_eq!(read(Dbgbcr::address_linked_to(u4::new(4)), bcr), 0xff_e1e7);

@@ -152,15 +152,18 @@ impl Registers {
         }
     }
 
-    /// LBN is UNKNOWN where nothing is linked, BAS where no address is compared; BAS is also RES1 on a PE without
-    /// AArch32, which may then read a zero as one. A field with a reserved value may read as another one; a type is
+    /// LBN is UNKNOWN where nothing is linked, BAS where no address is compared; BAS selects halfwords, other values are
+    /// reserved, and it is RES1 on a PE without AArch32, which may then read a zero as one. A field with a reserved value may read as another one; a type is
     /// reserved for a breakpoint that is not context-aware if it matches contexts.
     fn dbgbcr_defined(&self, n: u8, shape: &Shape) -> u64 {
         const E: u64 = 1;
         const BT: u64 = 0xf << 20;
         const LBN: u64 = 0xf << 16;
         let control = self.dbgbcr(n);
-        let bas = u64::from(control.bas().value()) << 5;
+        let bas = match control.bas().value() {
+            bas @ (0b0011 | 0b1100 | 0b1111) => u64::from(bas) << 5,
+            _ => 0,
+        };
         let state = state_defined(control.hmc(), control.ssc().value(), control.pmc().value());
         match control.bt() {
             BT_ADDRESS => E | BT | state | bas,

@@ -7,6 +7,7 @@ use crate::{
     host::{Host, Unavailable},
     machine::Machine,
     program::{Departure, Program},
+    random::Draw,
 };
 use dfr0_model::{
     event::Event,
@@ -17,11 +18,7 @@ use dfr0_model::{
     shape::Shape,
     sysreg::DCZID_EL0,
 };
-use proptest::{
-    strategy::Strategy,
-    test_runner::{self, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
-};
-use std::{cell::RefCell, collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// One subject: a test program, and its cases.
 #[derive(Clone, Copy)]
@@ -149,21 +146,6 @@ pub struct Session {
     zva_block: Option<Option<u64>>,
 }
 
-/// How random scenarios are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draw {
-    /// The same seed draws the same scenarios on hosts of the same shape.
-    pub seed: u64,
-    /// How many a case draws.
-    pub scenarios: u32,
-}
-
-impl Default for Draw {
-    fn default() -> Self {
-        Self { seed: 1, scenarios: 300 }
-    }
-}
-
 impl Session {
     /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
     pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
@@ -207,66 +189,6 @@ impl Context<'_> {
     /// The shape that KVM gives to a new VM.
     pub fn shape(&self) -> Shape {
         self.session.host.shape()
-    }
-
-    /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is shrunk to a
-    /// smallest one that still does, and reported with its seed.
-    pub fn check_random(&mut self, strategy: &impl Strategy<Value = Scenario>) -> Result<(), Stop> {
-        let Draw { seed, scenarios } = self.session.draw;
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let config = test_runner::Config {
-            cases: scenarios,
-            failure_persistence: None,
-            ..test_runner::Config::default()
-        };
-        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        let cell = RefCell::new((&mut *self, None));
-        let result = TestRunner::new_with_rng(config, rng).run(strategy, |scenario| {
-            let (cx, stop) = &mut *cell.borrow_mut();
-            if stop.is_some() {
-                return Ok(());
-            }
-            let mut probe = Context { session: &mut *cx.session, report: Report::default() };
-            let outcome = probe.check(&scenario);
-            let departed = !probe.report.findings.is_empty();
-            cx.report.checks += 1;
-            match outcome {
-                Err(skip @ Stop::Skip(_)) => {
-                    *stop = Some(skip);
-                    Ok(())
-                }
-                Err(error) => {
-                    let detail = format!("seed {seed}, not shrunk:\n{}", listing(scenario.ops()));
-                    cx.find("a scenario that could not be run to its end".into(), detail);
-                    *stop = Some(error);
-                    Ok(())
-                }
-                Ok(()) if departed => Err(TestCaseError::fail("a departure")),
-                Ok(()) => Ok(()),
-            }
-        });
-        let (cx, stop) = cell.into_inner();
-        match (stop, result) {
-            (Some(stop), _) => Err(stop),
-            (None, Ok(())) => Ok(()),
-            (None, Err(TestError::Abort(reason))) => {
-                Err(Error::Unfit(format!("no scenario was drawn: {reason}")).into())
-            }
-            (None, Err(TestError::Fail(_, smallest))) => {
-                let before = cx.report.findings.len();
-                cx.check(&smallest)?;
-                let again = cx.report.findings.len() > before;
-                for finding in cx.report.findings.values_mut().filter(|_| again) {
-                    finding.detail = format!("seed {seed}, shrunk:\n{}", finding.detail);
-                }
-                if !again {
-                    let detail = format!("seed {seed}, shrunk to what no longer departs:\n{smallest}");
-                    cx.find("a scenario that departs now and then".into(), detail);
-                }
-                Ok(())
-            }
-        }
     }
 
     /// How many bytes DC ZVA zeroes; none where it is prohibited.
@@ -318,8 +240,8 @@ impl Context<'_> {
             while scenarios.peek().is_some_and(|scenario| program.add(scenario)) {
                 scenarios.next();
             }
-            if self.run(&mut guest, config, &program)?.is_empty() {
-                self.session.guest = Some((config, guest));
+            if self.run_and_report(&mut guest, config, &program)? {
+                self.keep(config, guest);
             }
         }
         Ok(())
@@ -330,33 +252,77 @@ impl Context<'_> {
     pub fn check_on(&mut self, guest: &mut Guest, config: Config, scenario: &Scenario) -> Result<bool, Stop> {
         let mut program = guest.program()?;
         program.add(scenario);
-        Ok(self.run(guest, config, &program)?.is_empty())
+        self.run_and_report(guest, config, &program)
     }
 
     /// The VM of this configuration that cases share; the caller gives it back while its state is known.
-    fn shared_guest(&mut self, config: Config) -> Result<Guest, Stop> {
+    pub(crate) fn shared_guest(&mut self, config: Config) -> Result<Guest, Stop> {
         match self.session.guest.take() {
             Some((of, guest)) if of == config => Ok(guest),
             _ => self.new_guest(config),
         }
     }
 
-    /// Runs a program and reports each of its scenarios that departed from the rules; returns their places.
-    fn run(&mut self, guest: &mut Guest, config: Config, program: &Program) -> Result<Vec<usize>, Stop> {
-        let shape = config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0);
-        let pe = match self.session.zva_block {
-            Some(Some(bytes)) => Pe::new(shape).with_zva_block(bytes),
-            _ => Pe::new(shape),
-        };
+    /// Gives a shared VM back.
+    pub(crate) fn keep(&mut self, config: Config, guest: Guest) {
+        self.session.guest = Some((config, guest));
+    }
+
+    /// How random scenarios are drawn.
+    pub(crate) fn draw(&self) -> Draw {
+        self.session.draw
+    }
+
+    fn shape_of(&self, config: Config) -> Shape {
+        config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0)
+    }
+
+    /// The model of a vCPU of this configuration.
+    pub(crate) fn pe(&self, config: Config) -> Pe {
+        let pe = Pe::new(self.shape_of(config));
+        match self.session.zva_block {
+            Some(Some(bytes)) => pe.with_zva_block(bytes),
+            _ => pe,
+        }
+    }
+
+    /// Runs a program and judges each of its scenarios.
+    pub(crate) fn run(
+        &mut self,
+        guest: &mut Guest,
+        config: Config,
+        program: &Program,
+    ) -> Result<Vec<Departure>, Stop> {
         let log = guest.run(program)?;
         self.report.checks += program.len();
-        let departures = program.judge(&pe, &log)?;
-        for Departure { ops, undoing, mismatch, .. } in &departures {
-            let what = if *undoing { ", while the scenario before was undone" } else { "" };
-            let detail = format!("in a VM of {shape}{what}:\n{}{mismatch}", listing(ops));
-            self.find(mismatch.observed.clone(), detail);
+        Ok(program.judge(&self.pe(config), &log)?)
+    }
+
+    /// Runs a scenario in a VM of its own, and judges it without a report.
+    pub(crate) fn run_alone(&mut self, scenario: &Scenario) -> Result<Option<Departure>, Stop> {
+        let mut guest = self.new_guest(Config::default())?;
+        let mut program = guest.program()?;
+        program.add(scenario);
+        Ok(self.run(&mut guest, Config::default(), &program)?.pop())
+    }
+
+    /// Runs a program and reports each of its scenarios that departed from the rules; true if none did.
+    fn run_and_report(&mut self, guest: &mut Guest, config: Config, program: &Program) -> Result<bool, Stop> {
+        let departures = self.run(guest, config, program)?;
+        for departure in &departures {
+            self.report(config, departure, "");
         }
-        Ok(departures.into_iter().map(|departure| departure.scenario).collect())
+        Ok(departures.is_empty())
+    }
+
+    /// Reports a scenario that departed from the rules, with a word on how it was found.
+    pub(crate) fn report(&mut self, config: Config, departure: &Departure, how: &str) {
+        let Departure { ops, undoing, mismatch, .. } = departure;
+        let shape = self.shape_of(config);
+        let what = if *undoing { ", while the scenario before was undone" } else { "" };
+        let how = if how.is_empty() { String::new() } else { format!("{how}:\n") };
+        let detail = format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops));
+        self.find(mismatch.observed.clone(), detail);
     }
 
     /// Counts a check that is no scenario.

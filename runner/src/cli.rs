@@ -3,9 +3,10 @@
 //! The commands: `dfr0`, and one program a suite.
 
 use crate::{
-    case::{Case, Draw, Session, Suite},
+    case::{Case, Session, Suite},
     expected::Deviations,
     guest::DEADLINE,
+    random::Draw,
     run::{self, Options},
 };
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};

@@ -9,6 +9,8 @@
 //! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
+//! | `program` | scenarios, one behind the other, as one program of the payload |
+//! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`ktap`] | results as KTAP |
@@ -23,6 +25,7 @@ pub mod host;
 pub mod ktap;
 pub mod mimic;
 mod program;
+pub mod random;
 pub mod run;
 
 mod bare;

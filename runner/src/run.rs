@@ -3,9 +3,10 @@
 //! Runs cases, compares what they found with the deviations, and writes the results.
 
 use crate::{
-    case::{Case, Draw, Report, Session, Stop},
+    case::{Case, Report, Session, Stop},
     expected::{Deviations, Verdict},
     ktap::{self, Ktap, Totals},
+    random::Draw,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -55,15 +56,18 @@ pub fn run(cases: &[Case], deviations: &Deviations, options: Options) -> Result<
     let mut ktap = Ktap::start(io::stdout().lock(), nested, cases.len())?;
     ktap.comment(&session.host().to_string())?;
     let progress = progress(cases.len());
+    let mut checks = 0;
     for case in cases {
         progress.set_message(case.name.clone());
         let report = run_case(case, &mut session);
+        checks += report.checks;
         let verdict = deviations.verdict(&case.name, session.host(), &report);
         ktap.comment(&explain(case, &report, &verdict, deviations))?;
         ktap.result(&case.name, &verdict)?;
         progress.inc(1);
     }
     progress.finish_and_clear();
+    ktap.comment(&format!("checks: {checks} scenarios judged and values written"))?;
     Ok(exit_code(ktap.finish()?, options.strict))
 }
 

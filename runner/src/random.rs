@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Random scenarios: drawn from a seed, run many at a time, and the first that departs from the rules shrunk.
+
+use crate::{
+    case::{Context, Stop},
+    guest::{Config, Error},
+    program::Departure,
+};
+use dfr0_model::{pe::Pe, scenario::Scenario};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::{self, RngAlgorithm, TestRng, TestRunner},
+};
+
+/// How random scenarios are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The same seed draws the same scenarios on hosts of the same shape.
+    pub seed: u64,
+    /// How many a case draws.
+    pub scenarios: u32,
+}
+
+impl Default for Draw {
+    fn default() -> Self {
+        Self { seed: 1, scenarios: 3000 }
+    }
+}
+
+/// How many scenarios are tried to make one smaller.
+const SHRINKS: usize = 2000;
+/// How many of those that are drawn may be ones that the model has no rule for, one behind the other.
+const UNFIT_IN_A_ROW: usize = 1000;
+
+/// Scenarios from one seed.
+struct Drawing<'a, S> {
+    strategy: &'a S,
+    runner: TestRunner,
+    pe: Pe,
+    left: u32,
+}
+
+impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
+    /// The next scenario that the model has rules for.
+    fn next(&mut self) -> Result<Option<S::Tree>, Stop> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let unfit = |reason: String| Stop::from(Error::Unfit(format!("no scenario was drawn: {reason}")));
+        for _ in 0..UNFIT_IN_A_ROW {
+            let tree =
+                self.strategy.new_tree(&mut self.runner).map_err(|reason| unfit(reason.to_string()))?;
+            if self.is_modelled(&tree.current()) {
+                return Ok(Some(tree));
+            }
+        }
+        Err(unfit("the model has no rule for any of them".into()))
+    }
+
+    fn is_modelled(&self, scenario: &Scenario) -> bool {
+        let mut pe = self.pe.clone();
+        scenario.ops().iter().all(|op| pe.step(*op).is_ok())
+    }
+}
+
+impl Context<'_> {
+    /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is shrunk to a
+    /// smallest one that still does, and reported with its seed.
+    pub fn check_random<S: Strategy<Value = Scenario>>(&mut self, strategy: &S) -> Result<(), Stop> {
+        let Draw { seed, scenarios } = self.draw();
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let runner = TestRunner::new_with_rng(test_runner::Config::default(), rng);
+        let pe = self.pe(Config::default());
+        let mut drawing = Drawing { strategy, runner, pe, left: scenarios };
+        let mut next = drawing.next()?;
+        while next.is_some() {
+            let mut guest = self.shared_guest(Config::default())?;
+            let mut program = guest.program()?;
+            let mut trees = Vec::new();
+            while let Some(tree) = next.take() {
+                if !program.add(&tree.current()) {
+                    next = Some(tree);
+                    break;
+                }
+                trees.push(tree);
+                next = drawing.next()?;
+            }
+            match self.run(&mut guest, Config::default(), &program) {
+                Ok(departures) => match departures.into_iter().next() {
+                    None => self.keep(Config::default(), guest),
+                    Some(departure) => {
+                        let tree = trees.swap_remove(departure.scenario);
+                        let known = match self.shrink(&drawing, tree)? {
+                            Some(smallest) => (smallest, format!("seed {seed}, shrunk")),
+                            None => (departure, format!("seed {seed}, departs only behind other scenarios")),
+                        };
+                        self.report(Config::default(), &known.0, &known.1);
+                        return Ok(());
+                    }
+                },
+                Err(Stop::Broken(error)) => {
+                    return self.find_broken(trees.iter().map(ValueTree::current), error, seed);
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a scenario that departed smaller while it still departs, each time in a VM of its own; none if it never
+    /// does there.
+    fn shrink<S: Strategy<Value = Scenario>>(
+        &mut self,
+        drawing: &Drawing<'_, S>,
+        mut tree: S::Tree,
+    ) -> Result<Option<Departure>, Stop> {
+        let mut smallest = None;
+        for _ in 0..SHRINKS {
+            let scenario = tree.current();
+            let departure = if drawing.is_modelled(&scenario) { self.run_alone(&scenario)? } else { None };
+            let go_on = if departure.is_some() {
+                smallest = departure;
+                tree.simplify()
+            } else {
+                tree.complicate()
+            };
+            if !go_on {
+                break;
+            }
+        }
+        Ok(smallest)
+    }
+
+    /// Reports the scenario of these that breaks the guest, alone; all of them if none does.
+    fn find_broken(
+        &mut self,
+        scenarios: impl Iterator<Item = Scenario>,
+        error: Error,
+        seed: u64,
+    ) -> Result<(), Stop> {
+        const WHAT: &str = "a scenario that could not be run to its end";
+        for scenario in scenarios {
+            if let Err(stop) = self.run_alone(&scenario) {
+                self.find(WHAT.into(), format!("seed {seed}, not shrunk:\n{scenario}"));
+                return Err(stop);
+            }
+        }
+        self.find(WHAT.into(), format!("seed {seed}: it breaks the guest only behind other scenarios"));
+        Err(error.into())
+    }
+}
