@@ -6,10 +6,7 @@ use dfr0_model::{
     control::{Dbgbcr, Mdscr},
     rule::{self, Rule},
     scenario::{Op, Scenario},
-    sysreg::{
-        CONTEXTIDR_EL1, ID_AA64DFR0_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr,
-        dbgwvr,
-    },
+    sysreg::{CONTEXTIDR_EL1, ID_AA64DFR0_EL1, MDSCR_EL1, OSLAR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr},
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
 
@@ -32,26 +29,6 @@ fn cases() -> Vec<Case> {
         case("beyond_watchpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
             let count = cx.shape().watchpoints;
             beyond(cx, count, [dbgwvr, dbgwcr])
-        }),
-        case("oslar_is_write_only", &rule::REGISTERS_ONE_WAY, |cx| {
-            cx.check(&Scenario::new().read(OSLAR_EL1).write(OSLAR_EL1, 1).read(OSLAR_EL1).read(OSLSR_EL1))
-        }),
-        case("oslsr_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
-            cx.check(
-                &Scenario::new()
-                    .write(OSLSR_EL1, 0b10)
-                    .read(OSLSR_EL1)
-                    .write(OSLAR_EL1, 1)
-                    .write(OSLSR_EL1, 0)
-                    .read(OSLSR_EL1),
-            )
-        }),
-        case("oslsr_from_userspace", &rule::OSLSR_FROM_USERSPACE, |cx| {
-            let values = [0, 0b10, 0b1001, 0b1010, 0b1100, 0b1_1000, u64::MAX, 0b1000];
-            cx.check(&values.into_iter().fold(Scenario::new(), |scenario, value| {
-                let set = scenario.then(Op::KvmSet { reg: OSLSR_EL1, value });
-                set.then(Op::KvmGet { reg: OSLSR_EL1 }).read(OSLSR_EL1)
-            }))
         }),
         case("id_aa64dfr0_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
             cx.check(&Scenario::new().write(ID_AA64DFR0_EL1, 0))

@@ -6,7 +6,7 @@ use dfr0_model::{
     control::Mdscr,
     rule::{self, Rule},
     scenario::{El, Op, Scenario},
-    sysreg::{MDSCR_EL1, OSLAR_EL1},
+    sysreg::MDSCR_EL1,
 };
 use dfr0_runner::case::{Case, Suite};
 
@@ -40,26 +40,12 @@ fn cases() -> Vec<Case> {
         case("ss_clear", &rule::STEP_NEEDS_SS, || {
             with(El::El1, ON.with_ss(false)).then(TWO).at(El::El0).then(TWO).enable(ON).isb().then(ONE)
         }),
-        case("el1_kde_clear", &rule::KDE, || with(El::El1, ON.with_kde(false)).then(TWO).read(MDSCR_EL1)),
-        case("el1_pstate_d_set", &rule::PSTATE_D, || on(El::El1).then(Op::MaskDebug(true)).then(TWO)),
-        case("el0_needs_neither", &rule::STEP, || {
-            with(El::El0, ON.with_kde(false)).then(Op::MaskDebug(true)).then(TWO)
-        }),
-        case("mde_does_not_matter", &rule::STEP, || with(El::El1, ON.with_mde(true)).then(TWO)),
-        case("os_lock_held", &rule::OS_LOCK, || {
-            let locked = on(El::El0).write(OSLAR_EL1, 1).isb().then(TWO).at(El::El1).then(TWO);
-            locked.read(MDSCR_EL1).write(OSLAR_EL1, 0).isb().then(TWO)
-        }),
         case("after_exit", &rule::EXIT_KEEPS_STATE, || {
             let el1 = on(El::El1).then(Op::Exit).then(TWO).enable(ON).then(Op::Exit).then(ONE);
             el1.at(El::El0).enable(ON).then(Op::Exit).then(TWO).read(MDSCR_EL1)
         }),
         case("enabled_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, || {
             on(El::El1).by_userspace().then(TWO).then(Op::KvmGet { reg: MDSCR_EL1 }).read(MDSCR_EL1)
-        }),
-        case("locked_by_userspace_between", &rule::OS_LOCK, || {
-            let locked = on(El::El1).write(OSLAR_EL1, 1).then(Op::Exit).then(ONE);
-            locked.write(OSLAR_EL1, 0).then(Op::Exit).then(ONE).then(ONE)
         }),
     ]
 }
