@@ -10,7 +10,9 @@ use dfr0_model::{
     rule::{self, Rule},
     scenario::{El, Op, Scenario},
     shape::Shape,
-    sysreg::{DebugRegister, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr},
+    sysreg::{
+        DebugRegister, MDCCINT_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr,
+    },
     wire::{TARGET, TARGET_SIZE},
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
@@ -292,6 +294,24 @@ fn registers() -> Vec<Case> {
                 |scenario, _| scenario,
                 |scenario, register| scenario.write(register.reg, register.second),
             )
+        }),
+        case("mdscr_saves_edscr", &rule::SAVED_UNDER_OS_LOCK, |cx| {
+            // RXfull, TXfull, RXO, TXU, TDA, HDE and ERR, one by one.
+            [30, 29, 27, 26, 21, 14, 6].into_iter().try_for_each(|bit| {
+                BOTH.into_iter().try_for_each(|by| {
+                    let written = lock(Scenario::new(), by).isb().write(MDSCR_EL1, 1 << bit | ON.raw_value());
+                    let read = written.isb().read(MDSCR_EL1).then(Op::Exit).read(MDSCR_EL1);
+                    let cleared = read.then(Op::KvmGet { reg: MDSCR_EL1 }).write(MDSCR_EL1, 0).isb();
+                    cx.check(&unlock(cleared.read(MDSCR_EL1), by).isb().read(MDSCR_EL1))
+                })
+            })
+        }),
+        case("mdccint_under_it", &rule::REGISTERS_READ_BACK, |cx| {
+            let locked = Scenario::new().write(OSLAR_EL1, 1);
+            cx.check(&[1 << 30, 1 << 29, 0b11 << 29, 0].into_iter().fold(locked, |scenario, value| {
+                let written = scenario.write(MDCCINT_EL1, value).isb().read(MDCCINT_EL1);
+                written.then(Op::Exit).read(MDCCINT_EL1).then(Op::KvmGet { reg: MDCCINT_EL1 })
+            }))
         }),
         case("all_keep_their_values", &rule::REGISTERS_READ_BACK, all_keep_their_values),
     ]

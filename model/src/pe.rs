@@ -42,12 +42,31 @@ const SPSR_COMPARED: u64 = 0xf << 6 | 1 << 20 | 1 << 21 | 0x1f;
 const SPSR_AIF: u64 = 0b111 << 6;
 const SPSR_EL1H: u64 = 0b0_0101;
 const SPSR_EL0T: u64 = 0;
-/// MDSCR_EL1's bits that the model defines.
-const MDSCR_DEFINED: u64 = 1 << 15 | 1 << 13 | 1;
+/// MDSCR_EL1's bits that read as written in any state: MDE, KDE, TDCC and SS.
+const MDSCR_DEFINED: u64 = 1 << 15 | 1 << 13 | 1 << 12 | 1;
+/// MDSCR_EL1's views of EDSCR: RXfull, TXfull, RXO, TXU, TDA, HDE and ERR. INTdis, SC2, TFO, TTA and EHBWE are left out:
+/// whether they exist, or how wide they are, depends on features that a guest is not told of.
+const MDSCR_OF_EDSCR: u64 = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 26 | 1 << 21 | 1 << 14 | 1 << 6;
+/// MDCCINT_EL1.{RX, TX}; all other bits are RES0.
+const MDCCINT_DEFINED: u64 = 1 << 30 | 1 << 29;
+/// DBGCLAIMSET_EL1.CLAIM and DBGCLAIMCLR_EL1.CLAIM.
+const CLAIM: u64 = 0xff;
+/// Bits [63:32] of a register that has 32 bits.
+const HIGH_HALF: u64 = !0xffff_ffff;
 /// OSLSR_EL1.OSLM: the OS Lock is implemented, bits [3, 0] = 0b10; nTT, bit [2], is RAZ.
 const OSLSR_OSLM: u64 = 1 << 3;
 /// OSLSR_EL1.OSLK, which userspace may write and the guest only through OSLAR_EL1.
 const OSLSR_OSLK: u64 = 1 << 1;
+
+/// What KVM does not list, in any version.
+const UNLISTED: [SysReg; 6] = [
+    sysreg::OSLAR_EL1,
+    sysreg::OSDLR_EL1,
+    sysreg::OSECCR_EL1,
+    sysreg::DBGCLAIMSET_EL1,
+    sysreg::DBGCLAIMCLR_EL1,
+    sysreg::DBGAUTHSTATUS_EL1,
+];
 
 /// An event that the rules allow; bits outside of a mask may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +226,11 @@ pub struct Pe {
     dbgwcr: [Dbgwcr; 16],
     mdscr: Mdscr,
     contextidr: u64,
+    mdccint: u64,
+    claim_tags: u64,
     oslk: bool,
+    /// MDSCR_EL1 was written while the OS Lock was locked, and it has not been unlocked since.
+    edscr_written: bool,
     dlk: bool,
     pstate_d: bool,
     el: El,
@@ -230,7 +253,10 @@ impl Pe {
             dbgwcr: [Dbgwcr::DEFAULT; 16],
             mdscr: Mdscr::DEFAULT,
             contextidr: 0,
+            mdccint: 0,
+            claim_tags: 0,
             oslk: false,
+            edscr_written: false,
             dlk: false,
             pstate_d: true,
             el: El::El1,
@@ -245,7 +271,10 @@ impl Pe {
             Op::Write { reg, .. } | Op::Read { reg } if self.is_beyond_count(reg) => {
                 Ok(Outcome::undefined(&rule::REGISTERS_BEYOND_COUNT))
             }
-            Op::Write { reg: sysreg::OSLSR_EL1 | sysreg::ID_AA64DFR0_EL1, .. }
+            Op::Write {
+                reg: sysreg::OSLSR_EL1 | sysreg::DBGAUTHSTATUS_EL1 | sysreg::ID_AA64DFR0_EL1,
+                ..
+            }
             | Op::Read { reg: sysreg::OSLAR_EL1 } => Ok(Outcome::undefined(&rule::REGISTERS_ONE_WAY)),
             Op::Write { reg, value } => {
                 let rule = self.write(reg, value)?;
@@ -289,8 +318,7 @@ impl Pe {
                 self.unsynchronised = false;
                 Ok(self.debugger.set(debug))
             }
-            Op::KvmSet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1, .. }
-            | Op::KvmGet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1 } => {
+            Op::KvmSet { reg, .. } | Op::KvmGet { reg } if UNLISTED.contains(&reg) => {
                 Err(Unknown("userspace access to a register that KVM does not list"))
             }
             Op::KvmSet { reg: sysreg::OSLSR_EL1, value } if value & !OSLSR_OSLK != OSLSR_OSLM => {
@@ -300,7 +328,7 @@ impl Pe {
             }
             Op::KvmSet { reg, value } => {
                 if reg == sysreg::OSLSR_EL1 {
-                    self.oslk = value & OSLSR_OSLK != 0;
+                    self.set_os_lock(value & OSLSR_OSLK != 0);
                 } else {
                     self.write(reg, value)?;
                 }
@@ -339,10 +367,23 @@ impl Pe {
             return Ok(&rule::REGISTERS_READ_BACK);
         }
         match reg {
-            sysreg::MDSCR_EL1 => self.mdscr = Mdscr::new_with_raw_value(value),
+            sysreg::MDSCR_EL1 => {
+                self.mdscr = Mdscr::new_with_raw_value(value);
+                self.edscr_written = self.oslk;
+            }
+            sysreg::MDCCINT_EL1 => self.mdccint = value,
             sysreg::CONTEXTIDR_EL1 => self.contextidr = value & 0xffff_ffff,
+            sysreg::DBGCLAIMSET_EL1 => {
+                self.claim_tags |= value & CLAIM;
+                return Ok(&rule::CLAIM_TAGS);
+            }
+            sysreg::DBGCLAIMCLR_EL1 => {
+                self.claim_tags &= !value;
+                return Ok(&rule::CLAIM_TAGS);
+            }
+            sysreg::OSECCR_EL1 => return Ok(&rule::EXCEPTION_CATCH_ACCESS),
             sysreg::OSLAR_EL1 => {
-                self.oslk = value & 1 == 1;
+                self.set_os_lock(value & 1 == 1);
                 return Ok(&rule::OS_LOCK_ACCESS);
             }
             sysreg::OSDLR_EL1 => {
@@ -367,7 +408,18 @@ impl Pe {
             });
         }
         Ok(match reg {
+            sysreg::MDSCR_EL1 if self.edscr_written => {
+                let defined = MDSCR_DEFINED | MDSCR_OF_EDSCR;
+                Outcome::value(self.mdscr.raw_value(), defined, &rule::SAVED_UNDER_OS_LOCK)
+            }
             sysreg::MDSCR_EL1 => plain(self.mdscr.raw_value(), MDSCR_DEFINED),
+            sysreg::MDCCINT_EL1 => plain(self.mdccint, MDCCINT_DEFINED),
+            sysreg::DBGCLAIMSET_EL1 => Outcome::value(CLAIM, !HIGH_HALF, &rule::CLAIM_TAGS),
+            sysreg::DBGCLAIMCLR_EL1 => Outcome::value(self.claim_tags, !HIGH_HALF, &rule::CLAIM_TAGS),
+            // EDECCR's bits depend on the Security states that are implemented.
+            sysreg::OSECCR_EL1 => Outcome::value(0, HIGH_HALF, &rule::EXCEPTION_CATCH_ACCESS),
+            // What is permitted to an external debugger is the platform's.
+            sysreg::DBGAUTHSTATUS_EL1 => Outcome::value(0, HIGH_HALF, &rule::AUTHENTICATION_STATUS),
             sysreg::CONTEXTIDR_EL1 => plain(self.contextidr, u64::MAX),
             sysreg::OSLSR_EL1 => {
                 let value = OSLSR_OSLM | if self.oslk { OSLSR_OSLK } else { 0 };
@@ -376,6 +428,11 @@ impl Pe {
             sysreg::OSDLR_EL1 => Outcome::value(u64::from(self.dlk), u64::MAX, self.double_lock_rule()),
             _ => return Err(Unknown("a read of this register")),
         })
+    }
+
+    fn set_os_lock(&mut self, locked: bool) {
+        self.oslk = locked;
+        self.edscr_written &= locked;
     }
 
     fn double_lock_rule(&self) -> &'static Rule {
@@ -1198,9 +1255,51 @@ mod tests {
     #[test]
     fn mdscr_and_contextidr_read_as_written_in_their_defined_bits() {
         let mdscr = Scenario::new().write(sysreg::MDSCR_EL1, u64::MAX).read(sysreg::MDSCR_EL1);
-        assert_eq!(compared(&mdscr), (0xa001, 0xa001, &rule::REGISTERS_READ_BACK));
+        assert_eq!(compared(&mdscr), (0xb001, 0xb001, &rule::REGISTERS_READ_BACK));
         let context = Scenario::new().write(sysreg::CONTEXTIDR_EL1, u64::MAX).read(sysreg::CONTEXTIDR_EL1);
         assert_eq!(compared(&context), (0xffff_ffff, u64::MAX, &rule::REGISTERS_READ_BACK));
+    }
+
+    #[test]
+    fn mdscr_shows_edscr_while_the_os_lock_is_locked_and_was_before_the_write() {
+        let read = |scenario: Scenario| compared(&scenario.read(sysreg::MDSCR_EL1)).1;
+        let written = || Scenario::new().write(sysreg::MDSCR_EL1, u64::MAX);
+        let locked = |scenario: Scenario| scenario.write(sysreg::OSLAR_EL1, 1);
+        let under = || locked(Scenario::new()).write(sysreg::MDSCR_EL1, u64::MAX);
+        assert_eq!(read(under()), 0x6c20_f041);
+        assert_eq!(read(locked(written())), 0xb001);
+        assert_eq!(read(under().write(sysreg::OSLAR_EL1, 0)), 0xb001);
+        assert_eq!(read(locked(under().write(sysreg::OSLAR_EL1, 0))), 0xb001);
+        assert_eq!(read(under().then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: OSLSR_OSLM })), 0xb001);
+        let rule = compared(&under().read(sysreg::MDSCR_EL1)).2;
+        assert_eq!(rule, &rule::SAVED_UNDER_OS_LOCK);
+    }
+
+    #[test]
+    fn mdccint_reads_as_written_in_rx_and_tx() {
+        let written = Scenario::new().write(sysreg::MDCCINT_EL1, u64::MAX).read(sysreg::MDCCINT_EL1);
+        assert_eq!(compared(&written), (0x6000_0000, 0x6000_0000, &rule::REGISTERS_READ_BACK));
+    }
+
+    #[test]
+    fn claim_tags_are_set_and_cleared_by_ones() {
+        let tags = |scenario: &Scenario| compared(&scenario.clone().read(sysreg::DBGCLAIMCLR_EL1));
+        let set = Scenario::new().write(sysreg::DBGCLAIMSET_EL1, 0x1a5).write(sysreg::DBGCLAIMSET_EL1, 2);
+        assert_eq!(tags(&Scenario::new()), (0, 0xffff_ffff, &rule::CLAIM_TAGS));
+        assert_eq!(tags(&set).0, 0xa7);
+        assert_eq!(tags(&set.clone().write(sysreg::DBGCLAIMCLR_EL1, 0x81)).0, 0x26);
+        let all = compared(&set.read(sysreg::DBGCLAIMSET_EL1));
+        assert_eq!(all, (0xff, 0xffff_ffff, &rule::CLAIM_TAGS));
+    }
+
+    #[test]
+    fn oseccr_and_dbgauthstatus_have_32_bits() {
+        let read = |reg| compared(&Scenario::new().read(reg));
+        assert_eq!(read(sysreg::OSECCR_EL1), (0, HIGH_HALF, &rule::EXCEPTION_CATCH_ACCESS));
+        assert_eq!(read(sysreg::DBGAUTHSTATUS_EL1), (0, HIGH_HALF, &rule::AUTHENTICATION_STATUS));
+        silent_by(&Scenario::new().write(sysreg::OSECCR_EL1, 1), &rule::EXCEPTION_CATCH_ACCESS);
+        let written = last(SHAPE, &Scenario::new().write(sysreg::DBGAUTHSTATUS_EL1, 0));
+        assert_eq!(written, Outcome::undefined(&rule::REGISTERS_ONE_WAY));
     }
 
     #[test]
@@ -1251,7 +1350,7 @@ mod tests {
     fn what_userspace_reads_is_the_register_by_the_rule_of_one_reg() {
         let read =
             Scenario::new().write(sysreg::MDSCR_EL1, 0x8000).then(Op::KvmGet { reg: sysreg::MDSCR_EL1 });
-        assert_eq!(compared(&read), (0x8000, 0xa001, &rule::ONE_REG_IS_THE_REGISTER));
+        assert_eq!(compared(&read), (0x8000, 0xb001, &rule::ONE_REG_IS_THE_REGISTER));
     }
 
     #[test]
@@ -1269,7 +1368,7 @@ mod tests {
 
     #[test]
     fn userspace_cannot_reach_a_register_that_kvm_does_not_list() {
-        for reg in [sysreg::OSLAR_EL1, sysreg::OSDLR_EL1] {
+        for reg in UNLISTED {
             let said = Some("userspace access to a register that KVM does not list");
             assert_eq!(unknown(&Scenario::new().then(Op::KvmGet { reg })), said, "{reg}");
             assert_eq!(unknown(&Scenario::new().then(Op::KvmSet { reg, value: 0 })), said, "{reg}");

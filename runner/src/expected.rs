@@ -14,9 +14,10 @@ use std::{
 };
 
 /// The files of `expected/`, as they were when this program was built.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("double_lock.toml", include_str!("../../expected/double_lock.toml")),
     ("id_regs.toml", include_str!("../../expected/id_regs.toml")),
+    ("register_access.toml", include_str!("../../expected/register_access.toml")),
     ("watchpoints.toml", include_str!("../../expected/watchpoints.toml")),
 ];
 

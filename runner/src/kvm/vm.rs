@@ -15,7 +15,7 @@ use dfr0_model::{
     event::{Event, Logged},
     id_write::Answer,
     scenario::{Op, Scenario},
-    sysreg::{ID_AA64DFR0_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
+    sysreg::{DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, ID_AA64DFR0_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
     wire::{self, Bell, DOORBELL, LOG_LEN, OP_WORDS, PROGRAM_LEN, code},
 };
 use kvm_bindings::kvm_vcpu_init;
@@ -315,10 +315,14 @@ impl Payload {
     }
 }
 
-/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1.
+/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1, and ones clear the claim tags.
 fn undo(reg: SysReg) -> Op {
-    let reg = if reg == OSLSR_EL1 { OSLAR_EL1 } else { reg };
-    Op::Write { reg, value: 0 }
+    let (reg, value) = match reg {
+        OSLSR_EL1 => (OSLAR_EL1, 0),
+        DBGCLAIMSET_EL1 | DBGCLAIMCLR_EL1 => (DBGCLAIMCLR_EL1, 0xff),
+        other => (other, 0),
+    };
+    Op::Write { reg, value }
 }
 
 fn accepted(answer: Answer, register: String, value: u64) -> Result<(), Error> {
