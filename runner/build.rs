@@ -13,7 +13,7 @@ use std::{
 const ARM64: &str = "aarch64-unknown-linux-gnu";
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");
     for part in ["guest-payloads", "model/src", "model/Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }

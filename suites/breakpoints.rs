@@ -43,50 +43,6 @@ fn cases() -> Vec<Case> {
         each("disabled", &rule::BREAKPOINT_ENABLED, |n| {
             armed(n).write(dbgbcr(n), ADDRESS.with_e(false).raw_value()).exec(HERE)
         }),
-        each("mde_clear", &rule::MDE, |n| armed(n).enable(ON.with_mde(false)).exec(HERE)),
-        each("kde_clear", &rule::KDE, |n| armed(n).enable(ON.with_kde(false)).exec(HERE)),
-        each("pstate_d_set", &rule::PSTATE_D, |n| {
-            armed(n).then(Op::MaskDebug(true)).exec(HERE).then(Op::MaskDebug(false)).exec(HERE)
-        }),
-        each("os_lock_held", &rule::OS_LOCK, |n| {
-            armed(n).write(OSLAR_EL1, 1).isb().read(OSLSR_EL1).exec(HERE)
-        }),
-        each("os_lock_held_brk_taken", &rule::BRK_UNMASKED, |n| {
-            armed(n).write(OSLAR_EL1, 1).isb().then(Op::Brk)
-        }),
-        each("os_lock_released", &rule::OS_LOCK, |n| {
-            armed(n).write(OSLAR_EL1, 1).exec(HERE).write(OSLAR_EL1, 0).isb().read(OSLSR_EL1).exec(HERE)
-        }),
-        each("os_lock_held_over_exit", &rule::OS_LOCK, |n| {
-            armed(n).write(OSLAR_EL1, 1).then(Op::Exit).exec(HERE).write(OSLAR_EL1, 0).exec(HERE)
-        }),
-        each("os_lock_written_under", &rule::OS_LOCK, |n| {
-            Scenario::new()
-                .write(OSLAR_EL1, 1)
-                .append(armed(n))
-                .read(dbgbvr(n))
-                .read(dbgbcr(n))
-                .read(MDSCR_EL1)
-                .exec(HERE)
-                .write(OSLAR_EL1, 0)
-                .exec(HERE)
-        }),
-        each("os_lock_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
-            let set = |value| Op::KvmSet { reg: OSLSR_EL1, value };
-            armed(n)
-                .then(set(0b1010))
-                .read(OSLSR_EL1)
-                .exec(HERE)
-                .then(Op::KvmGet { reg: OSLSR_EL1 })
-                .then(set(0b1000))
-                .read(OSLSR_EL1)
-                .exec(HERE)
-        }),
-        each("os_lock_bits", &rule::OS_LOCK_ACCESS, |n| {
-            [!1, u64::MAX, 2, 1].into_iter().fold(armed(n), |scenario, value| {
-                scenario.write(OSLAR_EL1, value).isb().read(OSLSR_EL1).exec(HERE)
-            })
-        }),
         each("one_instruction_before", &rule::BREAKPOINT_ADDRESS, |n| {
             armed_at(n, marker(HERE) - 4).exec(HERE)
         }),
@@ -111,26 +67,11 @@ fn cases() -> Vec<Case> {
             armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).exec(HERE)
         }),
         whole("each_privilege", &rule::BREAKPOINT_PRIVILEGE, each_privilege),
-        each("el0_needs_no_kde", &rule::BREAKPOINT_EL0, |n| {
-            at_el0(n).enable(ON.with_kde(false)).exec(HERE).then(Op::Exit).exec(HERE)
-        }),
-        each("el0_needs_no_pstate_d_clear", &rule::BREAKPOINT_EL0, |n| {
-            at_el0(n).then(Op::MaskDebug(true)).exec(HERE)
-        }),
-        each("el0_mde_clear", &rule::MDE, |n| at_el0(n).enable(ON.with_mde(false)).exec(HERE)),
-        each("el0_os_lock_held", &rule::OS_LOCK, |n| at_el0(n).write(OSLAR_EL1, 1).exec(HERE)),
-        each("el0_brk", &rule::BRK_UNMASKED, |n| at_el0(n).write(OSLAR_EL1, 1).isb().then(Op::Brk)),
-        each("brk", &rule::BRK_UNMASKED, |n| {
-            armed(n).isb().then(Op::Brk).enable(ON.with_mde(false)).isb().then(Op::Brk)
-        }),
         each("reads_back", &rule::REGISTERS_READ_BACK, reads_back),
         whole("reads_back_all", &rule::REGISTERS_READ_BACK, |cx| all(cx, &[])),
         whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, &[Op::Exit])),
         whole("reads_back_all_enabled_after_exit", &rule::EXIT_KEEPS_STATE, |cx| {
             all(cx, &[Op::Write { reg: MDSCR_EL1, value: ON.raw_value() }, Op::Exit])
-        }),
-        whole("reads_back_all_locked", &rule::REGISTERS_READ_BACK, |cx| {
-            all(cx, &[Op::Write { reg: OSLAR_EL1, value: 1 }, Op::Exit])
         }),
         whole("all_armed", &rule::BREAKPOINT_MATCHES, |cx| all_armed(cx, &[])),
         whole("all_armed_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all_armed(cx, &[Op::Exit])),
@@ -146,12 +87,6 @@ fn cases() -> Vec<Case> {
         }),
         each("disabled_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
             armed(n).then(Op::Exit).enable(Mdscr::DEFAULT).exec(HERE).then(Op::Exit).exec(HERE)
-        }),
-        each("kde_clear_after_exit", &rule::KDE, |n| {
-            armed(n).enable(ON.with_kde(false)).then(Op::Exit).exec(HERE).read(MDSCR_EL1)
-        }),
-        each("mde_clear_after_exit", &rule::MDE, |n| {
-            armed(n).enable(ON.with_mde(false)).then(Op::Exit).exec(HERE).read(MDSCR_EL1)
         }),
         each("armed_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
             armed(n).by_userspace().exec(HERE).read(dbgbvr(n)).read(dbgbcr(n)).read(MDSCR_EL1)
@@ -173,11 +108,6 @@ fn armed(n: u8) -> Scenario {
 
 fn armed_at(n: u8, address: u64) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).breakpoint_at(n, address, ADDRESS).enable(ON)
-}
-
-/// Breakpoint `n` on marker [`HERE`] for EL0, which executes what follows.
-fn at_el0(n: u8) -> Scenario {
-    armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).at(El::El0)
 }
 
 /// Code at EL1 that is entered by an exception return: no instruction of the payload's own is exposed.

@@ -6,22 +6,26 @@ use dfr0_runner::case::Suite;
 
 pub mod breakpoints;
 pub mod double_lock;
+pub mod exception_masking;
 pub mod guest_debug;
 pub mod id_regs;
 pub mod linked_context;
+pub mod os_lock;
 pub mod random;
 pub mod register_access;
 pub mod software_step;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 9] = [
+pub const ALL: [Suite; 11] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
     watchpoints::SUITE,
     linked_context::SUITE,
     software_step::SUITE,
+    exception_masking::SUITE,
+    os_lock::SUITE,
     double_lock::SUITE,
     guest_debug::SUITE,
     random::SUITE,

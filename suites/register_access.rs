@@ -7,11 +7,14 @@ use dfr0_model::{
     rule::{self, Rule},
     scenario::{Op, Scenario},
     sysreg::{
-        CONTEXTIDR_EL1, ID_AA64DFR0_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr,
-        dbgwvr,
+        CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, ID_AA64DFR0_EL1, MDCCINT_EL1,
+        MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr,
     },
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::{
+    case::{Case, Context, Stop, Suite},
+    guest::Config,
+};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -19,6 +22,9 @@ pub const SUITE: Suite = Suite {
     about: "debug registers exist up to the VM's counts, and go the ways that they should",
     cases,
 };
+
+/// MDCCINT_EL1.{RX, TX}, each and both and none.
+const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
 
 fn cases() -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
@@ -33,30 +39,50 @@ fn cases() -> Vec<Case> {
             let count = cx.shape().watchpoints;
             beyond(cx, count, [dbgwvr, dbgwcr])
         }),
-        case("oslar_is_write_only", &rule::REGISTERS_ONE_WAY, |cx| {
-            cx.check(&Scenario::new().read(OSLAR_EL1).write(OSLAR_EL1, 1).read(OSLAR_EL1).read(OSLSR_EL1))
-        }),
-        case("oslsr_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
-            cx.check(
-                &Scenario::new()
-                    .write(OSLSR_EL1, 0b10)
-                    .read(OSLSR_EL1)
-                    .write(OSLAR_EL1, 1)
-                    .write(OSLSR_EL1, 0)
-                    .read(OSLSR_EL1),
-            )
-        }),
-        case("oslsr_from_userspace", &rule::OSLSR_FROM_USERSPACE, |cx| {
-            let values = [0, 0b10, 0b1001, 0b1010, 0b1100, 0b1_1000, u64::MAX, 0b1000];
-            cx.check(&values.into_iter().fold(Scenario::new(), |scenario, value| {
-                let set = scenario.then(Op::KvmSet { reg: OSLSR_EL1, value });
-                set.then(Op::KvmGet { reg: OSLSR_EL1 }).read(OSLSR_EL1)
-            }))
-        }),
         case("id_aa64dfr0_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
             cx.check(&Scenario::new().write(ID_AA64DFR0_EL1, 0))
         }),
         case("mdscr_reads_back", &rule::REGISTERS_READ_BACK, mdscr_reads_back),
+        case("mdscr_tdcc_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
+            let tdcc = Scenario::new().write(MDSCR_EL1, 1 << 12).isb().read(MDSCR_EL1).then(Op::Exit);
+            cx.check(
+                &tdcc
+                    .read(MDSCR_EL1)
+                    .then(Op::KvmGet { reg: MDSCR_EL1 })
+                    .write(MDSCR_EL1, 0)
+                    .isb()
+                    .read(MDSCR_EL1),
+            )
+        }),
+        case("mdccint_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
+            MDCCINT.into_iter().try_for_each(|value| {
+                let written = Scenario::new().write(MDCCINT_EL1, value).isb().read(MDCCINT_EL1);
+                cx.check(&written.then(Op::Exit).read(MDCCINT_EL1).then(Op::KvmGet { reg: MDCCINT_EL1 }))
+            })
+        }),
+        case("mdccint_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
+            MDCCINT.into_iter().try_for_each(|value| {
+                let set = Scenario::new().then(Op::KvmSet { reg: MDCCINT_EL1, value });
+                cx.check(&set.then(Op::KvmGet { reg: MDCCINT_EL1 }).read(MDCCINT_EL1))
+            })
+        }),
+        case("claim_tags", &rule::CLAIM_TAGS, |cx| {
+            cx.check(&claim_tags(Scenario::new().then(Op::Exit)))?;
+            cx.check(&claim_tags(Scenario::new().enable(Mdscr::breakpoints_at_el1())))
+        }),
+        case("oseccr", &rule::EXCEPTION_CATCH_ACCESS, |cx| {
+            cx.check(&Scenario::new().then(Op::Exit).read(OSECCR_EL1))?;
+            cx.check(&Scenario::new().enable(Mdscr::breakpoints_at_el1()).read(OSECCR_EL1))?;
+            // Written where it is RES0 or saves EDECCR, and never other than zero.
+            let locked = Scenario::new().write(OSLAR_EL1, 1).isb().read(OSECCR_EL1);
+            cx.check(&locked.write(OSECCR_EL1, 0).isb().read(OSECCR_EL1))
+        }),
+        case("dbgauthstatus", &rule::AUTHENTICATION_STATUS, |cx| {
+            cx.check(&Scenario::new().then(Op::Exit).read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))?;
+            let on = Scenario::new().enable(Mdscr::breakpoints_at_el1());
+            cx.check(&on.read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))
+        }),
+        case("reset_values", &rule::REGISTERS_RESET, reset_values),
         case("contextidr_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             let values = (0..32).map(|bit| 1 << bit).chain([0, 0xffff_ffff]);
             cx.check(&values.fold(Scenario::new(), |scenario, value| {
@@ -117,4 +143,49 @@ fn a_read_comes_first(cx: &mut Context<'_>) -> Result<(), Stop> {
         )?;
     }
     Ok(())
+}
+
+/// Every debug register that KVM lists, of a new vCPU: by userspace before it has run, and by the guest, whose first
+/// access is to the first of them in one VM and to the last in another.
+fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let shape = cx.shape();
+    let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);
+    let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)]);
+    let registers: Vec<SysReg> =
+        breakpoints.chain(watchpoints).chain([MDSCR_EL1, MDCCINT_EL1, OSLSR_EL1]).collect();
+    let guest = cx.new_guest(Config::default())?;
+    for reg in &registers {
+        let unlocked = if *reg == OSLSR_EL1 { 0b1000 } else { 0 };
+        let value = guest.get(*reg)?;
+        cx.count();
+        if value != unlocked {
+            cx.find(
+                format!("KVM_GET_ONE_REG {reg} after KVM_ARM_VCPU_INIT: {value:#x}"),
+                format!(
+                    "KVM_GET_ONE_REG {reg} of a vCPU that has not run is {value:#x}, and not {unlocked:#x}"
+                ),
+            );
+        }
+    }
+    let read = |scenario: Scenario, reg: &SysReg| scenario.read(*reg);
+    for scenario in [
+        registers.iter().fold(Scenario::new(), read),
+        registers.iter().rev().fold(Scenario::new(), read),
+        registers.iter().fold(Scenario::new(), |scenario, reg| scenario.then(Op::KvmGet { reg: *reg })),
+    ] {
+        let mut guest = cx.new_guest(Config::default())?;
+        cx.check_on(&mut guest, Config::default(), &scenario)?;
+    }
+    Ok(())
+}
+
+/// Tags are set and cleared one by one and together, and none is left.
+fn claim_tags(scenario: Scenario) -> Scenario {
+    let seen = |scenario: Scenario| scenario.isb().read(DBGCLAIMSET_EL1).read(DBGCLAIMCLR_EL1);
+    let values = (0..8).map(|tag| 1 << tag).chain([0xa5, 0]);
+    let set = values.clone().fold(seen(scenario.write(DBGCLAIMCLR_EL1, 0xff)), |scenario, value| {
+        seen(scenario.write(DBGCLAIMSET_EL1, value))
+    });
+    let cleared = values.fold(set, |scenario, value| seen(scenario.write(DBGCLAIMCLR_EL1, value)));
+    seen(cleared.write(DBGCLAIMCLR_EL1, 0xff))
 }

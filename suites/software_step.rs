@@ -8,7 +8,7 @@ use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, Mdscr, PMC_EL1_EL0},
     rule::{self, Rule},
     scenario::{El, Entry, Op, Scenario},
-    sysreg::{MDSCR_EL1, OSLAR_EL1},
+    sysreg::MDSCR_EL1,
     wire::{BRK, RETURN, TARGET, access_code, marker},
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
@@ -65,26 +65,12 @@ fn cases() -> Vec<Case> {
                 scenario.append(with(el, Mdscr::DEFAULT.with_kde(true))).append(one()).read(MDSCR_EL1)
             })
         }),
-        case("el1_kde_clear", &rule::KDE, || with(El::El1, ON.with_kde(false)).append(two()).read(MDSCR_EL1)),
-        case("el1_pstate_d_set", &rule::PSTATE_D, || on(El::El1).then(Op::MaskDebug(true)).append(two())),
-        case("el0_needs_neither", &rule::STEP, || {
-            with(El::El0, ON.with_kde(false)).then(Op::MaskDebug(true)).append(two())
-        }),
-        case("mde_does_not_matter", &rule::STEP, || with(El::El1, ALL_ON).append(two())),
-        case("os_lock_held", &rule::OS_LOCK, || {
-            let locked = on(El::El0).write(OSLAR_EL1, 1).append(two()).at(El::El1).append(two());
-            locked.read(MDSCR_EL1).write(OSLAR_EL1, 0).append(two())
-        }),
         case("after_exit", &rule::EXIT_KEEPS_STATE, || {
             let el1 = on(El::El1).then(Op::Exit).append(two()).enable(ON).then(Op::Exit).append(one());
             el1.at(El::El0).enable(ON).then(Op::Exit).append(two()).read(MDSCR_EL1)
         }),
         case("enabled_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, || {
             on(El::El1).by_userspace().append(two()).then(Op::KvmGet { reg: MDSCR_EL1 }).read(MDSCR_EL1)
-        }),
-        case("locked_by_userspace_between", &rule::OS_LOCK, || {
-            let locked = on(El::El1).write(OSLAR_EL1, 1).then(Op::Exit).append(one());
-            locked.write(OSLAR_EL1, 0).then(Op::Exit).append(one()).append(one())
         }),
         case("over_brk", &rule::STEP_EXCEPTION, || {
             LEVELS.into_iter().fold(Scenario::new(), |scenario, el| {

@@ -53,23 +53,6 @@ fn cases() -> Vec<Case> {
         each("disabled", &rule::WATCHPOINT_ENABLED, |n| {
             both(armed(n).write(dbgwcr(n), DOUBLEWORD.with_e(false).raw_value()))
         }),
-        each("mde_clear", &rule::MDE, |n| both(armed(n).enable(ON.with_mde(false)))),
-        each("kde_clear", &rule::KDE, |n| both(armed(n).enable(ON.with_kde(false)))),
-        each("pstate_d_set", &rule::PSTATE_D, |n| {
-            both(both(armed(n).then(Op::MaskDebug(true))).then(Op::MaskDebug(false)))
-        }),
-        each("el0", &rule::WATCHPOINT_SYNDROME, |n| {
-            both(armed(n).enable(ON.with_kde(false)).then(Op::MaskDebug(true)).at(El::El0))
-        }),
-        each("os_lock_held", &rule::OS_LOCK, |n| {
-            both(both(armed(n).write(OSLAR_EL1, 1)).at(El::El0))
-                .at(El::El1)
-                .write(OSLAR_EL1, 0)
-                .access(STR, HERE)
-        }),
-        each("os_lock_written_under", &rule::OS_LOCK, |n| {
-            both(both(Scenario::new().write(OSLAR_EL1, 1).append(armed(n))).write(OSLAR_EL1, 0))
-        }),
         whole("each_access", &rule::WATCHPOINT_LSC, |cx| each_lsc(cx, is_plain)),
         whole("atomic_accesses", &rule::WATCHPOINT_LSC, |cx| each_lsc(cx, is_atomic)),
         whole("each_privilege", &rule::WATCHPOINT_PRIVILEGE, |cx| each_privilege(cx, is_plain)),
@@ -102,9 +85,6 @@ fn cases() -> Vec<Case> {
         whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, &[Op::Exit])),
         whole("reads_back_all_enabled_after_exit", &rule::EXIT_KEEPS_STATE, |cx| {
             all(cx, &[Op::Write { reg: MDSCR_EL1, value: ON.raw_value() }, Op::Exit])
-        }),
-        whole("reads_back_all_locked", &rule::REGISTERS_READ_BACK, |cx| {
-            all(cx, &[Op::Write { reg: OSLAR_EL1, value: 1 }, Op::Exit])
         }),
         whole("all_armed", &rule::WATCHPOINT_MATCHES, |cx| all_armed(cx, &[])),
         whole("all_armed_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all_armed(cx, &[Op::Exit])),

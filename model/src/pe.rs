@@ -30,6 +30,26 @@ const ZVA_BLOCK: u64 = 64;
 /// More ways to see the registers than a scenario needs.
 const MAX_VIEWS: usize = 64;
 
+/// What KVM does not list, in any version.
+const UNLISTED: [SysReg; 6] = [
+    sysreg::OSLAR_EL1,
+    sysreg::OSDLR_EL1,
+    sysreg::OSECCR_EL1,
+    sysreg::DBGCLAIMSET_EL1,
+    sysreg::DBGCLAIMCLR_EL1,
+    sysreg::DBGAUTHSTATUS_EL1,
+];
+
+/// The rule of what a register holds.
+fn registers_rule(reg: SysReg) -> &'static Rule {
+    match reg {
+        sysreg::DBGCLAIMSET_EL1 | sysreg::DBGCLAIMCLR_EL1 => &rule::CLAIM_TAGS,
+        sysreg::OSECCR_EL1 => &rule::EXCEPTION_CATCH_ACCESS,
+        sysreg::DBGAUTHSTATUS_EL1 => &rule::AUTHENTICATION_STATUS,
+        _ => &rule::REGISTERS_READ_BACK,
+    }
+}
+
 /// A PE's debug state, as software at EL1 in a VM may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pe {
@@ -70,7 +90,10 @@ impl Pe {
             Op::Write { reg, .. } | Op::Read { reg } if self.is_beyond_count(reg) => {
                 Ok(self.undefined(&rule::REGISTERS_BEYOND_COUNT))
             }
-            Op::Write { reg: sysreg::OSLSR_EL1 | sysreg::ID_AA64DFR0_EL1, .. }
+            Op::Write {
+                reg: sysreg::OSLSR_EL1 | sysreg::DBGAUTHSTATUS_EL1 | sysreg::ID_AA64DFR0_EL1,
+                ..
+            }
             | Op::Read { reg: sysreg::OSLAR_EL1 } => Ok(self.undefined(&rule::REGISTERS_ONE_WAY)),
             Op::Write { reg, value } => self.write(reg, value).map(Outcome::silent),
             Op::Read { reg } => self.read(reg),
@@ -109,8 +132,7 @@ impl Pe {
                 self.earlier.clear();
                 Ok(self.debugger.set(debug))
             }
-            Op::KvmSet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1, .. }
-            | Op::KvmGet { reg: sysreg::OSLAR_EL1 | sysreg::OSDLR_EL1 } => {
+            Op::KvmSet { reg, .. } | Op::KvmGet { reg } if UNLISTED.contains(&reg) => {
                 Err(Unknown("userspace access to a register that KVM does not list"))
             }
             Op::KvmSet { reg: sysreg::OSLSR_EL1, value } if value & !OSLSR_OSLK != OSLSR_OSLM => {
@@ -162,7 +184,7 @@ impl Pe {
         Ok(match reg {
             sysreg::OSLAR_EL1 => &rule::OS_LOCK_ACCESS,
             sysreg::OSDLR_EL1 => self.double_lock_rule(),
-            _ => &rule::REGISTERS_READ_BACK,
+            reg => registers_rule(reg),
         })
     }
 
@@ -182,7 +204,10 @@ impl Pe {
         }
         let value = self.registers.get(reg).ok_or(Unknown("a read of this register"))?;
         Ok(match self.registers.defined(reg, &self.shape) {
-            Some(mask) => Outcome::value(value, mask, &rule::REGISTERS_READ_BACK),
+            Some(mask) if reg == sysreg::MDSCR_EL1 && self.registers.shows_edscr() => {
+                Outcome::value(value, mask, &rule::SAVED_UNDER_OS_LOCK)
+            }
+            Some(mask) => Outcome::value(value, mask, registers_rule(reg)),
             None if reg == sysreg::OSDLR_EL1 => Outcome::value(value, u64::MAX, self.double_lock_rule()),
             None => return Err(Unknown("a read of this register")),
         })
@@ -739,9 +764,51 @@ mod tests {
     #[test]
     fn mdscr_and_contextidr_read_as_written_in_their_defined_bits() {
         let mdscr = Scenario::new().write(sysreg::MDSCR_EL1, u64::MAX).read(sysreg::MDSCR_EL1);
-        assert_eq!(compared(&mdscr), (0xa001, 0xa001, &rule::REGISTERS_READ_BACK));
+        assert_eq!(compared(&mdscr), (0xb001, 0xb001, &rule::REGISTERS_READ_BACK));
         let context = Scenario::new().write(sysreg::CONTEXTIDR_EL1, u64::MAX).read(sysreg::CONTEXTIDR_EL1);
         assert_eq!(compared(&context), (0xffff_ffff, u64::MAX, &rule::REGISTERS_READ_BACK));
+    }
+
+    #[test]
+    fn mdscr_shows_edscr_while_the_os_lock_is_locked_and_was_before_the_write() {
+        let read = |scenario: Scenario| compared(&scenario.read(sysreg::MDSCR_EL1)).1;
+        let written = || Scenario::new().write(sysreg::MDSCR_EL1, u64::MAX);
+        let locked = |scenario: Scenario| scenario.write(sysreg::OSLAR_EL1, 1);
+        let under = || locked(Scenario::new()).write(sysreg::MDSCR_EL1, u64::MAX);
+        assert_eq!(read(under()), 0x6c20_f041);
+        assert_eq!(read(locked(written())), 0xb001);
+        assert_eq!(read(under().write(sysreg::OSLAR_EL1, 0)), 0xb001);
+        assert_eq!(read(locked(under().write(sysreg::OSLAR_EL1, 0))), 0xb001);
+        assert_eq!(read(under().then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: OSLSR_OSLM })), 0xb001);
+        let rule = compared(&under().read(sysreg::MDSCR_EL1)).2;
+        assert_eq!(rule, &rule::SAVED_UNDER_OS_LOCK);
+    }
+
+    #[test]
+    fn mdccint_reads_as_written_in_rx_and_tx() {
+        let written = Scenario::new().write(sysreg::MDCCINT_EL1, u64::MAX).read(sysreg::MDCCINT_EL1);
+        assert_eq!(compared(&written), (0x6000_0000, 0x6000_0000, &rule::REGISTERS_READ_BACK));
+    }
+
+    #[test]
+    fn claim_tags_are_set_and_cleared_by_ones() {
+        let tags = |scenario: &Scenario| compared(&scenario.clone().read(sysreg::DBGCLAIMCLR_EL1));
+        let set = Scenario::new().write(sysreg::DBGCLAIMSET_EL1, 0x1a5).write(sysreg::DBGCLAIMSET_EL1, 2);
+        assert_eq!(tags(&Scenario::new()), (0, 0xffff_ffff, &rule::CLAIM_TAGS));
+        assert_eq!(tags(&set).0, 0xa7);
+        assert_eq!(tags(&set.clone().write(sysreg::DBGCLAIMCLR_EL1, 0x81)).0, 0x26);
+        let all = compared(&set.read(sysreg::DBGCLAIMSET_EL1));
+        assert_eq!(all, (0xff, 0xffff_ffff, &rule::CLAIM_TAGS));
+    }
+
+    #[test]
+    fn oseccr_and_dbgauthstatus_have_32_bits() {
+        let read = |reg| compared(&Scenario::new().read(reg));
+        assert_eq!(read(sysreg::OSECCR_EL1), (0, !0xffff_ffff, &rule::EXCEPTION_CATCH_ACCESS));
+        assert_eq!(read(sysreg::DBGAUTHSTATUS_EL1), (0, !0xffff_ffff, &rule::AUTHENTICATION_STATUS));
+        silent_by(&Scenario::new().write(sysreg::OSECCR_EL1, 1), &rule::EXCEPTION_CATCH_ACCESS);
+        let written = last(SHAPE, &Scenario::new().write(sysreg::DBGAUTHSTATUS_EL1, 0));
+        assert_eq!(written, Outcome::undefined(&rule::REGISTERS_ONE_WAY));
     }
 
     #[test]
@@ -792,7 +859,7 @@ mod tests {
     fn what_userspace_reads_is_the_register_by_the_rule_of_one_reg() {
         let read =
             Scenario::new().write(sysreg::MDSCR_EL1, 0x8000).then(Op::KvmGet { reg: sysreg::MDSCR_EL1 });
-        assert_eq!(compared(&read), (0x8000, 0xa001, &rule::ONE_REG_IS_THE_REGISTER));
+        assert_eq!(compared(&read), (0x8000, 0xb001, &rule::ONE_REG_IS_THE_REGISTER));
     }
 
     #[test]
@@ -810,7 +877,7 @@ mod tests {
 
     #[test]
     fn userspace_cannot_reach_a_register_that_kvm_does_not_list() {
-        for reg in [sysreg::OSLAR_EL1, sysreg::OSDLR_EL1] {
+        for reg in UNLISTED {
             let said = Some("userspace access to a register that KVM does not list");
             assert_eq!(unknown(&Scenario::new().then(Op::KvmGet { reg })), said, "{reg}");
             assert_eq!(unknown(&Scenario::new().then(Op::KvmSet { reg, value: 0 })), said, "{reg}");

@@ -11,8 +11,17 @@ use crate::{
     sysreg::{self, DebugRegister, SysReg},
 };
 
-/// MDSCR_EL1's bits that the model defines.
-pub(crate) const MDSCR_DEFINED: u64 = 1 << 15 | 1 << 13 | 1;
+/// MDSCR_EL1's bits that read as written in any state: MDE, KDE, TDCC and SS.
+const MDSCR_DEFINED: u64 = 1 << 15 | 1 << 13 | 1 << 12 | 1;
+/// MDSCR_EL1's views of EDSCR: RXfull, TXfull, RXO, TXU, TDA, HDE and ERR. INTdis, SC2, TFO, TTA and EHBWE are left out:
+/// whether they exist, or how wide they are, depends on features that a guest is not told of.
+const MDSCR_OF_EDSCR: u64 = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 26 | 1 << 21 | 1 << 14 | 1 << 6;
+/// MDCCINT_EL1.{RX, TX}; all other bits are RES0.
+const MDCCINT_DEFINED: u64 = 1 << 30 | 1 << 29;
+/// DBGCLAIMSET_EL1.CLAIM and DBGCLAIMCLR_EL1.CLAIM.
+const CLAIM: u64 = 0xff;
+/// Bits \[31:0\] of a register that has no others.
+const LOW_HALF: u64 = 0xffff_ffff;
 
 /// The registers' values. A number is below 16.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +32,11 @@ pub struct Registers {
     dbgwcr: [u64; 16],
     mdscr: u64,
     contextidr: u64,
+    mdccint: u64,
+    claim_tags: u64,
     oslk: bool,
+    /// MDSCR_EL1 was written while the OS Lock was locked, and it has not been unlocked since.
+    edscr_written: bool,
     dlk: bool,
 }
 
@@ -39,7 +52,10 @@ impl Registers {
         dbgwcr: [0; 16],
         mdscr: 0,
         contextidr: 0,
+        mdccint: 0,
+        claim_tags: 0,
         oslk: false,
+        edscr_written: false,
         dlk: false,
     };
 
@@ -97,6 +113,12 @@ impl Registers {
         Some(match reg {
             sysreg::MDSCR_EL1 => self.mdscr,
             sysreg::CONTEXTIDR_EL1 => self.contextidr,
+            sysreg::MDCCINT_EL1 => self.mdccint,
+            sysreg::DBGCLAIMSET_EL1 => CLAIM,
+            sysreg::DBGCLAIMCLR_EL1 => self.claim_tags,
+            // EDECCR's bits depend on the Security states that are implemented; what is permitted to an external debugger
+            // is the platform's.
+            sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 => 0,
             sysreg::OSLAR_EL1 => self.oslk.into(),
             sysreg::OSDLR_EL1 => self.dlk.into(),
             _ => return None,
@@ -116,13 +138,28 @@ impl Registers {
             return true;
         }
         match reg {
-            sysreg::MDSCR_EL1 => self.mdscr = value,
+            sysreg::MDSCR_EL1 => {
+                self.mdscr = value;
+                self.edscr_written = self.oslk;
+            }
+            sysreg::MDCCINT_EL1 => self.mdccint = value,
+            sysreg::DBGCLAIMSET_EL1 => self.claim_tags |= value & CLAIM,
+            sysreg::DBGCLAIMCLR_EL1 => self.claim_tags &= !value,
+            sysreg::OSECCR_EL1 => {}
             sysreg::CONTEXTIDR_EL1 => self.contextidr = value & 0xffff_ffff,
-            sysreg::OSLAR_EL1 => self.oslk = value & 1 == 1,
+            sysreg::OSLAR_EL1 => {
+                self.oslk = value & 1 == 1;
+                self.edscr_written &= self.oslk;
+            }
             sysreg::OSDLR_EL1 => self.dlk = value & 1 == 1,
             _ => return false,
         }
         true
+    }
+
+    /// MDSCR_EL1 shows what was saved of EDSCR.
+    pub fn shows_edscr(&self) -> bool {
+        self.edscr_written
     }
 
     /// The bits of a register that read as written on a PE of this shape; none of a register that is not here.
@@ -136,8 +173,12 @@ impl Registers {
             });
         }
         Some(match reg {
+            sysreg::MDSCR_EL1 if self.edscr_written => MDSCR_DEFINED | MDSCR_OF_EDSCR,
             sysreg::MDSCR_EL1 => MDSCR_DEFINED,
             sysreg::CONTEXTIDR_EL1 => u64::MAX,
+            sysreg::MDCCINT_EL1 => MDCCINT_DEFINED,
+            sysreg::DBGCLAIMSET_EL1 | sysreg::DBGCLAIMCLR_EL1 => LOW_HALF,
+            sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 => !LOW_HALF,
             _ => return None,
         })
     }

@@ -169,7 +169,22 @@ rules! {
         "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.StateMatch";
     REGISTERS_READ_BACK:
         "The defined bits of a debug register read as they were written",
-        "DDI 0487K.a DBGBVR<n>_EL1, DBGBCR<n>_EL1, MDSCR_EL1, CONTEXTIDR_EL1";
+        "DDI 0487K.a DBGBVR<n>_EL1, DBGBCR<n>_EL1, MDSCR_EL1, MDCCINT_EL1, CONTEXTIDR_EL1";
+    REGISTERS_RESET:
+        "KVM_ARM_VCPU_INIT leaves the debug registers zero and the OS Lock unlocked",
+        "Linux arch/arm64/kvm/sys_regs.c, sys_reg_descs: reset_val, reset_dbg_wb_reg (reset_bvr and its like to 6.13)";
+    CLAIM_TAGS:
+        "Ones written to DBGCLAIMSET_EL1 set claim tags, ones written to DBGCLAIMCLR_EL1 clear them; the first reads as eight ones, the second as the tags that are set",
+        "DDI 0487K.a DBGCLAIMSET_EL1, DBGCLAIMCLR_EL1";
+    EXCEPTION_CATCH_ACCESS:
+        "OSECCR_EL1 can be read and written at EL1; its bits [63:32] are RES0",
+        "DDI 0487K.a OSECCR_EL1";
+    AUTHENTICATION_STATUS:
+        "DBGAUTHSTATUS_EL1 can be read at EL1; its bits [63:32] are RES0",
+        "DDI 0487K.a DBGAUTHSTATUS_EL1";
+    SAVED_UNDER_OS_LOCK:
+        "While the OS Lock is locked MDSCR_EL1's views of EDSCR (HDE, ERR, TDA, TXU, RXO, TXfull, RXfull) are read/write",
+        "DDI 0487K.a MDSCR_EL1: access to these fields is RW when OSLSR_EL1.OSLK is 1";
     ONE_REG_IS_THE_REGISTER:
         "KVM_GET_ONE_REG and KVM_SET_ONE_REG reach the register that the guest reads and writes",
         "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";

@@ -98,6 +98,16 @@ pub const OSLAR_EL1: SysReg = SysReg::new(2, 0, 1, 0, 4);
 pub const OSLSR_EL1: SysReg = SysReg::new(2, 0, 1, 1, 4);
 /// OSDLR_EL1, OS Double Lock Register.
 pub const OSDLR_EL1: SysReg = SysReg::new(2, 0, 1, 3, 4);
+/// MDCCINT_EL1, Monitor DCC Interrupt Enable Register.
+pub const MDCCINT_EL1: SysReg = SysReg::new(2, 0, 0, 2, 0);
+/// OSECCR_EL1, OS Lock Exception Catch Control Register.
+pub const OSECCR_EL1: SysReg = SysReg::new(2, 0, 0, 6, 2);
+/// DBGCLAIMSET_EL1, Debug CLAIM Tag Set register.
+pub const DBGCLAIMSET_EL1: SysReg = SysReg::new(2, 0, 7, 8, 6);
+/// DBGCLAIMCLR_EL1, Debug CLAIM Tag Clear register.
+pub const DBGCLAIMCLR_EL1: SysReg = SysReg::new(2, 0, 7, 9, 6);
+/// DBGAUTHSTATUS_EL1, Debug Authentication Status register (read-only).
+pub const DBGAUTHSTATUS_EL1: SysReg = SysReg::new(2, 0, 7, 14, 6);
 /// CONTEXTIDR_EL1, Context ID Register.
 pub const CONTEXTIDR_EL1: SysReg = SysReg::new(3, 0, 13, 0, 1);
 /// ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0.
@@ -110,11 +120,16 @@ pub const MIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 0);
 /// DCZID_EL0, Data Cache Zero ID Register (read-only).
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
-const NAMED: [(SysReg, &str); 9] = [
+const NAMED: [(SysReg, &str); 14] = [
     (MDSCR_EL1, "MDSCR_EL1"),
     (OSLAR_EL1, "OSLAR_EL1"),
     (OSLSR_EL1, "OSLSR_EL1"),
     (OSDLR_EL1, "OSDLR_EL1"),
+    (MDCCINT_EL1, "MDCCINT_EL1"),
+    (OSECCR_EL1, "OSECCR_EL1"),
+    (DBGCLAIMSET_EL1, "DBGCLAIMSET_EL1"),
+    (DBGCLAIMCLR_EL1, "DBGCLAIMCLR_EL1"),
+    (DBGAUTHSTATUS_EL1, "DBGAUTHSTATUS_EL1"),
     (CONTEXTIDR_EL1, "CONTEXTIDR_EL1"),
     (ID_AA64DFR0_EL1, "ID_AA64DFR0_EL1"),
     (DCZID_EL0, "DCZID_EL0"),
@@ -181,6 +196,11 @@ mod tests {
         assert_eq!(OSLAR_EL1.msr_x0(), 0xd510_1080, "msr oslar_el1, x0");
         assert_eq!(dbgbcr(5).msr_x0(), 0xd510_05a0, "msr dbgbcr5_el1, x0");
         assert_eq!(MDSCR_EL1.mrs_x0(), 0xd530_0240, "mrs x0, mdscr_el1");
+        assert_eq!(MDCCINT_EL1.mrs_x0(), 0xd530_0200, "mrs x0, mdccint_el1");
+        assert_eq!(OSECCR_EL1.mrs_x0(), 0xd530_0640, "mrs x0, oseccr_el1");
+        assert_eq!(DBGCLAIMSET_EL1.mrs_x0(), 0xd530_78c0, "mrs x0, dbgclaimset_el1");
+        assert_eq!(DBGCLAIMCLR_EL1.mrs_x0(), 0xd530_79c0, "mrs x0, dbgclaimclr_el1");
+        assert_eq!(DBGAUTHSTATUS_EL1.mrs_x0(), 0xd530_7ec0, "mrs x0, dbgauthstatus_el1");
     }
 
     #[test]

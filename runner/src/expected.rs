@@ -14,10 +14,11 @@ use std::{
 };
 
 /// The files of `expected/`, as they were when this program was built.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("breakpoints.toml", include_str!("../../expected/breakpoints.toml")),
     ("double_lock.toml", include_str!("../../expected/double_lock.toml")),
     ("id_regs.toml", include_str!("../../expected/id_regs.toml")),
+    ("register_access.toml", include_str!("../../expected/register_access.toml")),
     ("watchpoints.toml", include_str!("../../expected/watchpoints.toml")),
 ];
 

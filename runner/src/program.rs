@@ -10,7 +10,7 @@ use dfr0_model::{
     outcome::Unknown,
     pe::Pe,
     scenario::{El, Entry, Op, Scenario},
-    sysreg::{OSLAR_EL1, OSLSR_EL1, SysReg},
+    sysreg::{DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
 };
 
 /// How many operations a program of several scenarios has at most: each may log three events.
@@ -70,10 +70,14 @@ impl Left {
     }
 }
 
-/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1.
+/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1, and ones clear the claim tags.
 fn undo(reg: SysReg) -> Op {
-    let reg = if reg == OSLSR_EL1 { OSLAR_EL1 } else { reg };
-    Op::Write { reg, value: 0 }
+    let (reg, value) = match reg {
+        OSLSR_EL1 => (OSLAR_EL1, 0),
+        DBGCLAIMSET_EL1 | DBGCLAIMCLR_EL1 => (DBGCLAIMCLR_EL1, 0xff),
+        other => (other, 0),
+    };
+    Op::Write { reg, value }
 }
 
 /// A scenario's place in a program.
