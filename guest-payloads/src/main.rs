@@ -11,8 +11,8 @@
 
 use core::{
     arch::{asm, global_asm},
-    panic::PanicInfo,
     hint::spin_loop,
+    panic::PanicInfo,
     sync::atomic::{
         AtomicU64,
         Ordering::{Acquire, Relaxed},

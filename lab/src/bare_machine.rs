@@ -101,13 +101,24 @@ impl BareMachine<'_> {
     }
 
     fn qemu_command(&self, directory: &Path) -> Command {
-        let socket = |name: &str| option(&format!("socket,id={name},server=on,wait=off,path="), &directory.join(name));
-        let ram = option(&format!("memory-backend-file,id=ram,share=on,size={RAM_SIZE},mem-path="), &directory.join("ram"));
+        let socket =
+            |name: &str| option(&format!("socket,id={name},server=on,wait=off,path="), &directory.join(name));
+        let ram = option(
+            &format!("memory-backend-file,id=ram,share=on,size={RAM_SIZE},mem-path="),
+            &directory.join("ram"),
+        );
         let mut command = Command::new(self.qemu);
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-S"])
             .args(["-M", "virt,virtualization=on,gic-version=3,memory-backend=ram"])
-            .args(["-cpu", &self.host.cpu, "-smp", &self.host.vcpus.to_string(), "-m", &format!("{RAM_SIZE}B")])
+            .args([
+                "-cpu",
+                &self.host.cpu,
+                "-smp",
+                &self.host.vcpus.to_string(),
+                "-m",
+                &format!("{RAM_SIZE}B"),
+            ])
             .arg("-object")
             .arg(ram)
             .args(["-device", &format!("loader,cpu-num=0,addr={:#x}", RAM + RAM_SIZE - PAGE)])

@@ -266,7 +266,9 @@ mod tests {
     use clap::error::ErrorKind;
 
     fn error(arguments: &[&str]) -> Option<ErrorKind> {
-        Cli::try_parse_from([&["lab", "exec"], arguments, &["--", "true"]].concat()).err().map(|error| error.kind())
+        Cli::try_parse_from([&["lab", "exec"], arguments, &["--", "true"]].concat())
+            .err()
+            .map(|error| error.kind())
     }
 
     #[test]
@@ -274,7 +276,11 @@ mod tests {
         assert_eq!(error(&["--bare", "--host", "max", "--deadline", "5"]), None);
         for booted in [&["--kernel", "trixie"][..], &["--with", "/"], &["--verbose"]] {
             assert_eq!(error(booted), None);
-            assert_eq!(error(&[&["--bare"], booted].concat()), Some(ErrorKind::ArgumentConflict), "{booted:?}");
+            assert_eq!(
+                error(&[&["--bare"], booted].concat()),
+                Some(ErrorKind::ArgumentConflict),
+                "{booted:?}"
+            );
         }
     }
 }

@@ -128,7 +128,81 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    // ASSEMBLED
+    /// As GNU as has them, for `entry` 0x4000_0000, tables that end at 0x4010_5000 and a stage 2 at 0x403f_e000.
+    const ASSEMBLED: [u32; 32] = [
+        0x5800_0400, // ldr x0, =0x101
+        0x5800_0421, // ldr x1, =0x9000030
+        0xb900_0020, // str w0, [x1]
+        0xd53c_1120, // mrs x0, mdcr_el2
+        0x9240_1000, // and x0, x0, #0x1f
+        0xd51c_1120, // msr mdcr_el2, x0
+        0x5800_03c0, // ldr x0, =0x80000001
+        0xd51c_1100, // msr hcr_el2, x0
+        0x5800_03c0, // ldr x0, =0x33ff
+        0xd51c_1140, // msr cptr_el2, x0
+        0x5800_03c0, // ldr x0, =0x80023559
+        0xd51c_2140, // msr vtcr_el2, x0
+        0x5800_03c0, // ldr x0, =0x403fe000
+        0xd51c_2100, // msr vttbr_el2, x0
+        0x5800_03c0, // ldr x0, =0x30d00800
+        0xd518_1000, // msr sctlr_el1, x0
+        0x5800_03c0, // ldr x0, =0x3c5
+        0xd51c_4000, // msr spsr_el2, x0
+        0x5800_03c0, // ldr x0, =0x40000000
+        0xd51c_4020, // msr elr_el2, x0
+        0x5800_03c0, // ldr x0, =0xff
+        0xd518_a200, // msr mair_el1, x0
+        0x5800_03c0, // ldr x0, =0x803519
+        0xd518_2040, // msr tcr_el1, x0
+        0x5800_03c0, // ldr x0, =0x40100000
+        0xd518_2000, // msr ttbr0_el1, x0
+        0xd503_3fdf, // isb
+        0x5800_03a0, // ldr x0, =0x40100000
+        0x5800_03c1, // ldr x1, =0x40105000
+        0x5800_03e2, // ldr x2, =0x30d0180d
+        0xd69f_03e0, // eret
+        0xd503_201f, // nop
+    ];
+
+    #[test]
+    fn the_code_is_what_an_assembler_makes_of_it() {
+        let bytes = code(0x4000_0000, 0x4010_5000, 0x403f_e000);
+        let (instructions, literals) = bytes.split_at(4 * ASSEMBLED.len());
+        let words: Vec<u32> = instructions
+            .chunks_exact(4)
+            .map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")))
+            .collect();
+        assert_eq!(words, ASSEMBLED);
+        let values: Vec<u64> = literals
+            .chunks_exact(8)
+            .map(|value| u64::from_le_bytes(value.try_into().expect("eight bytes")))
+            .collect();
+        let expected = [
+            0x101,
+            0x0900_0030,
+            0x8000_0001,
+            0x33ff,
+            0x8002_3559,
+            0x403f_e000,
+            0x30d0_0800,
+            0x3c5,
+            0x4000_0000,
+            0xff,
+            0x80_3519,
+            0x4010_0000,
+            0x4010_0000,
+            0x4010_5000,
+            0x30d0_180d,
+        ];
+        assert_eq!(values, expected);
+        assert!(bytes.len() as u64 <= PAGE);
+    }
+
+    #[test]
+    fn stage2_maps_the_devices_and_the_memory_where_they_are() {
+        let expected = [0x0040_0000_0000_04c1_u64, 0x4000_07fd].map(u64::to_le_bytes).concat();
+        assert_eq!(stage2(), expected);
+    }
 
     #[test]
     fn a_literal_is_loaded_from_where_it_stands() {

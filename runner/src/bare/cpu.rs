@@ -19,8 +19,8 @@ use dfr0_model::{
     scenario::{Op, Scenario},
     shape::Shape,
     sysreg::{
-        CONTEXTIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MDSCR_EL1, MIDR_EL1, OSDLR_EL1, OSLSR_EL1, SysReg, dbgbcr,
-        dbgbvr, dbgwcr, dbgwvr,
+        CONTEXTIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MDSCR_EL1, MIDR_EL1, OSDLR_EL1, OSLSR_EL1, SysReg,
+        dbgbcr, dbgbvr, dbgwcr, dbgwvr,
     },
     wire::{Bell, RAM},
 };
@@ -155,7 +155,8 @@ impl Cpu for BareCpu {
                 .ok_or_else(|| self.died(format!("the payload rang with {number}, which means nothing"))),
             None => {
                 let (deadline, place) = (self.deadline, self.payload()?.place()?);
-                Err(self.died(format!("the guest did not come back within {deadline:?} from operation {place}")))
+                Err(self
+                    .died(format!("the guest did not come back within {deadline:?} from operation {place}")))
             }
         }
     }
@@ -190,7 +191,9 @@ impl Emulator {
         let stage2 = last_page - PAGE;
         let code = boot::code(payload.image.entry, payload.tables_end, stage2);
         if !payload.memory.write(stage2, &boot::stage2()) || !payload.memory.write(last_page, &code) {
-            return Err(Error::Unfit("the bare CPU's memory has no room for the code that it starts with".into()));
+            return Err(Error::Unfit(
+                "the bare CPU's memory has no room for the code that it starts with".into(),
+            ));
         }
         Ok(Booted { payload, reset: self.resets, running: false })
     }
@@ -237,7 +240,11 @@ fn unknown_at_reset(shape: Shape) -> impl Iterator<Item = SysReg> {
     let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbcr(n), dbgbvr(n)]);
     let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwcr(n), dbgwvr(n)]);
     let double_lock = shape.double_lock.then_some(OSDLR_EL1);
-    [MDSCR_EL1, OSLSR_EL1, CONTEXTIDR_EL1].into_iter().chain(double_lock).chain(breakpoints).chain(watchpoints)
+    [MDSCR_EL1, OSLSR_EL1, CONTEXTIDR_EL1]
+        .into_iter()
+        .chain(double_lock)
+        .chain(breakpoints)
+        .chain(watchpoints)
 }
 
 fn silent(source: std::io::Error) -> Error {

@@ -37,12 +37,16 @@ impl Directory {
     /// Opens what is in it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |name: &str| {
-            let what = format!("DFR0_BARE names no bare CPU (`lab exec --bare` does): {}", path.join(name).display());
+            let what = format!(
+                "DFR0_BARE names no bare CPU (`lab exec --bare` does): {}",
+                path.join(name).display()
+            );
             move |source: io::Error| Error::System { what, source }
         };
         let ram = OpenOptions::new().read(true).write(true).open(path.join("ram")).map_err(failed("ram"))?;
         let metadata = ram.metadata().map_err(failed("ram"))?;
-        let len = memory_len(metadata.is_file(), metadata.len()).map_err(|why| failed("ram")(io::Error::other(why)))?;
+        let len = memory_len(metadata.is_file(), metadata.len())
+            .map_err(|why| failed("ram")(io::Error::other(why)))?;
         let file = File::open(path.join("platform")).map_err(failed("platform"))?;
         let platform = name(file).map_err(failed("platform"))?;
         let connect = |name: &str| UnixStream::connect(path.join(name)).map_err(failed(name));
@@ -61,7 +65,10 @@ fn memory_len(is_file: bool, len: u64) -> Result<NonZeroUsize, String> {
             "the memory at {RAM:#x} has {len:#x} bytes, and must be pages of {PAGE:#x} from {needed:#x} to {LARGEST:#x}"
         ));
     }
-    usize::try_from(len).ok().and_then(NonZeroUsize::new).ok_or_else(|| format!("{len:#x} bytes are too many here"))
+    usize::try_from(len)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .ok_or_else(|| format!("{len:#x} bytes are too many here"))
 }
 
 /// A platform's name: one line of printable ASCII.
