@@ -82,7 +82,7 @@ impl Debugger {
 }
 
 fn is_step(hsr: u32) -> bool {
-    hsr >> 26 == EC_STEP_LOWER_EL.into()
+    hsr >> 26 == u32::from(EC_STEP_LOWER_EL)
 }
 
 fn is_marker(pc: u64) -> bool {
