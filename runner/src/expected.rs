@@ -49,7 +49,7 @@ pub struct Deviation {
     pub writable: Option<String>,
     /// The deviation is the platform's and not KVM's: it is seen only on a host of this platform.
     pub platform: Option<String>,
-    /// The platform's deviation is seen only on a bare CPU: KVM keeps a guest from it.
+    /// The platform's deviation is seen only on a bare CPU: KVM hides it from these cases.
     #[serde(default)]
     pub bare: bool,
 }
