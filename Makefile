@@ -81,6 +81,7 @@ test: bundle lab
 	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 	@{ cargo test --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab && \
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
+	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --test bare_cpu -- --ignored && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
 	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts; \
 	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \

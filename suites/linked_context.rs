@@ -154,10 +154,8 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
         whole("contextidr_el1_type", &rule::LINKED_CONTEXT, |cx, linked| {
             links(cx, linked, |linked, n, partner| {
                 let control = MATCHES.with_bt(BT_CONTEXTIDR_EL1_LINKED);
-                vec![
-                    linked.hit(linked.armed(n, partner, control)),
-                    linked.hit(linked.armed(n, partner, control).write(CONTEXTIDR_EL1, CONTEXT ^ 1)),
-                ]
+                let armed = linked.armed(n, partner, control).entered(BY_RETURN);
+                vec![linked.hit(armed.clone()), linked.hit(armed.write(CONTEXTIDR_EL1, CONTEXT ^ 1))]
             })
         }),
         whole("each_partner_type", &rule::LINK_UNPREDICTABLE, |cx, linked| {

@@ -10,8 +10,9 @@
 //!   platform   the machine's name, the first in its device tree's `compatible`
 //! ```
 //!
-//! The CPU is stopped. At a reset it starts at EL1, the highest Exception level that it has, on the last page of the
-//! memory: whoever puts code there lets it run.
+//! The CPU is stopped. At a reset it starts at EL2, the highest Exception level that it has, on the last page of the
+//! memory: whoever puts code there lets it run. The machine has as many CPUs as the host, all but one powered off,
+//! because QEMU does an atomic access otherwise where there is one CPU alone.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -53,7 +54,7 @@ const LONGEST_MESSAGES: u64 = 1 << 16;
 pub struct BareMachine<'a> {
     /// QEMU, perhaps a copy with a CPU of another shape.
     pub qemu: &'a Path,
-    /// The CPU; its kernel, memory and number of CPUs are of no use here.
+    /// The CPUs; the host's kernel and memory are of no use here.
     pub host: &'a Host,
     /// A program of this machine, and its arguments.
     pub command: &'a [String],
@@ -109,8 +110,15 @@ impl BareMachine<'_> {
         let mut command = Command::new(self.qemu);
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-S"])
-            .args(["-M", "virt,virtualization=off,gic-version=3,memory-backend=ram"])
-            .args(["-cpu", &self.host.cpu, "-smp", "1", "-m", &format!("{RAM_SIZE}B")])
+            .args(["-M", "virt,virtualization=on,gic-version=3,memory-backend=ram"])
+            .args([
+                "-cpu",
+                &self.host.cpu,
+                "-smp",
+                &self.host.vcpus.to_string(),
+                "-m",
+                &format!("{RAM_SIZE}B"),
+            ])
             .arg("-object")
             .arg(ram)
             .args(["-device", &format!("loader,cpu-num=0,addr={:#x}", RAM + RAM_SIZE - PAGE)])

@@ -5,7 +5,10 @@
 //! A deviation forgives what it lists and nothing else: each thing that a case observed must be listed for that
 //! case, word for word.
 
-use crate::{case::Report, host::Host};
+use crate::{
+    case::{Report, Stop},
+    host::Host,
+};
 use dfr0_model::{dfr0::FIELDS, id_write::Writable};
 use serde::Deserialize;
 use std::{
@@ -14,11 +17,12 @@ use std::{
 };
 
 /// The files of `expected/`, as they were when this program was built.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("breakpoints.toml", include_str!("../../expected/breakpoints.toml")),
     ("double_lock.toml", include_str!("../../expected/double_lock.toml")),
     ("id_regs.toml", include_str!("../../expected/id_regs.toml")),
     ("register_access.toml", include_str!("../../expected/register_access.toml")),
+    ("os_lock.toml", include_str!("../../expected/os_lock.toml")),
     ("watchpoints.toml", include_str!("../../expected/watchpoints.toml")),
 ];
 
@@ -47,6 +51,9 @@ pub struct Deviation {
     pub writable: Option<String>,
     /// The deviation is the platform's and not KVM's: it is seen only on a host of this platform.
     pub platform: Option<String>,
+    /// The platform's deviation is seen only on a bare CPU: KVM hides it from these cases.
+    #[serde(default)]
+    pub bare: bool,
 }
 
 /// All deviations of a run.
@@ -159,9 +166,9 @@ impl Deviations {
     /// The verdict on a case that reported `report` on `host`.
     pub fn verdict(&self, case: &str, host: &Host, report: &Report) -> Verdict {
         match &report.stopped {
-            Some(crate::case::Stop::Skip(_)) if report.findings.is_empty() => return Verdict::Skip,
+            Some(Stop::Skip(_)) if report.findings.is_empty() => return Verdict::Skip,
+            Some(Stop::Skip(_)) | None => {}
             Some(_) => return Verdict::Fail,
-            None => {}
         }
         let listed: Vec<&Deviation> = self
             .0
@@ -204,6 +211,9 @@ impl Deviation {
         if let Some(unknown) = self.cases.iter().find(|name| !cases.contains(name)) {
             return Some(format!("there is no case \"{unknown}\"; `dfr0 list` prints all"));
         }
+        if self.bare && (self.platform.is_none() || self.writable.is_some()) {
+            return Some("a deviation of a bare CPU is a platform's, and nothing is writable there".into());
+        }
         let field = self.writable.as_deref()?;
         let known = FIELDS.iter().any(|known| known.name == field);
         (!known).then(|| format!("ID_AA64DFR0_EL1 has no field \"{field}\""))
@@ -226,14 +236,14 @@ impl Deviation {
             Some(platform) => *platform == host.platform,
             None => !host.is_bare(),
         };
-        writable && whose
+        writable && whose && (host.is_bare() || !self.bare)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Finding, Stop};
+    use crate::case::Finding;
 
     const ENTRY: &str = "[[deviation]]\nname = \"n\"\ncases = [\"s.a\"]\nobserved = [\"x\", \"y\"]\nwhy = \"w\"\nsource = \"k\"\n";
 
@@ -281,8 +291,10 @@ mod tests {
         let broken = Stop::Broken(crate::guest::Error::Unfit("x".into()));
         assert_eq!(deviations.verdict("s.a", &host, &stopped(broken)), Verdict::Fail);
         assert_eq!(deviations.verdict("s.a", &host, &stopped(Stop::Skip("no".into()))), Verdict::Skip);
-        let late = Report { stopped: Some(Stop::Skip("no".into())), ..found(&["x"]) };
-        assert_eq!(deviations.verdict("s.a", &host, &late), Verdict::Fail, "a skip does not hide a finding");
+        let late = |observed: &[&str]| Report { stopped: Some(Stop::Skip("no".into())), ..found(observed) };
+        let verdict = |observed: &[&str]| deviations.verdict("s.a", &host, &late(observed));
+        assert_eq!(verdict(&["z"]), Verdict::Fail, "a skip does not hide a finding");
+        assert_eq!(verdict(&["x"]), Verdict::XFail(vec!["n".into()]));
     }
 
     #[test]
@@ -317,6 +329,10 @@ mod tests {
         );
         let platforms = parse(&format!("{ENTRY}platform = \"p\"\n")).expect("valid");
         assert_eq!(platforms.verdict("s.a", &bare, &found(&["x"])), Verdict::XFail(vec!["n".into()]));
+        let bares = parse(&format!("{ENTRY}platform = \"p\"\nbare = true\n")).expect("valid");
+        assert_eq!(bares.verdict("s.a", &bare, &found(&["x"])), Verdict::XFail(vec!["n".into()]));
+        assert_eq!(bares.verdict("s.a", &host(Writable::Unknown), &found(&["x"])), Verdict::Fail);
+        assert_eq!(bares.verdict("s.a", &host(Writable::Unknown), &found(&[])), Verdict::Pass);
         let whose = |deviations: &Deviations| deviations.get("n").map(Deviation::whose);
         assert_eq!([whose(&kvms), whose(&platforms)], [Some("KVM"), Some("the platform")]);
     }
@@ -330,6 +346,7 @@ mod tests {
         assert!(message(&ENTRY.replace("\"k\"", "\" \"")).contains("must say something"));
         assert!(message(&ENTRY.replace("[\"x\", \"y\"]", "[]")).contains("must not be empty"));
         assert!(message(&format!("{ENTRY}{ENTRY}")).contains("stands twice"));
+        assert!(message(&format!("{ENTRY}bare = true\n")).contains("is a platform's"));
         assert!(message(&format!("{ENTRY}writable = \"WRP\"\n")).contains("no field \"WRP\""));
     }
 

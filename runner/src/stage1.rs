@@ -22,8 +22,10 @@ const PAGE: usize = 0x1000;
 const MAIR: u64 = 0x00ff;
 /// TCR_EL1: T0SZ = 64 - 39, Inner Shareable Write-Back walks, 4 KiB granule, no TTBR1 walks, 32-bit PA.
 const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 0b11 << 12 | 1 << 23;
-/// SCTLR_EL1: its RES1 bits (EOS and EIS among them: exception entry and return synchronise), M, C, SA, I, DZE.
-pub const SCTLR: u64 = 0x30d0_0800 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 14;
+/// SCTLR_EL1's RES1 bits, EOS and EIS among them: exception entry and return synchronise.
+pub const SCTLR_OFF: u64 = 0x30d0_0800;
+/// SCTLR_EL1 with this translation: M, C, SA, I, DZE.
+pub const SCTLR: u64 = SCTLR_OFF | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 14;
 
 /// MAIR_EL1, TCR_EL1 and TTBR0_EL1, which this translation needs before it is turned on.
 pub const REGISTERS: [(SysReg, u64); 3] = [

@@ -29,6 +29,13 @@ const HOSTS: [(&str, &str, &str, Counts); 12] = [
     ("max", "newest", "7.", (6, 4, 2)),
 ];
 
+/// Hosts whose CPU runs the suites without KVM too.
+const BARE: [&str; 3] = ["neoverse-v1", "neoverse-n1", "shape-16-16-4"];
+
+/// The platform's deviations that the bare CPU of every one of them shows.
+const PLATFORMS: [&str; 4] =
+    ["qemu-atomic-wnr", "qemu-unprivileged-as-el1", "qemu-os-lock-masks-nothing", "qemu-wnr-stays"];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each host has as many vCPUs as the machine is likely to have cores for two.
@@ -36,14 +43,16 @@ fn main() -> ExitCode {
     let hosts = HOSTS.map(|(host, kernel, release, counts)| {
         Trial::test(format!("hosts.{host}.{kernel}"), move || passes(host, kernel, release, counts))
     });
+    let bare = BARE.map(|host| Trial::test(format!("bare.{host}"), move || passes_bare(host)));
     let places = [
         Trial::test("places.another_architecture", another_architecture),
+        Trial::test("places.no_bare_cpu", no_bare_cpu),
         Trial::test("suites.one_alone", one_suite_alone),
         Trial::test("commands.unknown_pattern", unknown_pattern),
         Trial::test("commands.unknown_option", unknown_option),
         Trial::test("commands.broken_deviations", broken_deviations),
     ];
-    libtest_mimic::run(&arguments, hosts.into_iter().chain(places).collect()).exit_code()
+    libtest_mimic::run(&arguments, hosts.into_iter().chain(bare).chain(places).collect()).exit_code()
 }
 
 fn variable(name: &str) -> Result<String, Failed> {
@@ -105,6 +114,44 @@ fn passes(host: &str, kernel: &str, release: &str, counts: Counts) -> Result<(),
         ensure(text.contains(&fact), &format!("the host does not report \"{fact}\""), &output)?;
     }
     Ok(())
+}
+
+/// The control: on the bare CPU the platform's deviations are seen, each of them, and none of KVM's.
+fn passes_bare(host: &str) -> Result<(), Failed> {
+    let mut lab = Command::new(variable("DFR0_LAB")?);
+    lab.args([
+        "exec",
+        "--deadline",
+        "200",
+        "--bare",
+        "--host",
+        host,
+        "--",
+        env!("CARGO_BIN_EXE_dfr0"),
+        "run",
+    ]);
+    let output = lab.output()?;
+    let results = results(&output)?;
+    ensure(output.status.success(), "the run failed", &output)?;
+    ensure(results.iter().all(|line| line.starts_with("ok ")), "a case failed", &output)?;
+    let passed = results.iter().filter(|line| !line.contains(" # ")).count();
+    ensure(passed >= 50, &format!("{passed} cases passed"), &output)?;
+    ensure(!results.iter().any(|line| line.ends_with("# XPASS")), "a listed deviation is gone", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure(text.contains("\n# kernel: none, bare CPU\n"), "the header does not say so", &output)?;
+    let seen = |deviation: &str| text.contains(&format!(": known deviation {deviation} of the platform\n"));
+    for deviation in PLATFORMS {
+        ensure(seen(deviation), &format!("{deviation} is not seen"), &output)?;
+    }
+    ensure(!text.contains(" of KVM\n"), "a deviation of KVM's is seen without it", &output)
+}
+
+/// A directory that is no bare CPU's is an error that says who makes one, and no skip.
+fn no_bare_cpu() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_dfr0")).arg("run").env("DFR0_BARE", directory.path()).output()?;
+    fails_with("`lab exec --bare` does", &output)
 }
 
 /// On a machine that is not arm64 the program is built, and skips.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The first instructions of a bare CPU: what KVM_SET_ONE_REG does for a vCPU.
+//! The first instructions of a bare CPU: what KVM does for a vCPU before it enters it. The payload runs at EL1 under a
+//! stage 2 translation as a guest's does, because an emulator's walk of stage 2 is a part of the platform.
 
 use crate::stage1;
-use dfr0_model::wire::TABLES;
+use dfr0_model::{
+    sysreg::SysReg,
+    wire::{RAM, TABLES},
+};
 
 /// The CPU starts on the last page of its memory, which has this size.
 pub const PAGE: u64 = 0x1000;
@@ -14,12 +18,42 @@ const UARTCR: u64 = UARTDR + 0x30;
 /// UARTCR.{UARTEN, TXE}.
 const SEND: u64 = 1 | 1 << 8;
 
+/// HCR_EL2.{RW, VM}: EL1 is AArch64, and has a stage 2.
+const HCR: u64 = 1 << 31 | 1;
+/// CPTR_EL2 with E2H clear: its RES1 bits; nothing of SIMD is trapped.
+const CPTR: u64 = 0x33ff;
+/// VTCR_EL2: T0SZ = 64 - 39 from level 1, Inner Shareable Write-Back walks, 4 KiB granule, 40-bit PA.
+const VTCR: u64 = 25 | 1 << 6 | 1 << 8 | 1 << 10 | 0b11 << 12 | 0b010 << 16 | 1 << 31;
+/// SPSR_EL2: EL1h, D, A, I and F set.
+const SPSR: u64 = 0x3c5;
+/// A level 1 block of stage 2 that is read and written: AF, S2AP.
+const BLOCK: u64 = 1 | 1 << 10 | 0b11 << 6;
+/// Its memory is Normal Write-Back, Inner Shareable.
+const NORMAL: u64 = 0b1111 << 2 | 0b11 << 8;
+/// It is Device-nGnRnE, and is not executed.
+const DEVICE: u64 = 1 << 54;
+
+const HCR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 0);
+const MDCR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 1);
+const CPTR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 2);
+const VTTBR_EL2: SysReg = SysReg::new(3, 4, 2, 1, 0);
+const VTCR_EL2: SysReg = SysReg::new(3, 4, 2, 1, 2);
+const SPSR_EL2: SysReg = SysReg::new(3, 4, 4, 0, 0);
+const ELR_EL2: SysReg = SysReg::new(3, 4, 4, 0, 1);
+const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
+
 const ISB: u32 = 0xd503_3fdf;
 const NOP: u32 = 0xd503_201f;
+const ERET: u32 = 0xd69f_03e0;
 /// `STR W0, [X1]`.
 const STR_W0_X1: u32 = 0xb900_0020;
-/// `BR X3`.
-const BR_X3: u32 = 0xd61f_0060;
+/// `AND X0, X0, #0x1f`.
+const AND_X0_1F: u32 = 0x9240_1000;
+
+/// Stage 2: IPA = PA, for the devices below the memory and for the memory.
+pub fn stage2() -> Vec<u8> {
+    [BLOCK | DEVICE, RAM | BLOCK | NORMAL].into_iter().flat_map(u64::to_le_bytes).collect()
+}
 
 /// Code and the literals behind it.
 #[derive(Default)]
@@ -58,13 +92,27 @@ const fn ldr_literal(t: u32, words: usize) -> u32 {
     0x5800_0000 | (words as u32 & 0x7_ffff) << 5 | t
 }
 
-/// The code that starts the payload at `entry`, with tables that end at `tables_end`; it can stand at any multiple of 8.
-pub fn code(entry: u64, tables_end: u64) -> Vec<u8> {
+/// The code that starts the payload at `entry`, with tables that end at `tables_end`, under the stage 2 at `stage2`; it
+/// can stand at any multiple of 8.
+pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
     let mut code = Code::default();
     code.load(0, SEND);
     code.load(1, UARTCR);
     code.push(STR_W0_X1);
-    for (reg, value) in stage1::REGISTERS {
+    // Nothing of debug is trapped to EL2. HPMN, which counts event counters, keeps its value: zero may be reserved.
+    code.push(MDCR_EL2.mrs_x0());
+    code.push(AND_X0_1F);
+    code.push(MDCR_EL2.msr_x0());
+    let registers = [
+        (HCR_EL2, HCR),
+        (CPTR_EL2, CPTR),
+        (VTCR_EL2, VTCR),
+        (VTTBR_EL2, stage2),
+        (SCTLR_EL1, stage1::SCTLR_OFF),
+        (SPSR_EL2, SPSR),
+        (ELR_EL2, entry),
+    ];
+    for (reg, value) in registers.into_iter().chain(stage1::REGISTERS) {
         code.load(0, value);
         code.push(reg.msr_x0());
     }
@@ -72,8 +120,7 @@ pub fn code(entry: u64, tables_end: u64) -> Vec<u8> {
     code.load(0, TABLES);
     code.load(1, tables_end);
     code.load(2, stage1::SCTLR);
-    code.load(3, entry);
-    code.push(BR_X3);
+    code.push(ERET);
     code.bytes()
 }
 
@@ -81,29 +128,45 @@ pub fn code(entry: u64, tables_end: u64) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// As GNU as has them, for `entry` 0x4000_0000 and tables that end at 0x4010_5000.
-    const ASSEMBLED: [u32; 16] = [
-        0x5800_0200, // ldr x0, =0x101
-        0x5800_0221, // ldr x1, =0x9000030
+    /// As GNU as has them, for `entry` 0x4000_0000, tables that end at 0x4010_5000 and a stage 2 at 0x403f_e000.
+    const ASSEMBLED: [u32; 32] = [
+        0x5800_0400, // ldr x0, =0x101
+        0x5800_0421, // ldr x1, =0x9000030
         0xb900_0020, // str w0, [x1]
-        0x5800_0220, // ldr x0, =0xff
+        0xd53c_1120, // mrs x0, mdcr_el2
+        0x9240_1000, // and x0, x0, #0x1f
+        0xd51c_1120, // msr mdcr_el2, x0
+        0x5800_03c0, // ldr x0, =0x80000001
+        0xd51c_1100, // msr hcr_el2, x0
+        0x5800_03c0, // ldr x0, =0x33ff
+        0xd51c_1140, // msr cptr_el2, x0
+        0x5800_03c0, // ldr x0, =0x80023559
+        0xd51c_2140, // msr vtcr_el2, x0
+        0x5800_03c0, // ldr x0, =0x403fe000
+        0xd51c_2100, // msr vttbr_el2, x0
+        0x5800_03c0, // ldr x0, =0x30d00800
+        0xd518_1000, // msr sctlr_el1, x0
+        0x5800_03c0, // ldr x0, =0x3c5
+        0xd51c_4000, // msr spsr_el2, x0
+        0x5800_03c0, // ldr x0, =0x40000000
+        0xd51c_4020, // msr elr_el2, x0
+        0x5800_03c0, // ldr x0, =0xff
         0xd518_a200, // msr mair_el1, x0
-        0x5800_0220, // ldr x0, =0x803519
+        0x5800_03c0, // ldr x0, =0x803519
         0xd518_2040, // msr tcr_el1, x0
-        0x5800_0220, // ldr x0, =0x40100000
+        0x5800_03c0, // ldr x0, =0x40100000
         0xd518_2000, // msr ttbr0_el1, x0
         0xd503_3fdf, // isb
-        0x5800_0200, // ldr x0, =0x40100000
-        0x5800_0221, // ldr x1, =0x40105000
-        0x5800_0242, // ldr x2, =0x30d0180d
-        0x5800_0263, // ldr x3, =0x40000000
-        0xd61f_0060, // br x3
+        0x5800_03a0, // ldr x0, =0x40100000
+        0x5800_03c1, // ldr x1, =0x40105000
+        0x5800_03e2, // ldr x2, =0x30d0180d
+        0xd69f_03e0, // eret
         0xd503_201f, // nop
     ];
 
     #[test]
     fn the_code_is_what_an_assembler_makes_of_it() {
-        let bytes = code(0x4000_0000, 0x4010_5000);
+        let bytes = code(0x4000_0000, 0x4010_5000, 0x403f_e000);
         let (instructions, literals) = bytes.split_at(4 * ASSEMBLED.len());
         let words: Vec<u32> = instructions
             .chunks_exact(4)
@@ -117,16 +180,28 @@ mod tests {
         let expected = [
             0x101,
             0x0900_0030,
+            0x8000_0001,
+            0x33ff,
+            0x8002_3559,
+            0x403f_e000,
+            0x30d0_0800,
+            0x3c5,
+            0x4000_0000,
             0xff,
             0x80_3519,
             0x4010_0000,
             0x4010_0000,
             0x4010_5000,
-            0x30d0_180d,
-            0x4000_0000,
+            0x30d0_580d,
         ];
         assert_eq!(values, expected);
         assert!(bytes.len() as u64 <= PAGE);
+    }
+
+    #[test]
+    fn stage2_maps_the_devices_and_the_memory_where_they_are() {
+        let expected = [0x0040_0000_0000_04c1_u64, 0x4000_07fd].map(u64::to_le_bytes).concat();
+        assert_eq!(stage2(), expected);
     }
 
     #[test]

@@ -119,7 +119,7 @@ struct Booted {
 
 impl Cpu for BareCpu {
     fn can(&self, op: Op) -> bool {
-        !op.is_hosts()
+        !op.is_hosts() || op == Op::Exit
     }
 
     fn prepare(&mut self) -> Result<Vec<SysReg>, Error> {
@@ -156,7 +156,7 @@ impl Cpu for BareCpu {
     }
 
     fn act(&mut self, op: Op) -> Result<Option<Event>, Error> {
-        Err(Error::NoVcpu(op.to_string()))
+        if op == Op::Exit { Ok(None) } else { Err(Error::NoVcpu(op.to_string())) }
     }
 
     fn get(&self, reg: SysReg) -> Result<u64, Error> {
@@ -181,9 +181,10 @@ impl Emulator {
         self.drain()?;
         // Behind the reset, at which the emulator writes a device tree into the memory.
         let mut payload = Payload::load(GuestMemory::of_file(&self.ram, self.len)?, UARTDR)?;
-        let start = boot::code(payload.image.entry, payload.tables_end);
         let last_page = RAM + payload.memory.len() as u64 - PAGE;
-        if !payload.memory.write(last_page, &start) {
+        let stage2 = last_page - PAGE;
+        let code = boot::code(payload.image.entry, payload.tables_end, stage2);
+        if !payload.memory.write(stage2, &boot::stage2()) || !payload.memory.write(last_page, &code) {
             return Err(Error::Unfit(
                 "the bare CPU's memory has no room for the code that it starts with".into(),
             ));

@@ -54,9 +54,9 @@ impl Directory {
     }
 }
 
-/// The length of the memory, if the payload and the page at which the CPU starts fit into it.
+/// The length of the memory, if the payload, stage 2 and the page at which the CPU starts fit into it.
 fn memory_len(is_file: bool, len: u64) -> Result<NonZeroUsize, String> {
-    let needed = RAM_SIZE as u64 + PAGE;
+    let needed = RAM_SIZE as u64 + 2 * PAGE;
     if !is_file {
         return Err("the memory is no regular file".into());
     }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn memory_must_hold_the_payload_and_the_page_where_the_cpu_starts() {
-        let least = RAM_SIZE as u64 + PAGE;
+        let least = RAM_SIZE as u64 + 2 * PAGE;
         assert_eq!(memory_len(true, least).map(|len| len.get() as u64), Ok(least));
         assert!(memory_len(true, LARGEST).is_ok());
         for len in [0, least - PAGE, least - 1, least + 1, LARGEST + PAGE, u64::MAX] {

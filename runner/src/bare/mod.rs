@@ -12,7 +12,7 @@
 //!   platform   the machine's name, as a device tree's `compatible` has it
 //! ```
 //!
-//! At reset the CPU starts at EL1 on the last page of that memory.
+//! At reset the CPU starts at EL2 on the last page of that memory.
 
 mod boot;
 mod cpu;
