@@ -65,6 +65,13 @@ impl Cpu for Vcpu {
         bell
     }
 
+    fn jump(&mut self, address: u64, x0: u64) -> Result<(), Error> {
+        for (name, id, value) in [("PC", one_reg::PC, address), ("X0", one_reg::x(0), x0)] {
+            accepted(self.set_id(id, value), name.into(), value)?;
+        }
+        Ok(())
+    }
+
     fn act(&mut self, op: Op) -> Result<Option<Event>, Error> {
         Ok(match op {
             Op::KvmSet { reg, value } => match self.set(reg, value)? {
