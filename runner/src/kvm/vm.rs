@@ -60,9 +60,7 @@ impl Cpu for Vcpu {
     /// stays in KVM_RUN.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.deadline()?.start()?;
-        let bell = self.run_to_bell(log);
-        self.deadline()?.stop()?;
-        bell
+        self.run_to_bell(log)
     }
 
     fn jump(&mut self, address: u64, x0: u64) -> Result<(), Error> {
@@ -205,7 +203,7 @@ impl Vcpu {
                 Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
                     let deadline = self.deadline()?;
-                    if deadline.is_over() {
+                    if deadline.is_over()? {
                         break format!("the guest did not come back within {:?}", deadline.length());
                     }
                 }
