@@ -127,6 +127,8 @@ pub struct Report {
     pub cost: Cost,
     /// What departs from the rules, by what was observed: words that hold on any host.
     pub findings: BTreeMap<String, Finding>,
+    /// What the case shows whatever it found.
+    pub shown: String,
     /// Why the case ended early, if it did.
     pub stopped: Option<Stop>,
 }
@@ -352,6 +354,26 @@ impl Context<'_> {
         let how = if how.is_empty() { String::new() } else { format!("{how}:\n") };
         let detail = format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops));
         self.find(mismatch.observed.clone(), detail);
+    }
+
+    /// Runs a scenario in a VM of its own, shows each operation with its events, and judges it.
+    pub(crate) fn show(&mut self, scenario: &Scenario) -> Result<(), Stop> {
+        let config = Config::default();
+        let mut guest = self.new_guest(config)?;
+        let mut program = guest.program()?;
+        program.add(scenario);
+        let log = guest.run(&program)?;
+        for (place, op) in program.ops().iter().enumerate() {
+            self.report.shown.push_str(&format!("{place:4}  {op}\n"));
+            for logged in log.iter().filter(|logged| logged.op == place) {
+                self.report.shown.push_str(&format!("        {}\n", logged.event));
+            }
+        }
+        self.report.checks += 1;
+        for departure in program.judge(&self.pe(config), &log)? {
+            self.report(config, &departure, "");
+        }
+        Ok(())
     }
 
     /// Counts a check that is no scenario.

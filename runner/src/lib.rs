@@ -11,6 +11,7 @@
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one behind the other, as one program of the payload |
 //! | [`random`] | random scenarios, drawn and shrunk |
+//! | [`replay`] | a scenario from a file, run again |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
@@ -28,6 +29,7 @@ pub mod ktap;
 pub mod mimic;
 mod program;
 pub mod random;
+pub mod replay;
 pub mod run;
 
 mod bare;
