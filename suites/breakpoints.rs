@@ -274,12 +274,13 @@ fn each_privilege(cx: &mut Context<'_>) -> Result<(), Stop> {
 /// An address that differs from the marker's in one bit is another address. The bits above 31 make it one that the
 /// guest's translation does not know; a comparison does not care.
 fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let mut scenarios = Vec::new();
     for n in cx.shape().breakpoint_numbers() {
         for bit in 2..48 {
-            cx.check(&armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE))?;
+            scenarios.push(armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
         }
     }
-    Ok(())
+    cx.check_each(scenarios)
 }
 
 /// Values of DBGBVR and DBGBCR that between them set each bit of an address both ways.
