@@ -30,9 +30,9 @@ const VECTOR_CURRENT_EL_SYNCHRONOUS: u64 = 4;
 const VECTOR_LOWER_EL_SYNCHRONOUS: u64 = 8;
 /// ESR_EL1's bits without those of a Watchpoint exception that FEAT_Debugv8p9 defines and hardware may set whatever
 /// ID_AA64DFR0_EL1 says: WPT, WPTV, WPF, FnP and FnV.
-const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
+pub(crate) const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
 /// ESR_EL1.WnR.
-const ESR_WNR: u64 = 1 << 6;
+pub(crate) const ESR_WNR: u64 = 1 << 6;
 /// ESR_EL1.IL: set for each exception that the model knows.
 const ESR_IL: u64 = 1 << 25;
 /// ESR_EL1.IFSC of a debug exception.
@@ -86,6 +86,8 @@ pub enum Expected {
         mask: u64,
         /// The vCPU's PC.
         pc: u64,
+        /// The lowest and the highest value of `kvm_debug_exit_arch.far`.
+        far: (u64, u64),
         /// It may also not happen.
         optional: bool,
     },
@@ -113,8 +115,8 @@ impl Expected {
                 taken.vector == VECTOR_CURRENT_EL_SYNCHRONOUS && taken.esr == ESR_UNDEFINED
             }
             (Self::Refused(errno), Event::Refused(was)) => was == errno,
-            (Self::DebugExit { hsr, mask, pc, .. }, Event::DebugExit { hsr: was, pc: at }) => {
-                was & mask == hsr & mask && at == pc
+            (Self::DebugExit { hsr, mask, pc, far, .. }, Event::DebugExit { hsr: was, pc: at, far: of }) => {
+                was & mask == hsr & mask && at == pc && (far.0..=far.1).contains(&of)
             }
             _ => false,
         }
@@ -128,7 +130,9 @@ impl Expected {
     /// The same exit, or none; other events are as they were.
     pub const fn or_nothing(self) -> Self {
         match self {
-            Self::DebugExit { hsr, mask, pc, .. } => Self::DebugExit { hsr, mask, pc, optional: true },
+            Self::DebugExit { hsr, mask, pc, far, .. } => {
+                Self::DebugExit { hsr, mask, pc, far, optional: true }
+            }
             other => other,
         }
     }
@@ -145,8 +149,11 @@ impl fmt::Display for Expected {
                 if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }
             }
             Self::Refused(errno) => Event::Refused(errno).fmt(f),
-            Self::DebugExit { hsr, pc, optional, .. } => {
-                Event::DebugExit { hsr, pc }.fmt(f)?;
+            Self::DebugExit { hsr, pc, far, optional, .. } => {
+                Event::DebugExit { hsr, pc, far: far.0 }.fmt(f)?;
+                if far.0 != far.1 {
+                    write!(f, " to {:#x}", far.1)?;
+                }
                 f.write_str(if optional { ", or nothing" } else { "" })
             }
         }
@@ -266,14 +273,15 @@ impl Pe {
                 // What is executed there is entered by an exception return.
                 Ok(Outcome::silent(&rule::BREAKPOINT_PRIVILEGE))
             }
-            Op::Exec { .. } | Op::Brk if self.debugger.is_on() && self.el == El::El0 => {
+            Op::Exec { .. } | Op::Brk | Op::Access { .. } if self.debugger.is_on() && self.el == El::El0 => {
                 Err(Unknown("code at EL0 while userspace debugs"))
             }
-            Op::Access { .. } | Op::Step { .. } if self.debugger.is_on() => {
-                Err(Unknown("an access or a step of the guest's own while userspace debugs"))
+            Op::Step { .. } if self.debugger.is_on() => {
+                Err(Unknown("a step of the guest's own while userspace debugs"))
             }
             Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
             Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
+            Op::Access { access, address } if self.debugger.is_on() => self.access_debugged(access, address),
             Op::Exec { .. } | Op::Access { .. } | Op::Brk if self.is_stepping() => {
                 Err(Unknown("code that is not entered to be stepped, while software step is enabled"))
             }
@@ -485,6 +493,30 @@ impl Pe {
         Ok(outcome)
     }
 
+    /// An access while userspace debugs.
+    fn access_debugged(&mut self, access: u8, address: u64) -> Result<Outcome, Unknown> {
+        if self.unsynchronised {
+            return Err(Unknown("executing before a context synchronization event"));
+        }
+        if self.double_lock_status() {
+            return Err(Unknown("the OS Double Lock while userspace debugs"));
+        }
+        let code = wire::access_code(access);
+        if self.guests_breakpoint_matches(code)? || self.guests_breakpoint_matches(code + 4)? {
+            return Err(Unknown("a breakpoint on an access"));
+        }
+        let unmasked = self.mdscr.mde() && !self.oslk;
+        let guests_own = self.watchpoint_hit(access, address)?.ok().filter(|_| unmasked);
+        // The registers hold what userspace supplied; which of the guest's would match does not matter then.
+        let (dbgwvr, dbgwcr) = self.debugger.watchpoints();
+        let userspaces = Self { dbgwvr, dbgwcr, ..self.clone() }.watchpoint_hit(access, address)?;
+        let mut outcome = self.debugger.exits_at_access(code, address, userspaces, guests_own)?;
+        if !self.debugger.is_on() {
+            outcome.events.extend(self.access(access, address)?.events);
+        }
+        Ok(outcome)
+    }
+
     /// A breakpoint of the guest's would generate an exception that is taken to EL2, for which KDE and PSTATE.D do
     /// not matter.
     fn guests_breakpoint_matches(&self, instruction: u64) -> Result<bool, Unknown> {
@@ -623,8 +655,13 @@ impl Pe {
         Ok(privilege.value() & selects.value() != 0)
     }
 
-    fn access(&self, access: u8, address: u64) -> Result<Outcome, Unknown> {
-        let code = wire::access_code(access);
+    /// The watchpoints that match, whatever masks their exception: the highest byte that one of them may report, and
+    /// WnR; or the rule by which none does.
+    fn watchpoint_hit(
+        &self,
+        access: u8,
+        address: u64,
+    ) -> Result<Result<(u64, bool), &'static Rule>, Unknown> {
         let access = access::TABLE.get(usize::from(access)).ok_or(Unknown("an access that is none"))?;
         let end = address.checked_add(u64::from(access.size));
         if address < wire::TARGET || end.is_none_or(|end| end > wire::TARGET + wire::TARGET_SIZE) {
@@ -632,12 +669,6 @@ impl Pe {
         }
         if access.aligned && !address.is_multiple_of(access.size.into()) {
             return Err(Unknown("an access that faults on its alignment"));
-        }
-        let breakpoints = [code, code + 4].map(|instruction| self.breakpoint_exception(instruction));
-        for exception in breakpoints {
-            if exception?.0.is_some() {
-                return Err(Unknown("a breakpoint on an access"));
-            }
         }
         let mut hit: Option<(u64, bool)> = None;
         let mut why_not = &rule::WATCHPOINT_ENABLED;
@@ -651,7 +682,20 @@ impl Pe {
                 Err(_) => {}
             }
         }
-        let Some((highest, write)) = hit else { return Ok(Outcome::silent(why_not)) };
+        Ok(hit.ok_or(why_not))
+    }
+
+    fn access(&self, access: u8, address: u64) -> Result<Outcome, Unknown> {
+        let code = wire::access_code(access);
+        for exception in [code, code + 4].map(|instruction| self.breakpoint_exception(instruction)) {
+            if exception?.0.is_some() {
+                return Err(Unknown("a breakpoint on an access"));
+            }
+        }
+        let (highest, write) = match self.watchpoint_hit(access, address)? {
+            Ok(hit) => hit,
+            Err(why_not) => return Ok(Outcome::silent(why_not)),
+        };
         if let Err(rule) = self.generate_debug_exceptions() {
             return Ok(Outcome::silent(rule));
         }
@@ -1414,8 +1458,9 @@ mod tests {
         let at_el0 = Some("code at EL0 while userspace debugs");
         assert_eq!(unknown(&on().at(El::El0).exec(1)), at_el0);
         assert_eq!(unknown(&on().at(El::El0).isb().then(Op::Brk)), at_el0);
-        let others = Some("an access or a step of the guest's own while userspace debugs");
-        assert_eq!(unknown(&on().access(0, WATCHED)), others);
+        assert_eq!(unknown(&on().at(El::El0).access(0, WATCHED)), at_el0);
+        let others = Some("a step of the guest's own while userspace debugs");
+        assert_eq!(unknown(&on().access(0, WATCHED)), None);
         assert_eq!(unknown(&on().isb().then(Op::Step { marker: 1, count: 1 })), others);
         assert_eq!(unknown(&on().exec(1).then(Op::Brk)), None);
     }

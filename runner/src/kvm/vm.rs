@@ -4,7 +4,7 @@
 
 use super::{
     deadline::Deadline,
-    debug::{Debugger, Resume},
+    debug::{Debugger, Resume, far_of},
     device::Kvm,
     image::Image,
     memory::GuestMemory,
@@ -183,7 +183,7 @@ impl Guest {
     }
 
     /// Logs KVM_EXIT_DEBUG, behind what the guest has logged so far, and does what userspace does at it.
-    fn debug_exit(&mut self, hsr: u32, log: &mut Log) -> Result<(), Error> {
+    fn debug_exit(&mut self, hsr: u32, far: u64, log: &mut Log) -> Result<(), Error> {
         let pc = self
             .get_id(one_reg::PC)
             .map_err(|source| Error::System { what: "KVM_GET_ONE_REG PC".into(), source })?;
@@ -195,7 +195,7 @@ impl Guest {
         }
         self.take_guests_events(log)?;
         let op = self.payload()?.place()?;
-        log.events.push(Logged { op, event: Event::DebugExit { hsr: hsr.into(), pc } });
+        log.events.push(Logged { op, event: Event::DebugExit { hsr: hsr.into(), pc, far } });
         match self.debugger.resume(&self.vcpu, hsr, pc)? {
             Resume::Here => Ok(()),
             Resume::At(pc) => accepted(self.set_id(one_reg::PC, pc), "PC".into(), pc),
@@ -239,8 +239,8 @@ impl Guest {
                     }
                 }
                 Ok(VcpuExit::Debug(debug)) => {
-                    let hsr = debug.hsr;
-                    self.debug_exit(hsr, log)?;
+                    let (hsr, far) = (debug.hsr, far_of(debug.hsr, debug.far));
+                    self.debug_exit(hsr, far, log)?;
                 }
                 Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
