@@ -293,6 +293,11 @@ impl Pe {
                 self.unsynchronised = false;
                 Ok(Outcome::silent(&rule::EXIT_KEEPS_STATE))
             }
+            Op::Other(_) | Op::Move => {
+                self.unsynchronised = false;
+                let other = matches!(op, Op::Other(_));
+                Ok(Outcome::silent(if other { &rule::OTHER_VCPU } else { &rule::OTHER_CPU }))
+            }
             Op::Debug(debug) => {
                 self.unsynchronised = false;
                 Ok(self.debugger.set(debug))
@@ -791,7 +796,7 @@ mod tests {
         event::Logged,
         guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
         judge::judge,
-        scenario::Scenario,
+        scenario::{Other, Scenario},
     };
     use arbitrary_int::{u4, u5};
     use proptest::prelude::*;
@@ -1303,6 +1308,8 @@ mod tests {
         let written = || armed(Dbgbcr::address_at_el1(), ARMED);
         for op in [
             Op::Exit,
+            Op::Other(Other::Enabled),
+            Op::Move,
             Op::KvmGet { reg: sysreg::MDSCR_EL1 },
             Op::KvmSet { reg: sysreg::CONTEXTIDR_EL1, value: 0 },
         ] {

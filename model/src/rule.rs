@@ -134,6 +134,15 @@ rules! {
     EXIT_KEEPS_STATE:
         "An exit to userspace and back changes nothing that the guest can observe of its debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN";
+    OTHER_VCPU:
+        "A vCPU's debug registers, its locks and its CONTEXTIDR_EL1 are its own: another vCPU that runs on its CPU neither sees nor changes them",
+        "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN, 4.68 and 4.69; DDI 0487K.a D2.8, D2.9, H6";
+    OTHER_CPU:
+        "A vCPU's debug registers move with it when its thread moves to another CPU",
+        "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN, 4.68 and 4.69";
+    PREEMPTION:
+        "A vCPU that is preempted in the guest by another goes on with its own debug registers",
+        "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN; arch/arm64/kvm/arm.c, kvm_arch_vcpu_load and kvm_arch_vcpu_put";
     GUEST_DEBUG_COUNTS:
         "KVM_CAP_GUEST_DEBUG_HW_BPS and KVM_CAP_GUEST_DEBUG_HW_WPS are the numbers of the host's breakpoints and watchpoints",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";

@@ -158,7 +158,9 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
             [code::STEP, marker as u64, count as u64]
         }
         Op::Step { .. } => return None,
-        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => [code::HOST, 0, 0],
+        Op::Exit | Op::Other(_) | Op::Move | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => {
+            [code::HOST, 0, 0]
+        }
     })
 }
 
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_runners_operations_are_a_bell_to_the_payload() {
-        for op in [Op::Exit, Op::KvmGet { reg: sysreg::OSLSR_EL1 }, Op::Debug(GuestDebug::OFF)] {
+        for op in [Op::Exit, Op::Move, Op::KvmGet { reg: sysreg::OSLSR_EL1 }, Op::Debug(GuestDebug::OFF)] {
             assert!(op.is_hosts());
             assert_eq!(encode(op).and_then(decode), Some(Step::Host));
         }

@@ -3,6 +3,7 @@
 //! Suites and cases, and what a case may ask for.
 
 use crate::{
+    cpus::{self, Pinned},
     guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest, Kvm},
     host::{Host, Unavailable},
 };
@@ -17,7 +18,7 @@ use proptest::{
     strategy::Strategy,
     test_runner::{self, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
-use std::{cell::RefCell, collections::BTreeMap, fmt, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Barrier, thread, time::Duration};
 
 /// One subject: a test program, and its cases.
 #[derive(Clone, Copy)]
@@ -158,6 +159,15 @@ impl Session {
         })
     }
 
+    /// A session of another thread's on a host that is known.
+    fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
+        let kvm = match Kvm::open()? {
+            Ok(kvm) => kvm,
+            Err(unavailable) => return Err(Error::Unfit(unavailable.to_string()).into()),
+        };
+        Ok(Self { kvm, host: host.clone(), deadline, draw: Draw::default(), guest: None })
+    }
+
     /// The same session, drawing other random scenarios.
     pub fn drawing(self, draw: Draw) -> Self {
         Self { draw, ..self }
@@ -167,6 +177,15 @@ impl Session {
     pub fn host(&self) -> &Host {
         &self.host
     }
+}
+
+/// Where vCPUs run that run at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// All on one CPU: the kernel preempts each for the others.
+    OneCpu,
+    /// Each on a CPU of its own.
+    CpuEach,
 }
 
 /// What a case works with.
@@ -185,6 +204,11 @@ impl Context<'_> {
     /// The shape that KVM gives to a new VM.
     pub fn shape(&self) -> Shape {
         self.session.host.shape()
+    }
+
+    /// How many CPUs this thread may run on.
+    pub fn cpus(&self) -> Result<usize, Stop> {
+        Ok(cpus::allowed()?.len())
     }
 
     /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is shrunk to a
@@ -272,7 +296,15 @@ impl Context<'_> {
         let shape = config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0);
         let (ops, log) = guest.run(scenario)?;
         self.report.checks += 1;
-        let Some(mut mismatch) = judge(Pe::new(shape), &ops, &log)? else { return Ok(true) };
+        let mut others_agree = true;
+        for (other, ops, log) in guest.take_others() {
+            let Some(mismatch) = judge(Pe::new(self.shape()), &ops, &log)? else { continue };
+            others_agree = false;
+            let ran = listing(&ops[..=mismatch.place]);
+            let observed = format!("of another vCPU, its debug registers {other}: {}", mismatch.observed);
+            self.find(observed, format!("what the other vCPU did:\n{ran}{mismatch}"));
+        }
+        let Some(mut mismatch) = judge(Pe::new(shape), &ops, &log)? else { return Ok(others_agree) };
         let undone = ops.len() - scenario.ops().len();
         let (ran, what) = match mismatch.place.checked_sub(undone) {
             Some(place) => {
@@ -286,6 +318,41 @@ impl Context<'_> {
         Ok(false)
     }
 
+    /// Runs these lists of scenarios at the same time, each in a thread and a VM of its own, on one CPU or each on one
+    /// of its own; again and again, until each thread was preempted by another often enough or has had its turns.
+    pub fn check_together(&mut self, on: Together, lists: &[Vec<Scenario>]) -> Result<(), Stop> {
+        if on == Together::CpuEach && cpus::allowed()?.len() < lists.len() {
+            return Stop::skip(format!("this thread may run on fewer than {} CPUs", lists.len()));
+        }
+        let start = Barrier::new(lists.len());
+        let (host, deadline) = (&self.session.host, self.session.deadline);
+        let reports: Vec<_> = thread::scope(|scope| {
+            let start = &start;
+            let threads: Vec<_> = lists
+                .iter()
+                .enumerate()
+                .map(|(place, list)| {
+                    let place = if on == Together::OneCpu { 0 } else { place };
+                    scope.spawn(move || beside(&|| Session::beside(host, deadline), place, on, start, list))
+                })
+                .collect();
+            threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
+        });
+        for report in reports {
+            let died =
+                || Error::Unfit("a thread of the case panicked; the message is on standard error".into());
+            let (report, result) = report.map_err(|_| died())?;
+            self.report.checks += report.checks;
+            for (observed, finding) in report.findings {
+                let times = finding.times;
+                self.report.findings.entry(observed).or_insert(Finding { times: 0, ..finding }).times +=
+                    times;
+            }
+            result?;
+        }
+        Ok(())
+    }
+
     /// Counts a check that is no scenario.
     pub fn count(&mut self) {
         self.report.checks += 1;
@@ -296,6 +363,41 @@ impl Context<'_> {
         let finding = self.report.findings.entry(observed).or_insert(Finding { times: 0, detail });
         finding.times += 1;
     }
+}
+
+/// One thread of [`Context::check_together`].
+fn beside(
+    open: &dyn Fn() -> Result<Session, Stop>,
+    place: usize,
+    on: Together,
+    start: &Barrier,
+    list: &[Scenario],
+) -> (Report, Result<(), Stop>) {
+    /// Preemptions at which a thread has seen enough, and turns after which it gives up waiting for them.
+    const ENOUGH: i64 = 32;
+    const TURNS: usize = 64;
+    let mut report = Report::default();
+    let prepared = (|| Ok((Pinned::at(place)?, open()?)))();
+    // Even a thread that failed lets the others start.
+    start.wait();
+    let mut result = prepared.and_then(|(pinned, mut session): (Pinned, Session)| {
+        let mut context = Context { session: &mut session, report: Report::default() };
+        let before = cpus::preemptions()?;
+        let result = (0..TURNS).try_for_each(|turn| {
+            let seen = if on == Together::OneCpu { cpus::preemptions()? - before } else { turn as i64 * 8 };
+            if seen >= ENOUGH || !context.report.findings.is_empty() {
+                return Ok(());
+            }
+            list.iter().try_for_each(|scenario| context.check(scenario))
+        });
+        report = context.report;
+        drop(pinned);
+        result
+    });
+    if let Err(Stop::Broken(Error::Died(death))) = &mut result {
+        death.reason = format!("beside another vCPU: {}", death.reason);
+    }
+    (report, result)
 }
 
 /// The operations, a line each; of many, the first and the last.

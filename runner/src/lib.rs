@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`host`] | what this machine is: kernel, CPU, shape, capabilities |
 //! | [`guest`] | a VM whose payload runs scenarios |
+//! | [`cpus`] | on which CPU a thread runs |
+//! | [`other`] | what another vCPU does that runs beside |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
@@ -15,11 +17,13 @@
 
 pub mod case;
 pub mod cli;
+pub mod cpus;
 pub mod expected;
 pub mod guest;
 pub mod host;
 pub mod ktap;
 pub mod mimic;
+pub mod other;
 pub mod run;
 
 #[cfg(target_arch = "aarch64")]

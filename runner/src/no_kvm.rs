@@ -9,7 +9,7 @@ use crate::{
 use dfr0_model::{
     event::Logged,
     id_write::Answer,
-    scenario::{Op, Scenario},
+    scenario::{Op, Other, Scenario},
     sysreg::SysReg,
 };
 use std::time::Duration;
@@ -42,6 +42,11 @@ impl Kvm {
 impl Guest {
     /// Runs a scenario.
     pub fn run(&mut self, _: &Scenario) -> Result<(Vec<Op>, Vec<Logged>), Error> {
+        match *self {}
+    }
+
+    /// What other vCPUs did.
+    pub fn take_others(&mut self) -> Vec<(Other, Vec<Op>, Vec<Logged>)> {
         match *self {}
     }
 

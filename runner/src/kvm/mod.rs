@@ -8,6 +8,7 @@ mod device;
 mod image;
 mod memory;
 mod one_reg;
+mod others;
 mod stage1;
 mod vm;
 mod writable_masks;

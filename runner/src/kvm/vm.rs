@@ -8,13 +8,18 @@ use super::{
     device::Kvm,
     image::Image,
     memory::GuestMemory,
-    one_reg, stage1,
+    one_reg,
+    others::Others,
+    stage1,
 };
-use crate::guest::{Config, Death, Error};
+use crate::{
+    cpus::Pinned,
+    guest::{Config, Death, Error},
+};
 use dfr0_model::{
     event::{Event, Logged},
     id_write::Answer,
-    scenario::{Op, Scenario},
+    scenario::{Op, Other, Scenario},
     sysreg::{ID_AA64DFR0_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
     wire::{self, Bell, DOORBELL, LOG_LEN, OP_WORDS, PROGRAM_LEN, code},
 };
@@ -36,6 +41,9 @@ pub struct Guest {
     /// Registers that earlier scenarios wrote.
     touched: BTreeSet<SysReg>,
     debugger: Debugger,
+    others: Others,
+    /// The CPU of a scenario to which it matters.
+    pinned: Option<Pinned>,
 }
 
 /// The events of one program, the runner's and the guest's.
@@ -65,7 +73,8 @@ impl Guest {
         vm.get_preferred_target(&mut target).map_err(system("KVM_ARM_PREFERRED_TARGET"))?;
         vcpu.vcpu_init(&target).map_err(system("KVM_ARM_VCPU_INIT"))?;
         let (touched, debugger) = (BTreeSet::new(), Debugger::default());
-        let guest = Self { vcpu, vm, payload: None, deadline, touched, debugger };
+        let (others, pinned) = (Others::default(), None);
+        let guest = Self { vcpu, vm, payload: None, deadline, touched, debugger, others, pinned };
         if let Some(value) = config.id_aa64dfr0 {
             guest.must_set(ID_AA64DFR0_EL1, value)?;
         }
@@ -121,8 +130,18 @@ impl Guest {
             self.payload = Some(self.boot()?);
         }
         self.debugger.switch_off(&self.vcpu)?;
-        let log = self.run_program(&ops)?;
-        Ok((ops, log))
+        self.pinned = match ops.iter().any(|op| matches!(op, Op::Other(_) | Op::Move)) {
+            true => Some(Pinned::here()?),
+            false => None,
+        };
+        let log = self.run_program(&ops);
+        self.pinned = None;
+        Ok((ops, log?))
+    }
+
+    /// What other vCPUs did, in [`Op::Other`], since it was last asked.
+    pub fn take_others(&mut self) -> Vec<(Other, Vec<Op>, Vec<Logged>)> {
+        self.others.take()
     }
 
     fn boot(&self) -> Result<Payload, Error> {
@@ -212,6 +231,16 @@ impl Guest {
                 Answer::Refused(errno) => Some(Event::Refused(errno)),
             },
             Op::KvmGet { reg } => Some(Event::Value(self.get(reg)?)),
+            Op::Other(other) => {
+                self.others.run(other, self.deadline)?;
+                None
+            }
+            Op::Move => {
+                if let Some(pinned) = &mut self.pinned {
+                    pinned.advance()?;
+                }
+                None
+            }
             Op::Debug(debug) => match self.debugger.set(&self.vcpu, debug) {
                 Answer::Accepted => None,
                 Answer::Refused(errno) => Some(Event::Refused(errno)),
