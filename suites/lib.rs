@@ -9,13 +9,14 @@ pub mod double_lock;
 pub mod guest_debug;
 pub mod id_regs;
 pub mod linked_context;
+pub mod preemption;
 pub mod random;
 pub mod register_access;
 pub mod software_step;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 9] = [
+pub const ALL: [Suite; 10] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
@@ -24,6 +25,7 @@ pub const ALL: [Suite; 9] = [
     software_step::SUITE,
     double_lock::SUITE,
     guest_debug::SUITE,
+    preemption::SUITE,
     random::SUITE,
 ];
 
