@@ -498,11 +498,9 @@ mod tests {
         assert!(exits(3, control.with_lsc(LSC_STORE), STR) && !exits(3, control.with_lsc(LSC_STORE), LDR));
         assert!(exits(3, control.with_lsc(LSC_LOAD), LDR) && !exits(3, control.with_lsc(LSC_LOAD), STR));
         let linked = debugged(GuestDebug::watchpoint(3, WATCHED).with_dbgwcr(control.with_wt(true)));
-        let outcome = linked
-            .access(STR, WATCHED + 8)
-            .ops()
-            .iter()
-            .fold(Ok(Pe::new(SHAPE)), |pe, op| pe.and_then(|mut pe: Pe| pe.step(*op).map(|_| pe)));
+        let mut pe = Pe::new(SHAPE);
+        let linked = linked.access(STR, WATCHED + 8);
+        let outcome = linked.ops().iter().try_for_each(|op| pe.step(*op).map(drop));
         assert!(outcome.is_err(), "a link");
     }
 
