@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check bare test coverage mutants bundle clean
+.PHONY: help check bare bench test coverage mutants bundle clean
 
 # Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases.
 HOST ?=
@@ -15,6 +15,7 @@ help:
 	@echo "make check HOST=NAME   run every suite in this lab host; KERNEL=bookworm|trixie|sid|newest|PATH its kernel"
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
 	@echo "make bare              run every suite on a lab host's CPU without KVM, the control: HOST and PATTERNS as above"
+	@echo "make bench             how fast the suites run, and against a loop that only takes exceptions"
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              dfr0's own tests, lab hosts included"
 	@echo "make coverage          write docs/coverage.md: each rule of the model, and the cases that test it"
@@ -30,7 +31,7 @@ clean:
 ifndef DFR0_TOOLCHAIN
 
 # Finds or installs the toolchain and comes back with it.
-check bare test coverage mutants bundle hosts:
+check bare bench test coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -71,6 +72,9 @@ bare: lab
 	@$(LAB) exec --bare $(HOST:%=--host %) -- $(TARGET)/release/dfr0 run $(PATTERNS) | tee $(TARGET)/bare.tap && \
 	    sed -n 's/^# Totals: /dfr0: bare passed: /p' $(TARGET)/bare.tap || \
 	    { sed -n 's/^# Totals: /dfr0: bare failed: /p' $(TARGET)/bare.tap; exit 1; }
+
+bench: bundle $(if $(HERE),,lab)
+	@$(RUN) bench $(PATTERNS)
 
 # Each part prints cargo's own "test result" lines; their sum is the last line.
 test: bundle lab

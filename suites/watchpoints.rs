@@ -63,6 +63,7 @@ fn cases() -> Vec<Case> {
         whole("each_mask", &rule::WATCHPOINT_ADDRESS, each_mask),
         whole("sweep", &rule::WATCHPOINT_MATCHES, sweep),
         whole("sweep_bytes", &rule::WATCHPOINT_ADDRESS, sweep_bytes),
+        whole("sweep_masks", &rule::WATCHPOINT_ADDRESS, sweep_masks),
         whole("every_byte_select", &rule::WATCHPOINT_BAS_UNPREDICTABLE, every_byte_select),
         whole("words", &rule::WATCHPOINT_ADDRESS, words),
         whole("odd_masks", &rule::WATCHPOINT_MASK_UNPREDICTABLE, odd_masks),
@@ -233,6 +234,39 @@ fn sweep_bytes(cx: &mut Context<'_>) -> Result<(), Stop> {
             })
             .zip(&mut turns)
             .map(|((control, access, address, el), n)| with(n, control).at(el).access(access, address)),
+    )
+}
+
+/// Each access, at both Exception levels, around both ends of each block of up to 128 bytes and of each run of bytes in a
+/// word; the watchpoints take turns.
+fn sweep_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
+    let mut turns = numbers(cx).cycle();
+    let blocks = (3..8).map(|mask| (HERE, 1 << mask, DOUBLEWORD.with_mask(u5::new(mask))));
+    let runs = (0..4).flat_map(|first| (1..=4 - first).map(move |len| ((1_u8 << len) - 1) << first));
+    let words = runs.map(|bas| (HERE + 4, 4, DOUBLEWORD.with_bas(bas)));
+    let controls = blocks.chain(words).flat_map(|(start, size, control)| {
+        [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| (start, size, control.with_lsc(lsc)))
+    });
+    cx.check_each(
+        controls
+            .flat_map(|(start, size, control)| {
+                accesses.iter().flat_map(move |(place, access)| {
+                    let step = if access.aligned { u64::from(access.size) } else { 1 };
+                    let ends = [start & !(step - 1), start + size];
+                    let around = ends.into_iter().flat_map(move |end| {
+                        let before = end.saturating_sub(u64::from(access.size.max(1)).next_multiple_of(step));
+                        [before, before + step, end.saturating_sub(step), end, end + step]
+                    });
+                    around.filter(move |address| address.is_multiple_of(step)).flat_map(move |address| {
+                        [El::El0, El::El1].map(|el| (start, control, *place, address, el))
+                    })
+                })
+            })
+            .zip(&mut turns)
+            .map(|((start, control, access, address, el), n)| {
+                with(n, control).write(dbgwvr(n), start).at(el).access(access, address)
+            }),
     )
 }
 

@@ -30,6 +30,8 @@ use dfr0_model::{
 use dfr0_payload::interpreter::{self, Guest, How};
 
 global_asm!(include_str!("entry.s"));
+/// Has cargo link anew when the linker script has changed.
+const _: &str = include_str!("../payload.ld");
 
 const NOP: u32 = 0xd503_201f;
 const RET: u32 = 0xd65f_03c0;

@@ -19,7 +19,11 @@ use dfr0_model::{
     shape::Shape,
     sysreg::DCZID_EL0,
 };
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
 
 /// One subject: a test program, and its cases.
 #[derive(Clone, Copy)]
@@ -120,6 +124,8 @@ impl Stop {
 pub struct Report {
     /// How many scenarios were judged, or values written.
     pub checks: usize,
+    /// How many exceptions the guests took, and where the time went.
+    pub cost: Cost,
     /// What departs from the rules, by what was observed: words that hold on any host.
     pub findings: BTreeMap<String, Finding>,
     /// Why the case ended early, if it did.
@@ -130,11 +136,25 @@ impl Report {
     /// Adds what another thread of the same case found.
     pub(crate) fn add(&mut self, other: Self) {
         self.checks += other.checks;
+        self.cost.exceptions += other.cost.exceptions;
+        self.cost.running += other.cost.running;
+        self.cost.judging += other.cost.judging;
         for (observed, finding) in other.findings {
             let times = finding.times;
             self.findings.entry(observed).or_insert(Finding { times: 0, ..finding }).times += times;
         }
     }
+}
+
+/// What a case costs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// The exceptions that guests took.
+    pub exceptions: usize,
+    /// Programs were written, run, and their logs read.
+    pub running: Duration,
+    /// Logs were judged.
+    pub judging: Duration,
 }
 
 /// A departure from a rule.
@@ -190,6 +210,11 @@ impl Session {
     pub fn host(&self) -> &Host {
         &self.host
     }
+
+    /// A VM of its own that has not run.
+    pub(crate) fn guest(&self, config: Config) -> Result<Guest, Error> {
+        self.machine.guest(config, self.deadline)
+    }
 }
 
 /// What a case works with.
@@ -240,7 +265,7 @@ impl Context<'_> {
 
     /// A VM of its own that has not run. A bare CPU is reset instead, and with it whatever ran there before.
     pub fn new_guest(&self, config: Config) -> Result<Guest, Stop> {
-        Ok(self.session.machine.guest(config, self.session.deadline)?)
+        Ok(self.session.guest(config)?)
     }
 
     /// Runs a scenario in a VM as KVM makes it, and judges it. Userspace has the vCPU before it and behind it.
@@ -324,9 +349,16 @@ impl Context<'_> {
         config: Config,
         program: &Program,
     ) -> Result<Vec<Departure>, Stop> {
+        let start = Instant::now();
         let log = guest.run(program)?;
+        let ran = Instant::now();
+        let departures = program.judge(&self.pe(config), &log)?;
+        let cost = &mut self.report.cost;
+        cost.exceptions += log.iter().filter(|logged| matches!(logged.event, Event::Exception(_))).count();
+        cost.running += ran - start;
+        cost.judging += ran.elapsed();
         self.report.checks += program.len();
-        Ok(program.judge(&self.pe(config), &log)?)
+        Ok(departures)
     }
 
     /// Runs a scenario in a VM of its own, and judges it without a report.

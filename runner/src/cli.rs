@@ -3,6 +3,7 @@
 //! The commands: `dfr0`, and one program a suite.
 
 use crate::{
+    bench,
     case::{Case, Session, Suite},
     expected::Deviations,
     guest::DEADLINE,
@@ -62,6 +63,12 @@ enum Command {
         /// Which cases.
         patterns: Vec<String>,
     },
+    /// Measure how fast cases run here, and against a loop that only takes exceptions.
+    #[command(after_help = PATTERNS)]
+    Bench {
+        /// Which cases.
+        patterns: Vec<String>,
+    },
     /// This host.
     #[command(subcommand)]
     Host(HostCommand),
@@ -108,6 +115,7 @@ pub fn main(suites: &[Suite]) -> ExitCode {
         Err(code) => code,
         Ok(Dfr0 { command: Command::Run(run) }) => finish(start(suites, None, run)),
         Ok(Dfr0 { command: Command::List { rules, patterns } }) => finish(list(suites, &patterns, rules)),
+        Ok(Dfr0 { command: Command::Bench { patterns } }) => finish(bench(suites, &patterns)),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show) }) => finish(show_host()),
     }
 }
@@ -161,6 +169,12 @@ fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
             case.rules().try_for_each(|rule| writeln!(out, "    {rule}"))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench(suites: &[Suite], patterns: &[String]) -> Outcome {
+    let cases = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    bench::run(suites, &cases)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -40,6 +40,10 @@ pub(crate) trait Cpu: fmt::Debug {
     fn payload(&self) -> Result<&Payload, Error>;
     /// Lets the payload execute until it rings; what userspace sees meanwhile is logged, behind the guest's events.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error>;
+    /// Has the CPU go on at this address, with X0.
+    fn jump(&mut self, _address: u64, _x0: u64) -> Result<(), Error> {
+        Err(Error::NoVcpu("KVM_SET_ONE_REG PC".into()))
+    }
     /// Does an operation of userspace's.
     fn act(&mut self, op: Op) -> Result<Option<Event>, Error>;
     /// KVM_GET_ONE_REG of a system register.
@@ -102,6 +106,17 @@ impl Guest {
     /// KVM_SET_ONE_REG of a system register; a refusal is an answer and no error.
     pub fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error> {
         self.cpu.set(reg, value)
+    }
+
+    /// Takes so many Breakpoint exceptions in a loop that does nothing else. The guest is of no use behind it.
+    pub(crate) fn take_exceptions(&mut self, count: u64) -> Result<(), Error> {
+        self.events(&Scenario::new().isb())?;
+        let tight = self.cpu.payload()?.image.tight;
+        self.cpu.jump(tight, count)?;
+        match self.cpu.enter(&mut Log::default())? {
+            Bell::End => Ok(()),
+            bell => Err(self.cpu.died(format!("the loop rang {bell:?}"))),
+        }
     }
 
     /// A program without scenarios, to be run next.

@@ -42,6 +42,8 @@ pub struct Image {
     pub place: u64,
     /// The address of `TURN`.
     pub turn: u64,
+    /// The address of `TIGHT`, the loop that others are measured by.
+    pub tight: u64,
 }
 
 impl Image {
@@ -86,6 +88,7 @@ impl Image {
             logged: symbol("LOGGED")?,
             place: symbol("PLACE")?,
             turn: symbol("TURN")?,
+            tight: symbol("TIGHT")?,
         })
     }
 }

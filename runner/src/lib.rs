@@ -16,10 +16,12 @@
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
+//! | [`bench`] | what the suites cost on this host |
 //! | [`ktap`] | results as KTAP |
 //! | [`mimic`] | the same cases for `cargo test` |
 //! | [`cli`] | the commands |
 
+pub mod bench;
 pub mod case;
 pub mod cli;
 pub mod cpus;

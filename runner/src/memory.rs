@@ -9,13 +9,7 @@ use dfr0_model::wire::RAM_SIZE;
 #[cfg(target_arch = "aarch64")]
 use nix::sys::mman::mmap_anonymous;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use std::{
-    ffi::c_void,
-    fs::File,
-    num::NonZeroUsize,
-    ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::{ffi::c_void, fs::File, num::NonZeroUsize, ptr::NonNull, sync::atomic::AtomicU64};
 
 /// Memory that the guest sees at [`RAM`].
 #[derive(Debug)]
@@ -81,28 +75,19 @@ impl GuestMemory {
 
     /// The word at a guest address, shared with the guest; none if it is not in memory or not aligned.
     pub fn word(&self, address: u64) -> Option<&AtomicU64> {
-        let offset = self.offset(address, size_of::<u64>())?;
+        self.words(address, 1)?.first()
+    }
+
+    /// The words from a guest address on, shared with the guest; none if they are not in memory or not aligned.
+    pub fn words(&self, address: u64, count: usize) -> Option<&[AtomicU64]> {
+        let offset = self.offset(address, count.checked_mul(size_of::<u64>())?)?;
         if offset % size_of::<u64>() != 0 {
             return None;
         }
         // SAFETY: the offset lies in the mapping.
-        let word = unsafe { self.base.cast::<AtomicU64>().byte_add(offset) };
-        // SAFETY: it is aligned, mapped as long as `self` is, and the guest's accesses are those of another thread.
-        Some(unsafe { word.as_ref() })
-    }
-
-    /// Reads an array of records; none if it does not lie in memory.
-    pub fn records<const N: usize>(&self, address: u64, count: usize) -> Option<Vec<[u64; N]>> {
-        (0..count as u64)
-            .map(|record| {
-                let mut words = [0; N];
-                for (place, word) in words.iter_mut().enumerate() {
-                    let offset = 8 * (record * N as u64 + place as u64);
-                    *word = self.word(address.checked_add(offset)?)?.load(Relaxed);
-                }
-                Some(words)
-            })
-            .collect()
+        let words = unsafe { self.base.cast::<AtomicU64>().byte_add(offset) };
+        // SAFETY: they are aligned, mapped as long as `self` is, and the guest's accesses are those of another thread.
+        Some(unsafe { NonNull::slice_from_raw_parts(words, count).as_ref() })
     }
 
     fn offset(&self, address: u64, len: usize) -> Option<usize> {

@@ -6,7 +6,7 @@ use crate::{guest::Error, image::Image, memory::GuestMemory, stage1};
 use dfr0_model::{
     event::Logged,
     scenario::Op,
-    wire::{self, OP_WORDS, PROGRAM_LEN, code},
+    wire::{self, EVENT_WORDS, OP_WORDS, PROGRAM_LEN, code},
 };
 use std::sync::atomic::{
     AtomicU64,
@@ -44,10 +44,10 @@ impl Payload {
         let records = ops.iter().map(|op| {
             wire::encode(*op).ok_or_else(|| Error::Unfit(format!("the payload has no way to do `{op}`")))
         });
-        for (place, record) in records.chain([Ok(end)]).enumerate() {
-            for (word, value) in record?.into_iter().enumerate() {
-                let address = self.image.program + 8 * (place * OP_WORDS + word) as u64;
-                self.word(address)?.store(value, Relaxed);
+        let words = self.words(self.image.program, (ops.len() + 1) * OP_WORDS)?;
+        for (slot, record) in words.chunks_exact(OP_WORDS).zip(records.chain([Ok(end)])) {
+            for (word, value) in slot.iter().zip(record?) {
+                word.store(value, Relaxed);
             }
         }
         Ok(())
@@ -55,12 +55,12 @@ impl Payload {
 
     /// The events that the payload has logged of this program.
     pub fn read_log(&self) -> Result<Vec<Logged>, Error> {
-        let outside = || Error::Unfit("the payload's log lies outside of its memory".into());
         let logged = self.word(self.image.logged)?.load(Relaxed) as usize;
-        let records = self.memory.records(self.image.log, logged.min(wire::LOG_LEN)).ok_or_else(outside)?;
-        records
-            .into_iter()
-            .map(|record| {
+        let words = self.words(self.image.log, logged.min(wire::LOG_LEN) * EVENT_WORDS)?;
+        words
+            .chunks_exact(EVENT_WORDS)
+            .map(|slot| {
+                let record: [u64; EVENT_WORDS] = std::array::from_fn(|word| slot[word].load(Relaxed));
                 wire::decode_event(record)
                     .ok_or_else(|| Error::Unfit(format!("the payload logged {record:x?}, which is no event")))
             })
@@ -80,8 +80,14 @@ impl Payload {
     }
 
     fn word(&self, address: u64) -> Result<&AtomicU64, Error> {
-        self.memory.word(address).ok_or_else(|| {
-            Error::Unfit(format!("the payload's data at {address:#x} lies outside of its memory"))
-        })
+        self.memory.word(address).ok_or_else(|| outside(address))
     }
+
+    fn words(&self, address: u64, count: usize) -> Result<&[AtomicU64], Error> {
+        self.memory.words(address, count).ok_or_else(|| outside(address))
+    }
+}
+
+fn outside(address: u64) -> Error {
+    Error::Unfit(format!("the payload's data at {address:#x} lies outside of its memory"))
 }

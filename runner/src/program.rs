@@ -32,9 +32,9 @@ impl Left {
         Self { registers: registers.into_iter().collect(), ..Self::default() }
     }
 
-    fn of(scenario: &Scenario) -> Self {
+    fn of(ops: &[Op]) -> Self {
         let mut left = Self::default();
-        for op in scenario.ops() {
+        for op in ops {
             match *op {
                 Op::Write { reg, .. } | Op::KvmSet { reg, .. } if !left.registers.contains(&reg) => {
                     left.registers.push(reg);
@@ -49,21 +49,36 @@ impl Left {
         left
     }
 
+    /// What a scenario sets before it executes or reads anything, if an ISB is between.
+    fn overwritten(scenario: &Scenario) -> Self {
+        let sets = |op: &&Op| {
+            matches!(op, Op::Write { .. } | Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_) | Op::Isb)
+        };
+        let first: Vec<Op> = scenario.ops().iter().take_while(sets).copied().collect();
+        match first.iter().rposition(|op| *op == Op::Isb) {
+            Some(isb) => Self::of(&first[..isb]),
+            None => Self::default(),
+        }
+    }
+
     /// What the payload does not forget at a program's end.
     fn behind_program(self) -> Self {
         Self { masks: false, levels: false, entries: false, ..self }
     }
 
-    /// The operations that set everything to what a vCPU resets to and a program starts with.
-    fn undo(&self, ops: &mut Vec<Op>) {
+    /// The operations that set everything to what a vCPU resets to and a program starts with, but for what `next` sets
+    /// before anything can come of it.
+    fn undo(&self, next: &Scenario, ops: &mut Vec<Op>) {
         let start = ops.len();
+        let overwritten = Self::overwritten(next);
         if self.debugged {
             ops.push(Op::Debug(GuestDebug::OFF));
         }
-        ops.extend(self.registers.iter().map(|reg| undo(*reg)));
-        ops.extend(self.masks.then_some(Op::MaskDebug(true)));
-        ops.extend(self.levels.then_some(Op::Level(El::El1)));
-        ops.extend(self.entries.then_some(Op::Enter(Entry::Call)));
+        let left = self.registers.iter().filter(|reg| !overwritten.registers.contains(reg));
+        ops.extend(left.map(|reg| undo(*reg)));
+        ops.extend((self.masks && !overwritten.masks).then_some(Op::MaskDebug(true)));
+        ops.extend((self.levels && !overwritten.levels).then_some(Op::Level(El::El1)));
+        ops.extend((self.entries && !overwritten.entries).then_some(Op::Enter(Entry::Call)));
         if ops.len() > start {
             ops.push(Op::Isb);
         }
@@ -120,14 +135,14 @@ impl Program {
     /// Adds a scenario, unless the program is full; an empty program takes any.
     pub fn add(&mut self, scenario: &Scenario) -> bool {
         let start = self.ops.len();
-        self.left.undo(&mut self.ops);
+        self.left.undo(scenario, &mut self.ops);
         let own = self.ops.len();
         self.ops.extend(scenario.ops());
         if start > 0 && self.ops.len() > FULL {
             self.ops.truncate(start);
             return false;
         }
-        self.left = Left::of(scenario);
+        self.left = Left::of(scenario.ops());
         self.parts.push(Part { start, own, end: self.ops.len() });
         true
     }
@@ -214,6 +229,19 @@ mod tests {
         let mut next = Program::behind(program.left().clone());
         assert!(next.add(&Scenario::new().read(MDSCR_EL1)));
         assert_eq!(next.ops().len(), 1, "a read leaves nothing to undo");
+    }
+
+    #[test]
+    fn what_the_next_scenario_sets_itself_is_not_undone() {
+        let behind = |next: Scenario| {
+            let mut program = Program::behind(Left::default());
+            assert!(program.add(&scenario()) && program.add(&next));
+            program.ops().len() - scenario().ops().len() - next.ops().len()
+        };
+        assert_eq!(behind(scenario().exec(1)), 0);
+        assert_eq!(behind(scenario()), 5, "no ISB of its own");
+        assert_eq!(behind(Scenario::new().read(MDSCR_EL1).append(scenario()).exec(1)), 5, "it reads first");
+        assert_eq!(behind(Scenario::new().enable(Mdscr::DEFAULT).exec(1)), 4, "all but MDSCR_EL1");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Draw {
 
 impl Default for Draw {
     fn default() -> Self {
-        Self { seed: 1, scenarios: 3000 }
+        Self { seed: 1, scenarios: 1500 }
     }
 }
 

@@ -56,7 +56,7 @@ fn one_guest_after_the_other_has_the_cpu() {
     assert!(passed(&next), "{next:?}");
 
     let taken = Case::new("test.takes", &rule::BREAKPOINT_MATCHES, |cx| {
-        cx.new_guest(Config::default())?.run(&armed(1, 2).exec(2))?;
+        cx.new_guest(Config::default())?.events(&armed(1, 2).exec(2))?;
         Ok(())
     });
     assert!(run_case(&taken, &mut session).stopped.is_none());

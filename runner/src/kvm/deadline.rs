@@ -28,6 +28,8 @@ pub struct Deadline {
     timer: Timer,
     length: Duration,
     ends: Instant,
+    /// When the timer sends its first signal, which may be before the end: setting it costs more than a short KVM_RUN.
+    signals: Instant,
 }
 
 impl Deadline {
@@ -42,30 +44,37 @@ impl Deadline {
         handler.map_err(|source| Error::System { what: format!("a handler for {SIGNAL}"), source })?;
         let notify = SigevNotify::SigevThreadId { signal: SIGNAL, thread_id: gettid().as_raw(), si_value: 0 };
         let timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify)).map_err(failed)?;
-        Ok(Self { timer, length, ends: Instant::now() })
+        let now = Instant::now();
+        Ok(Self { timer, length, ends: now, signals: now })
     }
 
     /// Starts the time.
     pub fn start(&mut self) -> Result<(), Error> {
-        self.ends = Instant::now() + self.length;
-        let expiration = Expiration::IntervalDelayed(self.length.into(), AGAIN.into());
-        self.timer.set(expiration, TimerSetTimeFlags::empty()).map_err(failed)
+        let now = Instant::now();
+        self.ends = now + self.length;
+        if self.signals < now + self.length / 2 { self.set(now) } else { Ok(()) }
     }
 
-    /// Stops the time.
-    pub fn stop(&mut self) -> Result<(), Error> {
-        let never = Expiration::OneShot(Duration::ZERO.into());
-        self.timer.set(never, TimerSetTimeFlags::empty()).map_err(failed)
-    }
-
-    /// The time is over.
-    pub fn is_over(&self) -> bool {
-        Instant::now() >= self.ends
+    /// The time is over; if it is not, whoever was sent a signal may go on until the next.
+    pub fn is_over(&mut self) -> Result<bool, Error> {
+        let now = Instant::now();
+        if now < self.ends {
+            self.set(now)?;
+        }
+        Ok(now >= self.ends)
     }
 
     /// How long it is.
     pub fn length(&self) -> Duration {
         self.length
+    }
+
+    fn set(&mut self, now: Instant) -> Result<(), Error> {
+        self.signals = self.ends;
+        // A timer that is set to zero is none.
+        let left = self.ends.saturating_duration_since(now).max(AGAIN);
+        let expiration = Expiration::IntervalDelayed(left.into(), AGAIN.into());
+        self.timer.set(expiration, TimerSetTimeFlags::empty()).map_err(failed)
     }
 }
 

@@ -66,11 +66,17 @@ impl Cpu for Vcpu {
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.deadline()?.start()?;
         let bell = self.run_to_bell(log);
-        self.deadline()?.stop()?;
         if !matches!(bell, Ok(Bell::Host)) {
             self.pinned = None;
         }
         bell
+    }
+
+    fn jump(&mut self, address: u64, x0: u64) -> Result<(), Error> {
+        for (name, id, value) in [("PC", one_reg::PC, address), ("X0", one_reg::x(0), x0)] {
+            accepted(self.set_id(id, value), name.into(), value)?;
+        }
+        Ok(())
     }
 
     fn act(&mut self, op: Op) -> Result<Option<Event>, Error> {
@@ -236,7 +242,7 @@ impl Vcpu {
                 Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
                     let deadline = self.deadline()?;
-                    if deadline.is_over() {
+                    if deadline.is_over()? {
                         break format!("the guest did not come back within {:?}", deadline.length());
                     }
                 }
