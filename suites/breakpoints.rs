@@ -147,23 +147,30 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Each pair of breakpoints with each of their privileges and controls, on the same instruction and on neighbours.
+/// Two breakpoints, each with each privilege, enabled or not, on an instruction or beside it, at each Exception level,
+/// entered in each way, with each of the bits that mask them but the OS Lock; the pairs take turns.
 fn sweep_pairs(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
-    let pairs = numbers
-        .clone()
-        .flat_map(|one| numbers.clone().filter(move |other| *other != one).map(move |other| (one, other)));
-    cx.check_each(pairs.flat_map(|(one, other)| {
-        PRIVILEGES.into_iter().flat_map(move |pmc| {
-            (0..16).map(move |bits: u8| {
-                let bit = |k: u8| bits >> k & 1 == 1;
-                let first = ADDRESS.with_e(bit(0)).with_pmc(pmc);
-                let second = ADDRESS.with_e(bit(1)).with_pmc(PMC_EL1_EL0);
-                let set = armed(one).write(dbgbcr(one), first.raw_value());
-                let address = marker(HERE) + if bit(2) { 4 } else { 0 };
-                set.breakpoint_at(other, address, second).at(LEVELS[usize::from(bit(3))]).exec(HERE)
-            })
-        })
+    let others = |one| numbers.clone().filter(move |other| *other != one).map(move |other| (one, other));
+    let pairs: Vec<(u8, u8)> = numbers.clone().flat_map(others).collect();
+    let places = [marker(HERE) - 4, marker(HERE), marker(HERE) + 4, marker(HERE) ^ 1 << 40];
+    let places = places.into_iter().flat_map(|one| places.map(|other| (one, other)));
+    let privileges = PRIVILEGES.into_iter().flat_map(|one| PRIVILEGES.map(|other| (one, other)));
+    let combinations = places.flat_map(|places| {
+        privileges
+            .clone()
+            .flat_map(move |privileges| (0..=u8::MAX).map(move |bits| (places, privileges, bits)))
+    });
+    cx.check_each(combinations.zip(pairs.iter().cycle()).map(|((places, privileges, bits), (one, other))| {
+        let bit = |k: u8| bits >> k & 1 == 1;
+        let set = Scenario::new()
+            .then(Op::MaskDebug(bit(0)))
+            .enable(ON.with_mde(bit(1)).with_kde(bit(2)))
+            .breakpoint_at(*one, places.0, ADDRESS.with_e(bit(3)).with_pmc(privileges.0))
+            .breakpoint_at(*other, places.1, ADDRESS.with_e(bit(4)).with_pmc(privileges.1))
+            .at(LEVELS[usize::from(bit(5))]);
+        let set = if bit(6) { set.entered(BY_RETURN) } else { set };
+        (if bit(7) { set.exec(HERE + 1) } else { set }).exec(HERE)
     }))
 }
 

@@ -14,6 +14,7 @@
 //! | [`shape`] | what a PE or a VM advertises of self-hosted debug |
 //! | [`scenario`] | the language of scenarios: operations and how they print |
 //! | [`guest_debug`] | userspace debugs the guest: KVM_SET_GUEST_DEBUG and the exits that it may cause |
+//! | [`text`] | scenarios as text, read back |
 //! | [`event`] | what the payload and the runner log |
 //! | [`wire`] | how operations and events cross the guest's memory, and where things lie in it |
 //! | [`rule`] | the rules by name, each with its section |
@@ -52,4 +53,6 @@ pub mod rule;
 pub mod scenario;
 pub mod shape;
 pub mod sysreg;
+#[cfg(feature = "oracle")]
+pub mod text;
 pub mod wire;

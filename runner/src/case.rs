@@ -128,6 +128,8 @@ pub struct Report {
     pub cost: Cost,
     /// What departs from the rules, by what was observed: words that hold on any host.
     pub findings: BTreeMap<String, Finding>,
+    /// What the case shows whatever it found.
+    pub shown: String,
     /// Why the case ended early, if it did.
     pub stopped: Option<Stop>,
 }
@@ -416,6 +418,26 @@ impl Context<'_> {
     /// Guests are vCPUs of KVM's.
     pub(crate) fn is_kvm(&self) -> bool {
         matches!(self.session.machine, Machine::Kvm(_))
+    }
+
+    /// Runs a scenario in a VM of its own, shows each operation with its events, and judges it.
+    pub(crate) fn show(&mut self, scenario: &Scenario) -> Result<(), Stop> {
+        let config = Config::default();
+        let mut guest = self.new_guest(config)?;
+        let mut program = guest.program()?;
+        program.add(scenario);
+        let log = guest.run(&program)?;
+        for (place, op) in program.ops().iter().enumerate() {
+            self.report.shown.push_str(&format!("{place:4}  {op}\n"));
+            for logged in log.iter().filter(|logged| logged.op == place) {
+                self.report.shown.push_str(&format!("        {}\n", logged.event));
+            }
+        }
+        self.report.checks += 1;
+        for departure in program.judge(&self.pe(config), &log)? {
+            self.report(config, &departure, "");
+        }
+        Ok(())
     }
 
     /// Counts a check that is no scenario.

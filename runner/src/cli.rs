@@ -8,6 +8,7 @@ use crate::{
     expected::Deviations,
     guest::DEADLINE,
     random::Draw,
+    replay,
     run::{self, Options},
 };
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
@@ -63,6 +64,15 @@ enum Command {
         /// Which cases.
         patterns: Vec<String>,
     },
+    /// Run random scenarios again, by their seed, or one scenario from a file.
+    ///
+    /// A file holds a scenario as `dfr0 run` prints it, a line an operation: what stands behind `in a VM of …:` in the
+    /// diagnostics of a failed case. Each operation is shown with its events.
+    Replay {
+        /// The seed of a run, or a file; `-` is standard input.
+        #[arg(value_name = "SEED|FILE")]
+        what: String,
+    },
     /// Measure how fast cases run here, and against a loop that only takes exceptions.
     #[command(after_help = PATTERNS)]
     Bench {
@@ -99,6 +109,16 @@ struct Run {
     /// Draw more random scenarios, or fewer, in each case of the suite random.
     #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
+    /// Draw random scenarios for so many minutes in each case of the suite random, however many that are.
+    #[arg(long, value_name = "MINUTES", conflicts_with = "draws", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    thorough: Option<u32>,
+}
+
+impl Run {
+    fn draw(&self) -> Draw {
+        let time = self.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
+        Draw { seed: self.seed, scenarios: self.draws, time }
+    }
 }
 
 /// The program of one suite: `dfr0 run` for its cases.
@@ -115,6 +135,7 @@ pub fn main(suites: &[Suite]) -> ExitCode {
         Err(code) => code,
         Ok(Dfr0 { command: Command::Run(run) }) => finish(start(suites, None, run)),
         Ok(Dfr0 { command: Command::List { rules, patterns } }) => finish(list(suites, &patterns, rules)),
+        Ok(Dfr0 { command: Command::Replay { what } }) => finish(replay(suites, &what)),
         Ok(Dfr0 { command: Command::Bench { patterns } }) => finish(bench(suites, &patterns)),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show) }) => finish(show_host()),
     }
@@ -152,11 +173,8 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let deviations = Deviations::load(run.expected.as_deref(), &names)?;
     let of_suite = |case: &Case| only.is_none_or(|suite| matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
-    let options = Options {
-        strict: run.strict,
-        deadline: Duration::from_secs(run.deadline),
-        draw: Draw { seed: run.seed, scenarios: run.draws },
-    };
+    let options =
+        Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), draw: run.draw() };
     Ok(run::run(&cases, &deviations, options)?)
 }
 
@@ -170,6 +188,19 @@ fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn replay(suites: &[Suite], what: &str) -> Outcome {
+    let options = |draw| Options { strict: false, deadline: DEADLINE, draw };
+    if let Ok(seed) = what.parse() {
+        let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+        let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+        let deviations = Deviations::load(None, &names)?;
+        let random = select(cases, &["random".into()])?;
+        return Ok(run::run(&random, &deviations, options(Draw { seed, ..Draw::default() }))?);
+    }
+    let scenario = replay::read(what)?;
+    Ok(run::run(&[replay::case(scenario)], &Deviations::none(), options(Draw::default()))?)
 }
 
 fn bench(suites: &[Suite], patterns: &[String]) -> Outcome {

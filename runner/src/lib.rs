@@ -14,6 +14,7 @@
 //! | [`other`] | what another vCPU does that runs beside |
 //! | [`together`] | vCPUs that run at the same time |
 //! | [`random`] | random scenarios, drawn and shrunk |
+//! | [`replay`] | a scenario from a file, run again |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
@@ -33,6 +34,7 @@ pub mod mimic;
 pub mod other;
 mod program;
 pub mod random;
+pub mod replay;
 pub mod run;
 pub mod together;
 

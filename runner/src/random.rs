@@ -12,6 +12,7 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{self, RngAlgorithm, TestRng, TestRunner},
 };
+use std::time::{Duration, Instant};
 
 /// How random scenarios are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,11 +21,13 @@ pub struct Draw {
     pub seed: u64,
     /// How many a case draws.
     pub scenarios: u32,
+    /// It draws for so long instead.
+    pub time: Option<Duration>,
 }
 
 impl Default for Draw {
     fn default() -> Self {
-        Self { seed: 1, scenarios: 1500 }
+        Self { seed: 1, scenarios: 1500, time: None }
     }
 }
 
@@ -39,15 +42,18 @@ struct Drawing<'a, S> {
     runner: TestRunner,
     pe: Pe,
     left: u32,
+    /// It goes on until then, however many there are.
+    ends: Option<Instant>,
 }
 
 impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
     /// The next scenario that the model has rules for.
     fn next(&mut self) -> Result<Option<S::Tree>, Stop> {
-        if self.left == 0 {
-            return Ok(None);
+        match self.ends {
+            Some(ends) if Instant::now() < ends => {}
+            None if self.left > 0 => self.left -= 1,
+            _ => return Ok(None),
         }
-        self.left -= 1;
         let unfit = |reason: String| Stop::from(Error::Unfit(format!("no scenario was drawn: {reason}")));
         for _ in 0..UNFIT_IN_A_ROW {
             let tree =
@@ -69,13 +75,14 @@ impl Context<'_> {
     /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is shrunk to a
     /// smallest one that still does, and reported with its seed.
     pub fn check_random<S: Strategy<Value = Scenario>>(&mut self, strategy: &S) -> Result<(), Stop> {
-        let Draw { seed, scenarios } = self.draw();
+        let Draw { seed, scenarios, time } = self.draw();
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let runner = TestRunner::new_with_rng(test_runner::Config::default(), rng);
         let pe = self.pe(Config::default());
-        let mut drawing = Drawing { strategy, runner, pe, left: scenarios };
+        let ends = time.map(|time| Instant::now() + time);
+        let mut drawing = Drawing { strategy, runner, pe, left: scenarios, ends };
         let mut next = drawing.next()?;
         while next.is_some() {
             let mut guest = self.shared_guest(Config::default())?;

@@ -87,6 +87,7 @@ pub fn explain(case: &Case, report: &Report, verdict: &Verdict, deviations: &Dev
         text.push_str(line);
         text.push('\n');
     };
+    report.shown.lines().for_each(&mut say);
     match verdict {
         Verdict::Pass => {}
         Verdict::Skip => {}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Scenarios as text: the form in which they are printed, read back.
+
+use crate::{
+    access,
+    scenario::{El, Entry, Op, Scenario},
+    sysreg::{SysReg, TABLE},
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use core::{fmt, str::FromStr};
+
+/// Text that is no scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it, and what it should be.
+    pub message: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// More than any payload takes.
+const MOST: usize = crate::wire::PROGRAM_LEN;
+
+impl FromStr for Scenario {
+    type Err = Error;
+
+    /// A line each, as `dfr0 run` prints them: `#`, blanks and the operation's place before it are passed over.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut scenario = Self::new();
+        for (line, text) in (1..).zip(text.lines()) {
+            let bare = text.trim_start_matches(['#', ' ', '\t']).trim_end();
+            if bare.is_empty() {
+                continue;
+            }
+            let failed = |message| Error { line, message };
+            let op = without_place(bare).parse().map_err(failed)?;
+            if scenario.ops().len() >= MOST {
+                return Err(failed(format!("more than {MOST} operations")));
+            }
+            scenario = scenario.then(op);
+        }
+        if scenario.ops().is_empty() {
+            return Err(Error { line: 1, message: "there is no operation here".into() });
+        }
+        Ok(scenario)
+    }
+}
+
+/// The operation behind its place in a list.
+fn without_place(line: &str) -> &str {
+    let behind = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    if behind.len() < line.len() && behind.starts_with(' ') { behind.trim_start() } else { line }
+}
+
+impl FromStr for Op {
+    type Err = String;
+
+    /// An operation in the form in which it is printed; what stands in parentheses behind a value is passed over.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fixed = [
+            Self::Isb,
+            Self::MaskDebug(false),
+            Self::MaskDebug(true),
+            Self::Level(El::El0),
+            Self::Level(El::El1),
+            Self::Enter(Entry::Call),
+            Self::Brk,
+            Self::Exit,
+        ];
+        if let Some(op) = fixed.into_iter().find(|op| op.to_string() == text) {
+            return Ok(op);
+        }
+        if let Some(rest) = text.strip_prefix("msr ") {
+            return assignment(rest).map(|(reg, value)| Self::Write { reg, value });
+        }
+        if let Some(rest) = text.strip_prefix("KVM_SET_ONE_REG ") {
+            return assignment(rest).map(|(reg, value)| Self::KvmSet { reg, value });
+        }
+        if let Some(rest) = text.strip_prefix("mrs ") {
+            return register(rest).map(|reg| Self::Read { reg });
+        }
+        if let Some(rest) = text.strip_prefix("KVM_GET_ONE_REG ") {
+            return register(rest).map(|reg| Self::KvmGet { reg });
+        }
+        if let Some(rest) = text.strip_prefix("exec marker ") {
+            let marker = rest.parse().map_err(|_| format!("`{rest}` is no marker's number"))?;
+            return Ok(Self::Exec { marker });
+        }
+        if let Some(rest) = text.strip_prefix("by exception returns with SS = ") {
+            return entry(rest).ok_or_else(|| format!("`{rest}` is not `0|1, up to N steps:`"));
+        }
+        if let Some((name, address)) = text.split_once(", [") {
+            let access = access::named(name).ok_or_else(|| format!("there is no access `{name}`"))?;
+            let address = address.strip_suffix(']').ok_or("an address ends with `]`")?;
+            return Ok(Self::Access { access, address: number(address)? });
+        }
+        if text.starts_with('…') {
+            return Err("operations were left out here; the whole scenario is needed".into());
+        }
+        Err(format!(
+            "`{text}` is no operation that can be read back; `msr REGISTER, 0xVALUE` is one, and `isb`"
+        ))
+    }
+}
+
+/// A register and a value.
+fn assignment(text: &str) -> Result<(SysReg, u64), String> {
+    let (name, value) =
+        text.split_once(", ").ok_or_else(|| format!("`{text}` is not `REGISTER, 0xVALUE`"))?;
+    let value = value.split_once(' ').map_or(value, |(value, _)| value);
+    Ok((register(name)?, number(value)?))
+}
+
+fn register(name: &str) -> Result<SysReg, String> {
+    TABLE
+        .into_iter()
+        .find(|reg| reg.to_string() == name)
+        .ok_or_else(|| format!("the payload knows no register `{name}`"))
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").ok_or_else(|| format!("`{text}` does not begin with 0x"))?;
+    u64::from_str_radix(digits, 16).map_err(|_| format!("`{text}` is no 64-bit hexadecimal number"))
+}
+
+fn entry(text: &str) -> Option<Op> {
+    let (ss, rest) = text.split_once(", up to ")?;
+    let steps = rest.strip_suffix(" steps:")?.parse().ok()?;
+    let ss = match ss {
+        "0" => false,
+        "1" => true,
+        _ => return None,
+    };
+    Some(Op::Enter(Entry::Return { ss, steps }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        control::{Dbgbcr, Dbgwcr, Mdscr},
+        guest_debug::GuestDebug,
+        sysreg,
+    };
+    use proptest::prelude::*;
+
+    fn scenario() -> Scenario {
+        Scenario::new()
+            .then(Op::MaskDebug(false))
+            .breakpoint(5, 1, Dbgbcr::address_at_el1())
+            .watchpoint(3, 0x400f_0000, Dbgwcr::doubleword())
+            .enable(Mdscr::breakpoints_at_el1())
+            .at(El::El0)
+            .entered(Entry::stepped(2))
+            .exec(1)
+            .access(3, 0x400f_0001)
+            .brk()
+            .then(Op::Exit)
+            .then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: 0b1010 })
+            .then(Op::KvmGet { reg: sysreg::dbgwcr(3) })
+            .read(sysreg::CONTEXTIDR_EL1)
+            .at(El::El1)
+            .entered(Entry::Call)
+    }
+
+    #[test]
+    fn a_scenario_is_read_as_it_is_printed() {
+        let printed = scenario().to_string();
+        assert_eq!(printed.parse(), Ok(scenario()));
+        let commented: String = printed.lines().map(|line| format!("#   {line}\n")).collect();
+        assert_eq!(commented.parse(), Ok(scenario()), "from a TAP stream");
+        let bare: String = scenario().ops().iter().map(|op| format!("{op}\n\n")).collect();
+        assert_eq!(bare.parse(), Ok(scenario()), "without places, with empty lines");
+    }
+
+    #[test]
+    fn what_is_no_operation_is_named_with_its_line() {
+        let error = |text: &str| match text.parse::<Scenario>() {
+            Err(error) => error.to_string(),
+            Ok(scenario) => panic!("{scenario}"),
+        };
+        assert_eq!(error(""), "line 1: there is no operation here");
+        assert!(error("isb\nmsr DBGBVR99_EL1, 0x1").starts_with("line 2: the payload knows no register"));
+        assert!(error("msr DBGBVR1_EL1, 12").contains("does not begin with 0x"));
+        assert!(error("msr DBGBVR1_EL1, 0x11112222333344445").contains("no 64-bit"));
+        assert!(error("msr DBGBVR1_EL1").contains("is not `REGISTER, 0xVALUE`"));
+        assert!(error("exec marker 256").contains("no marker's number"));
+        assert!(error("ldr x9, [0x0]").contains("no access `ldr x9`"));
+        assert!(error("ldr x1, [0x0").contains("ends with `]`"));
+        assert!(error("by exception returns with SS = 2, up to 1 steps:").contains("is not"));
+        assert!(error("   …").contains("left out"));
+        assert!(error(&Op::Debug(GuestDebug::OFF).to_string()).contains("can be read back"));
+        assert!(error(&"isb\n".repeat(MOST + 1)).starts_with(&format!("line {}: more than", MOST + 1)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,80}") {
+            let _ = text.parse::<Scenario>();
+        }
+
+        #[test]
+        fn any_value_survives(reg in 0..TABLE.len(), value: u64, steps: u8, ss: bool) {
+            let reg = TABLE[reg];
+            let scenario = Scenario::new().write(reg, value).entered(Entry::Return { ss, steps });
+            prop_assert_eq!(scenario.to_string().parse::<Scenario>(), Ok(scenario));
+        }
+    }
+}

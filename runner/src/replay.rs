@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A scenario from a file, run again.
+
+use crate::case::Case;
+use dfr0_model::{rule, scenario::Scenario, text};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+};
+
+/// A file longer than this is no scenario, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// A file that cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}; replay takes a seed, which is a number, or a scenario's file", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It holds no scenario.
+    #[error("{path}, {source}", path = .path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: text::Error,
+    },
+}
+
+/// The scenario in a file, or on standard input if that is `-`.
+pub fn read(name: &str) -> Result<Scenario, Error> {
+    let path = PathBuf::from(name);
+    let mut text = String::new();
+    let read = match name {
+        "-" => io::stdin().take(LONGEST + 1).read_to_string(&mut text),
+        _ => File::open(&path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text)),
+    };
+    let read = read.and_then(|size| match size as u64 {
+        0..=LONGEST => Ok(()),
+        _ => Err(io::Error::other(format!("it is longer than {LONGEST} bytes"))),
+    });
+    match read {
+        Ok(()) => text.parse().map_err(|source| Error::Text { path, source }),
+        Err(source) => Err(Error::Read { path, source }),
+    }
+}
+
+/// The case that runs it, in a VM of its own, and shows each operation with its events.
+pub fn case(scenario: Scenario) -> Case {
+    Case::new("replay.scenario", &rule::BREAKPOINT_MATCHES, move |cx| cx.show(&scenario))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn of(bytes: &[u8]) -> Result<Scenario, String> {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(bytes).expect("written");
+        read(file.path().to_str().expect("a name")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_holds_one_scenario() {
+        assert_eq!(of(b"# isb\n#  1  exec brk\n"), Ok(Scenario::new().brk()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_with_its_place() {
+        assert!(of(b"isb\nnop\n").is_err_and(|error| error.contains(", line 2: `nop`")));
+        assert!(of(b"\xff\xfe").is_err_and(|error| error.contains("cannot read")));
+        assert!(of(&[b' '; 1 << 20]).is_err_and(|error| error.contains("no operation")));
+        assert!(of(&[b' '; (1 << 20) + 1]).is_err_and(|error| error.contains("longer than")));
+        assert!(read("/no/such/file").is_err_and(|error| error.to_string().contains("/no/such/file")));
+    }
+}
