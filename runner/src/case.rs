@@ -437,7 +437,7 @@ impl Context<'_> {
         for departure in program.judge(&self.pe(config), &log)? {
             self.report(config, &departure, "");
         }
-        Ok(())
+        self.judge_others(&mut guest).map(drop)
     }
 
     /// Counts a check that is no scenario.
