@@ -13,6 +13,8 @@ use dfr0_model::{
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
 
+mod watchpoints;
+
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "guest_debug",
@@ -65,6 +67,7 @@ fn cases() -> Vec<Case> {
     cases.extend(hardware_breakpoints(each, whole));
     cases.extend(guests_registers(each, whole));
     cases.extend(software_breakpoints_and_steps(each, whole));
+    cases.extend(watchpoints::cases());
     cases
 }
 

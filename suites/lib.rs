@@ -11,13 +11,14 @@ pub mod guest_debug;
 pub mod id_regs;
 pub mod linked_context;
 pub mod os_lock;
+pub mod preemption;
 pub mod random;
 pub mod register_access;
 pub mod software_step;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 11] = [
+pub const ALL: [Suite; 12] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
@@ -28,6 +29,7 @@ pub const ALL: [Suite; 11] = [
     os_lock::SUITE,
     double_lock::SUITE,
     guest_debug::SUITE,
+    preemption::SUITE,
     random::SUITE,
 ];
 

@@ -93,6 +93,8 @@ pub enum Event {
         hsr: u64,
         /// The vCPU's PC.
         pc: u64,
+        /// `kvm_debug_exit_arch.far` of a watchpoint; for others it has no meaning and is zero.
+        far: u64,
     },
 }
 
@@ -102,11 +104,18 @@ impl fmt::Display for Event {
             Self::Value(value) => write!(f, "{value:#x}"),
             Self::Exception(exception) => exception.fmt(f),
             Self::Refused(errno) => write!(f, "refused with errno {errno}"),
-            Self::DebugExit { hsr, pc } => {
-                write!(f, "KVM_EXIT_DEBUG: EC {:#04x} HSR {hsr:#x} PC {pc:#x}", hsr >> 26 & 0x3f)
+            Self::DebugExit { hsr, pc, far } => {
+                let ec = debug_exit_class(*hsr);
+                write!(f, "KVM_EXIT_DEBUG: EC {ec:#04x} HSR {hsr:#x} PC {pc:#x}")?;
+                if ec == EC_WATCHPOINT_LOWER_EL { write!(f, " FAR {far:#x}") } else { Ok(()) }
             }
         }
     }
+}
+
+/// `kvm_debug_exit_arch.hsr`'s exception class.
+pub const fn debug_exit_class(hsr: u64) -> u8 {
+    (hsr >> 26 & 0x3f) as u8
 }
 
 /// An event, and the place in the program of the operation that caused it.
@@ -158,5 +167,8 @@ mod tests {
         assert_eq!(Event::Value(0x1f).to_string(), "0x1f");
         assert_eq!(Event::Refused(22).to_string(), "refused with errno 22");
         assert_eq!(Event::Exception(WATCHPOINT).to_string(), WATCHPOINT.to_string());
+        let exit = |hsr| Event::DebugExit { hsr, pc: 0x10, far: 0x20 }.to_string();
+        assert_eq!(exit(0xc200_0022), "KVM_EXIT_DEBUG: EC 0x30 HSR 0xc2000022 PC 0x10");
+        assert_eq!(exit(0xd200_0062), "KVM_EXIT_DEBUG: EC 0x34 HSR 0xd2000062 PC 0x10 FAR 0x20");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         VECTOR_CURRENT_EL_SYNCHRONOUS, VECTOR_LOWER_EL_SYNCHRONOUS,
     },
     matching::{Hit, Match, Verdict, View},
-    outcome::{ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown},
+    outcome::{ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown, esr_of_watchpoint},
     registers::Registers,
     rule::{self, Rule},
     scenario::{El, Entry},
@@ -24,11 +24,6 @@ use crate::{
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
-/// ESR_EL1's bits without those of a Watchpoint exception that FEAT_Debugv8p9 defines and hardware may set whatever
-/// ID_AA64DFR0_EL1 says: WPT, WPTV, WPF, FnP and FnV.
-const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
-/// ESR_EL1.WnR.
-const ESR_WNR: u64 = 1 << 6;
 /// ESR_EL1.IFSC of a debug exception.
 const IFSC_DEBUG: u64 = 0b10_0010;
 /// ESR_EL1.ISV of a Software Step exception: EX is valid.
@@ -255,10 +250,10 @@ impl Execution<'_> {
     }
 
     fn watchpoint_exception(&self, hit: &Hit, path: &Path) -> Expected {
-        let wnr = if hit.wnr == Some(true) { ESR_WNR } else { 0 };
+        let (wnr, compared) = esr_of_watchpoint(hit.wnr);
         let mut event = self.exception(self.debug_class(EC_WATCHPOINT_LOWER_EL) | IFSC_DEBUG | wnr, path);
         if let Expected::Exception { esr_mask, far, .. } = &mut event {
-            *esr_mask = ESR_WATCHPOINT_COMPARED & if hit.wnr.is_none() { !ESR_WNR } else { u64::MAX };
+            *esr_mask = compared;
             *far = hit.far;
         }
         event
@@ -693,7 +688,7 @@ mod tests {
             let mut pe = Pe::new(SHAPE).with_zva_block(block);
             let last = scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an op").expect("modelled");
             match last.events[..] {
-                [Expected::Exception { esr, far, .. }] => Some((esr & ESR_WNR != 0, far)),
+                [Expected::Exception { esr, far, .. }] => Some((esr & (1 << 6) != 0, far)),
                 _ => None,
             }
         };

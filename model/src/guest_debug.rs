@@ -2,11 +2,14 @@
 
 //! Userspace debugs the guest: what KVM_SET_GUEST_DEBUG is asked for, and which exits it may then cause.
 //!
-//! The API promises an exit for what userspace asked to debug. Of a breakpoint that the guest armed itself it
+//! The API promises an exit for what userspace asked to debug. Of what the guest armed itself it
 //! promises nothing, and kernels differ: up to 6.13 KVM_RUN ends with it when userspace does not use the registers
 //! itself, since then it is silent. Both are allowed; that the guest takes it is not.
 
-use crate::{control::Dbgbcr, wire};
+use crate::{
+    control::{Dbgbcr, Dbgwcr},
+    wire,
+};
 use core::fmt;
 
 /// KVM_GUESTDBG_ENABLE: guest debugging is enabled.
@@ -23,8 +26,8 @@ pub const VALID: u32 = ENABLE | SINGLESTEP | USE_SW_BP | USE_HW;
 const NAMES: [(u32, &str); 4] =
     [(ENABLE, "ENABLE"), (SINGLESTEP, "SINGLESTEP"), (USE_SW_BP, "USE_SW_BP"), (USE_HW, "USE_HW")];
 
-/// What userspace does when KVM_RUN ends with its breakpoint or with BRK. After a step it always enters the vCPU
-/// again as it is.
+/// What userspace does when KVM_RUN ends with its breakpoint, its watchpoint or with BRK. After a step it always
+/// enters the vCPU again as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExit {
     /// Moves PC behind the instruction: it is not executed.
@@ -47,6 +50,12 @@ pub struct GuestDebug {
     pub marker: u8,
     /// DBGBCR of each.
     pub dbgbcr: Dbgbcr,
+    /// Which watchpoints userspace supplies, bit n for number n; the others are zero.
+    pub watchpoints: u16,
+    /// The address of the doubleword of the lowest numbered of them; each of the others has the next doubleword.
+    pub watched: u64,
+    /// DBGWCR of each.
+    pub dbgwcr: Dbgwcr,
     /// What userspace does at an exit.
     pub on_exit: OnExit,
 }
@@ -55,9 +64,18 @@ impl GuestDebug {
     /// Guest debugging switched off.
     pub const OFF: Self = Self::new(0);
 
-    /// These control bits, and no breakpoint.
+    /// These control bits, no breakpoint and no watchpoint.
     pub const fn new(control: u32) -> Self {
-        Self { control, breakpoints: 0, marker: 0, dbgbcr: Dbgbcr::address_at_el1(), on_exit: OnExit::Skip }
+        Self {
+            control,
+            breakpoints: 0,
+            marker: 0,
+            dbgbcr: Dbgbcr::address_at_el1(),
+            watchpoints: 0,
+            watched: wire::TARGET,
+            dbgwcr: Dbgwcr::doubleword(),
+            on_exit: OnExit::Skip,
+        }
     }
 
     /// Hardware breakpoint `n` on a marker.
@@ -68,6 +86,26 @@ impl GuestDebug {
     /// The `count` lowest numbered hardware breakpoints, each on a marker of its own from marker 0.
     pub const fn first_breakpoints(count: u8) -> Self {
         Self { breakpoints: ((1_u32 << count) - 1) as u16, ..Self::new(ENABLE | USE_HW) }
+    }
+
+    /// Hardware watchpoint `n` on the doubleword at an address.
+    pub const fn watchpoint(n: u8, watched: u64) -> Self {
+        Self::new(ENABLE | USE_HW).and_watchpoint(n, watched)
+    }
+
+    /// The `count` lowest numbered hardware watchpoints, each on a doubleword of its own from an address upwards.
+    pub const fn first_watchpoints(count: u8, watched: u64) -> Self {
+        Self { watchpoints: ((1_u32 << count) - 1) as u16, watched, ..Self::new(ENABLE | USE_HW) }
+    }
+
+    /// The same, and hardware watchpoint `n` alone on the doubleword at an address.
+    pub const fn and_watchpoint(self, n: u8, watched: u64) -> Self {
+        Self { watchpoints: 1 << n, watched, ..self }
+    }
+
+    /// The same with this DBGWCR.
+    pub const fn with_dbgwcr(self, dbgwcr: Dbgwcr) -> Self {
+        Self { dbgwcr, ..self }
     }
 
     /// The same with more control bits.
@@ -99,6 +137,13 @@ impl GuestDebug {
     pub fn addresses(&self) -> impl Iterator<Item = (u8, u64)> {
         let numbers = self.breakpoints;
         (0..16).filter(move |n| numbers & 1 << n != 0).zip((self.marker..).map(wire::marker))
+    }
+
+    /// The numbers of the watchpoints that userspace supplies, and their addresses.
+    pub fn watched_addresses(&self) -> impl Iterator<Item = (u8, u64)> {
+        let (numbers, watched) = (self.watchpoints, self.watched);
+        let addresses = (0..).map(move |place| watched.wrapping_add(8 * place));
+        (0..16).filter(move |n| numbers & 1 << n != 0).zip(addresses)
     }
 
     /// The control bits by name.
@@ -133,6 +178,12 @@ impl fmt::Display for GuestDebug {
             }
             write!(f, "  ({})", self.dbgbcr)?;
         }
+        if self.watchpoints != 0 {
+            for (n, address) in self.watched_addresses() {
+                write!(f, ", watchpoint {n} on {address:#x}")?;
+            }
+            write!(f, "  ({})", self.dbgwcr)?;
+        }
         match self.on_exit {
             OnExit::Skip => Ok(()),
             OnExit::StepOver => f.write_str("; at an exit it steps over the instruction"),
@@ -149,23 +200,36 @@ mod oracle {
     use super::{GuestDebug, OnExit, SINGLESTEP, USE_HW, USE_SW_BP, VALID};
     use crate::{
         control::{BAS_A64, BT_ADDRESS, PMC_EL1, PMC_EL1_EL0},
-        event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL},
+        event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL},
         id_write::EINVAL,
-        outcome::{Expected, Outcome, Unknown},
+        matching::{Hit, Match},
+        outcome::{ESR_IL, Expected, Outcome, Unknown, esr_of_watchpoint},
+        registers::Registers,
         rule::{self, Rule},
+        sysreg::{dbgwcr, dbgwvr},
         wire,
     };
     use alloc::vec::Vec;
 
-    /// ESR_EL2.IL: set for each of these exceptions.
-    const IL: u64 = 1 << 25;
     /// ESR_EL2.IFSC of a debug exception.
     const IFSC_DEBUG: u64 = 0b10_0010;
     /// ESR_EL2.{ISV, EX} of a Software Step exception: KVM may have emulated the instruction, then ISV is 0.
     const STEP_UNKNOWN: u64 = 1 << 24 | 1 << 6;
 
     const fn exit(ec: u8, iss: u64, mask: u64, pc: u64) -> Expected {
-        Expected::DebugExit { hsr: (ec as u64) << 26 | IL | iss, mask, pc, optional: false }
+        Expected::DebugExit { hsr: (ec as u64) << 26 | ESR_IL | iss, mask, pc, far: (0, 0), optional: false }
+    }
+
+    /// A watchpoint that matches an access by the instruction at `pc`.
+    const fn watchpoint(pc: u64, hit: &Hit) -> Expected {
+        let (wnr, compared) = esr_of_watchpoint(hit.wnr);
+        Expected::DebugExit {
+            hsr: (EC_WATCHPOINT_LOWER_EL as u64) << 26 | ESR_IL | IFSC_DEBUG | wnr,
+            mask: u32::MAX as u64 & compared,
+            pc,
+            far: hit.far,
+            optional: false,
+        }
     }
 
     const fn breakpoint(pc: u64) -> Expected {
@@ -235,6 +299,62 @@ mod oracle {
             Ok(Outcome::certain(events, rule))
         }
 
+        /// The registers with the watchpoints that userspace supplied; none if the guest has its own.
+        pub(crate) fn watchpoints(&self) -> Registers {
+            let mut registers = Registers::RESET;
+            if let Some(debug) = self.0.filter(|debug| debug.has(USE_HW)) {
+                for (n, address) in debug.watched_addresses() {
+                    registers.set(dbgwvr(n), address);
+                    registers.set(dbgwcr(n), debug.dbgwcr.raw_value());
+                }
+            }
+            registers
+        }
+
+        /// The exits when the guest executes the access at `code`, which `userspaces` watchpoints match or not.
+        /// `guests_own`: a watchpoint of the guest's matches, were it the guest's turn.
+        pub(crate) fn exits_at_access(
+            &mut self,
+            code: u64,
+            userspaces: &Hit,
+            guests_own: Option<&Hit>,
+        ) -> Result<Outcome, Unknown> {
+            let Some(debug) = self.0 else {
+                return Ok(Outcome::silent(&rule::GUEST_DEBUG_OFF));
+            };
+            if debug.watchpoints != 0 && debug.dbgwcr.wt() {
+                return Err(Unknown("a linked watchpoint of userspace's"));
+            }
+            let guests_own = guests_own.filter(|_| !debug.has(USE_HW));
+            let matches = userspaces.verdict.matches;
+            if debug.has(SINGLESTEP) {
+                if matches > Match::No || guests_own.is_some() {
+                    return Err(Unknown("a watchpoint where userspace steps"));
+                }
+                let events = Vec::from([step(code), step(code + 4)]);
+                return Ok(Outcome::certain(events, &rule::GUEST_DEBUG_STEPS));
+            }
+            if (guests_own.is_some() || matches == Match::May) && debug.on_exit != OnExit::Skip {
+                return Err(Unknown("an exit that may be or not, and what userspace does at it"));
+            }
+            if let Some(hit) = guests_own {
+                let events = Vec::from([watchpoint(code, hit).or_nothing()]);
+                return Ok(Outcome::certain(events, &rule::GUEST_DEBUG_GUESTS_OWN));
+            }
+            let exit = watchpoint(code, userspaces);
+            let mut events = match matches {
+                Match::No => return Ok(Outcome::silent(userspaces.verdict.rule)),
+                Match::May => Vec::from([exit.or_nothing()]),
+                Match::Yes => Vec::from([exit]),
+            };
+            match debug.on_exit {
+                OnExit::Skip => {}
+                OnExit::StepOver => events.push(step(code + 4)),
+                OnExit::SwitchOff => self.0 = None,
+            }
+            Ok(Outcome::certain(events, &rule::GUEST_DEBUG_WATCHPOINT_EXITS))
+        }
+
         /// The exits when the guest calls the BRK marker; the guest takes no exception of those that are skipped.
         pub fn exits_at_brk(&mut self) -> Result<Outcome, Unknown> {
             let Some(debug) = self.0 else {
@@ -282,7 +402,8 @@ mod oracle {
 mod tests {
     use super::*;
     use crate::{
-        control::{BT_ADDRESS_LINKED, Mdscr, PMC_EL0, PMC_EL1_EL0},
+        access,
+        control::{BT_ADDRESS_LINKED, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
         event::{Event, Exception, Logged},
         judge::judge,
         pe::Pe,
@@ -298,7 +419,15 @@ mod tests {
         Shape { debug_ver: 8, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: false };
 
     fn exit(hsr: u64, pc: u64) -> Event {
-        Event::DebugExit { hsr, pc }
+        Event::DebugExit { hsr, pc, far: 0 }
+    }
+
+    const WATCHED: u64 = wire::TARGET + 0x40;
+    const STR: u8 = access::named("str x1").unwrap();
+    const LDR: u8 = access::named("ldr x1").unwrap();
+
+    fn watchpoint(hsr: u64, access: u8, far: u64) -> Event {
+        Event::DebugExit { hsr, pc: wire::access_code(access), far }
     }
 
     /// What is observed when the last operation causes these events.
@@ -338,6 +467,88 @@ mod tests {
             judged(&scenario, &[exit(0xca00_0022, wire::RAM); 7]).as_deref(),
             Some("exec marker 1: KVM_EXIT_DEBUG with EC 0x32 again and again")
         );
+    }
+
+    #[test]
+    fn userspaces_watchpoint_exits_with_a_byte_of_the_access_and_is_not_the_guests() {
+        let scenario = debugged(GuestDebug::watchpoint(3, WATCHED));
+        let store = scenario.clone().access(STR, WATCHED + 3);
+        for far in [WATCHED + 3, WATCHED + 7] {
+            assert_eq!(judged(&store, &[watchpoint(0xd200_0062, STR, far)]), None);
+            let v8p9 = 0xd200_0062 | 0x3f << 18 | 0b111 << 15 | 1 << 10;
+            assert_eq!(judged(&store, &[watchpoint(v8p9, STR, far)]), None);
+        }
+        assert!(judged(&store, &[watchpoint(0xd200_0062, STR, WATCHED + 2)]).is_some());
+        assert!(judged(&store, &[watchpoint(0xd200_0062, STR, WATCHED + 8)]).is_some());
+        assert!(judged(&store, &[watchpoint(0xd200_0022, STR, WATCHED + 3)]).is_some(), "WnR");
+        assert!(judged(&store, &[watchpoint(0xd200_0062, LDR, WATCHED + 3)]).is_some(), "PC");
+        assert_eq!(judged(&store, &[]).as_deref(), Some("str x1: no event"));
+        let load = scenario.access(LDR, WATCHED);
+        assert_eq!(judged(&load, &[watchpoint(0xd200_0022, LDR, WATCHED)]), None);
+    }
+
+    #[test]
+    fn userspaces_watchpoint_watches_what_its_control_says() {
+        let exits = |n: u8, control: Dbgwcr, access| {
+            let debug = GuestDebug::watchpoint(n, WATCHED).with_dbgwcr(control);
+            let hsr = if access == STR { 0xd200_0062 } else { 0xd200_0022 };
+            judged(&debugged(debug).access(access, WATCHED), &[watchpoint(hsr, access, WATCHED)]).is_none()
+        };
+        let control = Dbgwcr::doubleword();
+        assert!(exits(3, control, STR) && exits(3, control.with_pac(PMC_EL1), STR));
+        assert!(!exits(4, control, STR), "beyond the host's count");
+        assert!(!exits(3, control.with_e(false), STR) && !exits(3, control.with_pac(PMC_EL0), STR));
+        assert!(exits(3, control.with_lsc(LSC_STORE), STR) && !exits(3, control.with_lsc(LSC_STORE), LDR));
+        assert!(exits(3, control.with_lsc(LSC_LOAD), LDR) && !exits(3, control.with_lsc(LSC_LOAD), STR));
+        let linked = debugged(GuestDebug::watchpoint(3, WATCHED).with_dbgwcr(control.with_wt(true)));
+        let mut pe = Pe::new(SHAPE);
+        let linked = linked.access(STR, WATCHED + 8);
+        let outcome = linked.ops().iter().try_for_each(|op| pe.step(*op).map(drop));
+        assert!(outcome.is_err(), "a link");
+    }
+
+    #[test]
+    fn a_watchpoint_is_stepped_over_or_given_back() {
+        let watchpoint = watchpoint(0xd200_0062, STR, WATCHED);
+        let over =
+            debugged(GuestDebug::watchpoint(3, WATCHED).on_exit(OnExit::StepOver)).access(STR, WATCHED);
+        let step = exit(0xca00_0022, wire::access_code(STR) + 4);
+        assert_eq!(judged(&over, &[watchpoint, step]), None);
+        assert!(judged(&over, &[watchpoint]).is_some());
+        let off = debugged(GuestDebug::watchpoint(3, WATCHED).on_exit(OnExit::SwitchOff));
+        let off = off.watchpoint(0, WATCHED, Dbgwcr::doubleword()).access(STR, WATCHED);
+        let taken = Event::Exception(Exception {
+            vector: 4,
+            esr: 0xd600_0062,
+            elr: wire::access_code(STR),
+            spsr: 0x1c5,
+            far: WATCHED,
+        });
+        assert_eq!(judged(&off, &[watchpoint, taken]), None);
+        assert!(judged(&off, &[watchpoint]).is_some());
+    }
+
+    #[test]
+    fn the_guests_own_watchpoint_may_exit_or_not_without_use_hw_and_is_none_with_it() {
+        let own = |debug, address| {
+            debugged(debug).watchpoint(0, WATCHED, Dbgwcr::doubleword()).access(STR, address)
+        };
+        let watchpoint = watchpoint(0xd200_0062, STR, WATCHED);
+        let enabled = own(GuestDebug::new(ENABLE), WATCHED);
+        assert_eq!(judged(&enabled, &[]), None);
+        assert_eq!(judged(&enabled, &[watchpoint]), None);
+        let used = own(GuestDebug::watchpoint(3, WATCHED + 8), WATCHED);
+        assert_eq!(judged(&used, &[]), None);
+        assert!(judged(&used, &[watchpoint]).is_some());
+        let locked = own(GuestDebug::new(ENABLE), WATCHED).write(sysreg::OSLAR_EL1, 1).access(STR, WATCHED);
+        assert!(judged(&locked, &[watchpoint]).is_some(), "the OS Lock masks it on any kernel");
+    }
+
+    #[test]
+    fn an_access_is_stepped_as_a_marker_is() {
+        let stepped = debugged(GuestDebug::new(ENABLE | SINGLESTEP)).access(STR, WATCHED);
+        let code = wire::access_code(STR);
+        assert_eq!(judged(&stepped, &[exit(0xca00_0022, code), exit(0xca00_0022, code + 4)]), None);
     }
 
     #[test]
@@ -402,6 +613,12 @@ mod tests {
              (E=1 PMC=0b01 BAS=0b1111 HMC=0 SSC=0b00 LBN=0 BT=0b0000)"
         );
         assert_eq!(GuestDebug::first_breakpoints(16).addresses().last(), Some((15, wire::marker(15))));
+        assert_eq!(
+            GuestDebug { watchpoints: 0b101, ..GuestDebug::watchpoint(0, 0x40) }.to_string(),
+            "KVM_SET_GUEST_DEBUG ENABLE|USE_HW, watchpoint 0 on 0x40, watchpoint 2 on 0x48  \
+             (E=1 PAC=0b11 LSC=0b11 BAS=0b11111111 HMC=0 SSC=0b00 LBN=0 WT=0 MASK=0)"
+        );
+        assert_eq!(GuestDebug::first_watchpoints(16, 0x40).watched_addresses().last(), Some((15, 0xb8)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     event::{
         EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL,
         EC_UNKNOWN, EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
+        debug_exit_class,
     },
     outcome::{Outcome, Unknown},
     pe::Pe,
@@ -114,8 +115,8 @@ fn describe_event(event: &Event) -> String {
         Event::Value(value) => format!("{value:#x}"),
         Event::Refused(errno) => format!("errno {errno}"),
         Event::Exception(exception) => describe_exception(exception),
-        Event::DebugExit { hsr, pc } => {
-            describe_place(format!("KVM_EXIT_DEBUG with EC {:#04x}", hsr >> 26 & 0x3f), *pc)
+        Event::DebugExit { hsr, pc, .. } => {
+            describe_place(format!("KVM_EXIT_DEBUG with EC {:#04x}", debug_exit_class(*hsr)), *pc)
         }
     }
 }

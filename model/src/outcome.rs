@@ -11,6 +11,20 @@ use core::fmt;
 
 /// ESR_EL1.IL: set for each exception that the model knows.
 pub(crate) const ESR_IL: u64 = 1 << 25;
+/// ESR_EL1's bits without those of a Watchpoint exception that FEAT_Debugv8p9 defines and hardware may set whatever
+/// ID_AA64DFR0_EL1 says: WPT, WPTV, WPF, FnP and FnV.
+const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
+/// ESR_ELx.WnR.
+const ESR_WNR: u64 = 1 << 6;
+
+/// WnR as ESR_ELx has it, and the bits of ESR_ELx that a Watchpoint exception defines.
+pub(crate) const fn esr_of_watchpoint(wnr: Option<bool>) -> (u64, u64) {
+    match wnr {
+        Some(true) => (ESR_WNR, ESR_WATCHPOINT_COMPARED),
+        Some(false) => (0, ESR_WATCHPOINT_COMPARED),
+        None => (0, ESR_WATCHPOINT_COMPARED & !ESR_WNR),
+    }
+}
 /// SPSR_EL1: D, A, I, F, IL, SS and M; the condition flags and the bits of later features are the payload's own.
 const SPSR_COMPARED: u64 = 0xf << 6 | 1 << 20 | 1 << 21 | 0x1f;
 
@@ -51,6 +65,8 @@ pub enum Expected {
         mask: u64,
         /// The vCPU's PC.
         pc: u64,
+        /// The lowest and the highest value of `kvm_debug_exit_arch.far`.
+        far: (u64, u64),
         /// It may also not happen.
         optional: bool,
     },
@@ -78,8 +94,8 @@ impl Expected {
                 taken.vector == VECTOR_CURRENT_EL_SYNCHRONOUS && taken.esr == ESR_UNDEFINED
             }
             (Self::Refused(errno), Event::Refused(was)) => was == errno,
-            (Self::DebugExit { hsr, mask, pc, .. }, Event::DebugExit { hsr: was, pc: at }) => {
-                was & mask == hsr & mask && at == pc
+            (Self::DebugExit { hsr, mask, pc, far, .. }, Event::DebugExit { hsr: was, pc: at, far: of }) => {
+                was & mask == hsr & mask && at == pc && (far.0..=far.1).contains(&of)
             }
             _ => false,
         }
@@ -93,7 +109,9 @@ impl Expected {
     /// The same exit, or none; other events are as they were.
     pub const fn or_nothing(self) -> Self {
         match self {
-            Self::DebugExit { hsr, mask, pc, .. } => Self::DebugExit { hsr, mask, pc, optional: true },
+            Self::DebugExit { hsr, mask, pc, far, .. } => {
+                Self::DebugExit { hsr, mask, pc, far, optional: true }
+            }
             other => other,
         }
     }
@@ -110,8 +128,11 @@ impl fmt::Display for Expected {
                 if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }
             }
             Self::Refused(errno) => Event::Refused(errno).fmt(f),
-            Self::DebugExit { hsr, pc, optional, .. } => {
-                Event::DebugExit { hsr, pc }.fmt(f)?;
+            Self::DebugExit { hsr, pc, far, optional, .. } => {
+                Event::DebugExit { hsr, pc, far: far.0 }.fmt(f)?;
+                if far.0 != far.1 {
+                    write!(f, " to {:#x}", far.1)?;
+                }
                 f.write_str(if optional { ", or nothing" } else { "" })
             }
         }

@@ -6,7 +6,7 @@
 //! of the scenario's author.
 
 use crate::{
-    access,
+    access::{self, Access},
     execution::{Execution, Instruction},
     guest_debug::Debugger,
     id_write::EINVAL,
@@ -20,6 +20,7 @@ use crate::{
     wire,
 };
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// OSLSR_EL1.OSLM: the OS Lock is implemented, bits [3, 0] = 0b10; nTT, bit [2], is RAZ.
 const OSLSR_OSLM: u64 = 1 << 3;
@@ -113,12 +114,11 @@ impl Pe {
                 self.entry = entry;
                 Ok(Outcome::silent(&rule::STEP))
             }
-            Op::Exec { .. } | Op::Brk
+            Op::Exec { .. } | Op::Brk | Op::Access { .. }
                 if self.debugger.is_on() && (self.el == El::El0 || self.entry != Entry::Call) =>
             {
                 Err(Unknown("code at EL0, or entered by an exception return, while userspace debugs"))
             }
-            Op::Access { .. } if self.debugger.is_on() => Err(Unknown("an access while userspace debugs")),
             Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
             Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
             Op::Exec { marker } => self.execute(wire::marker(marker), Instruction::Nop),
@@ -127,6 +127,14 @@ impl Pe {
             Op::Exit => {
                 self.earlier.clear();
                 Ok(Outcome::silent(&rule::EXIT_KEEPS_STATE))
+            }
+            Op::Other(_) => {
+                self.earlier.clear();
+                Ok(Outcome::silent(&rule::OTHER_VCPU))
+            }
+            Op::Move => {
+                self.earlier.clear();
+                Ok(Outcome::silent(&rule::OTHER_CPU))
             }
             Op::Debug(debug) => {
                 self.earlier.clear();
@@ -270,7 +278,39 @@ impl Pe {
         if access.aligned && !address.is_multiple_of(access.size.into()) {
             return Err(Unknown("an access that faults on its alignment"));
         }
+        if self.debugger.is_on() {
+            return self.access_debugged(code, access, bytes);
+        }
         self.execute(code, Instruction::Access(access, bytes))
+    }
+
+    /// An access while userspace debugs: its exits, and once it has switched off the guest's exceptions.
+    fn access_debugged(
+        &mut self,
+        code: u64,
+        access: &'static Access,
+        bytes: Range<u64>,
+    ) -> Result<Outcome, Unknown> {
+        if self.guests_breakpoint_matches(code)? || self.guests_breakpoint_matches(code + 4)? {
+            return Err(Unknown("a guest's breakpoint on an access while userspace debugs"));
+        }
+        let hit = |registers| {
+            let view = View { shape: &self.shape, registers, el: self.el, masked: self.pstate_d };
+            view.watchpoint_matches(access, &bytes)
+        };
+        let guests_own = hit(&self.registers);
+        let enabled = self.registers.mdscr().mde() && !self.registers.oslk();
+        let guests_own = (enabled && guests_own.verdict.matches > Match::No).then_some(guests_own);
+        let userspaces = hit(&self.debugger.watchpoints());
+        let mut outcome = self.debugger.exits_at_access(code, &userspaces, guests_own.as_ref())?;
+        if !self.debugger.is_on() {
+            let behind = self.execute(code, Instruction::Access(access, bytes))?;
+            if !behind.or.is_empty() {
+                return Err(Unknown("an access of several outcomes behind an exit of userspace's"));
+            }
+            outcome.events.extend(behind.events);
+        }
+        Ok(outcome)
     }
 
     /// A marker while userspace debugs: its exits, and once it has switched off the guest's exceptions.
@@ -326,7 +366,7 @@ mod tests {
         guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
         judge::judge,
         outcome::FAR_UNKNOWN,
-        scenario::Scenario,
+        scenario::{Other, Scenario},
     };
     use arbitrary_int::{u4, u5};
     use proptest::prelude::*;
@@ -867,6 +907,8 @@ mod tests {
         let written = || armed(Dbgbcr::address_at_el1(), ARMED);
         for op in [
             Op::Exit,
+            Op::Other(Other::Enabled),
+            Op::Move,
             Op::KvmGet { reg: sysreg::MDSCR_EL1 },
             Op::KvmSet { reg: sysreg::CONTEXTIDR_EL1, value: 0 },
         ] {
@@ -964,13 +1006,13 @@ mod tests {
     }
 
     #[test]
-    fn while_userspace_debugs_only_markers_and_brk_at_el1_are_modelled() {
+    fn while_userspace_debugs_only_calls_at_el1_are_modelled() {
         let on = || debugged(0, ENABLE | USE_SW_BP);
         let at_el0 = Some("code at EL0, or entered by an exception return, while userspace debugs");
         assert_eq!(unknown(&on().at(El::El0).exec(1)), at_el0);
         assert_eq!(unknown(&on().at(El::El0).isb().then(Op::Brk)), at_el0);
-        let others = Some("an access while userspace debugs");
-        assert_eq!(unknown(&on().access(0, WATCHED)), others);
+        assert_eq!(unknown(&on().at(El::El0).access(0, WATCHED)), at_el0);
+        assert_eq!(unknown(&on().access(0, WATCHED)), None);
         assert_eq!(unknown(&on().entered(Entry::stepped(1)).exec(1)), at_el0);
         assert_eq!(unknown(&on().exec(1).then(Op::Brk)), None);
     }

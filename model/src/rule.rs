@@ -191,6 +191,15 @@ rules! {
     EXIT_KEEPS_STATE:
         "An exit to userspace and back changes nothing that the guest can observe of its debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN";
+    OTHER_VCPU:
+        "A vCPU's debug registers, its locks and its CONTEXTIDR_EL1 are its own: another vCPU that runs on its CPU neither sees nor changes them",
+        "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN, 4.68 and 4.69; DDI 0487K.a D2.8, D2.9, H6";
+    OTHER_CPU:
+        "A vCPU's debug registers move with it when its thread moves to another CPU",
+        "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN, 4.68 and 4.69";
+    PREEMPTION:
+        "A vCPU that is preempted in the guest by another goes on with its own debug registers",
+        "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN; arch/arm64/kvm/arm.c, kvm_arch_vcpu_load and kvm_arch_vcpu_put";
     GUEST_DEBUG_COUNTS:
         "KVM_CAP_GUEST_DEBUG_HW_BPS and KVM_CAP_GUEST_DEBUG_HW_WPS are the numbers of the host's breakpoints and watchpoints",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";
@@ -203,6 +212,9 @@ rules! {
     GUEST_DEBUG_HW_EXITS:
         "With KVM_GUESTDBG_USE_HW the breakpoints are those that userspace supplied: a match ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x30 and PC at the instruction, whatever the guest masks",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a MDCR_EL2.TDE, AArch64.GenerateDebugExceptionsFrom";
+    GUEST_DEBUG_WATCHPOINT_EXITS:
+        "With KVM_GUESTDBG_USE_HW the watchpoints are those that userspace supplied: a match ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x34, PC at the instruction and in far an address between the lowest accessed and the highest watched and accessed, whatever the guest masks",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, arch/arm64/include/uapi/asm/kvm.h, kvm_debug_exit_arch; DDI 0487K.a MDCR_EL2.TDE, D2.9 Watchpoint exceptions";
     GUEST_DEBUG_SW_EXITS:
         "With KVM_GUESTDBG_USE_SW_BP the guest's BRK ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x3c and PC at the BRK, and the guest takes no exception",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";
@@ -213,7 +225,7 @@ rules! {
         "Guest debugging changes no debug register that the guest or KVM_GET_ONE_REG reads: userspace's values are passed beside them",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, 4.68 and 4.69";
     GUEST_DEBUG_GUESTS_OWN:
-        "While userspace debugs without KVM_GUESTDBG_USE_HW, a match of the guest's own breakpoint ends KVM_RUN or does nothing; the guest does not take it",
+        "While userspace debugs without KVM_GUESTDBG_USE_HW, a match of the guest's own breakpoint or watchpoint ends KVM_RUN or does nothing; the guest does not take it",
         "Linux arch/arm64/kvm/handle_exit.c, kvm_handle_guest_debug: it is up to userspace to inject it; debug.c, kvm_debug_set_guest_ownership";
     ID_DEFAULT_ACCEPTED:
         "A field may always be written with the value that KVM gave it",

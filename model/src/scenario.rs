@@ -43,6 +43,39 @@ impl Entry {
     }
 }
 
+/// What another vCPU does with its debug registers while it runs on this one's CPU. It arms each breakpoint and
+/// watchpoint that the host has, at addresses where this one has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Other {
+    /// Nothing, ever.
+    Untouched,
+    /// They are armed and debug exceptions enabled.
+    Enabled,
+    /// They are armed and debug exceptions disabled.
+    Disabled,
+    /// They are armed and enabled, and it holds the OS Lock.
+    Locked,
+    /// They are armed and enabled, and userspace debugs it with hardware breakpoints and watchpoints.
+    Debugged,
+}
+
+impl Other {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Untouched, Self::Enabled, Self::Disabled, Self::Locked, Self::Debugged];
+}
+
+impl fmt::Display for Other {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Untouched => "untouched",
+            Self::Enabled => "enabled",
+            Self::Disabled => "disabled",
+            Self::Locked => "locked",
+            Self::Debugged => "debugged",
+        })
+    }
+}
+
 /// One operation. The payload in the guest does the first group at EL1, the runner the second while the vCPU is
 /// out of KVM_RUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +125,13 @@ pub enum Op {
     Brk,
     /// Userspace gets the vCPU back and enters it again.
     Exit,
+    /// Another vCPU runs on this CPU in between.
+    Other(
+        /// With its debug registers in this state.
+        Other,
+    ),
+    /// Userspace's thread moves to another CPU, so that the vCPU is entered there.
+    Move,
     /// Userspace writes a register with KVM_SET_ONE_REG.
     KvmSet {
         /// The register.
@@ -115,7 +155,15 @@ pub enum Op {
 impl Op {
     /// The runner does it, not the payload.
     pub const fn is_hosts(self) -> bool {
-        matches!(self, Self::Exit | Self::KvmSet { .. } | Self::KvmGet { .. } | Self::Debug(_))
+        matches!(
+            self,
+            Self::Exit
+                | Self::Other(_)
+                | Self::Move
+                | Self::KvmSet { .. }
+                | Self::KvmGet { .. }
+                | Self::Debug(_)
+        )
     }
 }
 
@@ -154,6 +202,8 @@ impl fmt::Display for Op {
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
             Self::Exit => f.write_str("exit to userspace and back"),
+            Self::Other(other) => write!(f, "another vCPU, its debug registers {other}, runs on this CPU"),
+            Self::Move => f.write_str("to another CPU"),
             Self::KvmSet { reg, value } => write!(f, "KVM_SET_ONE_REG {}", Assignment(reg, value)),
             Self::KvmGet { reg } => write!(f, "KVM_GET_ONE_REG {reg}"),
             Self::Debug(debug) => debug.fmt(f),
@@ -311,7 +361,9 @@ mod tests {
     #[test]
     fn the_runner_does_exits_and_userspaces_accesses_and_nothing_else() {
         let reg = sysreg::MDSCR_EL1;
-        for op in [Op::Exit, Op::KvmGet { reg }, Op::KvmSet { reg, value: 0 }] {
+        for op in
+            [Op::Exit, Op::Other(Other::Enabled), Op::Move, Op::KvmGet { reg }, Op::KvmSet { reg, value: 0 }]
+        {
             assert!(op.is_hosts(), "{op}");
         }
         for op in [
@@ -365,6 +417,8 @@ mod tests {
             (Op::Access { access: 255, address: 0x40 }, "access 255, which is none, [0x40]"),
             (Op::Brk, "exec brk"),
             (Op::Exit, "exit to userspace and back"),
+            (Op::Other(Other::Locked), "another vCPU, its debug registers locked, runs on this CPU"),
+            (Op::Move, "to another CPU"),
         ] {
             assert_eq!(op.to_string(), printed);
         }

@@ -4,7 +4,7 @@
 
 use crate::{
     access,
-    scenario::{El, Entry, Op, Scenario},
+    scenario::{El, Entry, Op, Other, Scenario},
     sysreg::{SysReg, TABLE},
 };
 use alloc::{
@@ -78,8 +78,10 @@ impl FromStr for Op {
             Self::Enter(Entry::Call),
             Self::Brk,
             Self::Exit,
+            Self::Move,
         ];
-        if let Some(op) = fixed.into_iter().find(|op| op.to_string() == text) {
+        let others = Other::ALL.map(Self::Other);
+        if let Some(op) = fixed.into_iter().chain(others).find(|op| op.to_string() == text) {
             return Ok(op);
         }
         if let Some(rest) = text.strip_prefix("msr ") {
@@ -168,6 +170,8 @@ mod tests {
             .access(3, 0x400f_0001)
             .brk()
             .then(Op::Exit)
+            .then(Op::Other(Other::Locked))
+            .then(Op::Move)
             .then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: 0b1010 })
             .then(Op::KvmGet { reg: sysreg::dbgwcr(3) })
             .read(sysreg::CONTEXTIDR_EL1)

@@ -164,7 +164,9 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
         Op::Enter(Entry::Return { ss, steps }) => {
             [code::ENTER, if ss { RETURN_STEPPED } else { RETURN_PLAIN }, steps as u64]
         }
-        Op::Exit | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => [code::HOST, 0, 0],
+        Op::Exit | Op::Other(_) | Op::Move | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => {
+            [code::HOST, 0, 0]
+        }
     })
 }
 

@@ -3,7 +3,8 @@
 //! Suites and cases, and what a case may ask for.
 
 use crate::{
-    guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest},
+    cpus,
+    guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest, OfOther},
     host::{Host, Unavailable},
     machine::Machine,
     program::{Departure, Program},
@@ -71,7 +72,7 @@ impl Case {
 
     /// Runs the case.
     pub fn run(&self, session: &mut Session) -> Report {
-        let mut context = Context { session, report: Report::default() };
+        let mut context = Context::new(session);
         let stopped = (self.test)(&mut context).err();
         let Context { session, mut report } = context;
         report.stopped = stopped;
@@ -133,6 +134,20 @@ pub struct Report {
     pub stopped: Option<Stop>,
 }
 
+impl Report {
+    /// Adds what another thread of the same case found.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.checks += other.checks;
+        self.cost.exceptions += other.cost.exceptions;
+        self.cost.running += other.cost.running;
+        self.cost.judging += other.cost.judging;
+        for (observed, finding) in other.findings {
+            let times = finding.times;
+            self.findings.entry(observed).or_insert(Finding { times: 0, ..finding }).times += times;
+        }
+    }
+}
+
 /// What a case costs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
@@ -181,6 +196,13 @@ impl Session {
         })
     }
 
+    /// A session of another thread's on the same host.
+    pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
+        let machine = Machine::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
+        let (host, draw) = (host.clone(), Draw::default());
+        Ok(Self { machine, host, deadline, draw, guest: None, zva_block: None })
+    }
+
     /// The same session, drawing other random scenarios.
     pub fn drawing(self, draw: Draw) -> Self {
         Self { draw, ..self }
@@ -201,7 +223,14 @@ impl Session {
 #[derive(Debug)]
 pub struct Context<'a> {
     session: &'a mut Session,
-    report: Report,
+    pub(crate) report: Report,
+}
+
+impl<'a> Context<'a> {
+    /// A context of a case's in this session.
+    pub(crate) fn new(session: &'a mut Session) -> Self {
+        Self { session, report: Report::default() }
+    }
 }
 
 impl Context<'_> {
@@ -213,6 +242,11 @@ impl Context<'_> {
     /// The shape that KVM gives to a new VM.
     pub fn shape(&self) -> Shape {
         self.session.host.shape()
+    }
+
+    /// How many CPUs this thread may run on.
+    pub fn cpus(&self) -> Result<usize, Stop> {
+        Ok(cpus::allowed()?.len())
     }
 
     /// How many bytes DC ZVA zeroes; none where it is prohibited.
@@ -337,23 +371,53 @@ impl Context<'_> {
         Ok(self.run(&mut guest, Config::default(), &program)?.pop())
     }
 
-    /// Runs a program and reports each of its scenarios that departed from the rules; true if none did.
+    /// Runs a program and reports each of its scenarios that departed from the rules, and what other vCPUs did beside
+    /// it; true if none departed.
     fn run_and_report(&mut self, guest: &mut Guest, config: Config, program: &Program) -> Result<bool, Stop> {
         let departures = self.run(guest, config, program)?;
         for departure in &departures {
             self.report(config, departure, "");
         }
-        Ok(departures.is_empty())
+        Ok(self.judge_others(guest)? && departures.is_empty())
+    }
+
+    /// Judges and reports what other vCPUs did beside this one; true if none departed from the rules.
+    fn judge_others(&mut self, guest: &mut Guest) -> Result<bool, Stop> {
+        let mut agree = true;
+        for OfOther { other, program, log } in guest.take_others() {
+            self.report.checks += program.len();
+            for departure in program.judge(&self.pe(Config::default()), &log)? {
+                agree = false;
+                let who = format!("another vCPU, its debug registers {other}");
+                let detail = self.describe(Config::default(), &departure, &who);
+                self.find(format!("of {who}: {}", departure.mismatch.observed), detail);
+            }
+        }
+        Ok(agree)
     }
 
     /// Reports a scenario that departed from the rules, with a word on how it was found.
     pub(crate) fn report(&mut self, config: Config, departure: &Departure, how: &str) {
+        let detail = self.describe(config, departure, how);
+        self.find(departure.mismatch.observed.clone(), detail);
+    }
+
+    fn describe(&self, config: Config, departure: &Departure, how: &str) -> String {
         let Departure { ops, undoing, mismatch, .. } = departure;
         let shape = self.shape_of(config);
         let what = if *undoing { ", while the scenario before was undone" } else { "" };
         let how = if how.is_empty() { String::new() } else { format!("{how}:\n") };
-        let detail = format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops));
-        self.find(mismatch.observed.clone(), detail);
+        format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops))
+    }
+
+    /// How long a guest may run at a time.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.session.deadline
+    }
+
+    /// Guests are vCPUs of KVM's.
+    pub(crate) fn is_kvm(&self) -> bool {
+        matches!(self.session.machine, Machine::Kvm(_))
     }
 
     /// Runs a scenario in a VM of its own, shows each operation with its events, and judges it.
@@ -373,7 +437,7 @@ impl Context<'_> {
         for departure in program.judge(&self.pe(config), &log)? {
             self.report(config, &departure, "");
         }
-        Ok(())
+        self.judge_others(&mut guest).map(drop)
     }
 
     /// Counts a check that is no scenario.

@@ -10,7 +10,7 @@ use crate::{
 use dfr0_model::{
     event::{Event, Logged},
     id_write::Answer,
-    scenario::{Op, Scenario},
+    scenario::{Op, Other, Scenario},
     sysreg::SysReg,
     wire::Bell,
 };
@@ -50,8 +50,20 @@ pub(crate) trait Cpu: fmt::Debug {
     fn get(&self, reg: SysReg) -> Result<u64, Error>;
     /// KVM_SET_ONE_REG of a system register.
     fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error>;
+    /// What other vCPUs did, in [`Op::Other`], since it was last asked.
+    fn take_others(&mut self) -> Vec<OfOther> {
+        Vec::new()
+    }
     /// The guest is of no use any more.
     fn died(&self, reason: String) -> Error;
+}
+
+/// What another vCPU did: its program, and the events.
+#[derive(Debug)]
+pub(crate) struct OfOther {
+    pub other: Other,
+    pub program: Program,
+    pub log: Vec<Logged>,
 }
 
 /// The events of one program, userspace's and the guest's.
@@ -131,6 +143,11 @@ impl Guest {
         let log = self.run_program(program.ops())?;
         self.left = program.left().clone();
         Ok(log)
+    }
+
+    /// What other vCPUs did beside this one since it was last asked.
+    pub(crate) fn take_others(&mut self) -> Vec<OfOther> {
+        self.cpu.take_others()
     }
 
     fn run_program(&mut self, ops: &[Op]) -> Result<Vec<Logged>, Error> {

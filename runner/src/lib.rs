@@ -10,6 +10,9 @@
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one behind the other, as one program of the payload |
+//! | [`cpus`] | on which CPU a thread runs |
+//! | [`other`] | what another vCPU does that runs beside |
+//! | [`together`] | vCPUs that run at the same time |
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
 //! | [`expected`] | known deviations |
@@ -22,15 +25,18 @@
 pub mod bench;
 pub mod case;
 pub mod cli;
+pub mod cpus;
 pub mod expected;
 pub mod guest;
 pub mod host;
 pub mod ktap;
 pub mod mimic;
+pub mod other;
 mod program;
 pub mod random;
 pub mod replay;
 pub mod run;
+pub mod together;
 
 mod bare;
 mod image;

@@ -44,7 +44,7 @@ fn register(death: &Death, name: &str) -> u64 {
 fn run(session: &mut Session, scenario: &Scenario) -> Report {
     let scenario = scenario.clone();
     let case = Case::new("test.dies", &rule::MDE, move |cx| {
-        cx.new_guest(Config::default())?.run(&scenario)?;
+        cx.new_guest(Config::default())?.events(&scenario)?;
         Ok(())
     });
     run_case(&case, session)

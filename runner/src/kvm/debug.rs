@@ -4,10 +4,11 @@
 
 use crate::guest::Error;
 use dfr0_model::{
-    event::EC_STEP_LOWER_EL,
+    access::ACCESSES,
+    event::{EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL, debug_exit_class},
     guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP},
     id_write::Answer,
-    wire::{BRK, MARKERS},
+    wire::{ACCESS_CODE, BRK, MARKERS, access_code},
 };
 use kvm_bindings::kvm_guest_debug;
 use kvm_ioctls::VcpuFd;
@@ -54,7 +55,7 @@ impl Debugger {
 
     /// The exit is a step through the payload's own code that was asked for: nothing to tell.
     pub fn is_passing(&self, hsr: u32, pc: u64) -> bool {
-        is_step(hsr) && !is_marker(pc) && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
+        is_step(hsr) && !is_operations(pc) && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
     }
 
     /// What userspace does at the exit.
@@ -66,7 +67,7 @@ impl Debugger {
             }
             return Ok(Resume::Here);
         }
-        if !is_marker(pc) {
+        if !is_operations(pc) {
             return Ok(Resume::Never);
         }
         match self.asked.map_or(OnExit::Skip, |debug| debug.on_exit) {
@@ -85,8 +86,14 @@ fn is_step(hsr: u32) -> bool {
     hsr >> 26 == u32::from(EC_STEP_LOWER_EL)
 }
 
-fn is_marker(pc: u64) -> bool {
-    (MARKERS..BRK + 8).contains(&pc)
+/// `kvm_debug_exit_arch.far` where the exit has one; otherwise KVM leaves it as the exit before it had it.
+pub fn far_of(hsr: u32, far: u64) -> u64 {
+    if debug_exit_class(hsr.into()) == EC_WATCHPOINT_LOWER_EL { far } else { 0 }
+}
+
+/// A marker or an access, not the payload's own code.
+fn is_operations(pc: u64) -> bool {
+    (MARKERS..BRK + 8).contains(&pc) || (ACCESS_CODE..access_code(ACCESSES as u8)).contains(&pc)
 }
 
 fn must_set(vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), Error> {
@@ -101,6 +108,10 @@ fn set(vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), kvm_ioctls::Error> {
     for (n, address) in debug.addresses() {
         argument.arch.dbg_bvr[usize::from(n)] = address;
         argument.arch.dbg_bcr[usize::from(n)] = debug.dbgbcr.raw_value();
+    }
+    for (n, address) in debug.watched_addresses() {
+        argument.arch.dbg_wvr[usize::from(n)] = address;
+        argument.arch.dbg_wcr[usize::from(n)] = debug.dbgwcr.raw_value();
     }
     vcpu.set_guest_debug(&argument)
 }

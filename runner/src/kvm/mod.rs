@@ -7,6 +7,7 @@ mod debug;
 mod device;
 mod memslot;
 mod one_reg;
+mod others;
 mod vm;
 mod writable_masks;
 

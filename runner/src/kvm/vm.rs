@@ -4,12 +4,14 @@
 
 use super::{
     deadline::Deadline,
-    debug::{Debugger, Resume},
+    debug::{Debugger, Resume, far_of},
     device::Kvm,
     memslot, one_reg,
+    others::Others,
 };
 use crate::{
-    guest::{Config, Cpu, Death, Error, Log},
+    cpus::Pinned,
+    guest::{Config, Cpu, Death, Error, Log, OfOther},
     memory::GuestMemory,
     payload::Payload,
     stage1,
@@ -37,6 +39,9 @@ pub struct Vcpu {
     loaded: Option<(Payload, Deadline)>,
     deadline: Duration,
     debugger: Debugger,
+    others: Others,
+    /// The CPU of the thread, from the first operation to which it matters to the program's end.
+    pinned: Option<Pinned>,
 }
 
 impl Cpu for Vcpu {
@@ -60,7 +65,11 @@ impl Cpu for Vcpu {
     /// stays in KVM_RUN.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.deadline()?.start()?;
-        self.run_to_bell(log)
+        let bell = self.run_to_bell(log);
+        if !matches!(bell, Ok(Bell::Host)) {
+            self.pinned = None;
+        }
+        bell
     }
 
     fn jump(&mut self, address: u64, x0: u64) -> Result<(), Error> {
@@ -77,6 +86,15 @@ impl Cpu for Vcpu {
                 Answer::Refused(errno) => Some(Event::Refused(errno)),
             },
             Op::KvmGet { reg } => Some(Event::Value(self.get(reg)?)),
+            Op::Other(other) => {
+                self.pin()?;
+                self.others.run(other, self.deadline)?;
+                None
+            }
+            Op::Move => {
+                self.pin()?.advance()?;
+                None
+            }
             Op::Debug(debug) => match self.debugger.set(&self.vcpu, debug) {
                 Answer::Accepted => None,
                 Answer::Refused(errno) => Some(Event::Refused(errno)),
@@ -92,6 +110,10 @@ impl Cpu for Vcpu {
 
     fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error> {
         Ok(self.set_id(one_reg::system(reg), value))
+    }
+
+    fn take_others(&mut self) -> Vec<OfOther> {
+        self.others.take()
     }
 
     fn died(&self, reason: String) -> Error {
@@ -113,7 +135,15 @@ impl Vcpu {
         let mut target = kvm_vcpu_init::default();
         vm.get_preferred_target(&mut target).map_err(system("KVM_ARM_PREFERRED_TARGET"))?;
         vcpu.vcpu_init(&target).map_err(system("KVM_ARM_VCPU_INIT"))?;
-        let guest = Self { vcpu, vm, loaded: None, deadline, debugger: Debugger::default() };
+        let guest = Self {
+            vcpu,
+            vm,
+            loaded: None,
+            deadline,
+            debugger: Debugger::default(),
+            others: Others::default(),
+            pinned: None,
+        };
         if let Some(value) = config.id_aa64dfr0 {
             guest.must_set(ID_AA64DFR0_EL1, value)?;
         }
@@ -122,6 +152,15 @@ impl Vcpu {
 
     pub(super) fn vm(&self) -> &VmFd {
         &self.vm
+    }
+
+    /// Keeps the thread where it is, if it is not kept already.
+    fn pin(&mut self) -> Result<&mut Pinned, Error> {
+        let pinned = match self.pinned.take() {
+            Some(pinned) => pinned,
+            None => Pinned::here()?,
+        };
+        Ok(self.pinned.insert(pinned))
     }
 
     fn must_set(&self, reg: SysReg, value: u64) -> Result<(), Error> {
@@ -165,7 +204,7 @@ impl Vcpu {
     }
 
     /// Logs KVM_EXIT_DEBUG, behind what the guest has logged so far, and does what userspace does at it.
-    fn debug_exit(&mut self, hsr: u32, log: &mut Log) -> Result<(), Error> {
+    fn debug_exit(&mut self, hsr: u32, far: u64, log: &mut Log) -> Result<(), Error> {
         let pc = self
             .get_id(one_reg::PC)
             .map_err(|source| Error::System { what: "KVM_GET_ONE_REG PC".into(), source })?;
@@ -177,7 +216,7 @@ impl Vcpu {
         }
         log.take_guests(self.payload()?)?;
         let op = self.payload()?.place()?;
-        log.events.push(Logged { op, event: Event::DebugExit { hsr: hsr.into(), pc } });
+        log.events.push(Logged { op, event: Event::DebugExit { hsr: hsr.into(), pc, far } });
         match self.debugger.resume(&self.vcpu, hsr, pc)? {
             Resume::Here => Ok(()),
             Resume::At(pc) => accepted(self.set_id(one_reg::PC, pc), "PC".into(), pc),
@@ -197,8 +236,8 @@ impl Vcpu {
                     }
                 }
                 Ok(VcpuExit::Debug(debug)) => {
-                    let hsr = debug.hsr;
-                    self.debug_exit(hsr, log)?;
+                    let (hsr, far) = (debug.hsr, far_of(debug.hsr, debug.far));
+                    self.debug_exit(hsr, far, log)?;
                 }
                 Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
