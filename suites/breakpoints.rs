@@ -153,7 +153,7 @@ fn sweep_pairs(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
     let others = |one| numbers.clone().filter(move |other| *other != one).map(move |other| (one, other));
     let pairs: Vec<(u8, u8)> = numbers.clone().flat_map(others).collect();
-    let places = [marker(HERE) - 4, marker(HERE), marker(HERE) + 4, marker(HERE) ^ 1 << 40];
+    let places = [marker(HERE) - 4, marker(HERE), marker(HERE) + 4, marker(HERE + 1), marker(HERE) ^ 1 << 40];
     let places = places.into_iter().flat_map(|one| places.map(|other| (one, other)));
     let privileges = PRIVILEGES.into_iter().flat_map(|one| PRIVILEGES.map(|other| (one, other)));
     let combinations = places.flat_map(|places| {

@@ -252,14 +252,12 @@ fn each_way(
     armed: &Scenario,
     attempt: fn(Scenario) -> Scenario,
 ) -> Result<(), Stop> {
-    const TURNS: usize = 4;
-    let mine = |turn: usize| n.is_none_or(|n| n == 0 || turn % TURNS == usize::from(n) % TURNS);
     let mut turns = 0..;
     let armed = WAYS.map(|way| on_way(armed.clone(), way)).into_iter().chain([armed.by_userspace()]);
     for (place, armed) in armed.enumerate() {
         for (by, other) in BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other))) {
             for (next, under) in WAYS.into_iter().enumerate() {
-                if !turns.next().is_some_and(mine) {
+                if !turns.next().is_some_and(|turn| takes_turn(n, turn)) {
                     continue;
                 }
                 let behind = WAYS[(place + next) % WAYS.len()];
@@ -353,8 +351,15 @@ fn all_registers(shape: Shape) -> Vec<Register> {
     breakpoints.chain(watchpoints).chain([mdscr]).collect()
 }
 
+/// Number 0, and what has no number, has every turn; the others have each fourth.
+fn takes_turn(n: Option<u8>, turn: usize) -> bool {
+    const TURNS: usize = 4;
+    n.is_none_or(|n| n == 0 || turn % TURNS == usize::from(n) % TURNS)
+}
+
 /// Each register with each owner: written, locked by each, accessed `under` the lock, released by each, accessed
-/// `behind` it, and read by the guest before and after an exit, and by userspace.
+/// `behind` it, and read by the guest before and after an exit, and by userspace. Number 0 does all of it, the others take
+/// turns.
 fn each_register(
     cx: &mut Context<'_>,
     under: fn(Scenario, &Register) -> Scenario,
@@ -362,8 +367,13 @@ fn each_register(
 ) -> Result<(), Stop> {
     for register in all_registers(cx.shape()) {
         let reg = register.reg;
+        let mut turns = 0..;
         for owner in OWNERS {
             for (by, other) in BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other))) {
+                let n = reg.debug_number().map(|(_, n)| n);
+                if !turns.next().is_some_and(|turn| takes_turn(n, turn)) {
+                    continue;
+                }
                 let start = owned(Scenario::new(), owner).write(reg, register.first);
                 let start = if matches!(owner, Owner::Nobody) { start.then(Op::Exit) } else { start };
                 let released = unlock(under(lock(start, by), &register), other);

@@ -32,6 +32,8 @@ pub struct Host {
     pub memory_mib: u32,
     /// The CPU's other shape, if it has one.
     pub shaped: Option<ShapedCpu>,
+    /// KVM runs nVHE though the CPU has VHE.
+    pub nvhe: bool,
 }
 
 /// How to give a CPU model another shape.
@@ -77,6 +79,8 @@ struct HostText {
     vcpus: Option<Spanned<u32>>,
     memory_mib: Option<Spanned<u32>>,
     shape: Option<Shape>,
+    #[serde(default)]
+    nvhe: bool,
 }
 
 impl Hosts {
@@ -148,7 +152,8 @@ impl Hosts {
             let vcpus = number("vcpus", host.vcpus, 2, [1, 8])?;
             let memory_mib = number("memory_mib", host.memory_mib, 1024, [256, 65536])?;
             let cpu = host.cpu.into_inner();
-            let host = Host { name: name.clone(), about: host.about, cpu, kernel, vcpus, memory_mib, shaped };
+            let (about, nvhe) = (host.about, host.nvhe);
+            let host = Host { name: name.clone(), about, cpu, kernel, vcpus, memory_mib, shaped, nvhe };
             hosts.insert(name, host);
         }
 
@@ -213,7 +218,7 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
     fn what_is_left_out_has_a_default() {
         let hosts = Hosts::parse("hosts.toml", GOOD).unwrap();
         let plain = hosts.get(Some("plain")).unwrap();
-        assert_eq!((plain.vcpus, plain.memory_mib, &plain.shaped), (2, 1024, &None));
+        assert_eq!((plain.vcpus, plain.memory_mib, &plain.shaped, plain.nvhe), (2, 1024, &None, false));
         assert_eq!(plain.kernel.to_string(), "bookworm");
         let shaped = hosts.get(Some("shaped")).unwrap();
         assert_eq!((shaped.vcpus, &shaped.kernel), (1, &Choice::Newest));

@@ -99,7 +99,8 @@ impl VirtualMachine<'_> {
     }
 
     fn command(&self) -> Result<Command> {
-        let Host { cpu, vcpus, memory_mib, .. } = self.host;
+        let Host { cpu, vcpus, memory_mib, nvhe, .. } = self.host;
+        let mode = if *nvhe { " kvm-arm.mode=nvhe" } else { "" };
         let size = self.initramfs.metadata().context("cannot read the initramfs's size")?.len();
         // The archive and its unpacked files are in memory at once.
         let memory_mib = u64::from(*memory_mib) + 2 * (size >> 20);
@@ -117,7 +118,7 @@ impl VirtualMachine<'_> {
             .arg("-kernel")
             .arg(self.kernel)
             .args(["-initrd", &format!("/proc/self/fd/{}", self.initramfs.as_raw_fd())])
-            .args(["-append", &format!("console=ttyAMA0 panic=-1 rdinit=/init {messages}")])
+            .args(["-append", &format!("console=ttyAMA0 panic=-1 rdinit=/init {messages}{mode}")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -14,7 +14,7 @@ use std::{
 type Counts = (u8, u8, u8);
 
 /// Host, kernel, and what it must report: the release and the counts.
-const HOSTS: [(&str, &str, &str, Counts); 12] = [
+const HOSTS: [(&str, &str, &str, Counts); 13] = [
     ("neoverse-v1", "bookworm", "6.1.", (6, 4, 2)),
     ("neoverse-v1", "trixie", "6.12.", (6, 4, 2)),
     ("neoverse-v1", "newest", "7.", (6, 4, 2)),
@@ -27,6 +27,7 @@ const HOSTS: [(&str, &str, &str, Counts); 12] = [
     ("shape-2-2-2", "newest", "7.", (2, 2, 2)),
     ("shape-8-4-6", "bookworm", "6.1.", (8, 4, 6)),
     ("max", "newest", "7.", (6, 4, 2)),
+    ("nvhe-shape-16-16-4", "newest", "7.", (16, 16, 4)),
 ];
 
 /// Hosts whose CPU runs the suites without KVM too.
@@ -34,7 +35,7 @@ const BARE: [&str; 3] = ["neoverse-v1", "neoverse-n1", "shape-16-16-4"];
 
 /// The platform's deviations that the bare CPU of every one of them shows.
 const PLATFORMS: [&str; 4] =
-    ["qemu-atomic-wnr", "qemu-unprivileged-as-el1", "qemu-os-lock-masks-nothing", "qemu-wnr-stays"];
+    ["qemu-atomic-wnr", "qemu-unlinked-context", "qemu-unprivileged-as-el1", "qemu-os-lock-masks-nothing"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
