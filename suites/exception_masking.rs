@@ -32,15 +32,8 @@ const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 /// Two steps of a marker: its NOP and its RET.
 const STEPPED: Entry = Entry::stepped(2);
 
-const LDR: u8 = named("ldr x1");
-const STR: u8 = named("str x1");
-
-const fn named(name: &str) -> u8 {
-    match access::named(name) {
-        Some(place) => place,
-        None => panic!("no access has this name"),
-    }
-}
+const LDR: u8 = access::place("ldr x1");
+const STR: u8 = access::place("str x1");
 
 /// A kind of debug exception.
 #[derive(Clone, Copy)]

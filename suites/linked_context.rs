@@ -29,10 +29,7 @@ pub const SUITE: Suite = Suite {
 
 const HERE: u8 = 1;
 const CONTEXT: u64 = 0x5a5a_1234;
-const STORE: u8 = match access::named("str x1") {
-    Some(place) => place,
-    None => panic!("no access has this name"),
-};
+const STORE: u8 = access::place("str x1");
 /// No instruction of the payload's own is exposed to a breakpoint that may match anywhere.
 const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
 const MATCHES: Dbgbcr = Dbgbcr::linked_context();

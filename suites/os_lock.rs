@@ -37,15 +37,8 @@ const UNLOCKED: u64 = 0b1000;
 /// Software step enabled from EL1.
 const STEP: Mdscr = Mdscr::DEFAULT.with_ss(true).with_kde(true);
 
-const LDR: u8 = named("ldr x1");
-const STR: u8 = named("str x1");
-
-const fn named(name: &str) -> u8 {
-    match access::named(name) {
-        Some(place) => place,
-        None => panic!("no access has this name"),
-    }
-}
+const LDR: u8 = access::place("ldr x1");
+const STR: u8 = access::place("str x1");
 
 /// Who writes the lock.
 #[derive(Clone, Copy)]

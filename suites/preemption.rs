@@ -106,10 +106,7 @@ const AROUND: [(&str, Around); 10] = [
     }),
 ];
 
-const STR: u8 = match access::named("str x1") {
-    Some(place) => place,
-    None => panic!("no access has this name"),
-};
+const STR: u8 = access::place("str x1");
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

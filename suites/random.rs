@@ -185,5 +185,5 @@ fn register(shape: Shape) -> impl Strategy<Value = SysReg> {
 fn memory_access() -> impl Strategy<Value = u8> {
     const NAMES: [&str; 8] =
         ["ldrb w1", "ldrh w1", "ldr w1", "ldr x1", "strb w1", "strh w1", "str w1", "str x1"];
-    (0..NAMES.len()).prop_map(|place| access::named(NAMES[place]).unwrap_or_default())
+    (0..NAMES.len()).prop_map(|place| access::place(NAMES[place]))
 }

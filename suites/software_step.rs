@@ -26,10 +26,7 @@ const ON: Mdscr = Mdscr::DEFAULT.with_ss(true).with_kde(true);
 const ALL_ON: Mdscr = ON.with_mde(true);
 /// The marker that is stepped.
 const HERE: u8 = 1;
-const LOAD: u8 = match access::named("ldr x1") {
-    Some(place) => place,
-    None => panic!("no access has this name"),
-};
+const LOAD: u8 = access::place("ldr x1");
 const LEVELS: [El; 2] = [El::El0, El::El1];
 
 fn cases() -> Vec<Case> {
@@ -116,7 +113,7 @@ fn with(el: El, mdscr: Mdscr) -> Scenario {
 /// Each access, entered stepped and with the step pending.
 fn each_access(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
     for el in LEVELS {
-        for access in names.iter().filter_map(|name| access::named(name)) {
+        for access in names.iter().map(|name| access::place(name)) {
             for entry in [Entry::stepped(1), Entry::stepped(2), PENDING] {
                 cx.check(&on(el).entered(entry).access(access, TARGET))?;
             }
@@ -129,7 +126,7 @@ fn each_access(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
 fn over_watched_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in 0..cx.shape().watchpoints {
         for el in LEVELS {
-            for access in ["ldr x1", "str x1"].into_iter().filter_map(access::named) {
+            for access in ["ldr x1", "str x1"].map(access::place) {
                 for entry in [Entry::stepped(1), Entry::stepped(2), PENDING] {
                     let watched = with(el, ALL_ON).watchpoint(n, TARGET, Dbgwcr::doubleword());
                     cx.check(&watched.entered(entry).access(access, TARGET))?;

@@ -29,15 +29,8 @@ const ELSEWHERE: u64 = HERE + 0x200;
 const ON: Mdscr = Mdscr::breakpoints_at_el1();
 const DOUBLEWORD: Dbgwcr = Dbgwcr::doubleword();
 
-const LDR: u8 = named("ldr x1");
-const STR: u8 = named("str x1");
-
-const fn named(name: &str) -> u8 {
-    match access::named(name) {
-        Some(place) => place,
-        None => panic!("no access has this name"),
-    }
-}
+const LDR: u8 = access::place("ldr x1");
+const STR: u8 = access::place("str x1");
 
 fn cases() -> Vec<Case> {
     let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
@@ -178,7 +171,7 @@ fn each_privilege(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<()
 /// Each watchpoint with each privilege and direction, enabled or not, at each Exception level, with each of the bits that
 /// mask it.
 fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let accesses = [LDR, STR, named("ldrb w1"), named("stp x1, x2")];
+    let accesses = [LDR, STR, access::place("ldrb w1"), access::place("stp x1, x2")];
     let privileges = [PMC_EL1, PMC_EL0, PMC_EL1_EL0];
     cx.check_each(numbers(cx).flat_map(|n| {
         privileges.into_iter().flat_map(move |pac| {
@@ -278,7 +271,7 @@ fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
             let edges = [start.wrapping_sub(8), start.wrapping_sub(4), start, start + size - 8, start + size];
             let around =
                 edges.into_iter().filter(inside).flat_map(|address| [(LDR, address), (STR, address + 1)]);
-            let fixed = [(named("ldrb w1"), HERE), (named("st1 {v0.16b-v3.16b}"), HERE - 64)];
+            let fixed = [(access::place("ldrb w1"), HERE), (access::place("st1 {v0.16b-v3.16b}"), HERE - 64)];
             for (access, address) in around.chain(fixed) {
                 scenarios.push(set.clone().access(access, address));
             }
@@ -289,7 +282,7 @@ fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// Every BAS, with an access of each byte of the doubleword and of its neighbours, and of all.
 fn every_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let byte = named("ldrb w1");
+    let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         (0..=u8::MAX).map(move |bas| {
             let set = with(n, DOUBLEWORD.with_bas(bas)).access(LDR, HERE);
@@ -301,7 +294,7 @@ fn every_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// DBGWVR names the upper word of a doubleword: BAS[3:0] are its bytes.
 fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let byte = named("ldrb w1");
+    let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         (0..=u8::MAX).map(move |bas| {
             let set = with(n, DOUBLEWORD.with_bas(bas)).write(dbgwvr(n), HERE + 4).access(LDR, HERE);
@@ -312,7 +305,7 @@ fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// MASK with what it should not be combined with: it may watch its block or not, and watches nothing else.
 fn odd_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let byte = named("strb w1");
+    let byte = access::place("strb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         let reserved = [1, 2].map(|mask| (HERE, DOUBLEWORD.with_mask(u5::new(mask))));
         let selected = (3..8).flat_map(|mask| {
@@ -341,14 +334,14 @@ fn each_state(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// Two watchpoints on the bytes of one access: either may be the one that is reported.
 fn several_on_one_access(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let store = named("stp x1, x2");
+    let store = access::place("stp x1, x2");
     let all = numbers(cx);
     cx.check_each(all.clone().flat_map(|n| {
         all.clone().filter(move |other| *other != n).flat_map(move |other| {
             [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| {
                 let low = with(n, DOUBLEWORD.with_bas(0x0c));
                 let set = low.watchpoint(other, HERE + 8, DOUBLEWORD.with_bas(0x30).with_lsc(lsc));
-                set.access(named("ldp x1, x2"), HERE).access(LDR, HERE + 8).access(store, HERE)
+                set.access(access::place("ldp x1, x2"), HERE).access(LDR, HERE + 8).access(store, HERE)
             })
         })
     }))

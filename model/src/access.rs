@@ -131,6 +131,14 @@ pub const fn named(name: &str) -> Option<u8> {
     None
 }
 
+/// The same of an access that is there, for constants.
+pub const fn place(name: &str) -> u8 {
+    match named(name) {
+        Some(place) => place,
+        None => panic!("no access has this name"),
+    }
+}
+
 impl Access {
     /// It reads memory.
     pub fn reads(&self) -> bool {

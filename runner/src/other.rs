@@ -64,7 +64,7 @@ fn armed(scenario: Scenario, shape: Shape) -> Scenario {
 
 /// Executes every marker and accesses every doubleword that it or the guest beside it may have armed.
 pub fn everywhere(scenario: Scenario, shape: Shape) -> Scenario {
-    let store = access::named("str x1").unwrap_or_default();
+    let store = access::place("str x1");
     let scenario = (0..MARKER_COUNT).fold(scenario, Scenario::exec);
     (0..shape.watchpoints).map(|n| 8 * u64::from(n)).fold(scenario, |scenario, offset| {
         [TARGET, WATCHED, WATCHED + 0x100]

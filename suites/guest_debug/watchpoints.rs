@@ -202,13 +202,6 @@ fn guests() -> Vec<Case> {
     ]
 }
 
-const fn named(name: &str) -> u8 {
-    match access::named(name) {
-        Some(place) => place,
-        None => panic!("no access has this name"),
-    }
-}
-
 /// The accesses that either read or write, at their own privilege, and their places in the table.
 fn accesses(cx: &mut Context<'_>) -> Result<Vec<(u8, &'static Access)>, Stop> {
     let zva = cx.zva_block()?.is_some();
@@ -222,8 +215,8 @@ fn accesses(cx: &mut Context<'_>) -> Result<Vec<(u8, &'static Access)>, Stop> {
 
 /// A load and a store.
 fn both(scenario: Scenario, address: u64) -> Scenario {
-    const LDR: u8 = named("ldr x1");
-    const STR: u8 = named("str x1");
+    const LDR: u8 = access::place("ldr x1");
+    const STR: u8 = access::place("str x1");
     scenario.access(LDR, address).access(STR, address)
 }
 
