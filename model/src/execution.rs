@@ -696,6 +696,11 @@ mod tests {
         assert_eq!(far(WATCHED + 0x40, 64), None);
         assert_eq!(far(WATCHED + 0x41, 128), None);
         assert_eq!(far(WATCHED - 0x40, 64), None);
+        assert_eq!(
+            far(WATCHED - 0x40, 256),
+            Some((true, (WATCHED - 0x40, WATCHED + 0xbf))),
+            "the whole block"
+        );
         assert_eq!(far(WATCHED - 0x40, 128), Some((true, (WATCHED - 0x40, WATCHED + 0x3f))));
     }
 

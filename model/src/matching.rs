@@ -8,7 +8,7 @@
 //! has that answer too.
 
 use crate::{
-    access::Access,
+    access::{Access, Kind},
     control::{
         BAS_A64, BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT, BT_CONTEXT_LINKED, BT_CONTEXTIDR_EL1,
         BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE, PMC_EL0, PMC_EL1,
@@ -357,6 +357,8 @@ impl View<'_> {
             true => read.or(write),
             false => write,
         };
+        // DC ZVA may report the address that it was given, which is anywhere in its block.
+        let highest = if access.kind == Kind::ZeroBlock { accessed.end - 1 } else { highest };
         Hit { verdict, wnr, far: (accessed.start, highest) }
     }
 

@@ -90,7 +90,7 @@ rules! {
         "An enabled watchpoint generates a Watchpoint exception when an instruction accesses a watched byte, before the access is done",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointMatch";
     WATCHPOINT_SYNDROME:
-        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010, WnR, and in FAR_EL1 an address between the lowest accessed and the highest watched and accessed",
+        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010, WnR, and in FAR_EL1 an address between the lowest accessed and the highest watched and accessed, of DC ZVA any in its block",
         "DDI 0487K.a D2.9 Watchpoint exceptions, ESR_EL1, FAR_EL1";
     WATCHPOINT_ENABLED:
         "A watchpoint whose DBGWCR<n>_EL1.E is 0 generates no event",
