@@ -63,7 +63,7 @@ fn variable(name: &str) -> Result<String, Failed> {
 /// Runs `command` in a lab host that has the bundle.
 fn in_host(arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
     let mut lab = Command::new(variable("DFR0_LAB")?);
-    lab.args(["exec", "--deadline", "200"])
+    lab.args(["exec", "--deadline", "400"])
         .args(arguments)
         .args(["--with", &variable("DFR0_BUNDLE")?, "--"])
         .args(command);
