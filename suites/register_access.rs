@@ -4,6 +4,7 @@
 
 use dfr0_model::{
     control::{Dbgbcr, Mdscr},
+    id_write::Answer,
     rule::{self, Rule},
     scenario::{Op, Scenario},
     sysreg::{
@@ -94,6 +95,7 @@ fn cases() -> Vec<Case> {
                     .read(CONTEXTIDR_EL1)
             }))
         }),
+        case("listed_registers_write_back", &rule::ONE_REG_LISTED, listed_registers_write_back),
         case("a_read_comes_first", &rule::REGISTERS_READ_BACK, a_read_comes_first),
     ]
 }
@@ -188,4 +190,29 @@ fn claim_tags(scenario: Scenario) -> Scenario {
     });
     let cleared = values.fold(set, |scenario, value| seen(scenario.write(DBGCLAIMCLR_EL1, value)));
     seen(cleared.write(DBGCLAIMCLR_EL1, 0xff))
+}
+
+/// Before the first run and behind it, as a VMM saves and restores them.
+fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const DEBUG: u16 = 2;
+    let shape = cx.shape();
+    let mut guest = cx.new_guest(Config::default())?;
+    for moment in ["before the first run", "behind the first run"] {
+        let listed = guest.listed()?;
+        let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);
+        let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)]);
+        for reg in breakpoints.chain(watchpoints).chain([MDSCR_EL1]).filter(|reg| !listed.contains(reg)) {
+            cx.find("a register of the guest's that is not listed".into(), format!("{reg}, {moment}"));
+        }
+        for reg in listed.into_iter().filter(|reg| reg.op0() == DEBUG) {
+            cx.count();
+            let value = guest.get(reg)?;
+            if let Answer::Refused(errno) = guest.set(reg, value)? {
+                let observed = format!("a listed register that takes its own value back with errno {errno}");
+                cx.find(observed, format!("KVM_SET_ONE_REG {reg}, {value:#x}, {moment}"));
+            }
+        }
+        guest.events(&Scenario::new().isb())?;
+    }
+    Ok(())
 }

@@ -188,6 +188,9 @@ rules! {
     ONE_REG_IS_THE_REGISTER:
         "KVM_GET_ONE_REG and KVM_SET_ONE_REG reach the register that the guest reads and writes",
         "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";
+    ONE_REG_LISTED:
+        "Every debug register that KVM_GET_REG_LIST lists can be read, and written with what was read; those of the guest's breakpoints and watchpoints are listed",
+        "Linux Documentation/virt/kvm/api.rst 4.68, 4.69 and 4.84 KVM_GET_REG_LIST";
     EXIT_KEEPS_STATE:
         "An exit to userspace and back changes nothing that the guest can observe of its debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN";

@@ -14,6 +14,16 @@ impl SysReg {
         Self(op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2)
     }
 
+    /// The register with these low 16 bits of a `KVM_REG_ARM64_SYSREG` id.
+    pub const fn from_encoding(encoding: u16) -> Self {
+        Self(encoding)
+    }
+
+    /// Its op0: 2 for debug registers, 3 for the others.
+    pub const fn op0(self) -> u16 {
+        self.0 >> 14
+    }
+
     /// The encoding as the low 16 bits of a `KVM_REG_ARM64_SYSREG` id (KVM API, 4.68).
     pub const fn encoding(self) -> u16 {
         self.0
@@ -201,6 +211,12 @@ mod tests {
         assert_eq!(DBGCLAIMSET_EL1.mrs_x0(), 0xd530_78c0, "mrs x0, dbgclaimset_el1");
         assert_eq!(DBGCLAIMCLR_EL1.mrs_x0(), 0xd530_79c0, "mrs x0, dbgclaimclr_el1");
         assert_eq!(DBGAUTHSTATUS_EL1.mrs_x0(), 0xd530_7ec0, "mrs x0, dbgauthstatus_el1");
+    }
+
+    #[test]
+    fn a_register_is_found_by_its_encoding() {
+        assert_eq!(SysReg::from_encoding(0xc028), ID_AA64DFR0_EL1);
+        assert_eq!((ID_AA64DFR0_EL1.op0(), MDSCR_EL1.op0()), (3, 2));
     }
 
     #[test]

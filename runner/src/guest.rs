@@ -50,6 +50,10 @@ pub(crate) trait Cpu: fmt::Debug {
     fn get(&self, reg: SysReg) -> Result<u64, Error>;
     /// KVM_SET_ONE_REG of a system register.
     fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error>;
+    /// The system registers that KVM_GET_REG_LIST lists.
+    fn listed(&self) -> Result<Vec<SysReg>, Error> {
+        Err(Error::NoVcpu("KVM_GET_REG_LIST".into()))
+    }
     /// What other vCPUs did, in [`Op::Other`], since it was last asked.
     fn take_others(&mut self) -> Vec<OfOther> {
         Vec::new()
@@ -101,6 +105,11 @@ impl Guest {
     /// KVM_GET_ONE_REG of a system register.
     pub fn get(&self, reg: SysReg) -> Result<u64, Error> {
         self.cpu.get(reg)
+    }
+
+    /// The 64-bit system registers that KVM_GET_REG_LIST lists.
+    pub fn listed(&self) -> Result<Vec<SysReg>, Error> {
+        self.cpu.listed()
     }
 
     /// KVM_SET_ONE_REG of a system register; a refusal is an answer and no error.

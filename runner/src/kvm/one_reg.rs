@@ -13,6 +13,11 @@ pub const fn system(reg: SysReg) -> u64 {
     ARM64_U64 | SYSREG | reg.encoding() as u64
 }
 
+/// The system register with this id; none if it is another register, or not of 64 bits.
+pub const fn system_of(id: u64) -> Option<SysReg> {
+    if id & !0xffff == ARM64_U64 | SYSREG { Some(SysReg::from_encoding(id as u16)) } else { None }
+}
+
 /// PC.
 pub const PC: u64 = core_word(64);
 /// PSTATE.

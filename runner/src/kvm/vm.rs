@@ -23,7 +23,7 @@ use dfr0_model::{
     sysreg::{ID_AA64DFR0_EL1, SysReg},
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
-use kvm_bindings::kvm_vcpu_init;
+use kvm_bindings::{RegList, kvm_vcpu_init};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::{io, time::Duration};
 
@@ -106,6 +106,16 @@ impl Cpu for Vcpu {
     fn get(&self, reg: SysReg) -> Result<u64, Error> {
         self.get_id(one_reg::system(reg))
             .map_err(|source| Error::System { what: format!("KVM_GET_ONE_REG {reg}"), source })
+    }
+
+    fn listed(&self) -> Result<Vec<SysReg>, Error> {
+        /// More registers than any vCPU has.
+        const MOST: usize = 4096;
+        let failed =
+            |source: io::Error| Error::System { what: format!("KVM_GET_REG_LIST of up to {MOST}"), source };
+        let mut list = RegList::new(MOST).map_err(|error| failed(io::Error::other(format!("{error:?}"))))?;
+        self.vcpu.get_reg_list(&mut list).map_err(|error| failed(error.into()))?;
+        Ok(list.as_slice().iter().copied().filter_map(one_reg::system_of).collect())
     }
 
     fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error> {
