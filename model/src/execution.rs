@@ -709,6 +709,46 @@ mod tests {
         assert_eq!((far, both.or.len()), ((WATCHED, WATCHED + 7), 0), "one of them hits for certain");
     }
 
+    #[test]
+    fn a_watchpoint_that_the_pe_may_see_old_or_new_may_hit() {
+        let load = access::named("ldr x1").expect("an access");
+        let then =
+            |scenario: Scenario| sequences(&scenario.then(Op::Access { access: load, address: WATCHED }));
+        let on = || start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword()).isb();
+        let hit = vec![(0x35, wire::access_code(load))];
+        let off = on().write(dbgwcr(0), 0);
+        assert_eq!(then(off.clone()), [hit.clone(), vec![]], "old or new");
+        assert_eq!(
+            rule_of(&off.clone().then(Op::Access { access: load, address: WATCHED })),
+            &rule::CONTEXT_SYNCHRONIZATION
+        );
+        assert_eq!(then(off.isb()), [vec![]]);
+        let enabled = start(ON).isb().watchpoint(0, WATCHED, Dbgwcr::doubleword());
+        assert_eq!(then(enabled), [hit, vec![]], "new or old");
+        let neither =
+            on().write(dbgwcr(0), 0).isb().write(dbgwcr(0), Dbgwcr::doubleword().with_e(false).raw_value());
+        assert_eq!(then(neither), [vec![]]);
+    }
+
+    #[test]
+    fn where_old_and_new_report_different_directions_either_may_be() {
+        let swap = access::named("swp x1, x2").expect("an access");
+        let stores = Dbgwcr::doubleword().with_lsc(LSC_STORE);
+        let changed = start(ON).watchpoint(0, WATCHED, stores).isb();
+        let changed = changed.write(dbgwcr(0), stores.with_lsc(LSC_LOAD).raw_value());
+        let outcome =
+            outcome(&changed.then(Op::Access { access: swap, address: WATCHED })).expect("modelled");
+        let [Expected::Exception { esr_mask, .. }] = outcome.events[..] else { panic!("{outcome:?}") };
+        assert_eq!((esr_mask & 1 << 6, outcome.or.len()), (0, 0));
+    }
+
+    #[test]
+    fn behind_the_last_step_an_exception_finds_ss_clear() {
+        let brk = start(STEP).entered(PENDING).brk();
+        assert_eq!(sequences(&brk), [vec![(0x33, wire::BRK), (0x3c, wire::BRK)]]);
+        assert!(!step_bits(&brk)[1].0);
+    }
+
     proptest! {
         /// Whatever the registers hold, code with debug exceptions off takes none.
         #[test]
