@@ -80,12 +80,12 @@ bench: bundle $(if $(HERE),,lab)
 test: bundle lab
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
 	@cargo fmt --all --check
-	@cargo clippy --quiet --release --workspace --all-targets --features dfr0-suites/lab
+	@cargo clippy --quiet --release --workspace --all-targets --features dfr0-suites/lab,dfr0-runner/lab
 	@cargo clippy --quiet --release --workspace --all-targets --target $(ARM64)
 	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 	@{ cargo test --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab && \
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
-	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --test bare_cpu -- --ignored && \
+	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --features lab --test bare_cpu && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
 	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts; \
 	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \

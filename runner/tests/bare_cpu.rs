@@ -39,7 +39,6 @@ fn passed(report: &Report) -> bool {
 }
 
 #[test]
-#[ignore = "needs `lab exec --bare`"]
 fn one_guest_after_the_other_has_the_cpu() {
     let report = fires(&mut session(Duration::from_nanos(1)));
     match &report.stopped {
