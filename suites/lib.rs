@@ -15,6 +15,7 @@ pub mod preemption;
 pub mod random;
 pub mod register_access;
 pub mod software_step;
+mod turns;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.

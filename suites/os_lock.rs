@@ -3,6 +3,7 @@
 //! The OS Lock: who sees it, what it masks, and what becomes of the debug registers that are accessed under it and
 //! right behind it, on each way by which KVM hands them over between host and guest.
 
+use crate::turns::takes_turn;
 use dfr0_model::{
     access,
     control::{Dbgbcr, Dbgwcr, LSC_LOAD, Mdscr, PMC_EL0},
@@ -342,12 +343,6 @@ fn all_registers(shape: Shape) -> Vec<Register> {
     let [kde, both] = [ON.with_mde(false), ON].map(|mdscr| mdscr.raw_value());
     let mdscr = Register { reg: MDSCR_EL1, first: kde, second: both };
     breakpoints.chain(watchpoints).chain([mdscr]).collect()
-}
-
-/// Number 0, and what has no number, has every turn; the others have each fourth.
-fn takes_turn(n: Option<u8>, turn: usize) -> bool {
-    const TURNS: usize = 4;
-    n.is_none_or(|n| n == 0 || turn % TURNS == usize::from(n) % TURNS)
 }
 
 /// Each register with each owner: written, locked by each, accessed `under` the lock, released by each, accessed

@@ -3,6 +3,7 @@
 //! Watchpoints: each one that the host has watches the bytes that it is told to, for the accesses and the privileges
 //! that it is told to, and keeps what was written to it on every way that leads to the hardware.
 
+use crate::turns::takes_turn;
 use arbitrary_int::{u2, u5};
 use dfr0_model::{
     access::{self, ACCESSES, Access, Kind},
@@ -169,7 +170,7 @@ fn each_privilege(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<()
 }
 
 /// Each watchpoint with each privilege and direction, enabled or not, at each Exception level, with each of the bits that
-/// mask it.
+/// mask it; the OS Lock, whose writes trap, with number 0 alone.
 fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
     let accesses = [LDR, STR, access::place("ldrb w1"), access::place("stp x1, x2")];
     let privileges = [PMC_EL1, PMC_EL0, PMC_EL1_EL0];
@@ -177,13 +178,13 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
         privileges.into_iter().flat_map(move |pac| {
             [LSC_LOAD, LSC_STORE, LSC_BOTH].into_iter().flat_map(move |lsc| {
                 accesses.into_iter().flat_map(move |access| {
-                    (0..64).map(move |bits: u8| {
+                    (0..if n == 0 { 64 } else { 32 }).map(move |bits: u8| {
                         let bit = |k: u8| bits >> k & 1 == 1;
                         let control = DOUBLEWORD.with_pac(pac).with_lsc(lsc).with_e(bit(0));
                         let set = Scenario::new().then(Op::MaskDebug(bit(1))).watchpoint(n, HERE, control);
                         let set = set.enable(ON.with_mde(bit(2)).with_kde(bit(3)));
-                        let set = if bit(4) { set.write(OSLAR_EL1, 1) } else { set };
-                        set.at(if bit(5) { El::El0 } else { El::El1 }).access(access, HERE)
+                        let set = if bit(5) { set.write(OSLAR_EL1, 1) } else { set };
+                        set.at(if bit(4) { El::El0 } else { El::El1 }).access(access, HERE)
                     })
                 })
             })
@@ -280,11 +281,16 @@ fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(scenarios)
 }
 
+/// Every BAS for number 0; the others take turns.
+fn every_bas(n: u8) -> impl Iterator<Item = u8> {
+    (0..=u8::MAX).filter(move |bas| takes_turn(Some(n), usize::from(*bas)))
+}
+
 /// Every BAS, with an access of each byte of the doubleword and of its neighbours, and of all.
 fn every_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
     let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
-        (0..=u8::MAX).map(move |bas| {
+        every_bas(n).map(move |bas| {
             let set = with(n, DOUBLEWORD.with_bas(bas)).access(LDR, HERE);
             let bytes = (HERE - 1..=HERE + 8).fold(set, |scenario, address| scenario.access(byte, address));
             bytes.access(STR, HERE - 4)
@@ -296,7 +302,7 @@ fn every_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
     let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
-        (0..=u8::MAX).map(move |bas| {
+        every_bas(n).map(move |bas| {
             let set = with(n, DOUBLEWORD.with_bas(bas)).write(dbgwvr(n), HERE + 4).access(LDR, HERE);
             (HERE - 1..=HERE + 8).fold(set, |scenario, address| scenario.access(byte, address))
         })

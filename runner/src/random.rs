@@ -27,7 +27,7 @@ pub struct Draw {
 
 impl Default for Draw {
     fn default() -> Self {
-        Self { seed: 1, scenarios: 1500, time: None }
+        Self { seed: 1, scenarios: 1200, time: None }
     }
 }
 
