@@ -11,10 +11,7 @@ use dfr0_model::{
     sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
     wire::{BRK, marker},
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
-    guest::Config,
-};
+use dfr0_runner::case::{Case, Context, Stop, Suite};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -362,7 +359,7 @@ fn all_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     });
     let scenario = numbers
         .fold(seen, |scenario, n| scenario.read(dbgbvr(n)).read(dbgbcr(n)).exec(2 * n).exec(2 * n + 1));
-    let mut guest = cx.new_guest(Config::default())?;
-    cx.check_on(&mut guest, Config::default(), &scenario)?;
+    let mut guest = cx.new_guest()?;
+    cx.check_on(&mut guest, &scenario)?;
     Ok(())
 }

@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! OS Double Lock: what OSDLR_EL1 holds and masks where the VM's ID_AA64DFR0_EL1 says that it is implemented, where
-//! it says that it is not, and where userspace has hidden it.
+//! OS Double Lock: what OSDLR_EL1 holds and masks where the VM's ID_AA64DFR0_EL1 says that it is implemented, and where
+//! it says that it is not.
 
 use dfr0_model::{
     control::{Dbgbcr, Mdscr},
-    dfr0::{DOUBLELOCK, DOUBLELOCK_NI},
-    id_write::Writable,
     rule::{self, Rule},
     scenario::{Op, Scenario},
     sysreg::{OSDLR_EL1, OSLAR_EL1, OSLSR_EL1},
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
-    guest::Config,
-};
+use dfr0_runner::case::{Case, Context, Stop, Suite};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -25,64 +20,49 @@ pub const SUITE: Suite = Suite {
 
 const HERE: u8 = 1;
 
-/// How the VM came to its ID_AA64DFR0_EL1.DoubleLock.
+/// What the VM's ID_AA64DFR0_EL1.DoubleLock says.
 #[derive(Clone, Copy)]
-enum Vm {
-    /// The host implements the Double Lock, and KVM shows it.
+enum DoubleLock {
     Implemented,
-    /// The host does not implement it.
     Absent,
-    /// The host implements it, and userspace has written DoubleLock to not implemented.
-    Hidden,
 }
 
-impl Vm {
-    const ALL: [(&'static str, Self); 3] =
-        [("implemented", Self::Implemented), ("absent", Self::Absent), ("hidden", Self::Hidden)];
-
-    fn config(self, cx: &Context<'_>) -> Result<Config, Stop> {
-        let host = cx.host();
+impl DoubleLock {
+    /// The case does not apply to the other.
+    fn expect(self, cx: &Context<'_>) -> Result<(), Stop> {
         match (self, cx.shape().double_lock) {
-            (Self::Implemented, true) | (Self::Absent, false) => Ok(Config::default()),
-            (Self::Implemented | Self::Hidden, false) => {
-                Stop::skip("the host does not implement FEAT_DoubleLock")
-            }
-            (Self::Absent, true) => Stop::skip("the host implements FEAT_DoubleLock"),
-            (Self::Hidden, true) => match host.writable {
-                Writable::Mask(mask) if mask & DOUBLELOCK.mask() == DOUBLELOCK.mask() => {
-                    let hidden = DOUBLELOCK.with(host.id_aa64dfr0, DOUBLELOCK_NI);
-                    Ok(Config { id_aa64dfr0: Some(hidden) })
-                }
-                _ => Stop::skip("this kernel does not let userspace write DoubleLock"),
-            },
+            (Self::Implemented, false) => Stop::skip("FEAT_DoubleLock is not implemented"),
+            (Self::Absent, true) => Stop::skip("FEAT_DoubleLock is implemented"),
+            _ => Ok(()),
         }
     }
 }
 
 fn cases() -> Vec<Case> {
-    Vm::ALL.into_iter().flat_map(|(name, vm)| cases_of(name, vm)).collect()
+    let all = [("implemented", DoubleLock::Implemented), ("absent", DoubleLock::Absent)];
+    all.into_iter().flat_map(|(name, lock)| cases_of(name, lock)).collect()
 }
 
-fn cases_of(vm_name: &str, vm: Vm) -> Vec<Case> {
+fn cases_of(lock_name: &str, lock: DoubleLock) -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, scenarios: fn(u8) -> Scenario| {
-        Case::new(format!("double_lock.{vm_name}.{name}"), rule, move |cx| {
-            let config = vm.config(cx)?;
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check_in(config, &scenarios(n)))
+        Case::new(format!("double_lock.{lock_name}.{name}"), rule, move |cx| {
+            lock.expect(cx)?;
+            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenarios(n)))
         })
     };
     let resets =
-        Case::new(format!("double_lock.{vm_name}.resets_unlocked"), &rule::DOUBLE_LOCK_RESET, move |cx| {
-            let config = vm.config(cx)?;
-            let mut guest = cx.new_guest(config)?;
-            cx.check_on(&mut guest, config, &armed(0).read(OSDLR_EL1).exec(HERE))?;
+        Case::new(format!("double_lock.{lock_name}.resets_unlocked"), &rule::DOUBLE_LOCK_RESET, move |cx| {
+            lock.expect(cx)?;
+            let mut guest = cx.new_guest()?;
+            cx.check_on(&mut guest, &armed(0).read(OSDLR_EL1).exec(HERE))?;
             Ok(())
         });
-    let (access, effect) = match vm {
-        Vm::Implemented => (
+    let (access, effect) = match lock {
+        DoubleLock::Implemented => (
             case("reads_back", &rule::DOUBLE_LOCK_ACCESS, |_| written_and_read()),
             case("masks_breakpoints", &rule::DOUBLE_LOCK, |n| armed(n).write(OSDLR_EL1, 1).exec(HERE)),
         ),
-        Vm::Absent | Vm::Hidden => (
+        DoubleLock::Absent => (
             case("raz_wi", &rule::DOUBLE_LOCK_ABSENT, |_| written_and_read()),
             case("masks_nothing", &rule::DOUBLE_LOCK_ABSENT, |n| {
                 armed(n).write(OSDLR_EL1, 1).exec(HERE).then(Op::Exit).exec(HERE)

@@ -12,7 +12,7 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Context, Stop, Suite},
-    guest::{Config, Guest},
+    guest::Guest,
 };
 use std::sync::{Arc, OnceLock};
 
@@ -95,7 +95,7 @@ fn observe(cx: &Context<'_>, field: &Field, values: &Values) -> Result<[Observed
     let default = cx.host().id_aa64dfr0;
     let mut observed = [Observed { answer: Answer::Accepted, userspace: 0, guest: None }; 16];
     for (value, observed) in (0..).zip(&mut observed) {
-        let mut guest = cx.new_guest(Config::default())?;
+        let mut guest = cx.new_guest()?;
         let answer = guest.set(ID_AA64DFR0_EL1, field.with(default, value))?;
         let userspace = guest.get(ID_AA64DFR0_EL1)?;
         let read = if answer == Answer::Accepted { guest_mrs(&mut guest)? } else { None };
@@ -211,7 +211,7 @@ fn mask_agrees(cx: &mut Context<'_>, field: &Field, values: &Values) -> Result<(
 
 fn same_value_accepted(cx: &mut Context<'_>) -> Result<(), Stop> {
     let default = cx.host().id_aa64dfr0;
-    let guest = cx.new_guest(Config::default())?;
+    let guest = cx.new_guest()?;
     cx.count();
     let answer = guest.set(ID_AA64DFR0_EL1, default)?;
     if answer != Answer::Accepted {
@@ -221,7 +221,7 @@ fn same_value_accepted(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 fn default_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let mut guest = cx.new_guest(Config::default())?;
+    let mut guest = cx.new_guest()?;
     let default = guest.get(ID_AA64DFR0_EL1)?;
     cx.count();
     let read = guest_mrs(&mut guest)?;
@@ -235,7 +235,7 @@ fn default_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn raised_again(cx: &mut Context<'_>) -> Result<(), Stop> {
     let default = cx.host().id_aa64dfr0;
     for lowered in legal_others(cx) {
-        let guest = cx.new_guest(Config::default())?;
+        let guest = cx.new_guest()?;
         if guest.set(ID_AA64DFR0_EL1, lowered)? != Answer::Accepted {
             continue;
         }
@@ -255,7 +255,7 @@ fn frozen_by_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let (default, writable) = (cx.host().id_aa64dfr0, cx.host().writable);
     let others = legal_others(cx);
     for given in others.iter().copied().chain([default]) {
-        let mut guest = cx.new_guest(Config::default())?;
+        let mut guest = cx.new_guest()?;
         if guest.set(ID_AA64DFR0_EL1, given)? != Answer::Accepted {
             continue;
         }

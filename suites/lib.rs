@@ -14,12 +14,13 @@ pub mod os_lock;
 pub mod preemption;
 pub mod random;
 pub mod register_access;
+pub mod shapes;
 pub mod software_step;
 mod turns;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 12] = [
+pub const ALL: [Suite; 13] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
@@ -29,6 +30,7 @@ pub const ALL: [Suite; 12] = [
     exception_masking::SUITE,
     os_lock::SUITE,
     double_lock::SUITE,
+    shapes::SUITE,
     guest_debug::SUITE,
     preemption::SUITE,
     random::SUITE,

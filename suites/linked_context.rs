@@ -1,29 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 //! Breakpoints and watchpoints that are linked to a context-aware breakpoint: from every number to every other that is
-//! context-aware, in the shape that KVM gives and in each with fewer breakpoints that userspace may set.
+//! context-aware.
 
 use arbitrary_int::{u2, u4};
 use dfr0_model::{
     access,
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, Mdscr},
-    dfr0::{BRPS, CTX_CMPS},
-    id_write::Answer,
     rule::{self, Rule},
     scenario::{El, Entry, Op, Scenario},
     shape::Shape,
-    sysreg::{CONTEXTIDR_EL1, ID_AA64DFR0_EL1, dbgbcr, dbgbvr},
+    sysreg::{CONTEXTIDR_EL1, dbgbcr, dbgbvr},
     wire::TARGET,
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
-    guest::Config,
-};
+use dfr0_runner::case::{Case, Context, Stop, Suite};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "linked_context",
-    about: "a link fires in the context of its context-aware breakpoint, in every shape that a VM may have",
+    about: "a link fires in the context of its context-aware breakpoint and in no other",
     cases,
 };
 
@@ -103,20 +98,13 @@ fn cases() -> Vec<Case> {
 
 fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
     let each = |name: &str, rule: &'static Rule, scenario: fn(Linked, u8, u8) -> Scenario| {
-        Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| {
-            each_link(cx, Config::default(), cx.shape(), linked, scenario)
-        })
+        Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| each_link(cx, linked, scenario))
     };
     let whole = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>, Linked) -> Result<(), Stop>| {
         Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| test(cx, linked))
     };
-    let fewer = Case::new(
-        format!("linked_context.{kind}.highest_of_fewer_match"),
-        &rule::CONTEXT_AWARE_HIGHEST,
-        move |cx| highest_of_fewer_match(cx, linked),
-    );
     vec![
-        each("fires_in_its_context", &rule::LINKED_CONTEXT, fires),
+        each("fires_in_its_context", &rule::LINKED_CONTEXT, fires).and(&[&rule::CONTEXT_AWARE_HIGHEST]),
         each("silent_in_another_context", &rule::LINKED_CONTEXT, |linked, n, partner| {
             let others = (0..32).map(|bit| CONTEXT ^ 1 << bit);
             others.chain([CONTEXT]).fold(linked.armed(n, partner, MATCHES), |scenario, context| {
@@ -183,14 +171,13 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
                 ]
             })
         }),
-        fewer,
     ]
 }
 
 /// BT's values that match a context without being linked to.
 const MATCH_BY_THEMSELVES: [u8; 2] = [BT_CONTEXT.value(), BT_CONTEXTIDR_EL1.value()];
 
-/// The scenarios of each link in the shape that KVM gives.
+/// The scenarios of each link.
 fn links(
     cx: &mut Context<'_>,
     linked: Linked,
@@ -249,43 +236,17 @@ fn fires(linked: Linked, n: u8, partner: u8) -> Scenario {
     }
 }
 
-/// A link from each number to each breakpoint that is context-aware in `shape`.
+/// A link from each number to each breakpoint that is context-aware.
 fn each_link(
     cx: &mut Context<'_>,
-    config: Config,
-    shape: Shape,
     linked: Linked,
     scenario: fn(Linked, u8, u8) -> Scenario,
 ) -> Result<(), Stop> {
+    let shape = cx.shape();
     for partner in shape.context_aware_numbers() {
         for n in linked.numbers(shape, partner) {
-            cx.check_in(config, &scenario(linked, n, partner))?;
+            cx.check(&scenario(linked, n, partner))?;
         }
-    }
-    Ok(())
-}
-
-/// In each shape with fewer breakpoints that userspace may set, the highest numbered match contexts.
-///
-/// This is what a smaller BRPs is about: hardware's context-aware breakpoints are the highest numbered of the
-/// host's, and the guest's are the highest numbered of fewer.
-fn highest_of_fewer_match(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
-    let host = cx.host().id_aa64dfr0;
-    let mut shapes = 0;
-    for brps in 1..=BRPS.get(host) {
-        for ctx_cmps in 0..=CTX_CMPS.get(host).min(brps) {
-            let value = CTX_CMPS.with(BRPS.with(host, brps), ctx_cmps);
-            let guest = cx.new_guest(Config::default())?;
-            if value == host || guest.set(ID_AA64DFR0_EL1, value)? != Answer::Accepted {
-                continue;
-            }
-            shapes += 1;
-            let config = Config { id_aa64dfr0: Some(value) };
-            each_link(cx, config, Shape::from_id_aa64dfr0(value), linked, fires)?;
-        }
-    }
-    if shapes == 0 {
-        return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
     }
     Ok(())
 }

@@ -12,10 +12,7 @@ use dfr0_model::{
         MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr,
     },
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
-    guest::Config,
-};
+use dfr0_runner::case::{Case, Context, Stop, Suite};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -155,7 +152,7 @@ fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)]);
     let registers: Vec<SysReg> =
         breakpoints.chain(watchpoints).chain([MDSCR_EL1, MDCCINT_EL1, OSLSR_EL1]).collect();
-    let guest = cx.new_guest(Config::default())?;
+    let guest = cx.new_guest()?;
     for reg in &registers {
         let unlocked = if *reg == OSLSR_EL1 { 0b1000 } else { 0 };
         let value = guest.get(*reg)?;
@@ -175,8 +172,8 @@ fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
         registers.iter().rev().fold(Scenario::new(), read),
         registers.iter().fold(Scenario::new(), |scenario, reg| scenario.then(Op::KvmGet { reg: *reg })),
     ] {
-        let mut guest = cx.new_guest(Config::default())?;
-        cx.check_on(&mut guest, Config::default(), &scenario)?;
+        let mut guest = cx.new_guest()?;
+        cx.check_on(&mut guest, &scenario)?;
     }
     Ok(())
 }
@@ -196,7 +193,7 @@ fn claim_tags(scenario: Scenario) -> Scenario {
 fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     const DEBUG: u16 = 2;
     let shape = cx.shape();
-    let mut guest = cx.new_guest(Config::default())?;
+    let mut guest = cx.new_guest()?;
     for moment in ["before the first run", "behind the first run"] {
         let listed = guest.listed()?;
         let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);

@@ -36,6 +36,9 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
+/// How many VMs are kept for the scenarios of the next case: one of each configuration.
+const SHARED_GUESTS: usize = 16;
+
 /// What a case does.
 type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send>;
 
@@ -74,7 +77,7 @@ impl Case {
     pub fn run(&self, session: &mut Session) -> Report {
         let mut context = Context::new(session);
         let stopped = (self.test)(&mut context).err();
-        let Context { session, mut report } = context;
+        let Context { session, mut report, .. } = context;
         report.stopped = stopped;
         if matches!(report.stopped, Some(Stop::Broken(Error::Died(_)))) {
             session.deadline = session.deadline.min(DEADLINE_AFTER_DEATH);
@@ -175,7 +178,8 @@ pub struct Session {
     host: Host,
     deadline: Duration,
     draw: Draw,
-    guest: Option<(Config, Guest)>,
+    /// The last that was used stands last.
+    guests: Vec<(Config, Guest)>,
     /// How many bytes DC ZVA zeroes, if it is allowed, once that was asked.
     zva_block: Option<Option<u64>>,
 }
@@ -189,7 +193,7 @@ impl Session {
                 machine,
                 deadline,
                 draw: Draw::default(),
-                guest: None,
+                guests: Vec::new(),
                 zva_block: None,
             }),
             Err(unavailable) => Err(unavailable),
@@ -200,7 +204,7 @@ impl Session {
     pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
         let machine = Machine::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let (host, draw) = (host.clone(), Draw::default());
-        Ok(Self { machine, host, deadline, draw, guest: None, zva_block: None })
+        Ok(Self { machine, host, deadline, draw, guests: Vec::new(), zva_block: None })
     }
 
     /// The same session, drawing other random scenarios.
@@ -223,13 +227,15 @@ impl Session {
 #[derive(Debug)]
 pub struct Context<'a> {
     session: &'a mut Session,
+    /// What its VMs are made with.
+    config: Config,
     pub(crate) report: Report,
 }
 
 impl<'a> Context<'a> {
     /// A context of a case's in this session.
     pub(crate) fn new(session: &'a mut Session) -> Self {
-        Self { session, report: Report::default() }
+        Self { session, config: Config::default(), report: Report::default() }
     }
 }
 
@@ -239,9 +245,17 @@ impl Context<'_> {
         &self.session.host
     }
 
-    /// The shape that KVM gives to a new VM.
+    /// The shape of the case's VMs: what KVM gives to a new VM, unless the case runs [in another](Self::run_in).
     pub fn shape(&self) -> Shape {
-        self.session.host.shape()
+        self.config.id_aa64dfr0.map_or(self.host().shape(), Shape::from_id_aa64dfr0)
+    }
+
+    /// Runs another case in VMs of this configuration, as a part of this case.
+    pub fn run_in(&mut self, config: Config, case: &Case) -> Result<(), Stop> {
+        let own = std::mem::replace(&mut self.config, config);
+        let result = (case.test)(self);
+        self.config = own;
+        result
     }
 
     /// How many CPUs this thread may run on.
@@ -255,7 +269,7 @@ impl Context<'_> {
         if let Some(known) = self.session.zva_block {
             return Ok(known);
         }
-        let mut guest = self.new_guest(Config::default())?;
+        let mut guest = self.new_guest()?;
         let events = guest.events(&Scenario::new().read(DCZID_EL0))?;
         let block = match events.as_slice() {
             [Event::Value(dczid)] if dczid & DZP == 0 => Some(4 << (dczid & 0xf)),
@@ -266,64 +280,61 @@ impl Context<'_> {
     }
 
     /// A VM of its own that has not run. A bare CPU is reset instead, and with it whatever ran there before.
-    pub fn new_guest(&self, config: Config) -> Result<Guest, Stop> {
+    pub fn new_guest(&self) -> Result<Guest, Stop> {
+        self.new_guest_of(self.config)
+    }
+
+    /// The same of another configuration than the case's.
+    pub fn new_guest_of(&self, config: Config) -> Result<Guest, Stop> {
         Ok(self.session.guest(config)?)
     }
 
-    /// Runs a scenario in a VM as KVM makes it, and judges it. Userspace has the vCPU before it and behind it.
+    /// Runs a scenario in a VM that is shared with other scenarios, and judges it. Userspace has the vCPU before it and
+    /// behind it.
     pub fn check(&mut self, scenario: &Scenario) -> Result<(), Stop> {
-        self.check_in(Config::default(), scenario)
+        self.check_each([scenario.clone()])
     }
 
-    /// The same in a VM of this configuration, shared with other scenarios; judged by the shape that the VM was given.
-    pub fn check_in(&mut self, config: Config, scenario: &Scenario) -> Result<(), Stop> {
-        self.check_each_in(config, [scenario.clone()])
-    }
-
-    /// Runs scenarios in a VM as KVM makes it, many in one entry of the vCPU, and judges each.
+    /// Runs scenarios in that VM, many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
-        self.check_each_in(Config::default(), scenarios)
-    }
-
-    /// The same in a VM of this configuration.
-    pub fn check_each_in(
-        &mut self,
-        config: Config,
-        scenarios: impl IntoIterator<Item = Scenario>,
-    ) -> Result<(), Stop> {
         let mut scenarios = scenarios.into_iter().peekable();
         while scenarios.peek().is_some() {
-            let mut guest = self.shared_guest(config)?;
+            let mut guest = self.shared_guest()?;
             let mut program = guest.program()?;
             while scenarios.peek().is_some_and(|scenario| program.add(scenario)) {
                 scenarios.next();
             }
-            if self.run_and_report(&mut guest, config, &program)? {
-                self.keep(config, guest);
+            if self.run_and_report(&mut guest, &program)? {
+                self.keep(guest);
             }
         }
         Ok(())
     }
 
-    /// Runs a scenario in this VM, made with `config`, and judges it. False if it departed from the rules: the VM
-    /// is then in a state that the model does not know.
-    pub fn check_on(&mut self, guest: &mut Guest, config: Config, scenario: &Scenario) -> Result<bool, Stop> {
+    /// Runs a scenario in this VM, which [`Self::new_guest`] made, and judges it. False if it departed from the rules:
+    /// the VM is then in a state that the model does not know.
+    pub fn check_on(&mut self, guest: &mut Guest, scenario: &Scenario) -> Result<bool, Stop> {
         let mut program = guest.program()?;
         program.add(scenario);
-        self.run_and_report(guest, config, &program)
+        self.run_and_report(guest, &program)
     }
 
-    /// The VM of this configuration that cases share; the caller gives it back while its state is known.
-    pub(crate) fn shared_guest(&mut self, config: Config) -> Result<Guest, Stop> {
-        match self.session.guest.take() {
-            Some((of, guest)) if of == config => Ok(guest),
-            _ => self.new_guest(config),
+    /// The VM that scenarios share; the caller gives it back while its state is known.
+    pub(crate) fn shared_guest(&mut self) -> Result<Guest, Stop> {
+        let config = self.config;
+        match self.session.guests.iter().position(|(of, _)| *of == config) {
+            Some(place) => Ok(self.session.guests.remove(place).1),
+            None => self.new_guest(),
         }
     }
 
     /// Gives a shared VM back.
-    pub(crate) fn keep(&mut self, config: Config, guest: Guest) {
-        self.session.guest = Some((config, guest));
+    pub(crate) fn keep(&mut self, guest: Guest) {
+        let guests = &mut self.session.guests;
+        if guests.len() >= SHARED_GUESTS {
+            guests.remove(0);
+        }
+        guests.push((self.config, guest));
     }
 
     /// How random scenarios are drawn.
@@ -331,13 +342,13 @@ impl Context<'_> {
         self.session.draw
     }
 
-    fn shape_of(&self, config: Config) -> Shape {
-        config.id_aa64dfr0.map_or(self.shape(), Shape::from_id_aa64dfr0)
+    /// The model of the case's vCPUs.
+    pub(crate) fn pe(&self) -> Pe {
+        self.pe_of(self.shape())
     }
 
-    /// The model of a vCPU of this configuration.
-    pub(crate) fn pe(&self, config: Config) -> Pe {
-        let pe = Pe::new(self.shape_of(config));
+    fn pe_of(&self, shape: Shape) -> Pe {
+        let pe = Pe::new(shape);
         match self.session.zva_block {
             Some(Some(bytes)) => pe.with_zva_block(bytes),
             _ => pe,
@@ -345,16 +356,11 @@ impl Context<'_> {
     }
 
     /// Runs a program and judges each of its scenarios.
-    pub(crate) fn run(
-        &mut self,
-        guest: &mut Guest,
-        config: Config,
-        program: &Program,
-    ) -> Result<Vec<Departure>, Stop> {
+    pub(crate) fn run(&mut self, guest: &mut Guest, program: &Program) -> Result<Vec<Departure>, Stop> {
         let start = Instant::now();
         let log = guest.run(program)?;
         let ran = Instant::now();
-        let departures = program.judge(&self.pe(config), &log)?;
+        let departures = program.judge(&self.pe(), &log)?;
         let cost = &mut self.report.cost;
         cost.exceptions += log.iter().filter(|logged| matches!(logged.event, Event::Exception(_))).count();
         cost.running += ran - start;
@@ -365,18 +371,18 @@ impl Context<'_> {
 
     /// Runs a scenario in a VM of its own, and judges it without a report.
     pub(crate) fn run_alone(&mut self, scenario: &Scenario) -> Result<Option<Departure>, Stop> {
-        let mut guest = self.new_guest(Config::default())?;
+        let mut guest = self.new_guest()?;
         let mut program = guest.program()?;
         program.add(scenario);
-        Ok(self.run(&mut guest, Config::default(), &program)?.pop())
+        Ok(self.run(&mut guest, &program)?.pop())
     }
 
     /// Runs a program and reports each of its scenarios that departed from the rules, and what other vCPUs did beside
     /// it; true if none departed.
-    fn run_and_report(&mut self, guest: &mut Guest, config: Config, program: &Program) -> Result<bool, Stop> {
-        let departures = self.run(guest, config, program)?;
+    fn run_and_report(&mut self, guest: &mut Guest, program: &Program) -> Result<bool, Stop> {
+        let departures = self.run(guest, program)?;
         for departure in &departures {
-            self.report(config, departure, "");
+            self.report(departure, "");
         }
         Ok(self.judge_others(guest)? && departures.is_empty())
     }
@@ -386,10 +392,11 @@ impl Context<'_> {
         let mut agree = true;
         for OfOther { other, program, log } in guest.take_others() {
             self.report.checks += program.len();
-            for departure in program.judge(&self.pe(Config::default()), &log)? {
+            let shape = self.host().shape();
+            for departure in program.judge(&self.pe_of(shape), &log)? {
                 agree = false;
                 let who = format!("another vCPU, its debug registers {other}");
-                let detail = self.describe(Config::default(), &departure, &who);
+                let detail = describe(shape, &departure, &who);
                 self.find(format!("of {who}: {}", departure.mismatch.observed), detail);
             }
         }
@@ -397,17 +404,9 @@ impl Context<'_> {
     }
 
     /// Reports a scenario that departed from the rules, with a word on how it was found.
-    pub(crate) fn report(&mut self, config: Config, departure: &Departure, how: &str) {
-        let detail = self.describe(config, departure, how);
+    pub(crate) fn report(&mut self, departure: &Departure, how: &str) {
+        let detail = describe(self.shape(), departure, how);
         self.find(departure.mismatch.observed.clone(), detail);
-    }
-
-    fn describe(&self, config: Config, departure: &Departure, how: &str) -> String {
-        let Departure { ops, undoing, mismatch, .. } = departure;
-        let shape = self.shape_of(config);
-        let what = if *undoing { ", while the scenario before was undone" } else { "" };
-        let how = if how.is_empty() { String::new() } else { format!("{how}:\n") };
-        format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops))
     }
 
     /// How long a guest may run at a time.
@@ -422,8 +421,7 @@ impl Context<'_> {
 
     /// Runs a scenario in a VM of its own, shows each operation with its events, and judges it.
     pub(crate) fn show(&mut self, scenario: &Scenario) -> Result<(), Stop> {
-        let config = Config::default();
-        let mut guest = self.new_guest(config)?;
+        let mut guest = self.new_guest()?;
         let mut program = guest.program()?;
         program.add(scenario);
         let log = guest.run(&program)?;
@@ -434,8 +432,8 @@ impl Context<'_> {
             }
         }
         self.report.checks += 1;
-        for departure in program.judge(&self.pe(config), &log)? {
-            self.report(config, &departure, "");
+        for departure in program.judge(&self.pe(), &log)? {
+            self.report(&departure, "");
         }
         self.judge_others(&mut guest).map(drop)
     }
@@ -450,6 +448,14 @@ impl Context<'_> {
         let finding = self.report.findings.entry(observed).or_insert(Finding { times: 0, detail });
         finding.times += 1;
     }
+}
+
+/// A scenario that departed from the rules in a VM of this shape, with a word on how it was found.
+fn describe(shape: Shape, departure: &Departure, how: &str) -> String {
+    let Departure { ops, undoing, mismatch, .. } = departure;
+    let what = if *undoing { ", while the scenario before was undone" } else { "" };
+    let how = if how.is_empty() { String::new() } else { format!("{how}:\n") };
+    format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops))
 }
 
 /// The operations, a line each; of many, the first and the last.

@@ -4,7 +4,7 @@
 
 use crate::{
     case::{Context, Stop},
-    guest::{Config, Error},
+    guest::Error,
     program::Departure,
 };
 use dfr0_model::{pe::Pe, scenario::Scenario};
@@ -80,12 +80,12 @@ impl Context<'_> {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let runner = TestRunner::new_with_rng(test_runner::Config::default(), rng);
-        let pe = self.pe(Config::default());
+        let pe = self.pe();
         let ends = time.map(|time| Instant::now() + time);
         let mut drawing = Drawing { strategy, runner, pe, left: scenarios, ends };
         let mut next = drawing.next()?;
         while next.is_some() {
-            let mut guest = self.shared_guest(Config::default())?;
+            let mut guest = self.shared_guest()?;
             let mut program = guest.program()?;
             let mut trees = Vec::new();
             while let Some(tree) = next.take() {
@@ -96,16 +96,16 @@ impl Context<'_> {
                 trees.push(tree);
                 next = drawing.next()?;
             }
-            match self.run(&mut guest, Config::default(), &program) {
+            match self.run(&mut guest, &program) {
                 Ok(departures) => match departures.into_iter().next() {
-                    None => self.keep(Config::default(), guest),
+                    None => self.keep(guest),
                     Some(departure) => {
                         let tree = trees.swap_remove(departure.scenario);
                         let known = match self.shrink(&drawing, tree)? {
                             Some(smallest) => (smallest, format!("seed {seed}, shrunk")),
                             None => (departure, format!("seed {seed}, departs only behind other scenarios")),
                         };
-                        self.report(Config::default(), &known.0, &known.1);
+                        self.report(&known.0, &known.1);
                         return Ok(());
                     }
                 },

@@ -55,7 +55,7 @@ fn one_guest_after_the_other_has_the_cpu() {
     assert!(passed(&next), "{next:?}");
 
     let taken = Case::new("test.takes", &rule::BREAKPOINT_MATCHES, |cx| {
-        cx.new_guest(Config::default())?.events(&armed(1, 2).exec(2))?;
+        cx.new_guest()?.events(&armed(1, 2).exec(2))?;
         Ok(())
     });
     assert!(run_case(&taken, &mut session).stopped.is_none());
@@ -63,7 +63,7 @@ fn one_guest_after_the_other_has_the_cpu() {
     assert!(passed(&again), "the CPU was another guest's in between: {again:?}");
 
     let asks = Case::new("test.asks", &rule::ID_DEFAULT_ACCEPTED, |cx| {
-        cx.new_guest(Config { id_aa64dfr0: Some(0) })?;
+        cx.new_guest_of(Config { id_aa64dfr0: Some(0) })?;
         Ok(())
     });
     assert!(

@@ -14,7 +14,7 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Report, Session, Stop},
-    guest::{Config, Death, Error},
+    guest::{Death, Error},
     run::run_case,
 };
 use std::time::Duration;
@@ -44,7 +44,7 @@ fn register(death: &Death, name: &str) -> u64 {
 fn run(session: &mut Session, scenario: &Scenario) -> Report {
     let scenario = scenario.clone();
     let case = Case::new("test.dies", &rule::MDE, move |cx| {
-        cx.new_guest(Config::default())?.events(&scenario)?;
+        cx.new_guest()?.events(&scenario)?;
         Ok(())
     });
     run_case(&case, session)
