@@ -37,7 +37,7 @@ pub struct Suite {
 }
 
 /// How many VMs are kept for the scenarios of the next case: one of each configuration.
-const SHARED_GUESTS: usize = 16;
+const SHARED_GUESTS: usize = 64;
 
 /// What a case does.
 type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send>;
@@ -223,19 +223,43 @@ impl Session {
     }
 }
 
+/// Which of a case's scenarios run where it runs in several configurations: its first in each, and of the others each in
+/// one.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    this: usize,
+    of: usize,
+    scenario: usize,
+}
+
+impl Turns {
+    /// The turn of the configuration `this`, from 0, of so many.
+    pub const fn new(this: usize, of: usize) -> Self {
+        Self { this, of, scenario: 0 }
+    }
+
+    /// The next scenario runs in this configuration.
+    const fn next(&mut self) -> bool {
+        let scenario = self.scenario;
+        self.scenario += 1;
+        scenario == 0 || scenario % self.of == self.this
+    }
+}
+
 /// What a case works with.
 #[derive(Debug)]
 pub struct Context<'a> {
     session: &'a mut Session,
     /// What its VMs are made with.
     config: Config,
+    turns: Option<Turns>,
     pub(crate) report: Report,
 }
 
 impl<'a> Context<'a> {
     /// A context of a case's in this session.
     pub(crate) fn new(session: &'a mut Session) -> Self {
-        Self { session, config: Config::default(), report: Report::default() }
+        Self { session, config: Config::default(), turns: None, report: Report::default() }
     }
 }
 
@@ -250,11 +274,13 @@ impl Context<'_> {
         self.config.id_aa64dfr0.map_or(self.host().shape(), Shape::from_id_aa64dfr0)
     }
 
-    /// Runs another case in VMs of this configuration, as a part of this case.
-    pub fn run_in(&mut self, config: Config, case: &Case) -> Result<(), Stop> {
-        let own = std::mem::replace(&mut self.config, config);
+    /// Runs another case in VMs of this configuration, as a part of this case: all of its scenarios, or those whose turn
+    /// it is.
+    pub fn run_in(&mut self, config: Config, turns: Option<Turns>, case: &Case) -> Result<(), Stop> {
+        let own = (self.config, self.turns);
+        (self.config, self.turns) = (config, turns);
         let result = (case.test)(self);
-        self.config = own;
+        (self.config, self.turns) = own;
         result
     }
 
@@ -297,7 +323,9 @@ impl Context<'_> {
 
     /// Runs scenarios in that VM, many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
-        let mut scenarios = scenarios.into_iter().peekable();
+        let mut turns = self.turns;
+        let its_turn = |_: &Scenario| turns.as_mut().is_none_or(Turns::next);
+        let mut scenarios = scenarios.into_iter().filter(its_turn).peekable();
         while scenarios.peek().is_some() {
             let mut guest = self.shared_guest()?;
             let mut program = guest.program()?;
@@ -308,6 +336,8 @@ impl Context<'_> {
                 self.keep(guest);
             }
         }
+        drop(scenarios);
+        self.turns = turns;
         Ok(())
     }
 
@@ -475,6 +505,15 @@ fn listing(ops: &[Op]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_scenario_has_its_turn_in_one_configuration_and_the_first_in_each() {
+        let ran = |this| {
+            let mut turns = Turns::new(this, 3);
+            (0..8).filter(|_| turns.next()).collect::<Vec<usize>>()
+        };
+        assert_eq!([ran(0), ran(1), ran(2)], [vec![0, 3, 6], vec![0, 1, 4, 7], vec![0, 2, 5]]);
+    }
 
     #[test]
     fn a_long_scenario_is_listed_by_its_ends() {
