@@ -285,7 +285,8 @@ fn mdscr_values() -> impl Iterator<Item = u64> {
 }
 
 fn counts_are_the_hosts(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let (host, shape) = (cx.host(), cx.shape());
+    let host = cx.host();
+    let shape = host.shape();
     if host.is_bare() {
         return Stop::skip("there is no KVM to say its capabilities");
     }

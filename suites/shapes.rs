@@ -6,11 +6,11 @@
 //! Which shapes these are is asked of the kernel: each field of ID_AA64DFR0_EL1 that tells of breakpoints, watchpoints
 //! and locks, with each value that KVM accepts.
 
-use crate::{breakpoints, double_lock, linked_context, register_access, watchpoints};
+use crate::{breakpoints, double_lock, guest_debug, linked_context, random, register_access, watchpoints};
 use dfr0_model::{
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, Field, WRPS},
     id_write::Answer,
-    rule::{self, Rule},
+    rule,
     shape::Shape,
     sysreg::ID_AA64DFR0_EL1,
 };
@@ -28,17 +28,21 @@ pub const SUITE: Suite = Suite {
 };
 
 /// The suites that run in each shape.
-const SUITES: [Suite; 5] = [
+const SUITES: [Suite; 6] = [
     register_access::SUITE,
     breakpoints::SUITE,
     watchpoints::SUITE,
     linked_context::SUITE,
     double_lock::SUITE,
+    random::SUITE,
 ];
 
 /// Values of ID_AA64DFR0_EL1, asked of the kernel when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
 
+/// Cases about registers that are not there, and the field with their count.
+const OF_A_COUNT: [(&str, &Field); 2] =
+    [("register_access.beyond_breakpoints", &BRPS), ("register_access.beyond_watchpoints", &WRPS)];
 /// In how many shapes the scenarios of a case take turns; the cases take turns among more.
 const AT_ONCE: usize = 8;
 /// How many shapes differ from the host's in everything that may differ.
@@ -50,37 +54,76 @@ fn cases() -> Vec<Case> {
         let shapes = Arc::clone(&shapes);
         let (rule, also) = (case.rule, case.also);
         let name = format!("shapes.{}", case.name);
-        Case::new(name, rule, move |cx| in_each_shape(cx, &shapes, turn, &case)).and(also)
+        Case::new(name, rule, move |cx| in_shapes_in_turn(cx, ask_once(cx, &shapes)?, turn, &case)).and(also)
     };
-    let small = |case: &Case| !case.name.contains("sweep");
-    SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(small).enumerate().map(in_shapes).collect()
+    let is_small = |case: &Case| !case.name.contains("sweep") && !case.name.contains("long");
+    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_small);
+    let mut cases: Vec<Case> = cases.enumerate().map(in_shapes).collect();
+    cases.push(Case::new("shapes.guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
+        under_guest_debug(cx, ask_once(cx, &shapes)?)
+    }));
+    cases
 }
 
-/// A case whose rule is about the counts runs whole in each shape. The others take turns, and so do their scenarios.
-fn in_each_shape(cx: &mut Context<'_>, shapes: &Shapes, turn: usize, case: &Case) -> Result<(), Stop> {
-    const OF_COUNTS: [&Rule; 2] = [&rule::CONTEXT_AWARE_HIGHEST, &rule::REGISTERS_BEYOND_COUNT];
-    let shapes = match shapes.get() {
-        Some(shapes) => shapes,
-        None => {
-            let asked = ask(cx)?;
-            shapes.get_or_init(|| asked)
-        }
-    };
-    let whole = case.rules().any(|rule| OF_COUNTS.contains(&rule));
-    let count = if whole { shapes.len() } else { shapes.len().min(AT_ONCE) };
-    let mut skipped = "this kernel lets userspace change nothing of a VM's shape".to_owned();
-    let mut ran = false;
-    for (place, value) in
-        shapes.iter().cycle().skip(turn * AT_ONCE % shapes.len().max(1)).take(count).enumerate()
-    {
-        let turns = (!whole).then(|| Turns::new(place, count));
-        match cx.run_in(Config { id_aa64dfr0: Some(*value) }, turns, case) {
-            Ok(()) => ran = true,
-            Err(Stop::Skip(why)) => skipped = why,
-            Err(stop) => return Err(stop),
+/// A case about a count runs whole in each shape with another count. The others take turns, and so do their scenarios.
+fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
+    if let Some((_, field)) = OF_A_COUNT.iter().find(|(name, _)| case.name == *name) {
+        let shapes = differing(cx, shapes, field.mask());
+        return in_each(cx, shapes.into_iter().map(|value| (value, None)), case);
+    }
+    if case.rules().any(|rule| rule == &rule::CONTEXT_AWARE_HIGHEST) {
+        return in_each(cx, shapes.iter().map(|value| (*value, None)), case);
+    }
+    let count = shapes.len().min(AT_ONCE);
+    let its = shapes.iter().cycle().skip(turn * AT_ONCE % shapes.len().max(1)).take(count);
+    in_each(cx, its.enumerate().map(|(place, value)| (*value, Some(Turns::new(place, count)))), case)
+}
+
+/// Userspace debugs a guest that has other breakpoints than the host: its own are the host's.
+fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
+    let shapes = differing(cx, shapes, BRPS.mask() | CTX_CMPS.mask());
+    if shapes.is_empty() {
+        return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
+    }
+    for (turn, case) in (guest_debug::SUITE.cases)().iter().enumerate() {
+        match in_shapes_in_turn(cx, &shapes, turn, case) {
+            Err(Stop::Skip(_)) => {}
+            result => result?,
         }
     }
-    if ran { Ok(()) } else { Stop::skip(skipped) }
+    Ok(())
+}
+
+/// The shapes that differ from the host's in these bits.
+fn differing(cx: &Context<'_>, shapes: &[u64], bits: u64) -> Vec<u64> {
+    let host = cx.host().id_aa64dfr0;
+    shapes.iter().filter(|value| (*value ^ host) & bits != 0).copied().collect()
+}
+
+/// Runs a case in these shapes; it is skipped if it is in each.
+fn in_each(
+    cx: &mut Context<'_>,
+    shapes: impl Iterator<Item = (u64, Option<Turns>)>,
+    case: &Case,
+) -> Result<(), Stop> {
+    let mut skipped =
+        Err(Stop::Skip("this kernel lets userspace change nothing of a VM's shape that it is about".into()));
+    let mut ran = false;
+    for (value, turns) in shapes {
+        match cx.run_in(Config { id_aa64dfr0: Some(value) }, turns, case) {
+            Err(Stop::Skip(why)) => skipped = Stop::skip(why),
+            result => ran |= result.map(|()| true)?,
+        }
+    }
+    if ran { Ok(()) } else { skipped }
+}
+
+fn ask_once<'a>(cx: &Context<'_>, shapes: &'a Shapes) -> Result<&'a [u64], Stop> {
+    if let Some(shapes) = shapes.get() {
+        return Ok(shapes);
+    }
+    let asked = ask(cx)?;
+    Ok(shapes.get_or_init(|| asked))
 }
 
 /// The values of the register that KVM accepts and that are not its own: each value of each field, each number of

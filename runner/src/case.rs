@@ -367,9 +367,11 @@ impl Context<'_> {
         guests.push((self.config, guest));
     }
 
-    /// How random scenarios are drawn.
+    /// How random scenarios are drawn: all of them here, or a share in each configuration.
     pub(crate) fn draw(&self) -> Draw {
-        self.session.draw
+        let draw = self.session.draw;
+        let share = self.turns.map_or(1, |turns| turns.of as u32);
+        Draw { scenarios: draw.scenarios.div_ceil(share), time: draw.time.map(|time| time / share), ..draw }
     }
 
     /// The model of the case's vCPUs.
