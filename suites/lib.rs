@@ -10,6 +10,7 @@ pub mod exception_masking;
 pub mod guest_debug;
 pub mod id_regs;
 pub mod linked_context;
+pub mod migration;
 pub mod os_lock;
 pub mod preemption;
 pub mod random;
@@ -20,7 +21,7 @@ mod turns;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 13] = [
+pub const ALL: [Suite; 14] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
@@ -33,6 +34,7 @@ pub const ALL: [Suite; 13] = [
     shapes::SUITE,
     guest_debug::SUITE,
     preemption::SUITE,
+    migration::SUITE,
     random::SUITE,
 ];
 

@@ -15,7 +15,7 @@ use dfr0_model::{
     sysreg::ID_AA64DFR0_EL1,
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite, Turns},
+    case::{Case, Context, Stop, Suite, Variation, Which},
     guest::Config,
 };
 use std::sync::{Arc, OnceLock};
@@ -69,14 +69,14 @@ fn cases() -> Vec<Case> {
 fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
     if let Some((_, field)) = OF_A_COUNT.iter().find(|(name, _)| case.name == *name) {
         let shapes = differing(cx, shapes, field.mask());
-        return in_each(cx, shapes.into_iter().map(|value| (value, None)), case);
+        return in_each(cx, shapes.into_iter().map(|value| (value, Which::All)), case);
     }
     if case.rules().any(|rule| rule == &rule::CONTEXT_AWARE_HIGHEST) {
-        return in_each(cx, shapes.iter().map(|value| (*value, None)), case);
+        return in_each(cx, shapes.iter().map(|value| (*value, Which::All)), case);
     }
     let count = shapes.len().min(AT_ONCE);
     let its = shapes.iter().cycle().skip(turn * AT_ONCE % shapes.len().max(1)).take(count);
-    in_each(cx, its.enumerate().map(|(place, value)| (*value, Some(Turns::new(place, count)))), case)
+    in_each(cx, its.enumerate().map(|(place, value)| (*value, Which::Turn { this: place, of: count })), case)
 }
 
 /// Userspace debugs a guest that has other breakpoints than the host: its own are the host's.
@@ -103,16 +103,17 @@ fn differing(cx: &Context<'_>, shapes: &[u64], bits: u64) -> Vec<u64> {
 /// Runs a case in these shapes; it is skipped if it is in each.
 fn in_each(
     cx: &mut Context<'_>,
-    shapes: impl Iterator<Item = (u64, Option<Turns>)>,
+    shapes: impl Iterator<Item = (u64, Which)>,
     case: &Case,
 ) -> Result<(), Stop> {
     let mut skipped =
         Err(Stop::Skip("this kernel lets userspace change nothing of a VM's shape that it is about".into()));
     let mut ran = false;
-    for (value, turns) in shapes {
-        match cx.run_in(Config { id_aa64dfr0: Some(value) }, turns, case) {
+    for (value, which) in shapes {
+        let config = Config { id_aa64dfr0: Some(value) };
+        match cx.run_in(Variation { config, which, ..Variation::default() }, case) {
             Err(Stop::Skip(why)) => skipped = Stop::skip(why),
-            result => ran |= result.map(|()| true)?,
+            result => ran |= result?,
         }
     }
     if ran { Ok(()) } else { skipped }

@@ -77,9 +77,7 @@ fn interpret(guest: &impl Guest, op: Op, how: &mut How) {
         Op::Brk => guest.call(wire::BRK, *how, 0),
         Op::Enter(entry) => how.entry = entry,
         Op::Access { access, address } => guest.call(wire::access_code(access), *how, address),
-        Op::Exit | Op::Other(_) | Op::Move | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => {
-            guest.ring(Bell::BadProgram);
-        }
+        _ => guest.ring(Bell::BadProgram),
     }
 }
 

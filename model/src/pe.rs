@@ -136,6 +136,10 @@ impl Pe {
                 self.earlier.clear();
                 Ok(Outcome::silent(&rule::OTHER_CPU))
             }
+            Op::Migrate(_) => {
+                self.earlier.clear();
+                Ok(Outcome::silent(&rule::MIGRATION))
+            }
             Op::Debug(debug) => {
                 self.earlier.clear();
                 Ok(self.debugger.set(debug))
@@ -366,7 +370,7 @@ mod tests {
         guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
         judge::judge,
         outcome::FAR_UNKNOWN,
-        scenario::{Other, Scenario},
+        scenario::{Migrate, Other, Scenario},
     };
     use arbitrary_int::{u4, u5};
     use proptest::prelude::*;
@@ -909,6 +913,7 @@ mod tests {
             Op::Exit,
             Op::Other(Other::Enabled),
             Op::Move,
+            Op::Migrate(Migrate::Fresh),
             Op::KvmGet { reg: sysreg::MDSCR_EL1 },
             Op::KvmSet { reg: sysreg::CONTEXTIDR_EL1, value: 0 },
         ] {

@@ -203,6 +203,9 @@ rules! {
     PREEMPTION:
         "A vCPU that is preempted in the guest by another goes on with its own debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN; arch/arm64/kvm/arm.c, kvm_arch_vcpu_load and kvm_arch_vcpu_put";
+    MIGRATION:
+        "A vCPU whose registers are read by KVM_GET_ONE_REG and written to a vCPU of another VM by KVM_SET_ONE_REG, the ID registers first, goes on there as if it had not moved",
+        "Linux Documentation/virt/kvm/api.rst 4.68, 4.69 and 4.84 KVM_GET_REG_LIST; Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
     GUEST_DEBUG_COUNTS:
         "KVM_CAP_GUEST_DEBUG_HW_BPS and KVM_CAP_GUEST_DEBUG_HW_WPS are the numbers of the host's breakpoints and watchpoints",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";

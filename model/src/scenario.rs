@@ -76,6 +76,39 @@ impl fmt::Display for Other {
     }
 }
 
+/// To which VM userspace moves a vCPU. It reads each register that KVM_GET_REG_LIST lists and writes them there, the ID
+/// registers first; the memory goes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrate {
+    /// A VM that has not run.
+    Fresh,
+    /// Such a VM; the registers are written in the reverse order.
+    Reversed,
+    /// Such a VM, and at once to another one.
+    Twice,
+    /// A VM whose debug registers hold other values, each breakpoint and watchpoint enabled.
+    Used,
+    /// The VM that it was in before, which holds what it held then; a fresh one, if there is none.
+    Back,
+}
+
+impl Migrate {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Fresh, Self::Reversed, Self::Twice, Self::Used, Self::Back];
+}
+
+impl fmt::Display for Migrate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fresh => "to a fresh VM",
+            Self::Reversed => "to a fresh VM, the last register first",
+            Self::Twice => "to a fresh VM, and to another",
+            Self::Used => "to a VM whose debug registers hold other values",
+            Self::Back => "back to the VM where it was",
+        })
+    }
+}
+
 /// One operation. The payload in the guest does the first group at EL1, the runner the second while the vCPU is
 /// out of KVM_RUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +165,11 @@ pub enum Op {
     ),
     /// Userspace's thread moves to another CPU, so that the vCPU is entered there.
     Move,
+    /// Userspace moves the vCPU to another VM.
+    Migrate(
+        /// Which.
+        Migrate,
+    ),
     /// Userspace writes a register with KVM_SET_ONE_REG.
     KvmSet {
         /// The register.
@@ -160,6 +198,7 @@ impl Op {
             Self::Exit
                 | Self::Other(_)
                 | Self::Move
+                | Self::Migrate(_)
                 | Self::KvmSet { .. }
                 | Self::KvmGet { .. }
                 | Self::Debug(_)
@@ -204,6 +243,7 @@ impl fmt::Display for Op {
             Self::Exit => f.write_str("exit to userspace and back"),
             Self::Other(other) => write!(f, "another vCPU, its debug registers {other}, runs on this CPU"),
             Self::Move => f.write_str("to another CPU"),
+            Self::Migrate(to) => write!(f, "migrates {to}"),
             Self::KvmSet { reg, value } => write!(f, "KVM_SET_ONE_REG {}", Assignment(reg, value)),
             Self::KvmGet { reg } => write!(f, "KVM_GET_ONE_REG {reg}"),
             Self::Debug(debug) => debug.fmt(f),
@@ -216,7 +256,7 @@ pub use owned::Scenario;
 
 #[cfg(feature = "oracle")]
 mod owned {
-    use super::{El, Entry, Op, SysReg};
+    use super::{El, Entry, Migrate, Op, SysReg};
     use crate::{
         control::{Dbgbcr, Dbgwcr, Mdscr},
         sysreg, wire,
@@ -262,6 +302,13 @@ mod owned {
                     })
                     .collect(),
             )
+        }
+
+        /// The same, with the vCPU moved to another VM behind each operation: in each way in turn, from this one of
+        /// [`Migrate::ALL`] on.
+        pub fn migrating(self, from: usize) -> Self {
+            let ways = Migrate::ALL.into_iter().cycle().skip(from % Migrate::ALL.len());
+            Self(self.0.into_iter().zip(ways).flat_map(|(op, to)| [op, Op::Migrate(to)]).collect())
         }
 
         /// `MSR reg, value`.
@@ -361,9 +408,14 @@ mod tests {
     #[test]
     fn the_runner_does_exits_and_userspaces_accesses_and_nothing_else() {
         let reg = sysreg::MDSCR_EL1;
-        for op in
-            [Op::Exit, Op::Other(Other::Enabled), Op::Move, Op::KvmGet { reg }, Op::KvmSet { reg, value: 0 }]
-        {
+        for op in [
+            Op::Exit,
+            Op::Other(Other::Enabled),
+            Op::Move,
+            Op::Migrate(Migrate::Fresh),
+            Op::KvmGet { reg },
+            Op::KvmSet { reg, value: 0 },
+        ] {
             assert!(op.is_hosts(), "{op}");
         }
         for op in [
@@ -389,6 +441,13 @@ mod tests {
             scenario.ops(),
             [Op::KvmSet { reg, value: 5 }, Op::Isb, Op::Exec { marker: 1 }, Op::Read { reg }]
         );
+    }
+
+    #[test]
+    fn a_migrating_scenario_moves_behind_each_operation_in_each_way() {
+        let migrating = Scenario::new().isb().then(Op::Brk).isb().migrating(3);
+        let [to, behind, then] = [Migrate::Used, Migrate::Back, Migrate::Fresh].map(Op::Migrate);
+        assert_eq!(migrating.ops(), [Op::Isb, to, Op::Brk, behind, Op::Isb, then]);
     }
 
     #[test]
@@ -419,6 +478,7 @@ mod tests {
             (Op::Exit, "exit to userspace and back"),
             (Op::Other(Other::Locked), "another vCPU, its debug registers locked, runs on this CPU"),
             (Op::Move, "to another CPU"),
+            (Op::Migrate(Migrate::Back), "migrates back to the VM where it was"),
         ] {
             assert_eq!(op.to_string(), printed);
         }

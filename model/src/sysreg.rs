@@ -24,6 +24,12 @@ impl SysReg {
         self.0 >> 14
     }
 
+    /// It is of the ID space: op0 3, op1 0, 1 or 3, CRn 0, CRm 0 to 7 (DDI 0487 C5.3; KVM's feature ID range).
+    pub const fn is_id(self) -> bool {
+        let (op1, crn, crm) = (self.0 >> 11 & 7, self.0 >> 7 & 0xf, self.0 >> 3 & 0xf);
+        self.op0() == 3 && matches!(op1, 0 | 1 | 3) && crn == 0 && crm < 8
+    }
+
     /// The encoding as the low 16 bits of a `KVM_REG_ARM64_SYSREG` id (KVM API, 4.68).
     pub const fn encoding(self) -> u16 {
         self.0

@@ -4,7 +4,7 @@
 
 use crate::{
     access,
-    scenario::{El, Entry, Op, Other, Scenario},
+    scenario::{El, Entry, Migrate, Op, Other, Scenario},
     sysreg::{SysReg, TABLE},
 };
 use alloc::{
@@ -80,7 +80,7 @@ impl FromStr for Op {
             Self::Exit,
             Self::Move,
         ];
-        let others = Other::ALL.map(Self::Other);
+        let others = Other::ALL.map(Self::Other).into_iter().chain(Migrate::ALL.map(Self::Migrate));
         if let Some(op) = fixed.into_iter().chain(others).find(|op| op.to_string() == text) {
             return Ok(op);
         }
@@ -172,6 +172,7 @@ mod tests {
             .then(Op::Exit)
             .then(Op::Other(Other::Locked))
             .then(Op::Move)
+            .then(Op::Migrate(Migrate::Used))
             .then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: 0b1010 })
             .then(Op::KvmGet { reg: sysreg::dbgwcr(3) })
             .read(sysreg::CONTEXTIDR_EL1)

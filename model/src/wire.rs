@@ -3,7 +3,7 @@
 //! How a program and its log cross the guest's memory, and where things lie there.
 //!
 //! ```text
-//!   DOORBELL     0x1000_0000   no memory: a store exits to userspace
+//!   DOORBELL     0x1000_0000   no memory: a store exits to userspace; from 0x100 on it asks to be migrated
 //!   RAM          0x4000_0000   the payload, linked here, data and stack included
 //!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair a marker     executable at EL0 and EL1
 //!   BRK          0x4001_0800   BRK #0xdf, RET
@@ -27,12 +27,14 @@
 use crate::{
     access::ACCESSES,
     event::{Event, Exception, Logged},
-    scenario::{El, Entry, Op},
+    scenario::{El, Entry, Migrate, Op},
     sysreg,
 };
 
 /// A store here exits to userspace; the value is a [`Bell`].
 pub const DOORBELL: u64 = 0x1000_0000;
+/// A store here exits to userspace in the middle of code, and the vCPU migrates.
+const PASSAGE: u64 = DOORBELL + 0x100;
 /// Where the guest's memory starts.
 pub const RAM: u64 = 0x4000_0000;
 /// How much memory the guest has, in bytes.
@@ -68,6 +70,16 @@ pub const EVENT_WORDS: usize = 7;
 /// The address of marker `k`'s NOP; its RET is the next instruction.
 pub const fn marker(k: u8) -> u64 {
     MARKERS + 8 * k as u64
+}
+
+/// The address to which EL1 stores to migrate.
+pub const fn passage(to: Migrate) -> u64 {
+    PASSAGE + 8 * to as u64
+}
+
+/// How a vCPU migrates that has stored to this address.
+pub fn passage_at(address: u64) -> Option<Migrate> {
+    Migrate::ALL.into_iter().find(|to| passage(*to) == address)
 }
 
 /// The address of an access's instruction; its RET is the next one.
@@ -164,9 +176,8 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
         Op::Enter(Entry::Return { ss, steps }) => {
             [code::ENTER, if ss { RETURN_STEPPED } else { RETURN_PLAIN }, steps as u64]
         }
-        Op::Exit | Op::Other(_) | Op::Move | Op::KvmSet { .. } | Op::KvmGet { .. } | Op::Debug(_) => {
-            [code::HOST, 0, 0]
-        }
+        op if op.is_hosts() => [code::HOST, 0, 0],
+        _ => return None,
     })
 }
 

@@ -223,26 +223,47 @@ impl Session {
     }
 }
 
-/// Which of a case's scenarios run where it runs in several configurations: its first in each, and of the others each in
-/// one.
-#[derive(Clone, Copy, Debug)]
-pub struct Turns {
-    this: usize,
-    of: usize,
-    scenario: usize,
+/// How a case runs as a part of another one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Variation {
+    /// What its VMs are made with.
+    pub config: Config,
+    /// Which of its scenarios run.
+    pub which: Which,
+    /// Userspace moves the vCPU to another VM behind each operation of a scenario's.
+    pub migrating: bool,
 }
 
-impl Turns {
-    /// The turn of the configuration `this`, from 0, of so many.
-    pub const fn new(this: usize, of: usize) -> Self {
-        Self { this, of, scenario: 0 }
-    }
+/// Which of a case's scenarios run.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Which {
+    /// All.
+    #[default]
+    All,
+    /// Where the case runs in several variations: its first in each, and of the others each in one.
+    Turn {
+        /// The variation, from 0.
+        this: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// Fewer the more there are: those at the places 0, 1, 8, 27 and so on.
+    Cubes,
+}
 
-    /// The next scenario runs in this configuration.
-    const fn next(&mut self) -> bool {
-        let scenario = self.scenario;
-        self.scenario += 1;
-        scenario == 0 || scenario % self.of == self.this
+impl Which {
+    const fn includes(self, place: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Turn { this, of } => place == 0 || place % of == this,
+            Self::Cubes => {
+                let mut root = 0_usize;
+                while root.saturating_pow(3) < place {
+                    root += 1;
+                }
+                root.saturating_pow(3) == place
+            }
+        }
     }
 }
 
@@ -250,16 +271,16 @@ impl Turns {
 #[derive(Debug)]
 pub struct Context<'a> {
     session: &'a mut Session,
-    /// What its VMs are made with.
-    config: Config,
-    turns: Option<Turns>,
+    variation: Variation,
+    /// How many scenarios it was given.
+    given: usize,
     pub(crate) report: Report,
 }
 
 impl<'a> Context<'a> {
     /// A context of a case's in this session.
     pub(crate) fn new(session: &'a mut Session) -> Self {
-        Self { session, config: Config::default(), turns: None, report: Report::default() }
+        Self { session, variation: Variation::default(), given: 0, report: Report::default() }
     }
 }
 
@@ -269,19 +290,18 @@ impl Context<'_> {
         &self.session.host
     }
 
-    /// The shape of the case's VMs: what KVM gives to a new VM, unless the case runs [in another](Self::run_in).
+    /// The shape of the case's VMs: what KVM gives to a new VM, unless the case runs in a variation.
     pub fn shape(&self) -> Shape {
-        self.config.id_aa64dfr0.map_or(self.host().shape(), Shape::from_id_aa64dfr0)
+        self.variation.config.id_aa64dfr0.map_or(self.host().shape(), Shape::from_id_aa64dfr0)
     }
 
-    /// Runs another case in VMs of this configuration, as a part of this case: all of its scenarios, or those whose turn
-    /// it is.
-    pub fn run_in(&mut self, config: Config, turns: Option<Turns>, case: &Case) -> Result<(), Stop> {
-        let own = (self.config, self.turns);
-        (self.config, self.turns) = (config, turns);
+    /// Runs another case in this variation, as a part of this case. False if it ran no scenario.
+    pub fn run_in(&mut self, variation: Variation, case: &Case) -> Result<bool, Stop> {
+        let own = std::mem::replace(&mut self.variation, variation);
+        let (given, checks) = (std::mem::take(&mut self.given), self.report.checks);
         let result = (case.test)(self);
-        (self.config, self.turns) = own;
-        result
+        (self.variation, self.given) = (own, given);
+        result.map(|()| self.report.checks > checks)
     }
 
     /// How many CPUs this thread may run on.
@@ -307,7 +327,7 @@ impl Context<'_> {
 
     /// A VM of its own that has not run. A bare CPU is reset instead, and with it whatever ran there before.
     pub fn new_guest(&self) -> Result<Guest, Stop> {
-        self.new_guest_of(self.config)
+        self.new_guest_of(self.variation.config)
     }
 
     /// The same of another configuration than the case's.
@@ -323,9 +343,18 @@ impl Context<'_> {
 
     /// Runs scenarios in that VM, many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
-        let mut turns = self.turns;
-        let its_turn = |_: &Scenario| turns.as_mut().is_none_or(Turns::next);
-        let mut scenarios = scenarios.into_iter().filter(its_turn).peekable();
+        let Variation { which, migrating, .. } = self.variation;
+        let mut given = self.given;
+        let mut scenarios = scenarios
+            .into_iter()
+            .filter_map(|scenario| {
+                let place = given;
+                given += 1;
+                let migrated =
+                    |scenario: Scenario| if migrating { scenario.migrating(place) } else { scenario };
+                which.includes(place).then(|| migrated(scenario))
+            })
+            .peekable();
         while scenarios.peek().is_some() {
             let mut guest = self.shared_guest()?;
             let mut program = guest.program()?;
@@ -337,7 +366,7 @@ impl Context<'_> {
             }
         }
         drop(scenarios);
-        self.turns = turns;
+        self.given = given;
         Ok(())
     }
 
@@ -345,13 +374,16 @@ impl Context<'_> {
     /// the VM is then in a state that the model does not know.
     pub fn check_on(&mut self, guest: &mut Guest, scenario: &Scenario) -> Result<bool, Stop> {
         let mut program = guest.program()?;
-        program.add(scenario);
+        match self.variation.migrating {
+            true => program.add(&scenario.clone().migrating(0)),
+            false => program.add(scenario),
+        };
         self.run_and_report(guest, &program)
     }
 
     /// The VM that scenarios share; the caller gives it back while its state is known.
     pub(crate) fn shared_guest(&mut self) -> Result<Guest, Stop> {
-        let config = self.config;
+        let config = self.variation.config;
         match self.session.guests.iter().position(|(of, _)| *of == config) {
             Some(place) => Ok(self.session.guests.remove(place).1),
             None => self.new_guest(),
@@ -364,13 +396,16 @@ impl Context<'_> {
         if guests.len() >= SHARED_GUESTS {
             guests.remove(0);
         }
-        guests.push((self.config, guest));
+        guests.push((self.variation.config, guest));
     }
 
     /// How random scenarios are drawn: all of them here, or a share in each configuration.
     pub(crate) fn draw(&self) -> Draw {
         let draw = self.session.draw;
-        let share = self.turns.map_or(1, |turns| turns.of as u32);
+        let share = match self.variation.which {
+            Which::Turn { of, .. } => of as u32,
+            _ => 1,
+        };
         Draw { scenarios: draw.scenarios.div_ceil(share), time: draw.time.map(|time| time / share), ..draw }
     }
 
@@ -509,12 +544,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_scenario_has_its_turn_in_one_configuration_and_the_first_in_each() {
-        let ran = |this| {
-            let mut turns = Turns::new(this, 3);
-            (0..8).filter(|_| turns.next()).collect::<Vec<usize>>()
-        };
+    fn each_scenario_has_its_turn_in_one_variation_and_the_first_in_each() {
+        let ran =
+            |this| (0..8).filter(|place| Which::Turn { this, of: 3 }.includes(*place)).collect::<Vec<_>>();
         assert_eq!([ran(0), ran(1), ran(2)], [vec![0, 3, 6], vec![0, 1, 4, 7], vec![0, 2, 5]]);
+    }
+
+    #[test]
+    fn of_many_scenarios_few_run_where_cubes_do() {
+        let ran: Vec<usize> = (0..100).filter(|place| Which::Cubes.includes(*place)).collect();
+        assert_eq!(ran, [0, 1, 8, 27, 64]);
     }
 
     #[test]

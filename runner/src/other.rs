@@ -13,7 +13,7 @@ use dfr0_model::{
     guest_debug::GuestDebug,
     scenario::{Op, Other, Scenario},
     shape::Shape,
-    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr, dbgwcr, dbgwvr},
+    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr},
     wire::{MARKER_COUNT, TARGET, TARGET_SIZE},
 };
 
@@ -43,6 +43,16 @@ pub fn scenario(other: Other, shape: Shape) -> Scenario {
             seen(everywhere(debugged, shape), shape)
         }
     }
+}
+
+/// What userspace writes so that the debug registers of a vCPU hold this.
+pub fn registers(shape: Shape) -> Vec<(SysReg, u64)> {
+    let written = armed(Scenario::new(), shape).write(OSLSR_EL1, 0b1010);
+    let values = written.ops().iter().filter_map(|op| match *op {
+        Op::Write { reg, value } => Some((reg, value)),
+        _ => None,
+    });
+    values.collect()
 }
 
 /// Every breakpoint and watchpoint armed; breakpoint 0 is linked to the highest numbered, which matches [`CONTEXT`].

@@ -45,6 +45,15 @@ impl Debugger {
         }
     }
 
+    /// Debugs another vCPU as this one was.
+    pub fn set_again(&self, vcpu: &VcpuFd) -> Result<(), Error> {
+        match self.asked {
+            Some(_) if self.stepping_over => must_set(vcpu, GuestDebug::new(ENABLE | SINGLESTEP)),
+            Some(debug) => must_set(vcpu, debug),
+            None => Ok(()),
+        }
+    }
+
     /// Switches guest debugging off if it is on.
     pub fn switch_off(&mut self, vcpu: &VcpuFd) -> Result<(), Error> {
         match self.asked.take() {

@@ -8,6 +8,7 @@ mod device;
 mod memslot;
 mod one_reg;
 mod others;
+mod registers;
 mod vm;
 mod writable_masks;
 

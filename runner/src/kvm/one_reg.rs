@@ -18,6 +18,21 @@ pub const fn system_of(id: u64) -> Option<SysReg> {
     if id & !0xffff == ARM64_U64 | SYSREG { Some(SysReg::from_encoding(id as u16)) } else { None }
 }
 
+/// The register is of the ID space, which says what the others are.
+pub fn is_id(id: u64) -> bool {
+    system_of(id).is_some_and(SysReg::is_id)
+}
+
+/// How many bytes the register has.
+pub const fn len(id: u64) -> usize {
+    1 << (id >> 52 & 0xf)
+}
+
+/// The register's name, where it has one.
+pub fn name(id: u64) -> String {
+    system_of(id).map_or_else(|| format!("{id:#018x}"), |reg| reg.to_string())
+}
+
 /// PC.
 pub const PC: u64 = core_word(64);
 /// PSTATE.

@@ -8,22 +8,25 @@ use super::{
     device::Kvm,
     memslot, one_reg,
     others::Others,
+    registers::{self, Order, Registers},
 };
 use crate::{
     cpus::Pinned,
     guest::{Config, Cpu, Death, Error, Log, OfOther},
     memory::GuestMemory,
+    other,
     payload::Payload,
     stage1,
 };
 use dfr0_model::{
     event::{Event, Logged},
     id_write::Answer,
-    scenario::Op,
+    scenario::{Migrate, Op},
+    shape::Shape,
     sysreg::{ID_AA64DFR0_EL1, SysReg},
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
-use kvm_bindings::{RegList, kvm_vcpu_init};
+use kvm_bindings::kvm_vcpu_init;
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::{io, time::Duration};
 
@@ -33,9 +36,11 @@ const PSTATE_EL1H_MASKED: u64 = 0x3c5;
 /// A VM's vCPU. The payload is loaded when the first scenario runs, until then only its registers can be used.
 #[derive(Debug)]
 pub struct Vcpu {
-    // The vCPU and the VM are closed before the memory is unmapped: fields drop in this order.
+    // The vCPUs and the VMs are closed before the memory is unmapped: fields drop in this order.
     vcpu: VcpuFd,
     vm: VmFd,
+    /// Where it was before it migrated.
+    before: Option<(VcpuFd, VmFd)>,
     loaded: Option<(Payload, Deadline)>,
     deadline: Duration,
     debugger: Debugger,
@@ -95,6 +100,10 @@ impl Cpu for Vcpu {
                 self.pin()?.advance()?;
                 None
             }
+            Op::Migrate(to) => {
+                self.migrate(to)?;
+                None
+            }
             Op::Debug(debug) => match self.debugger.set(&self.vcpu, debug) {
                 Answer::Accepted => None,
                 Answer::Refused(errno) => Some(Event::Refused(errno)),
@@ -109,13 +118,7 @@ impl Cpu for Vcpu {
     }
 
     fn listed(&self) -> Result<Vec<SysReg>, Error> {
-        /// As many as kvm-bindings takes; a vCPU without SVE has some 300.
-        const MOST: usize = 500;
-        let failed =
-            |source: io::Error| Error::System { what: format!("KVM_GET_REG_LIST of up to {MOST}"), source };
-        let mut list = RegList::new(MOST).map_err(|error| failed(io::Error::other(format!("{error:?}"))))?;
-        self.vcpu.get_reg_list(&mut list).map_err(|error| failed(error.into()))?;
-        Ok(list.as_slice().iter().copied().filter_map(one_reg::system_of).collect())
+        Ok(registers::listed(&self.vcpu)?.into_iter().filter_map(one_reg::system_of).collect())
     }
 
     fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error> {
@@ -136,18 +139,11 @@ impl Cpu for Vcpu {
 
 impl Vcpu {
     pub(super) fn new(kvm: &Kvm, config: Config, deadline: Duration) -> Result<Self, Error> {
-        let vm = kvm.create_vm()?;
-        let system = |what: &str| {
-            let what = what.to_owned();
-            move |error: kvm_ioctls::Error| Error::System { what, source: error.into() }
-        };
-        let vcpu = vm.create_vcpu(0).map_err(system("KVM_CREATE_VCPU"))?;
-        let mut target = kvm_vcpu_init::default();
-        vm.get_preferred_target(&mut target).map_err(system("KVM_ARM_PREFERRED_TARGET"))?;
-        vcpu.vcpu_init(&target).map_err(system("KVM_ARM_VCPU_INIT"))?;
+        let (vcpu, vm) = create(kvm)?;
         let guest = Self {
             vcpu,
             vm,
+            before: None,
             loaded: None,
             deadline,
             debugger: Debugger::default(),
@@ -184,10 +180,7 @@ impl Vcpu {
     }
 
     fn set_id(&self, id: u64, value: u64) -> Answer {
-        match self.vcpu.set_one_reg(id, &value.to_le_bytes()) {
-            Ok(_) => Answer::Accepted,
-            Err(error) => Answer::Refused(error.errno()),
-        }
+        set_id(&self.vcpu, id, value)
     }
 
     fn boot(&self) -> Result<(Payload, Deadline), Error> {
@@ -211,6 +204,48 @@ impl Vcpu {
 
     fn deadline(&mut self) -> Result<&mut Deadline, Error> {
         self.loaded.as_mut().map(|(_, deadline)| deadline).ok_or_else(unloaded)
+    }
+
+    /// Moves the vCPU to another VM, which gets the memory as it is.
+    fn migrate(&mut self, to: Migrate) -> Result<(), Error> {
+        self.complete_exit()?;
+        let (vcpu, vm) = match (to, self.before.take()) {
+            (Migrate::Back, Some(before)) => before,
+            _ => self.vm_beside()?,
+        };
+        if to == Migrate::Used {
+            let shape = Shape::from_id_aa64dfr0(self.get(ID_AA64DFR0_EL1)?);
+            for (reg, value) in other::registers(shape) {
+                accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
+            }
+        }
+        let order = if to == Migrate::Reversed { Order::Reversed } else { Order::Listed };
+        Registers::save(&self.vcpu)?.restore(&vcpu, order)?;
+        let left = (std::mem::replace(&mut self.vcpu, vcpu), std::mem::replace(&mut self.vm, vm));
+        self.before = Some(left);
+        self.debugger.set_again(&self.vcpu)?;
+        if to == Migrate::Twice { self.migrate(Migrate::Fresh) } else { Ok(()) }
+    }
+
+    /// A VM and its vCPU that have not run, with the guest's memory.
+    fn vm_beside(&self) -> Result<(VcpuFd, VmFd), Error> {
+        let kvm = Kvm::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
+        let (vcpu, vm) = create(&kvm)?;
+        memslot::register(&self.payload()?.memory, &vm)?;
+        Ok((vcpu, vm))
+    }
+
+    /// Has KVM finish what it exited for: until it is entered again PC is at the store to the doorbell (KVM API, 5 The
+    /// kvm_run structure, immediate_exit).
+    fn complete_exit(&mut self) -> Result<(), Error> {
+        self.vcpu.set_kvm_immediate_exit(1);
+        let ran = self.vcpu.run().map(|exit| format!("{exit:?}"));
+        self.vcpu.set_kvm_immediate_exit(0);
+        match ran {
+            Err(error) if error.errno() == nix::libc::EINTR => Ok(()),
+            Ok(exit) => Err(self.died(format!("KVM_RUN with immediate_exit ended with {exit}"))),
+            Err(error) => Err(self.died(format!("KVM_RUN with immediate_exit failed: {error}"))),
+        }
     }
 
     /// Logs KVM_EXIT_DEBUG, behind what the guest has logged so far, and does what userspace does at it.
@@ -245,6 +280,9 @@ impl Vcpu {
                         None => break format!("the payload rang with {number}, which means nothing"),
                     }
                 }
+                Ok(VcpuExit::MmioWrite(address, _)) if wire::passage_at(address).is_some() => {
+                    wire::passage_at(address).map_or(Ok(()), |to| self.migrate(to))?;
+                }
                 Ok(VcpuExit::Debug(debug)) => {
                     let (hsr, far) = (debug.hsr, far_of(debug.hsr, debug.far));
                     self.debug_exit(hsr, far, log)?;
@@ -260,6 +298,27 @@ impl Vcpu {
             }
         };
         Err(self.died(reason))
+    }
+}
+
+/// A VM with one vCPU, initialised.
+fn create(kvm: &Kvm) -> Result<(VcpuFd, VmFd), Error> {
+    let system = |what: &str| {
+        let what = what.to_owned();
+        move |error: kvm_ioctls::Error| Error::System { what, source: error.into() }
+    };
+    let vm = kvm.create_vm()?;
+    let vcpu = vm.create_vcpu(0).map_err(system("KVM_CREATE_VCPU"))?;
+    let mut target = kvm_vcpu_init::default();
+    vm.get_preferred_target(&mut target).map_err(system("KVM_ARM_PREFERRED_TARGET"))?;
+    vcpu.vcpu_init(&target).map_err(system("KVM_ARM_VCPU_INIT"))?;
+    Ok((vcpu, vm))
+}
+
+fn set_id(vcpu: &VcpuFd, id: u64, value: u64) -> Answer {
+    match vcpu.set_one_reg(id, &value.to_le_bytes()) {
+        Ok(_) => Answer::Accepted,
+        Err(error) => Answer::Refused(error.errno()),
     }
 }
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! All registers of a vCPU, as a VMM saves them and restores them elsewhere.
+
+use super::one_reg;
+use crate::guest::Error;
+use kvm_bindings::RegList;
+use kvm_ioctls::VcpuFd;
+use std::io;
+
+/// As many as kvm-bindings takes; a vCPU without SVE has some 300.
+const MOST: usize = 500;
+/// The longest register, in bytes: KVM_REG_SIZE_U2048.
+const LONGEST: usize = 256;
+
+/// In which order registers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As KVM_GET_REG_LIST lists them.
+    Listed,
+    /// The last first.
+    Reversed,
+}
+
+/// Ids of registers and their values.
+#[derive(Debug, Default)]
+pub struct Registers {
+    ids: Vec<u64>,
+    /// The values, one behind the other, each as long as its id says.
+    bytes: Vec<u8>,
+}
+
+/// The ids that KVM_GET_REG_LIST lists.
+pub fn listed(vcpu: &VcpuFd) -> Result<Vec<u64>, Error> {
+    let failed =
+        |source: io::Error| Error::System { what: format!("KVM_GET_REG_LIST of up to {MOST}"), source };
+    let mut list = RegList::new(MOST).map_err(|error| failed(io::Error::other(format!("{error:?}"))))?;
+    vcpu.get_reg_list(&mut list).map_err(|error| failed(error.into()))?;
+    Ok(list.as_slice().to_vec())
+}
+
+impl Registers {
+    /// Reads each register that the vCPU lists.
+    pub fn save(vcpu: &VcpuFd) -> Result<Self, Error> {
+        let ids = listed(vcpu)?;
+        let mut bytes = Vec::with_capacity(ids.len() * size_of::<u128>());
+        for id in &ids {
+            let mut value = [0; LONGEST];
+            let value = &mut value[..one_reg::len(*id).min(LONGEST)];
+            vcpu.get_one_reg(*id, value).map_err(|error| Error::System {
+                what: format!("KVM_GET_ONE_REG {}", one_reg::name(*id)),
+                source: error.into(),
+            })?;
+            bytes.extend_from_slice(value);
+        }
+        Ok(Self { ids, bytes })
+    }
+
+    /// Writes each register: those of the ID space first, for what the others may hold depends on them.
+    pub fn restore(&self, vcpu: &VcpuFd, order: Order) -> Result<(), Error> {
+        let (first, mut others): (Vec<_>, Vec<_>) = self.values().partition(|(id, _)| one_reg::is_id(*id));
+        if order == Order::Reversed {
+            others.reverse();
+        }
+        for (id, value) in first.into_iter().chain(others) {
+            vcpu.set_one_reg(id, value).map_err(|error| {
+                let mut low = [0; size_of::<u64>()];
+                let len = value.len().min(low.len());
+                low[..len].copy_from_slice(&value[..len]);
+                let value = u64::from_le_bytes(low);
+                Error::Refused { register: one_reg::name(id), value, errno: error.errno() }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn values(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.ids.iter().scan(self.bytes.as_slice(), |left, id| {
+            let (value, behind) = left.split_at_checked(one_reg::len(*id).min(LONGEST))?;
+            *left = behind;
+            Some((*id, value))
+        })
+    }
+}

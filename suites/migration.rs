@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The guest's suites while userspace moves the vCPU from VM to VM, behind each operation of a scenario's: what the guest
+//! takes, reads and is spared is what it would have been without.
+
+use crate::{
+    breakpoints, double_lock, exception_masking, guest_debug, linked_context, os_lock, register_access,
+    software_step, watchpoints,
+};
+use dfr0_model::rule;
+use dfr0_runner::case::{Case, Context, Stop, Suite, Variation, Which};
+
+/// The suite.
+pub const SUITE: Suite = Suite {
+    name: "migration",
+    about: "a vCPU that is saved and restored in another VM goes on as if it had not moved",
+    cases,
+};
+
+/// The suites whose scenarios migrate.
+const SUITES: [Suite; 9] = [
+    register_access::SUITE,
+    breakpoints::SUITE,
+    watchpoints::SUITE,
+    linked_context::SUITE,
+    software_step::SUITE,
+    exception_masking::SUITE,
+    os_lock::SUITE,
+    double_lock::SUITE,
+    guest_debug::SUITE,
+];
+
+fn cases() -> Vec<Case> {
+    SUITES.into_iter().flat_map(|suite| (suite.cases)()).map(migrating).collect()
+}
+
+fn migrating(case: Case) -> Case {
+    Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| migrate(cx, &case))
+}
+
+fn migrate(cx: &mut Context<'_>, case: &Case) -> Result<(), Stop> {
+    let variation = Variation { which: Which::Cubes, migrating: true, ..Variation::default() };
+    if cx.run_in(variation, case)? { Ok(()) } else { Stop::skip("no scenario of it is a guest's") }
+}
