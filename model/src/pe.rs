@@ -913,7 +913,7 @@ mod tests {
             Op::Exit,
             Op::Other(Other::Enabled),
             Op::Move,
-            Op::Migrate(Migrate::Fresh),
+            Op::Migrate(Migrate::FreshVm),
             Op::KvmGet { reg: sysreg::MDSCR_EL1 },
             Op::KvmSet { reg: sysreg::CONTEXTIDR_EL1, value: 0 },
         ] {

@@ -76,35 +76,39 @@ impl fmt::Display for Other {
     }
 }
 
-/// To which VM userspace moves a vCPU. It reads each register that KVM_GET_REG_LIST lists and writes them there, the ID
-/// registers first; the memory goes along.
+/// Where userspace moves a vCPU's state. It reads the registers that KVM_GET_REG_LIST lists and writes them there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migrate {
-    /// A VM that has not run.
+    /// The vCPU of a VM that has not run: every register, the ID registers first; the memory goes along.
+    FreshVm,
+    /// A vCPU of the same VM that has not run.
     Fresh,
-    /// Such a VM; the registers are written in the reverse order.
+    /// Such a vCPU; the registers are written in the reverse order.
     Reversed,
-    /// Such a VM, and at once to another one.
+    /// Such a vCPU, and at once another one.
     Twice,
-    /// A VM whose debug registers hold other values, each breakpoint and watchpoint enabled.
+    /// Such a vCPU, whose debug registers hold other values, each breakpoint and watchpoint enabled and the OS Lock
+    /// locked.
     Used,
-    /// The VM that it was in before, which holds what it held then; a fresh one, if there is none.
+    /// The vCPU where it was before, which holds what it held then; a fresh one, if there is none.
     Back,
 }
 
 impl Migrate {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Fresh, Self::Reversed, Self::Twice, Self::Used, Self::Back];
+    pub const ALL: [Self; 6] =
+        [Self::FreshVm, Self::Used, Self::Back, Self::Fresh, Self::Reversed, Self::Twice];
 }
 
 impl fmt::Display for Migrate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Fresh => "to a fresh VM",
-            Self::Reversed => "to a fresh VM, the last register first",
-            Self::Twice => "to a fresh VM, and to another",
-            Self::Used => "to a VM whose debug registers hold other values",
-            Self::Back => "back to the VM where it was",
+            Self::FreshVm => "to a fresh VM",
+            Self::Fresh => "to a fresh vCPU",
+            Self::Reversed => "to a fresh vCPU, the last register first",
+            Self::Twice => "to a fresh vCPU, and to another",
+            Self::Used => "to a vCPU whose debug registers hold other values",
+            Self::Back => "back to the vCPU where it was",
         })
     }
 }
@@ -304,11 +308,25 @@ mod owned {
             )
         }
 
-        /// The same, with the vCPU moved to another VM behind each operation: in each way in turn, from this one of
-        /// [`Migrate::ALL`] on.
-        pub fn migrating(self, from: usize) -> Self {
-            let ways = Migrate::ALL.into_iter().cycle().skip(from % Migrate::ALL.len());
-            Self(self.0.into_iter().zip(ways).flat_map(|(op, to)| [op, Op::Migrate(to)]).collect())
+        /// The same, with the vCPU's state moved behind each operation that may change it, in each way in turn from this
+        /// one of [`Migrate::ALL`] on; of more than so many operations behind some.
+        pub fn migrating(self, from: usize, most: usize) -> Self {
+            // What is a mode of the payload's lies in its memory.
+            let changes = |op: &Op| !matches!(op, Op::Isb | Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_));
+            let count = self.0.iter().filter(|op| changes(op)).count();
+            let each = count.div_ceil(most.max(1)).max(1);
+            let mut ways = Migrate::ALL.into_iter().cycle().skip(from % Migrate::ALL.len());
+            let mut place = from;
+            let mut moved = Vec::with_capacity(self.0.len() + most);
+            for op in self.0 {
+                let moves = changes(&op) && {
+                    place += 1;
+                    place.is_multiple_of(each)
+                };
+                moved.push(op);
+                moved.extend(moves.then(|| ways.next()).flatten().map(Op::Migrate));
+            }
+            Self(moved)
         }
 
         /// `MSR reg, value`.
@@ -444,10 +462,24 @@ mod tests {
     }
 
     #[test]
-    fn a_migrating_scenario_moves_behind_each_operation_in_each_way() {
-        let migrating = Scenario::new().isb().then(Op::Brk).isb().migrating(3);
-        let [to, behind, then] = [Migrate::Used, Migrate::Back, Migrate::Fresh].map(Op::Migrate);
-        assert_eq!(migrating.ops(), [Op::Isb, to, Op::Brk, behind, Op::Isb, then]);
+    fn a_migrating_scenario_moves_behind_each_operation_that_changes_the_vcpu() {
+        let reg = sysreg::MDSCR_EL1;
+        let scenario = Scenario::new().write(reg, 1).at(El::El0).isb().then(Op::Brk).read(reg);
+        let [used, back, fresh] = [Migrate::Used, Migrate::Back, Migrate::Fresh].map(Op::Migrate);
+        let (level, write) = (Op::Level(El::El0), Op::Write { reg, value: 1 });
+        let read = Op::Read { reg };
+        assert_eq!(
+            scenario.clone().migrating(1, 3).ops(),
+            [write, used, level, Op::Isb, Op::Brk, back, read, fresh]
+        );
+        assert_eq!(
+            scenario.clone().migrating(1, 2).ops(),
+            [write, used, level, Op::Isb, Op::Brk, read, back]
+        );
+        assert_eq!(
+            scenario.migrating(0, 1).ops(),
+            [write, level, Op::Isb, Op::Brk, read, Op::Migrate(Migrate::FreshVm)]
+        );
     }
 
     #[test]
@@ -478,7 +510,7 @@ mod tests {
             (Op::Exit, "exit to userspace and back"),
             (Op::Other(Other::Locked), "another vCPU, its debug registers locked, runs on this CPU"),
             (Op::Move, "to another CPU"),
-            (Op::Migrate(Migrate::Back), "migrates back to the VM where it was"),
+            (Op::Migrate(Migrate::Back), "migrates back to the vCPU where it was"),
         ] {
             assert_eq!(op.to_string(), printed);
         }

@@ -50,7 +50,8 @@ impl Debugger {
         match self.asked {
             Some(_) if self.stepping_over => must_set(vcpu, GuestDebug::new(ENABLE | SINGLESTEP)),
             Some(debug) => must_set(vcpu, debug),
-            None => Ok(()),
+            // It may be one that was debugged before.
+            None => must_set(vcpu, GuestDebug::OFF),
         }
     }
 

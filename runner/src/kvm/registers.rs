@@ -4,6 +4,7 @@
 
 use super::one_reg;
 use crate::guest::Error;
+use dfr0_model::sysreg::DebugRegister;
 use kvm_bindings::RegList;
 use kvm_ioctls::VcpuFd;
 use std::io;
@@ -20,6 +21,35 @@ pub enum Order {
     Listed,
     /// The last first.
     Reversed,
+}
+
+/// Which registers are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All that are listed.
+    Whole,
+    /// Without those that cannot differ between vCPUs of one VM, or that nothing here observes: the ID registers, the
+    /// SIMD registers, and breakpoints and watchpoints beyond these counts.
+    Observed {
+        /// The breakpoints.
+        breakpoints: u8,
+        /// The watchpoints.
+        watchpoints: u8,
+    },
+}
+
+impl Part {
+    fn includes(self, id: u64) -> bool {
+        let Self::Observed { breakpoints, watchpoints } = self else { return true };
+        match one_reg::system_of(id) {
+            Some(reg) => match reg.debug_number() {
+                Some((DebugRegister::Bvr | DebugRegister::Bcr, n)) => n < breakpoints,
+                Some((DebugRegister::Wvr | DebugRegister::Wcr, n)) => n < watchpoints,
+                None => !reg.is_id(),
+            },
+            None => one_reg::len(id) == size_of::<u64>(),
+        }
+    }
 }
 
 /// Ids of registers and their values.
@@ -40,9 +70,9 @@ pub fn listed(vcpu: &VcpuFd) -> Result<Vec<u64>, Error> {
 }
 
 impl Registers {
-    /// Reads each register that the vCPU lists.
-    pub fn save(vcpu: &VcpuFd) -> Result<Self, Error> {
-        let ids = listed(vcpu)?;
+    /// Reads the registers that the vCPU lists.
+    pub fn save(vcpu: &VcpuFd, part: Part) -> Result<Self, Error> {
+        let ids: Vec<u64> = listed(vcpu)?.into_iter().filter(|id| part.includes(*id)).collect();
         let mut bytes = Vec::with_capacity(ids.len() * size_of::<u128>());
         for id in &ids {
             let mut value = [0; LONGEST];

@@ -8,7 +8,7 @@ use super::{
     device::Kvm,
     memslot, one_reg,
     others::Others,
-    registers::{self, Order, Registers},
+    registers::{self, Order, Part, Registers},
 };
 use crate::{
     cpus::Pinned,
@@ -36,11 +36,13 @@ const PSTATE_EL1H_MASKED: u64 = 0x3c5;
 /// A VM's vCPU. The payload is loaded when the first scenario runs, until then only its registers can be used.
 #[derive(Debug)]
 pub struct Vcpu {
-    // The vCPUs and the VMs are closed before the memory is unmapped: fields drop in this order.
+    // The vCPUs and the VM are closed before the memory is unmapped: fields drop in this order.
     vcpu: VcpuFd,
+    /// Another vCPU of the VM, where its state was before it migrated.
+    before: Option<VcpuFd>,
     vm: VmFd,
-    /// Where it was before it migrated.
-    before: Option<(VcpuFd, VmFd)>,
+    /// How many vCPUs the VM has had.
+    vcpus: u64,
     loaded: Option<(Payload, Deadline)>,
     deadline: Duration,
     debugger: Debugger,
@@ -139,11 +141,13 @@ impl Cpu for Vcpu {
 
 impl Vcpu {
     pub(super) fn new(kvm: &Kvm, config: Config, deadline: Duration) -> Result<Self, Error> {
-        let (vcpu, vm) = create(kvm)?;
+        let vm = kvm.create_vm()?;
+        let vcpu = create_vcpu(&vm, 0)?;
         let guest = Self {
             vcpu,
-            vm,
             before: None,
+            vm,
+            vcpus: 1,
             loaded: None,
             deadline,
             debugger: Debugger::default(),
@@ -206,33 +210,50 @@ impl Vcpu {
         self.loaded.as_mut().map(|(_, deadline)| deadline).ok_or_else(unloaded)
     }
 
-    /// Moves the vCPU to another VM, which gets the memory as it is.
+    /// Moves the vCPU's state elsewhere.
     fn migrate(&mut self, to: Migrate) -> Result<(), Error> {
         self.complete_exit()?;
-        let (vcpu, vm) = match (to, self.before.take()) {
-            (Migrate::Back, Some(before)) => before,
-            _ => self.vm_beside()?,
+        let shape = Shape::from_id_aa64dfr0(self.get(ID_AA64DFR0_EL1)?);
+        let order = if to == Migrate::Reversed { Order::Reversed } else { Order::Listed };
+        let Shape { breakpoints, watchpoints, .. } = shape;
+        let part = match to {
+            Migrate::FreshVm => Part::Whole,
+            _ => Part::Observed { breakpoints, watchpoints },
+        };
+        let there = match to {
+            Migrate::FreshVm => self.vm_beside()?,
+            Migrate::Back => match self.before.take() {
+                Some(before) => before,
+                None => self.vcpu_beside()?,
+            },
+            _ => self.vcpu_beside()?,
         };
         if to == Migrate::Used {
-            let shape = Shape::from_id_aa64dfr0(self.get(ID_AA64DFR0_EL1)?);
             for (reg, value) in other::registers(shape) {
-                accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
+                accepted(set_id(&there, one_reg::system(reg), value), reg.to_string(), value)?;
             }
         }
-        let order = if to == Migrate::Reversed { Order::Reversed } else { Order::Listed };
-        Registers::save(&self.vcpu)?.restore(&vcpu, order)?;
-        let left = (std::mem::replace(&mut self.vcpu, vcpu), std::mem::replace(&mut self.vm, vm));
-        self.before = Some(left);
-        self.debugger.set_again(&self.vcpu)?;
+        Registers::save(&self.vcpu, part)?.restore(&there, order)?;
+        self.debugger.set_again(&there)?;
+        let here = std::mem::replace(&mut self.vcpu, there);
+        self.before = (to != Migrate::FreshVm).then_some(here);
         if to == Migrate::Twice { self.migrate(Migrate::Fresh) } else { Ok(()) }
     }
 
-    /// A VM and its vCPU that have not run, with the guest's memory.
-    fn vm_beside(&self) -> Result<(VcpuFd, VmFd), Error> {
+    /// Another vCPU of the VM, that has not run.
+    fn vcpu_beside(&mut self) -> Result<VcpuFd, Error> {
+        self.vcpus += 1;
+        create_vcpu(&self.vm, self.vcpus - 1)
+    }
+
+    /// The vCPU of another VM, that has not run, with the guest's memory; that VM is now the guest's.
+    fn vm_beside(&mut self) -> Result<VcpuFd, Error> {
         let kvm = Kvm::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
-        let (vcpu, vm) = create(&kvm)?;
+        let vm = kvm.create_vm()?;
+        let vcpu = create_vcpu(&vm, 0)?;
         memslot::register(&self.payload()?.memory, &vm)?;
-        Ok((vcpu, vm))
+        (self.vm, self.vcpus) = (vm, 1);
+        Ok(vcpu)
     }
 
     /// Has KVM finish what it exited for: until it is entered again PC is at the store to the doorbell (KVM API, 5 The
@@ -301,18 +322,17 @@ impl Vcpu {
     }
 }
 
-/// A VM with one vCPU, initialised.
-fn create(kvm: &Kvm) -> Result<(VcpuFd, VmFd), Error> {
-    let system = |what: &str| {
+/// A vCPU, initialised.
+fn create_vcpu(vm: &VmFd, id: u64) -> Result<VcpuFd, Error> {
+    let failed = |what: &str| {
         let what = what.to_owned();
         move |error: kvm_ioctls::Error| Error::System { what, source: error.into() }
     };
-    let vm = kvm.create_vm()?;
-    let vcpu = vm.create_vcpu(0).map_err(system("KVM_CREATE_VCPU"))?;
+    let vcpu = vm.create_vcpu(id).map_err(failed("KVM_CREATE_VCPU"))?;
     let mut target = kvm_vcpu_init::default();
-    vm.get_preferred_target(&mut target).map_err(system("KVM_ARM_PREFERRED_TARGET"))?;
-    vcpu.vcpu_init(&target).map_err(system("KVM_ARM_VCPU_INIT"))?;
-    Ok((vcpu, vm))
+    vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
+    vcpu.vcpu_init(&target).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+    Ok(vcpu)
 }
 
 fn set_id(vcpu: &VcpuFd, id: u64, value: u64) -> Answer {
