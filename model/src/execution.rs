@@ -272,7 +272,7 @@ impl Execution<'_> {
         u64::from(from_el0 + from_el1) << 26 | ESR_IL
     }
 
-    /// Of the rules that decided what happens, the one that was first to.
+    /// Of several rules that decide what happens the first is named.
     fn summary(&self, done: Vec<Path>, decided: Option<&'static Rule>) -> Result<Executed, Unknown> {
         let ss_cleared = done.iter().all(|path| path.ss_cleared);
         if !ss_cleared && done.iter().any(|path| path.ss_cleared) {
@@ -305,7 +305,7 @@ impl Execution<'_> {
 /// What all views say; where they differ either may be.
 fn agreed(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
     verdicts
-        .reduce(|one, other| if one.matches == other.matches { other } else { Verdict::UNSETTLED })
+        .reduce(|one, other| if one.matches == other.matches { one } else { Verdict::UNSETTLED })
         .unwrap_or(Verdict::UNSETTLED)
 }
 
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_rules_that_decide_the_one_that_is_first_to_is_named() {
+    fn of_several_rules_that_decide_the_first_is_named() {
         let odd = |address| start(ON).breakpoint_at(0, address, ADDRESS.with_bas(u4::new(1)));
         let load = access::named("ldr x1").expect("an access");
         let watched = odd(wire::access_code(load)).watchpoint(0, WATCHED, Dbgwcr::doubleword());
@@ -414,6 +414,21 @@ mod tests {
         let beside = odd(MARKER).isb().write(CONTEXTIDR_EL1, 1).then(Op::Exec { marker: 1 });
         assert_eq!(sequences(&beside).len(), 2);
         assert_eq!(rule_of(&beside), &rule::BREAKPOINT_BAS, "whether the write is seen makes no difference");
+    }
+
+    #[test]
+    fn where_the_views_differ_that_is_the_rule_though_the_last_of_them_leaves_a_choice_of_its_own() {
+        let load = access::named("ldr x1").expect("an access");
+        let (certain, odd) = (Dbgwcr::doubleword(), Dbgwcr::doubleword().with_bas(0b101));
+        let watched = start(ON).watchpoint(0, WATCHED, certain.with_e(false)).isb();
+        let watched = watched.write(dbgwcr(0), certain.raw_value()).write(dbgwcr(0), odd.raw_value());
+        let hit = breakpoint(ADDRESS.with_e(false)).isb().write(dbgbcr(5), ADDRESS.raw_value());
+        let hit = hit.write(dbgbcr(5), ADDRESS.with_bas(u4::new(1)).raw_value());
+        let watched = watched.then(Op::Access { access: load, address: WATCHED });
+        for scenario in [hit.then(Op::Exec { marker: 1 }), watched] {
+            assert_eq!(sequences(&scenario).len(), 2, "{scenario}");
+            assert_eq!(rule_of(&scenario), &rule::CONTEXT_SYNCHRONIZATION, "{scenario}");
+        }
     }
 
     #[test]

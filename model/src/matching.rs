@@ -92,7 +92,7 @@ impl Hit {
             (Match::No, _) => Self { verdict: Verdict::UNSETTLED, ..other },
             (_, Match::No) => Self { verdict: Verdict::UNSETTLED, ..self },
             _ => Self {
-                verdict: if one == two { other.verdict } else { Verdict::UNSETTLED },
+                verdict: if one == two { self.verdict } else { Verdict::UNSETTLED },
                 wnr: self.wnr.filter(|_| self.wnr == other.wnr),
                 far: (self.far.0.min(other.far.0), self.far.1.max(other.far.1)),
             },
