@@ -467,6 +467,17 @@ mod tests {
     }
 
     #[test]
+    fn accesses_of_the_locks_are_by_the_locks_rules() {
+        let rule = |double_lock, scenario: &Scenario| last(Shape { double_lock, ..SHAPE }, scenario).rule;
+        let written = Scenario::new().write(sysreg::OSDLR_EL1, 1);
+        for scenario in [written.clone(), written.read(sysreg::OSDLR_EL1)] {
+            assert_eq!(rule(true, &scenario), &rule::DOUBLE_LOCK_ACCESS);
+            assert_eq!(rule(false, &scenario), &rule::DOUBLE_LOCK_ABSENT);
+        }
+        silent_by(&Scenario::new().write(sysreg::OSLAR_EL1, 1), &rule::OS_LOCK_ACCESS);
+    }
+
+    #[test]
     fn brk_is_never_masked() {
         let masked = Scenario::new().write(sysreg::OSLAR_EL1, 1).write(sysreg::OSDLR_EL1, 1).isb();
         let outcome = last(SHAPE, &masked.then(Op::Brk));
