@@ -164,15 +164,15 @@ impl Execution<'_> {
             return;
         }
         let breakpoint = agreed(self.views_on(&path).map(|view| view.breakpoint(path.pc)));
-        if breakpoint.matches < Match::Yes {
-            self.execute(path.clone(), open, decided);
-        }
-        if breakpoint.matches > Match::No {
+        let taken = (breakpoint.matches > Match::No).then(|| {
             decided.get_or_insert(breakpoint.rule);
             let esr = self.debug_class(EC_BREAKPOINT_LOWER_EL) | IFSC_DEBUG;
-            let event = self.exception(esr, &path);
-            open.push(self.taken(path, event));
+            self.taken(path.clone(), self.exception(esr, &path))
+        });
+        if breakpoint.matches < Match::Yes {
+            self.execute(path, open, decided);
         }
+        open.extend(taken);
     }
 
     /// The handler of a Software Step exception has the next instruction stepped too, or ends stepping.
@@ -272,24 +272,20 @@ impl Execution<'_> {
         u64::from(from_el0 + from_el1) << 26 | ESR_IL
     }
 
+    /// Of several rules that decide what happens the first is named.
     fn summary(&self, done: Vec<Path>, decided: Option<&'static Rule>) -> Result<Executed, Unknown> {
         let ss_cleared = done.iter().all(|path| path.ss_cleared);
         if !ss_cleared && done.iter().any(|path| path.ss_cleared) {
             return Err(Unknown("code that may end with software step enabled or not"));
         }
-        let synchronised = self.by_return() || done.iter().all(|path| path.synchronised);
+        let synchronised = done.iter().all(|path| path.synchronised);
         let mut sequences: Vec<Vec<Expected>> = Vec::new();
         for path in done {
             if !sequences.contains(&path.events) {
                 sequences.push(path.events);
             }
         }
-        let unsettled = sequences.len() > 1 && self.views.len() > 1 && !self.by_return();
-        let rule = match decided {
-            _ if unsettled => &rule::CONTEXT_SYNCHRONIZATION,
-            Some(rule) => rule,
-            None => self.why_silent(),
-        };
+        let rule = decided.unwrap_or_else(|| self.why_silent());
         let mut sequences = sequences.into_iter();
         let events = sequences.next().unwrap_or_default();
         Ok(Executed { outcome: Outcome { events, or: sequences.collect(), rule }, ss_cleared, synchronised })
@@ -309,7 +305,7 @@ impl Execution<'_> {
 /// What all views say; where they differ either may be.
 fn agreed(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
     verdicts
-        .reduce(|one, other| if one.matches == other.matches { other } else { Verdict::UNSETTLED })
+        .reduce(|one, other| if one.matches == other.matches { one } else { Verdict::UNSETTLED })
         .unwrap_or(Verdict::UNSETTLED)
 }
 
@@ -330,7 +326,10 @@ mod tests {
     use super::*;
     use crate::{
         access,
-        control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL1_EL0},
+        control::{
+            BT_CONTEXT, BT_CONTEXT_LINKED, BT_CONTEXTIDR_EL1, BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr,
+            LSC_LOAD, LSC_STORE, Mdscr, PMC_EL1_EL0,
+        },
         event::Exception,
         pe::Pe,
         scenario::{Op, Scenario},
@@ -347,6 +346,7 @@ mod tests {
     const WATCHED: u64 = wire::TARGET + 0x40;
     const MARKER: u64 = wire::marker(1);
     const RET: u64 = MARKER + 4;
+    const WNR: u64 = 1 << 6;
 
     fn outcome(scenario: &Scenario) -> Result<Outcome, Unknown> {
         let mut pe = Pe::new(SHAPE);
@@ -393,8 +393,53 @@ mod tests {
         let both = breakpoint(ADDRESS).breakpoint_at(4, RET, ADDRESS).isb();
         let off = both.write(dbgbcr(4), 0).then(Op::Exec { marker: 1 });
         assert_eq!(sequences(&off), [vec![(0x31, MARKER)]], "the RET is behind the first exception");
-        let pe_is_settled = off.then(Op::Exec { marker: 1 });
-        assert_eq!(sequences(&pe_is_settled), [vec![(0x31, MARKER)]]);
+        let elsewhere = breakpoint(ADDRESS).breakpoint(4, 2, ADDRESS).isb().write(dbgbcr(4), 0);
+        let then = |scenario: Scenario| sequences(&scenario.then(Op::Exec { marker: 2 }));
+        assert_eq!(then(elsewhere.clone()), [vec![(0x31, wire::marker(2))], vec![]], "old or new");
+        assert_eq!(then(elsewhere.clone().then(Op::Exec { marker: 3 })).len(), 2, "no exception");
+        assert_eq!(then(elsewhere.then(Op::Exec { marker: 1 })), [vec![]], "behind the exception");
+    }
+
+    #[test]
+    fn of_several_rules_that_decide_the_first_is_named() {
+        let odd = |address| start(ON).breakpoint_at(0, address, ADDRESS.with_bas(u4::new(1)));
+        let load = access::named("ldr x1").expect("an access");
+        let watched = odd(wire::access_code(load)).watchpoint(0, WATCHED, Dbgwcr::doubleword());
+        for scenario in [odd(wire::BRK).brk(), watched.access(load, WATCHED)] {
+            assert_eq!(sequences(&scenario).len(), 2, "{scenario}");
+            assert_eq!(rule_of(&scenario), &rule::BREAKPOINT_BAS, "{scenario}");
+        }
+        let new = start(ON).isb().breakpoint_at(0, wire::BRK, ADDRESS).then(Op::Brk);
+        assert_eq!(rule_of(&new), &rule::CONTEXT_SYNCHRONIZATION);
+        let beside = odd(MARKER).isb().write(CONTEXTIDR_EL1, 1).then(Op::Exec { marker: 1 });
+        assert_eq!(sequences(&beside).len(), 2);
+        assert_eq!(rule_of(&beside), &rule::BREAKPOINT_BAS, "whether the write is seen makes no difference");
+    }
+
+    #[test]
+    fn where_the_views_differ_that_is_the_rule_though_the_last_of_them_leaves_a_choice_of_its_own() {
+        let load = access::named("ldr x1").expect("an access");
+        let (certain, odd) = (Dbgwcr::doubleword(), Dbgwcr::doubleword().with_bas(0b101));
+        let watched = start(ON).watchpoint(0, WATCHED, certain.with_e(false)).isb();
+        let watched = watched.write(dbgwcr(0), certain.raw_value()).write(dbgwcr(0), odd.raw_value());
+        let hit = breakpoint(ADDRESS.with_e(false)).isb().write(dbgbcr(5), ADDRESS.raw_value());
+        let hit = hit.write(dbgbcr(5), ADDRESS.with_bas(u4::new(1)).raw_value());
+        let watched = watched.then(Op::Access { access: load, address: WATCHED });
+        for scenario in [hit.then(Op::Exec { marker: 1 }), watched] {
+            assert_eq!(sequences(&scenario).len(), 2, "{scenario}");
+            assert_eq!(rule_of(&scenario), &rule::CONTEXT_SYNCHRONIZATION, "{scenario}");
+        }
+    }
+
+    #[test]
+    fn of_breakpoints_that_match_the_last_says_why() {
+        let both = |linked, alone| {
+            let scenario = start(ON).breakpoint(linked, 1, Dbgbcr::address_linked_to(u4::new(5)));
+            let scenario = scenario.breakpoint(alone, 1, ADDRESS);
+            rule_of(&scenario.write(dbgbcr(5), Dbgbcr::linked_context().raw_value()).exec(1))
+        };
+        assert_eq!(both(0, 1), &rule::BREAKPOINT_MATCHES);
+        assert_eq!(both(1, 0), &rule::LINKED_CONTEXT);
     }
 
     #[test]
@@ -499,6 +544,29 @@ mod tests {
         }
         let not_aware = start(ON).breakpoint(0, 1, ADDRESS.with_bt(BT_CONTEXT)).entered(BY_RETURN).exec(1);
         assert!(sequences(&not_aware).len() > 1);
+    }
+
+    #[test]
+    fn the_contextidr_el1_types_are_reserved_without_vhe() {
+        let ways = |debug_ver, scenario: &Scenario| {
+            let mut pe = Pe::new(Shape { debug_ver, ..SHAPE });
+            let last = scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an operation");
+            last.expect("modelled").alternatives().count()
+        };
+        let context = |bt| {
+            let set = start(ON).write(dbgbvr(5), 7).write(CONTEXTIDR_EL1, 7);
+            set.write(dbgbcr(5), Dbgbcr::linked_context().with_bt(bt).raw_value()).entered(BY_RETURN)
+        };
+        let linked = |bt| context(bt).breakpoint(0, 1, Dbgbcr::address_linked_to(u4::new(5))).exec(1);
+        for (bt, linked_bt) in
+            [(BT_CONTEXT, BT_CONTEXT_LINKED), (BT_CONTEXTIDR_EL1, BT_CONTEXTIDR_EL1_LINKED)]
+        {
+            let reserved = bt == BT_CONTEXTIDR_EL1;
+            for scenario in [context(bt).exec(1), context(linked_bt).exec(1), linked(linked_bt)] {
+                assert_eq!(ways(7, &scenario), 1, "{scenario}");
+                assert_eq!(ways(6, &scenario) > 1, reserved, "{scenario}");
+            }
+        }
     }
 
     #[test]
@@ -683,7 +751,7 @@ mod tests {
             let mut pe = Pe::new(SHAPE).with_zva_block(block);
             let last = scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an op").expect("modelled");
             match last.events[..] {
-                [Expected::Exception { esr, far, .. }] => Some((esr & (1 << 6) != 0, far)),
+                [Expected::Exception { esr, far, .. }] => Some((esr & WNR != 0, far)),
                 _ => None,
             }
         };
@@ -722,9 +790,18 @@ mod tests {
             rule_of(&off.clone().then(Op::Access { access: load, address: WATCHED })),
             &rule::CONTEXT_SYNCHRONIZATION
         );
-        assert_eq!(then(off.isb()), [vec![]]);
+        assert_eq!(then(off.clone().isb()), [vec![]]);
         let enabled = start(ON).isb().watchpoint(0, WATCHED, Dbgwcr::doubleword());
-        assert_eq!(then(enabled), [hit, vec![]], "new or old");
+        assert_eq!(then(enabled.clone()), [hit, vec![]], "new or old");
+        for (scenario, name, wnr) in
+            [(&off, "ldr x1", 0), (&enabled, "ldr x1", 0), (&off, "str x1", WNR), (&enabled, "str x1", WNR)]
+        {
+            let access = access::named(name).expect("an access");
+            let either = scenario.clone().then(Op::Access { access, address: WATCHED });
+            let events = outcome(&either).expect("modelled").events;
+            let [Expected::Exception { esr, esr_mask, .. }] = events[..] else { panic!("{events:?}") };
+            assert_eq!((esr & WNR, esr_mask & WNR), (wnr, WNR), "if it hits, {name} is what did");
+        }
         let neither =
             on().write(dbgwcr(0), 0).isb().write(dbgwcr(0), Dbgwcr::doubleword().with_e(false).raw_value());
         assert_eq!(then(neither), [vec![]]);
@@ -739,7 +816,7 @@ mod tests {
         let outcome =
             outcome(&changed.then(Op::Access { access: swap, address: WATCHED })).expect("modelled");
         let [Expected::Exception { esr_mask, .. }] = outcome.events[..] else { panic!("{outcome:?}") };
-        assert_eq!((esr_mask & 1 << 6, outcome.or.len()), (0, 0));
+        assert_eq!((esr_mask & WNR, outcome.or.len()), (0, 0));
     }
 
     #[test]

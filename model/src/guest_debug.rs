@@ -552,6 +552,31 @@ mod tests {
     }
 
     #[test]
+    fn steps_and_what_userspace_does_at_an_exit_are_not_modelled_where_a_watchpoint_is_or_may_be() {
+        let modelled = |debug: GuestDebug, guests_watchpoint| {
+            let scenario = debugged(debug).watchpoint(0, guests_watchpoint, Dbgwcr::doubleword());
+            let mut pe = Pe::new(SHAPE);
+            scenario.access(STR, WATCHED).ops().iter().try_for_each(|op| pe.step(*op).map(drop)).is_ok()
+        };
+        let userspaces =
+            |address, bas| GuestDebug::watchpoint(3, address).with_dbgwcr(Dbgwcr::doubleword().with_bas(bas));
+        let (here, elsewhere, certain, uncertain) = (WATCHED, WATCHED + 8, 0xff, 0b101);
+        let stepped = |address, bas| userspaces(address, bas).and(SINGLESTEP);
+        assert!(modelled(stepped(elsewhere, certain), elsewhere));
+        assert!(modelled(stepped(elsewhere, certain), here), "the registers are not the guest's");
+        assert!(!modelled(stepped(here, certain), elsewhere));
+        assert!(!modelled(stepped(here, uncertain), elsewhere));
+        assert!(modelled(GuestDebug::new(ENABLE | SINGLESTEP), elsewhere));
+        assert!(!modelled(GuestDebug::new(ENABLE | SINGLESTEP), here), "the guest's own");
+        for on_exit in [OnExit::Skip, OnExit::StepOver, OnExit::SwitchOff] {
+            let skips = on_exit == OnExit::Skip;
+            assert!(modelled(userspaces(here, certain).on_exit(on_exit), elsewhere), "{on_exit:?}");
+            assert_eq!(modelled(userspaces(here, uncertain).on_exit(on_exit), elsewhere), skips);
+            assert_eq!(modelled(GuestDebug::new(ENABLE).on_exit(on_exit), here), skips, "the guest's own");
+        }
+    }
+
+    #[test]
     fn a_breakpoint_beyond_the_hosts_count_is_none() {
         assert_eq!(judged(&debugged(GuestDebug::breakpoint(6, 2)).exec(2), &[]), None);
     }
@@ -628,9 +653,11 @@ mod tests {
     }
 
     #[test]
-    fn breakpoints_are_asked_for_with_guest_debugging_on() {
+    fn breakpoints_and_watchpoints_are_asked_for_with_guest_debugging_on() {
         let first = GuestDebug::first_breakpoints(3);
         assert_eq!((first.control, first.breakpoints), (ENABLE | USE_HW, 0b111));
+        let watching = GuestDebug::first_watchpoints(3, WATCHED);
+        assert_eq!((watching.control, watching.watchpoints), (ENABLE | USE_HW, 0b111));
         assert_eq!(GuestDebug::new(ENABLE).and(SINGLESTEP).control, ENABLE | SINGLESTEP);
         assert!(first.is_on() && !GuestDebug::OFF.is_on());
         assert!(first.has(ENABLE | USE_HW) && !first.has(ENABLE | SINGLESTEP));

@@ -147,9 +147,28 @@ fn describe_place(what: String, address: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{scenario::Scenario, shape::Shape, sysreg::MDSCR_EL1};
 
     fn described(op: Op, esr: u64, elr: u64) -> String {
         describe(op, &[Event::Exception(Exception { vector: 4, esr, elr, spsr: 0, far: 0 })])
+    }
+
+    #[test]
+    fn an_event_of_an_operation_that_is_over_or_of_none_is_one_too_many_of_the_last() {
+        const SHAPE: Shape =
+            Shape { debug_ver: 8, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: true };
+        let scenario = Scenario::new().read(MDSCR_EL1).isb().isb();
+        let judged = |ops: &[usize]| {
+            let logged = |op: &usize| Logged { op: *op, event: Event::Value(0) };
+            let log: Vec<Logged> = ops.iter().map(logged).collect();
+            let mismatch = judge(Pe::new(SHAPE), scenario.ops(), &log).expect("modelled");
+            mismatch.map(|mismatch| (mismatch.place, mismatch.observed))
+        };
+        assert_eq!(judged(&[0]), None);
+        let of_the_last = |events| Some((2, format!("isb: {events}")));
+        assert_eq!(judged(&[0, 2, 0]), of_the_last("0x0, 0x0"), "an operation that is over");
+        assert_eq!(judged(&[0, 3]), of_the_last("0x0"), "no operation");
+        assert_eq!(judged(&[0, 1]), Some((1, "isb: 0x0".into())));
     }
 
     #[test]

@@ -66,9 +66,9 @@ impl Verdict {
         if self.matches < other.matches { self } else { other }
     }
 
-    /// Either may match; where both do alike, the first's rule decides.
-    pub(crate) fn or(self, other: Self) -> Self {
-        if other.matches > self.matches { other } else { self }
+    /// Either may match; where both do alike, the other's rule decides.
+    fn or(self, other: Self) -> Self {
+        if other.matches >= self.matches { other } else { self }
     }
 }
 
@@ -92,7 +92,7 @@ impl Hit {
             (Match::No, _) => Self { verdict: Verdict::UNSETTLED, ..other },
             (_, Match::No) => Self { verdict: Verdict::UNSETTLED, ..self },
             _ => Self {
-                verdict: if one == two { other.verdict } else { Verdict::UNSETTLED },
+                verdict: if one == two { self.verdict } else { Verdict::UNSETTLED },
                 wnr: self.wnr.filter(|_| self.wnr == other.wnr),
                 far: (self.far.0.min(other.far.0), self.far.1.max(other.far.1)),
             },
@@ -242,21 +242,14 @@ impl View<'_> {
         if matched.matches == Match::No { matched } else { matched.and(self.enabled(matched.rule)) }
     }
 
-    /// Some breakpoint matches at this address, were debug exceptions enabled.
+    /// Some breakpoint matches at this address, were debug exceptions enabled. Of those that are enabled and do alike,
+    /// the last one says why.
     pub fn breakpoint_matches(&self, instruction: u64) -> Verdict {
-        let mut verdict = Verdict::no(&rule::BREAKPOINT_ENABLED);
-        for n in self.shape.breakpoint_numbers() {
-            if self.registers.dbgbcr(n).e() {
-                let this = self.breakpoint_match(n, instruction);
-                // Of breakpoints that do not match, the last one that is enabled says why.
-                verdict = if this.matches == Match::No && verdict.matches == Match::No {
-                    this
-                } else {
-                    verdict.or(this)
-                };
-            }
-        }
-        verdict
+        self.shape
+            .breakpoint_numbers()
+            .filter(|n| self.registers.dbgbcr(*n).e())
+            .map(|n| self.breakpoint_match(n, instruction))
+            .fold(Verdict::no(&rule::BREAKPOINT_ENABLED), Verdict::or)
     }
 
     /// Some breakpoint may match at instructions that its address does not name.
@@ -333,18 +326,10 @@ impl View<'_> {
     pub fn watchpoint_matches(&self, access: &Access, accessed: &Range<u64>) -> Hit {
         let silent = Verdict::no(&rule::WATCHPOINT_ENABLED);
         let (mut read, mut write, mut highest) = (silent, silent, accessed.start);
-        for n in 0..self.shape.watchpoints {
-            if !self.registers.dbgwcr(n).e() {
-                continue;
-            }
+        for n in (0..self.shape.watchpoints).filter(|n| self.registers.dbgwcr(*n).e()) {
             let this = self.watchpoint_match(n, access, accessed);
-            if this.read.matches > Match::No || this.write.matches > Match::No {
-                highest = highest.max(this.highest);
-            }
-            for (all, this) in [(&mut read, this.read), (&mut write, this.write)] {
-                *all =
-                    if this.matches == Match::No && all.matches == Match::No { this } else { all.or(this) };
-            }
+            (read, write) = (read.or(this.read), write.or(this.write));
+            highest = highest.max(this.highest);
         }
         // An access that both reads and writes is reported as a read if its read is watched.
         let wnr = match (read.matches, write.matches) {
@@ -390,6 +375,9 @@ impl View<'_> {
             true => self.link(control.lbn().value()),
             false => Verdict::yes(&rule::WATCHPOINT_MATCHES),
         };
+        if link.matches == Match::No {
+            return none(link.rule);
+        }
         let conditions = state.and(bytes).and(link);
         OneWatchpoint { read: read.and(conditions), write: write.and(conditions), highest }
     }
@@ -436,5 +424,6 @@ impl View<'_> {
 struct OneWatchpoint {
     read: Verdict,
     write: Verdict,
+    /// The highest byte that is accessed and may be watched; 0 if it does not match.
     highest: u64,
 }

@@ -41,16 +41,6 @@ const UNLISTED: [SysReg; 6] = [
     sysreg::DBGAUTHSTATUS_EL1,
 ];
 
-/// The rule of what a register holds.
-fn registers_rule(reg: SysReg) -> &'static Rule {
-    match reg {
-        sysreg::DBGCLAIMSET_EL1 | sysreg::DBGCLAIMCLR_EL1 => &rule::CLAIM_TAGS,
-        sysreg::OSECCR_EL1 => &rule::EXCEPTION_CATCH_ACCESS,
-        sysreg::DBGAUTHSTATUS_EL1 => &rule::AUTHENTICATION_STATUS,
-        _ => &rule::REGISTERS_READ_BACK,
-    }
-}
-
 /// A PE's debug state, as software at EL1 in a VM may see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pe {
@@ -193,11 +183,7 @@ impl Pe {
         if self.registers.get(reg) != Some(before) && !self.earlier.contains(&earlier) {
             self.earlier.push(earlier);
         }
-        Ok(match reg {
-            sysreg::OSLAR_EL1 => &rule::OS_LOCK_ACCESS,
-            sysreg::OSDLR_EL1 => self.double_lock_rule(),
-            reg => registers_rule(reg),
-        })
+        Ok(self.registers_rule(reg))
     }
 
     fn read(&self, reg: SysReg) -> Result<Outcome, Unknown> {
@@ -214,19 +200,29 @@ impl Pe {
             };
             return Ok(Outcome::value(value, mask, rule));
         }
-        let value = self.registers.get(reg).ok_or(Unknown("a read of this register"))?;
-        Ok(match self.registers.defined(reg, &self.shape) {
-            Some(mask) if reg == sysreg::MDSCR_EL1 && self.registers.shows_edscr() => {
-                Outcome::value(value, mask, &rule::SAVED_UNDER_OS_LOCK)
-            }
-            Some(mask) => Outcome::value(value, mask, registers_rule(reg)),
-            None if reg == sysreg::OSDLR_EL1 => Outcome::value(value, u64::MAX, self.double_lock_rule()),
-            None => return Err(Unknown("a read of this register")),
-        })
+        let (value, mask) = self
+            .registers
+            .get(reg)
+            .zip(self.registers.defined(reg, &self.shape))
+            .ok_or(Unknown("a read of this register"))?;
+        let rule = match reg {
+            sysreg::MDSCR_EL1 if self.registers.shows_edscr() => &rule::SAVED_UNDER_OS_LOCK,
+            reg => self.registers_rule(reg),
+        };
+        Ok(Outcome::value(value, mask, rule))
     }
 
-    fn double_lock_rule(&self) -> &'static Rule {
-        if self.shape.double_lock { &rule::DOUBLE_LOCK_ACCESS } else { &rule::DOUBLE_LOCK_ABSENT }
+    /// The rule of what a register holds.
+    fn registers_rule(&self, reg: SysReg) -> &'static Rule {
+        match reg {
+            sysreg::OSLAR_EL1 => &rule::OS_LOCK_ACCESS,
+            sysreg::OSDLR_EL1 if self.shape.double_lock => &rule::DOUBLE_LOCK_ACCESS,
+            sysreg::OSDLR_EL1 => &rule::DOUBLE_LOCK_ABSENT,
+            sysreg::DBGCLAIMSET_EL1 | sysreg::DBGCLAIMCLR_EL1 => &rule::CLAIM_TAGS,
+            sysreg::OSECCR_EL1 => &rule::EXCEPTION_CATCH_ACCESS,
+            sysreg::DBGAUTHSTATUS_EL1 => &rule::AUTHENTICATION_STATUS,
+            _ => &rule::REGISTERS_READ_BACK,
+        }
     }
 
     /// The registers in each way that the PE may see them; the last is as they were written.
@@ -365,7 +361,10 @@ impl Pe {
 mod tests {
     use super::*;
     use crate::{
-        control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1},
+        control::{
+            BT_CONTEXT, BT_CONTEXT_LINKED, Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0,
+            PMC_EL1,
+        },
         event::{Event, Exception, Logged},
         guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
         judge::judge,
@@ -472,6 +471,17 @@ mod tests {
     }
 
     #[test]
+    fn accesses_of_the_locks_are_by_the_locks_rules() {
+        let rule = |double_lock, scenario: &Scenario| last(Shape { double_lock, ..SHAPE }, scenario).rule;
+        let written = Scenario::new().write(sysreg::OSDLR_EL1, 1);
+        for scenario in [written.clone(), written.read(sysreg::OSDLR_EL1)] {
+            assert_eq!(rule(true, &scenario), &rule::DOUBLE_LOCK_ACCESS);
+            assert_eq!(rule(false, &scenario), &rule::DOUBLE_LOCK_ABSENT);
+        }
+        silent_by(&Scenario::new().write(sysreg::OSLAR_EL1, 1), &rule::OS_LOCK_ACCESS);
+    }
+
+    #[test]
     fn brk_is_never_masked() {
         let masked = Scenario::new().write(sysreg::OSLAR_EL1, 1).write(sysreg::OSDLR_EL1, 1).isb();
         let outcome = last(SHAPE, &masked.then(Op::Brk));
@@ -550,6 +560,32 @@ mod tests {
         assert!(watchpoint(&watched(el0, El::El1, "ldr x1", WATCHED)).is_none());
         assert!(watchpoint(&watched(el0.with_pac(PMC_EL1), El::El1, "ldtr x1", WATCHED)).is_none());
         assert!(watchpoint(&watched(el0, El::El0, "ldr x1", WATCHED)).is_some());
+    }
+
+    #[test]
+    fn what_masks_a_breakpoint_masks_a_watchpoint() {
+        let load = access::named("ldr x1").expect("an access");
+        let armed = || {
+            let scenario = Scenario::new().then(Op::MaskDebug(false)).enable(ARMED);
+            scenario.watchpoint(0, WATCHED, Dbgwcr::doubleword())
+        };
+        let rule = |scenario: Scenario, address| {
+            let outcome = last(SHAPE, &scenario.access(load, address));
+            (outcome.events.len(), outcome.rule)
+        };
+        assert_eq!(rule(armed(), WATCHED), (1, &rule::WATCHPOINT_MATCHES));
+        for (masked, by) in [
+            (armed().enable(ARMED.with_mde(false)), &rule::MDE),
+            (armed().enable(ARMED.with_kde(false)), &rule::KDE),
+            (armed().then(Op::MaskDebug(true)), &rule::PSTATE_D),
+            (armed().write(sysreg::OSLAR_EL1, 1), &rule::OS_LOCK),
+            (armed().write(sysreg::OSDLR_EL1, 1), &rule::DOUBLE_LOCK),
+        ] {
+            assert_eq!(rule(masked.clone(), WATCHED), (0, by));
+            assert_eq!(rule(masked, WATCHED + 8), (0, &rule::WATCHPOINT_ADDRESS), "nothing is masked");
+        }
+        let neither = || armed().enable(ARMED.with_kde(false)).then(Op::MaskDebug(true)).at(El::El0);
+        assert_eq!(rule(neither(), WATCHED), (1, &rule::WATCHPOINT_MATCHES), "at EL0 neither matters");
     }
 
     #[test]
@@ -794,6 +830,12 @@ mod tests {
         let Expected::Exception { vector, esr, esr_mask, elr, spsr, .. } = *breakpoint else { panic!() };
         let with_far = Expected::Exception { vector, esr, esr_mask, elr, spsr, far: (0x20, 0x27) };
         assert_eq!(print(&with_far), alloc::format!("Breakpoint exception: {registers} FAR 0x20 to 0x27"));
+        let exit = |far| Expected::DebugExit { hsr: 0xd200_0022, mask: !0, pc: 0x10, far, optional: false };
+        let event =
+            |far| alloc::string::ToString::to_string(&Event::DebugExit { hsr: 0xd200_0022, pc: 0x10, far });
+        assert_eq!(print(&exit((0x20, 0x20))), event(0x20));
+        assert_eq!(print(&exit((0x20, 0x27))), alloc::format!("{} to 0x27", event(0x20)));
+        assert_eq!(print(&exit((0, 0)).or_nothing()), alloc::format!("{}, or nothing", event(0)));
     }
 
     #[test]
@@ -874,6 +916,39 @@ mod tests {
         );
         assert_eq!(read(Dbgbcr::address_linked_to(u4::new(4)), bcr), 0xff_e1e7);
         assert_eq!(read(Dbgbcr::linked_context(), bcr), 0xf0_0001);
+        assert_eq!(read(Dbgbcr::linked_context().with_bt(BT_CONTEXT), bcr), 0xf0_e007);
+    }
+
+    #[test]
+    fn of_a_type_that_a_breakpoint_does_not_have_e_alone_reads_as_written() {
+        let read = |n, bt| {
+            let written = Scenario::new().breakpoint_at(n, u64::MAX, Dbgbcr::linked_context().with_bt(bt));
+            let compared = |reg| compared(&written.clone().read(reg)).1;
+            (compared(sysreg::dbgbvr(n)), compared(sysreg::dbgbcr(n)))
+        };
+        for bt in [BT_CONTEXT, BT_CONTEXT_LINKED] {
+            assert_eq!(read(3, bt), (0, 1), "it is not context-aware");
+            assert_eq!(read(4, bt).0, 0xffff_ffff, "it is");
+        }
+        let reserved = u4::new(0b1111);
+        assert_eq!((read(3, reserved), read(4, reserved)), ((0, 1), (0, 1)));
+    }
+
+    #[test]
+    fn address_bits_from_48_on_read_as_written_only_where_they_are_copies_of_the_bit_below() {
+        let defined = |address| {
+            let breakpoint = Scenario::new().breakpoint_at(0, address, Dbgbcr::address_at_el1());
+            let watchpoint = Scenario::new().watchpoint(0, address, Dbgwcr::doubleword());
+            let breakpoint = compared(&breakpoint.read(sysreg::dbgbvr(0))).1;
+            assert_eq!(compared(&watchpoint.read(sysreg::dbgwvr(0))).1, breakpoint, "{address:#x}");
+            breakpoint
+        };
+        for copies in [0, wire::marker(1), (1 << 47) - 1, u64::MAX, u64::MAX << 47] {
+            assert_eq!(defined(copies), !0b11, "{copies:#x}");
+            for bit in 47..64 {
+                assert_eq!(defined(copies ^ 1 << bit), 0xffff_ffff_fffc, "{copies:#x} but for bit {bit}");
+            }
+        }
     }
 
     #[test]
@@ -897,6 +972,27 @@ mod tests {
         assert_eq!(by_userspace(0b1010).0, 0b1010);
         assert_eq!(by_userspace(0b1000).0, 0b1000);
         assert_eq!(by_userspace(!0b10).0, 0b1000, "OSLK alone counts");
+    }
+
+    #[test]
+    fn a_write_of_what_a_register_holds_leaves_nothing_to_synchronise() {
+        let status =
+            |value| compared(&Scenario::new().write(sysreg::OSLAR_EL1, value).read(sysreg::OSLSR_EL1));
+        assert_eq!(status(0), (0b1000, u64::MAX, &rule::OS_LOCK_ACCESS));
+        assert_eq!(status(1), (0b1000, !0b10, &rule::CONTEXT_SYNCHRONIZATION));
+    }
+
+    #[test]
+    fn six_registers_that_were_written_are_followed_in_every_mix_and_seven_are_not() {
+        let written = |count| {
+            let writes = (0..count).map(sysreg::dbgbvr);
+            writes.fold(Scenario::new(), |scenario, reg| scenario.write(reg, wire::marker(1)))
+        };
+        assert_eq!(unknown(&written(5).write(sysreg::MDSCR_EL1, 1 << 15).then(Op::Exec { marker: 1 })), None);
+        assert_eq!(
+            unknown(&written(6).write(sysreg::MDSCR_EL1, 1 << 15).then(Op::Exec { marker: 1 })),
+            Some("code behind so many writes without a context synchronization event")
+        );
     }
 
     #[test]
@@ -1003,6 +1099,23 @@ mod tests {
         silent_by(&linked(0x1235), &rule::LINKED_CONTEXT);
     }
 
+    #[test]
+    fn far_is_no_byte_that_only_a_watchpoint_in_another_context_watches() {
+        let far = |contextidr| {
+            let access = access::named("ldr x1").expect("an access");
+            let scenario = Scenario::new()
+                .then(Op::MaskDebug(false))
+                .watchpoint(0, WATCHED, Dbgwcr::doubleword().with_bas(0b1))
+                .watchpoint(1, WATCHED, Dbgwcr::linked_to(u4::new(5)).with_bas(0b1000_0000))
+                .write(sysreg::dbgbvr(5), 0x1234)
+                .write(sysreg::dbgbcr(5), Dbgbcr::linked_context().raw_value())
+                .enable(ARMED);
+            watchpoint(&scenario.write(sysreg::CONTEXTIDR_EL1, contextidr).access(access, WATCHED))
+        };
+        assert_eq!(far(0x1234), Some((0xd600_0022, (WATCHED, WATCHED + 7))));
+        assert_eq!(far(0x1235), Some((0xd600_0022, (WATCHED, WATCHED))));
+    }
+
     /// Breakpoint 0 on an address, and userspace debugs with these control bits.
     fn debugged(address: u64, control: u32) -> Scenario {
         let scenario = Scenario::new().then(Op::MaskDebug(false));
@@ -1023,7 +1136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guests_breakpoint_on_brk_or_behind_a_marker_is_not_modelled_while_userspace_debugs() {
+    fn a_guests_breakpoint_on_brk_or_an_access_or_behind_a_marker_is_not_modelled_while_userspace_debugs() {
         let brk = |address| unknown(&debugged(address, ENABLE | USE_SW_BP).isb().then(Op::Brk));
         assert_eq!(brk(wire::BRK), Some("a breakpoint on the BRK marker while userspace debugs"));
         assert_eq!(brk(wire::BRK + 4), Some("a breakpoint on the BRK marker while userspace debugs"));
@@ -1032,6 +1145,13 @@ mod tests {
         let behind = Some("a guest's breakpoint behind a marker while userspace debugs");
         assert_eq!(exec(wire::marker(1) + 4), behind);
         assert_eq!(exec(wire::marker(1) - 4), None);
+        let load = access::named("ldr x1").expect("an access");
+        let access = |address| unknown(&debugged(address, ENABLE).access(load, WATCHED));
+        let on_it = Some("a guest's breakpoint on an access while userspace debugs");
+        assert_eq!(access(wire::access_code(load)), on_it);
+        assert_eq!(access(wire::access_code(load) + 4), on_it);
+        assert_eq!(access(wire::access_code(load) - 4), None);
+        assert_eq!(access(wire::access_code(load) + 8), None);
     }
 
     #[test]

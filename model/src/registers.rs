@@ -125,8 +125,8 @@ impl Registers {
         })
     }
 
-    /// Writes the register; false if it is not here.
-    pub fn set(&mut self, reg: SysReg, value: u64) -> bool {
+    /// Writes the register, if it is one of those that hold what software writes.
+    pub fn set(&mut self, reg: SysReg, value: u64) {
         if let Some((kind, n)) = reg.debug_number() {
             let registers = match kind {
                 DebugRegister::Bvr => &mut self.dbgbvr,
@@ -135,7 +135,7 @@ impl Registers {
                 DebugRegister::Wcr => &mut self.dbgwcr,
             };
             registers[usize::from(n)] = value;
-            return true;
+            return;
         }
         match reg {
             sysreg::MDSCR_EL1 => {
@@ -145,16 +145,14 @@ impl Registers {
             sysreg::MDCCINT_EL1 => self.mdccint = value,
             sysreg::DBGCLAIMSET_EL1 => self.claim_tags |= value & CLAIM,
             sysreg::DBGCLAIMCLR_EL1 => self.claim_tags &= !value,
-            sysreg::OSECCR_EL1 => {}
             sysreg::CONTEXTIDR_EL1 => self.contextidr = value & 0xffff_ffff,
             sysreg::OSLAR_EL1 => {
                 self.oslk = value & 1 == 1;
                 self.edscr_written &= self.oslk;
             }
             sysreg::OSDLR_EL1 => self.dlk = value & 1 == 1,
-            _ => return false,
+            _ => {}
         }
-        true
     }
 
     /// MDSCR_EL1 shows what was saved of EDSCR.
@@ -175,7 +173,7 @@ impl Registers {
         Some(match reg {
             sysreg::MDSCR_EL1 if self.edscr_written => MDSCR_DEFINED | MDSCR_OF_EDSCR,
             sysreg::MDSCR_EL1 => MDSCR_DEFINED,
-            sysreg::CONTEXTIDR_EL1 => u64::MAX,
+            sysreg::CONTEXTIDR_EL1 | sysreg::OSDLR_EL1 => u64::MAX,
             sysreg::MDCCINT_EL1 => MDCCINT_DEFINED,
             sysreg::DBGCLAIMSET_EL1 | sysreg::DBGCLAIMCLR_EL1 => LOW_HALF,
             sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 => !LOW_HALF,
@@ -209,8 +207,9 @@ impl Registers {
         match control.bt() {
             BT_ADDRESS => E | BT | state | bas,
             BT_ADDRESS_LINKED => E | BT | state | bas | LBN,
-            BT_CONTEXT if shape.is_context_aware(n) => E | BT | state,
-            BT_CONTEXT_LINKED if shape.is_context_aware(n) => E | BT,
+            _ if !shape.is_context_aware(n) => E,
+            BT_CONTEXT => E | BT | state,
+            BT_CONTEXT_LINKED => E | BT,
             _ => E,
         }
     }

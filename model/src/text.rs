@@ -60,8 +60,7 @@ impl FromStr for Scenario {
 
 /// The operation behind its place in a list.
 fn without_place(line: &str) -> &str {
-    let behind = line.trim_start_matches(|c: char| c.is_ascii_digit());
-    if behind.len() < line.len() && behind.starts_with(' ') { behind.trim_start() } else { line }
+    line.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(' ').map_or(line, str::trim_start)
 }
 
 impl FromStr for Op {
@@ -202,6 +201,7 @@ mod tests {
         assert!(error("msr DBGBVR1_EL1, 0x11112222333344445").contains("no 64-bit"));
         assert!(error("msr DBGBVR1_EL1").contains("is not `REGISTER, 0xVALUE`"));
         assert!(error("exec marker 256").contains("no marker's number"));
+        assert!(error("1isb").contains("`1isb` is no operation"), "a blank is between place and operation");
         assert!(error("ldr x9, [0x0]").contains("no access `ldr x9`"));
         assert!(error("ldr x1, [0x0").contains("ends with `]`"));
         assert!(error("by exception returns with SS = 2, up to 1 steps:").contains("is not"));
