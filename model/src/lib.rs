@@ -18,6 +18,7 @@
 //! | [`event`] | what the payload and the runner log |
 //! | [`wire`] | how operations and events cross the guest's memory, and where things lie in it |
 //! | [`rule`] | the rules by name, each with its section |
+//! | [`id_register`] | the names of the identification registers and of their fields |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a field |
 //! | [`pe`] | the PE: state, and which events an operation may cause |
 //! | [`outcome`] | what the rules allow an operation to cause |
@@ -37,6 +38,8 @@ pub mod event;
 #[cfg(feature = "oracle")]
 mod execution;
 pub mod guest_debug;
+#[cfg(feature = "oracle")]
+pub mod id_register;
 #[cfg(feature = "oracle")]
 pub mod id_write;
 #[cfg(feature = "oracle")]

@@ -47,6 +47,17 @@ impl Shape {
     pub fn is_context_aware(&self, n: u8) -> bool {
         self.context_aware_numbers().contains(&n)
     }
+
+    /// A guest of this shape may use the registers of `hardware` under their own numbers: each of its breakpoints,
+    /// watchpoints and context-aware breakpoints lies on one of the same number.
+    ///
+    /// With as many context-aware breakpoints and fewer others it does not: the context-aware ones are the highest
+    /// numbered, so they lie on registers that match addresses alone.
+    pub fn keeps_numbers_on(&self, hardware: &Self) -> bool {
+        self.breakpoints <= hardware.breakpoints
+            && self.watchpoints <= hardware.watchpoints
+            && self.context_aware_numbers().all(|n| hardware.is_context_aware(n))
+    }
 }
 
 impl fmt::Display for Shape {
@@ -87,6 +98,20 @@ mod tests {
         assert!(!shape.is_context_aware(3));
         assert!(shape.is_context_aware(4));
         assert!(!shape.is_context_aware(6), "beyond the count there is no breakpoint");
+    }
+
+    #[test]
+    fn fewer_breakpoints_keep_their_numbers_only_where_the_context_aware_ones_do() {
+        let hardware = Shape { breakpoints: 16, context_aware: 4, ..Shape::from_id_aa64dfr0(0x1030_5006) };
+        let keeps = |breakpoints, context_aware| {
+            Shape { breakpoints, context_aware, ..hardware }.keeps_numbers_on(&hardware)
+        };
+        assert!(keeps(16, 4) && keeps(16, 2));
+        assert!(keeps(14, 2), "12 and 13 are context-aware in hardware");
+        assert!(!keeps(14, 4), "10 and 11 are not");
+        assert!(!keeps(6, 2));
+        assert!(!hardware.keeps_numbers_on(&Shape { breakpoints: 15, ..hardware }));
+        assert!(!Shape { watchpoints: 5, ..hardware }.keeps_numbers_on(&hardware));
     }
 
     #[test]
