@@ -44,7 +44,10 @@ pub fn name(reg: SysReg) -> Option<&'static str> {
 /// for the register.
 pub fn field(reg: SysReg, bit: u8) -> Option<(&'static str, u8)> {
     if reg == ID_AA64DFR0_EL1 {
-        return dfr0::FIELDS.iter().find(|field| bit >> 2 == field.lsb >> 2).map(|field| (field.name, field.lsb));
+        return dfr0::FIELDS
+            .iter()
+            .find(|field| bit >> 2 == field.lsb >> 2)
+            .map(|field| (field.name, field.lsb));
     }
     let row = ROWS.iter().find(|row| row.reg == reg)?;
     let from_top = usize::from(15_u8.checked_sub(bit >> 2)?);
@@ -167,7 +170,11 @@ mod tests {
         for (n, row) in ROWS.iter().enumerate() {
             assert!(is_feature_id(row.reg), "{}", row.name);
             assert!(matches!(row.fields.len(), 0 | 16), "{}", row.name);
-            assert!(ROWS[..n].iter().all(|other| other.reg != row.reg && other.name != row.name), "{}", row.name);
+            assert!(
+                ROWS[..n].iter().all(|other| other.reg != row.reg && other.name != row.name),
+                "{}",
+                row.name
+            );
         }
     }
 

@@ -6,17 +6,21 @@ use crate::{
     bench,
     case::{Case, Session, Suite},
     expected::Deviations,
+    fingerprint::{self, Fingerprint},
     guest::DEADLINE,
+    machine::Machine,
+    plan::{self, Named},
     random::Draw,
     replay,
     run::{self, Options},
 };
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 use glob::Pattern;
+use serde::Serialize;
 use std::{
     fmt::Display,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -27,6 +31,24 @@ const FAILED: u8 = 1;
 const PATTERNS: &str = "\
 Patterns name cases: a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob
 (*.reads_back). Without one, all cases run.";
+
+const FINGERPRINTS: &str = "\
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
+fingerprint dump`. This machine needs no KVM.";
+
+const PLANS: &str = "\
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
+fingerprint dump`. This machine needs no KVM.
+
+Exit status: 0 moves as is; 10 moves if the VM is created with the shape that is printed; 11 may move, depending on what
+the fingerprints do not say; 12 cannot move; 1 a fingerprint or the command line is wrong.";
+
+const COMMON: &str = "\
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
+fingerprint dump`. This machine needs no KVM.
+
+Exit status: 0 all give the same shape; 10 all give the shape that is printed when a VM is created so; 11 they may,
+depending on what the fingerprints do not say; 12 some host prevents it; 1 a fingerprint or the command line is wrong.";
 
 /// Conformance tests for KVM/arm64's self-hosted debug.
 ///
@@ -42,6 +64,8 @@ Examples:
   dfr0 run breakpoints '*.reserved_refused'
   dfr0 list --rules id_regs         what these cases test, and where it is written
   dfr0 host show                    what this host's KVM gives to a guest
+  dfr0 host show --json > a.json    all that decides whether a guest may move here or away
+  dfr0 plan a.json b.json           whether a guest may move from one host to the other
 
 Exit status of run: 0 all passed, were skipped, or failed as listed in expected/; 1 something else; 4 all skipped."
 )]
@@ -79,15 +103,51 @@ enum Command {
         /// Which cases.
         patterns: Vec<String>,
     },
-    /// This host.
+    /// This host, and others by their fingerprints.
     #[command(subcommand)]
     Host(HostCommand),
+    /// Say whether a guest may move from host A to host B, and what stops it.
+    #[command(after_help = PLANS)]
+    Plan {
+        /// The fingerprint of the host that the guest leaves.
+        a: PathBuf,
+        /// The fingerprint of the host that it moves to.
+        b: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// Let the exit status be of the debug hardware alone.
+        #[arg(long)]
+        debug_only: bool,
+    },
+    /// Find the largest shape of debug hardware that hosts share, or who prevents it.
+    #[command(after_help = COMMON)]
+    Common {
+        /// The hosts' fingerprints.
+        #[arg(required = true, num_args = 2..)]
+        hosts: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
 enum HostCommand {
     /// Print kernel, CPU, shape, writable fields and capabilities.
-    Show,
+    Show {
+        /// Print the host's fingerprint instead, as `compare`, `plan` and `common` read it.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what differs between two hosts.
+    #[command(after_help = FINGERPRINTS)]
+    Compare {
+        /// One host's fingerprint.
+        a: PathBuf,
+        /// The other's.
+        b: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -137,7 +197,13 @@ pub fn main(suites: &[Suite]) -> ExitCode {
         Ok(Dfr0 { command: Command::List { rules, patterns } }) => finish(list(suites, &patterns, rules)),
         Ok(Dfr0 { command: Command::Replay { what } }) => finish(replay(suites, &what)),
         Ok(Dfr0 { command: Command::Bench { patterns } }) => finish(bench(suites, &patterns)),
-        Ok(Dfr0 { command: Command::Host(HostCommand::Show) }) => finish(show_host()),
+        Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: false }) }) => finish(show_host()),
+        Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: true }) }) => finish(show_fingerprint()),
+        Ok(Dfr0 { command: Command::Host(HostCommand::Compare { a, b }) }) => finish(compare(&a, &b)),
+        Ok(Dfr0 { command: Command::Plan { a, b, json, debug_only } }) => {
+            finish(plan(&a, &b, json, debug_only))
+        }
+        Ok(Dfr0 { command: Command::Common { hosts, json } }) => finish(common(&hosts, json)),
     }
 }
 
@@ -220,6 +286,53 @@ fn show_host() -> Outcome {
     fact("KVM_CAP_GUEST_DEBUG_HW_WPS", &host.guest_debug_watchpoints)?;
     fact("KVM_CAP_ARM_VM_IPA_SIZE", &format_args!("{} bits", host.ipa_bits))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_fingerprint() -> Outcome {
+    let fingerprint = Machine::open()??.fingerprint()?;
+    io::stdout().lock().write_all(fingerprint.to_json().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compare(a: &Path, b: &Path) -> Outcome {
+    let (one, other) = (fingerprint::load(a)?, fingerprint::load(b)?);
+    let [a, b] =
+        [(a, &one), (b, &other)].map(|(path, fingerprint)| (path.display().to_string(), fingerprint));
+    let text = plan::compare(named(&a), named(&b));
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan(a: &Path, b: &Path, json: bool, debug_only: bool) -> Outcome {
+    let (one, other) = (fingerprint::load(a)?, fingerprint::load(b)?);
+    let [a, b] =
+        [(a, &one), (b, &other)].map(|(path, fingerprint)| (path.display().to_string(), fingerprint));
+    let plan = plan::plan(named(&a), named(&b));
+    let verdict = if debug_only { plan.debug.verdict } else { plan.verdict() };
+    print(&plan, json)?;
+    Ok(ExitCode::from(verdict.status()))
+}
+
+fn common(hosts: &[PathBuf], json: bool) -> Outcome {
+    let fingerprints = hosts.iter().map(|path| fingerprint::load(path)).collect::<Result<Vec<_>, _>>()?;
+    let names = hosts.iter().map(|path| path.display().to_string());
+    let hosts: Vec<(String, &Fingerprint)> = names.zip(&fingerprints).collect();
+    let common = plan::common(&hosts.iter().map(named).collect::<Vec<_>>());
+    print(&common, json)?;
+    Ok(ExitCode::from(common.verdict.status()))
+}
+
+fn named<'a>((name, fingerprint): &'a (String, &'a Fingerprint)) -> Named<'a> {
+    Named { name, fingerprint }
+}
+
+fn print(what: &(impl Display + Serialize), json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, what)?;
+        return writeln!(out);
+    }
+    write!(out, "{what}")
 }
 
 /// The cases that some pattern names; a pattern that names none is an error.

@@ -60,10 +60,7 @@ impl Host {
 
     /// The CPU's name, for the CPUs that are known by one, and its MIDR_EL1.
     pub fn cpu(&self) -> String {
-        let (implementer, part) = (self.midr >> 24 & 0xff, self.midr >> 4 & 0xfff);
-        let name =
-            CPUS.iter().find(|cpu| (cpu.0, cpu.1) == (implementer, part)).map_or("unnamed", |cpu| cpu.2);
-        format!("{name} (MIDR_EL1 {:#010x})", self.midr)
+        cpu(self.midr)
     }
 
     /// The names of the fields that userspace may write, or why they are not known.
@@ -78,6 +75,17 @@ impl Host {
             FIELDS.iter().filter(|field| mask & field.mask() != 0).map(|field| field.name).collect();
         if fields.is_empty() { "none".into() } else { fields.join(", ") }
     }
+}
+
+/// The name of the CPU with this MIDR_EL1, and that.
+pub(crate) fn cpu(midr: u64) -> String {
+    format!("{} (MIDR_EL1 {midr:#010x})", cpu_name(midr))
+}
+
+/// The name of the CPU with this MIDR_EL1.
+pub(crate) fn cpu_name(midr: u64) -> &'static str {
+    let (implementer, part) = (midr >> 24 & 0xff, midr >> 4 & 0xfff);
+    CPUS.iter().find(|cpu| (cpu.0, cpu.1) == (implementer, part)).map_or("unnamed", |cpu| cpu.2)
 }
 
 /// FEAT_LSE: ID_AA64ISAR0_EL1.Atomic is 2 or more.

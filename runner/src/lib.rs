@@ -5,6 +5,8 @@
 //! | module | subject |
 //! |---|---|
 //! | [`host`] | what this machine is: kernel, CPU, shape, capabilities |
+//! | [`fingerprint`], [`register_id`] | what decides whether a guest may move, as a file |
+//! | [`plan`] | whether a guest may move from one host to another |
 //! | [`guest`] | a guest whose payload runs scenarios |
 //! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
@@ -27,13 +29,16 @@ pub mod case;
 pub mod cli;
 pub mod cpus;
 pub mod expected;
+pub mod fingerprint;
 pub mod guest;
 pub mod host;
 pub mod ktap;
 pub mod mimic;
 pub mod other;
+pub mod plan;
 mod program;
 pub mod random;
+pub mod register_id;
 pub mod replay;
 pub mod run;
 pub mod together;

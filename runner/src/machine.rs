@@ -4,6 +4,7 @@
 
 use crate::{
     bare::Bare,
+    fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
     kvm::Kvm,
@@ -36,6 +37,14 @@ impl Machine {
         match self {
             Self::Kvm(kvm) => kvm.host(),
             Self::Bare(bare) => bare.host(),
+        }
+    }
+
+    /// The host's fingerprint. A bare CPU has none.
+    pub fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        match self {
+            Self::Kvm(kvm) => kvm.fingerprint(),
+            Self::Bare(_) => Err(Error::NoVcpu("a fingerprint is of what KVM gives to a guest".into())),
         }
     }
 

@@ -3,6 +3,7 @@
 //! The place of `kvm` where there is no KVM/arm64: no value of this type exists, so nothing of it can run.
 
 use crate::{
+    fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
 };
@@ -20,6 +21,11 @@ impl Kvm {
 
     /// The host's facts.
     pub fn host(&self) -> Result<Host, Error> {
+        match *self {}
+    }
+
+    /// The host's fingerprint.
+    pub fn fingerprint(&self) -> Result<Fingerprint, Error> {
         match *self {}
     }
 

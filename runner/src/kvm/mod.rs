@@ -5,6 +5,7 @@
 mod deadline;
 mod debug;
 mod device;
+mod fingerprint;
 mod memslot;
 mod one_reg;
 mod others;

@@ -160,6 +160,11 @@ impl Vcpu {
         Ok(guest)
     }
 
+    /// All that KVM_GET_REG_LIST lists, of whatever kind and width.
+    pub(super) fn register_ids(&self) -> Result<Vec<u64>, Error> {
+        registers::listed(&self.vcpu)
+    }
+
     pub(super) fn vm(&self) -> &VmFd {
         &self.vm
     }

@@ -5,10 +5,10 @@
 use dfr0_model::{id_write::Writable, sysreg::SysReg};
 use kvm_bindings::{KVM_ARM_FEATURE_ID_RANGE_SIZE, reg_mask_range};
 use kvm_ioctls::VmFd;
-use std::os::fd::AsRawFd;
+use std::{collections::BTreeMap, os::fd::AsRawFd};
 
 /// KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES; bit 0 is the feature ID range.
-const CAPABILITY: u64 = 230;
+pub const CAPABILITY: u64 = 230;
 
 mod ioctl {
     use kvm_bindings::reg_mask_range;
@@ -17,16 +17,28 @@ mod ioctl {
 
 /// Which bits of the ID register `reg` (op0 = 3, op1 = 0, CRn = 0) userspace may write.
 pub fn of(vm: &VmFd, reg: SysReg) -> Writable {
+    let mask = all(vm).and_then(|masks| masks.get(index(reg)).copied());
+    mask.map_or(Writable::Unknown, Writable::Mask)
+}
+
+/// The masks of all feature ID registers that are not zero; none where the kernel has no masks.
+pub fn of_all(vm: &VmFd) -> Option<BTreeMap<SysReg, u64>> {
+    let registers = [0, 1, 3]
+        .into_iter()
+        .flat_map(|op1| (0..64).map(move |low: u16| SysReg::new(3, op1, 0, low >> 3, low & 7)));
+    let masks = all(vm)?;
+    Some(registers.zip(masks).filter(|(_, mask)| *mask != 0).collect())
+}
+
+fn all(vm: &VmFd) -> Option<Vec<u64>> {
     if vm.check_extension_raw(CAPABILITY) & 1 == 0 {
-        return Writable::Unknown;
+        return None;
     }
     let mut masks = vec![0_u64; KVM_ARM_FEATURE_ID_RANGE_SIZE as usize];
     let mut range = reg_mask_range { addr: masks.as_mut_ptr() as u64, ..Default::default() };
     // SAFETY: the ioctl writes KVM_ARM_FEATURE_ID_RANGE_SIZE words at `addr`, and `masks` holds as many.
-    match unsafe { ioctl::kvm_arm_get_reg_writable_masks(vm.as_raw_fd(), &mut range) } {
-        Ok(_) => masks.get(index(reg)).map_or(Writable::Unknown, |mask| Writable::Mask(*mask)),
-        Err(_) => Writable::Unknown,
-    }
+    unsafe { ioctl::kvm_arm_get_reg_writable_masks(vm.as_raw_fd(), &mut range) }.ok()?;
+    Some(masks)
 }
 
 /// `KVM_ARM_FEATURE_ID_RANGE_IDX` for op1 = 0: CRm and op2.

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A host's fingerprint: what decides whether a guest may move to it or away from it, as a file.
+//!
+//! The files come from other machines. What is in them is bounded before it is read, and nothing of it reaches a
+//! terminal that is not printable.
+
+mod dfr0_file;
+mod firecracker;
+mod number;
+
+use crate::{host, register_id::RegisterId};
+use dfr0_model::{
+    id_register,
+    shape::Shape,
+    sysreg::{ID_AA64DFR0_EL1, MIDR_EL1, SysReg},
+};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// A file longer than this is no fingerprint, in bytes.
+const LONGEST: u64 = 1 << 20;
+/// A vCPU with everything has some 900 registers.
+const MOST_REGISTERS: usize = 4096;
+/// A name longer than this is none, in bytes.
+const LONGEST_NAME: usize = 256;
+/// As much of a parser's message as is shown, in characters.
+const LONGEST_MESSAGE: usize = 300;
+
+const MAKE_ONE: &str = "`dfr0 host show --json` prints a fingerprint";
+
+/// What a host's KVM gives to a VM with no optional feature, and what it lets userspace change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// What made it.
+    pub source: Source,
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+    /// The machine, if the file says.
+    pub platform: Option<String>,
+    /// KVM's capabilities, if the file says.
+    pub capabilities: Option<Capabilities>,
+    /// The feature ID registers, as KVM shows them to a new VM.
+    pub id_registers: BTreeMap<SysReg, u64>,
+    /// Which bits of them userspace may write.
+    pub masks: Masks,
+    /// Every register that KVM_GET_REG_LIST lists, or that the file has of them.
+    pub registers: BTreeSet<RegisterId>,
+}
+
+/// What a fingerprint was made by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `dfr0 host show --json` of this version.
+    Dfr0(String),
+    /// Firecracker's `cpu-template-helper fingerprint dump` of this version.
+    Firecracker(String),
+}
+
+/// KVM_ARM_GET_REG_WRITABLE_MASKS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Masks {
+    /// The masks that are not zero.
+    Known(BTreeMap<SysReg, u64>),
+    /// The kernel has no such ioctl: it takes only the values that it gave.
+    Absent,
+    /// The file does not say.
+    Unsaid,
+}
+
+/// What KVM lets userspace write to one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writable {
+    /// These bits.
+    Mask(u64),
+    /// Only the value that KVM gave.
+    Own,
+    /// The file does not say.
+    Unsaid,
+}
+
+/// What KVM_CHECK_EXTENSION answered, by KVM's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+pub struct Capabilities {
+    /// The host's breakpoints.
+    pub kvm_cap_guest_debug_hw_bps: i32,
+    /// The host's watchpoints.
+    pub kvm_cap_guest_debug_hw_wps: i32,
+    /// KVM_SET_GUEST_DEBUG.
+    pub kvm_cap_set_guest_debug: i32,
+    /// The bits that KVM_SET_GUEST_DEBUG takes.
+    pub kvm_cap_set_guest_debug2: i32,
+    /// The largest IPA space, in bits.
+    pub kvm_cap_arm_vm_ipa_size: i32,
+    /// AArch32 at EL1.
+    pub kvm_cap_arm_el1_32bit: i32,
+    /// The ranges of KVM_ARM_GET_REG_WRITABLE_MASKS, a bit each.
+    pub kvm_cap_arm_supported_reg_mask_ranges: i32,
+    /// MIDR_EL1, REVIDR_EL1 and AIDR_EL1 can be made writable.
+    pub kvm_cap_arm_writable_imp_id_regs: i32,
+}
+
+impl Capabilities {
+    /// Each by its name.
+    pub fn all(&self) -> [(&'static str, i32); 8] {
+        [
+            ("KVM_CAP_GUEST_DEBUG_HW_BPS", self.kvm_cap_guest_debug_hw_bps),
+            ("KVM_CAP_GUEST_DEBUG_HW_WPS", self.kvm_cap_guest_debug_hw_wps),
+            ("KVM_CAP_SET_GUEST_DEBUG", self.kvm_cap_set_guest_debug),
+            ("KVM_CAP_SET_GUEST_DEBUG2", self.kvm_cap_set_guest_debug2),
+            ("KVM_CAP_ARM_VM_IPA_SIZE", self.kvm_cap_arm_vm_ipa_size),
+            ("KVM_CAP_ARM_EL1_32BIT", self.kvm_cap_arm_el1_32bit),
+            ("KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES", self.kvm_cap_arm_supported_reg_mask_ranges),
+            ("KVM_CAP_ARM_WRITABLE_IMP_ID_REGS", self.kvm_cap_arm_writable_imp_id_regs),
+        ]
+    }
+}
+
+/// A fingerprint that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}; a fingerprint is a file, and {MAKE_ONE}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is read and is no fingerprint.
+    #[error("{}: {problem}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with a fingerprint.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It is too long.
+    #[error("longer than {LONGEST} bytes, which no fingerprint is; {MAKE_ONE}")]
+    Long,
+    /// It is no JSON, or its keys and types are not a fingerprint's. The message has line and column.
+    #[error("{0}; {MAKE_ONE}")]
+    Json(String),
+    /// It is JSON, and of neither format.
+    #[error(
+        "neither dfr0's fingerprint, which has a \"format\", nor Firecracker's, which has a \"guest_cpu_config\"; {MAKE_ONE}"
+    )]
+    Stranger,
+    /// It is of another format or version.
+    #[error(
+        "format \"{format}\", version {version}; this dfr0 reads \"{}\", version {}: {MAKE_ONE}",
+        dfr0_file::FORMAT,
+        dfr0_file::VERSION
+    )]
+    Version {
+        /// The format that it names.
+        format: String,
+        /// The version, if it names one.
+        version: String,
+    },
+    /// A value in it cannot be.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// As much as tells the formats apart.
+#[derive(Deserialize)]
+struct Kind {
+    format: Option<String>,
+    version: Option<serde_json::Number>,
+    guest_cpu_config: Option<IgnoredAny>,
+}
+
+/// The fingerprint in a file: dfr0's, or Firecracker's.
+pub fn load(path: &Path) -> Result<Fingerprint, Error> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+    read.map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    parse(&bytes).map_err(|problem| Error::Content { path: path.to_owned(), problem })
+}
+
+/// The fingerprint in these bytes.
+pub fn parse(bytes: &[u8]) -> Result<Fingerprint, Problem> {
+    if bytes.len() as u64 > LONGEST {
+        return Err(Problem::Long);
+    }
+    let kind: Kind = serde_json::from_slice(bytes).map_err(json)?;
+    match kind {
+        Kind { format: Some(format), version, .. } => {
+            let version = version.map_or("none".into(), |version| version.to_string());
+            if format != dfr0_file::FORMAT || version != dfr0_file::VERSION.to_string() {
+                return Err(Problem::Version { format: printable(&format), version });
+            }
+            dfr0_file::read(bytes)
+        }
+        Kind { guest_cpu_config: Some(_), .. } => firecracker::read(bytes),
+        Kind { .. } => Err(Problem::Stranger),
+    }
+}
+
+fn json(error: serde_json::Error) -> Problem {
+    Problem::Json(printable(&error.to_string()))
+}
+
+/// Text from a file, as far as it may be shown.
+fn printable(text: &str) -> String {
+    let shown: String =
+        text.chars().take(LONGEST_MESSAGE).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if shown.len() < text.len() && text.chars().count() > LONGEST_MESSAGE { shown + "…" } else { shown }
+}
+
+/// A name from a file; an error says which.
+fn name(what: &str, text: String) -> Result<String, Problem> {
+    if text.is_empty() || text.len() > LONGEST_NAME || text.chars().any(char::is_control) {
+        return Err(Problem::Value(format!(
+            "{what} must be printable, and of 1 to {LONGEST_NAME} bytes: it is \"{}\"",
+            printable(&text)
+        )));
+    }
+    Ok(text)
+}
+
+/// The register with this id, once.
+fn once<T: Ord>(seen: &mut BTreeSet<T>, id: T, what: &str) -> Result<(), Problem> {
+    if seen.insert(id) { Ok(()) } else { Err(Problem::Value(format!("{what} stands twice"))) }
+}
+
+fn few_enough(what: &str, count: usize) -> Result<(), Problem> {
+    match count {
+        0..=MOST_REGISTERS => Ok(()),
+        _ => Err(Problem::Value(format!(
+            "{what} has {count} entries, and no vCPU has over {MOST_REGISTERS} registers"
+        ))),
+    }
+}
+
+impl Fingerprint {
+    /// dfr0's file of it.
+    pub fn to_json(&self) -> String {
+        dfr0_file::write(self)
+    }
+
+    /// ID_AA64DFR0_EL1 as KVM gives it to a new VM. Every fingerprint has it: one without is not read.
+    pub fn id_aa64dfr0(&self) -> u64 {
+        self.id_registers.get(&ID_AA64DFR0_EL1).copied().unwrap_or_default()
+    }
+
+    /// The shape that KVM gives to a new VM.
+    pub fn shape(&self) -> Shape {
+        Shape::from_id_aa64dfr0(self.id_aa64dfr0())
+    }
+
+    /// MIDR_EL1, if the file has it.
+    pub fn midr(&self) -> Option<u64> {
+        self.id_registers.get(&MIDR_EL1).copied()
+    }
+
+    /// The CPU, in words.
+    pub fn cpu(&self) -> String {
+        self.midr().map_or("a CPU without MIDR_EL1".into(), host::cpu)
+    }
+
+    /// What userspace may write to a register.
+    pub fn writable(&self, reg: SysReg) -> Writable {
+        match &self.masks {
+            Masks::Known(masks) => Writable::Mask(masks.get(&reg).copied().unwrap_or_default()),
+            Masks::Absent => Writable::Own,
+            Masks::Unsaid => Writable::Unsaid,
+        }
+    }
+
+    /// The file holds all of KVM_GET_REG_LIST.
+    pub fn lists_all(&self) -> bool {
+        matches!(self.source, Source::Dfr0(_))
+    }
+
+    /// EL0 has AArch32 state; none if the file does not say.
+    pub fn has_aarch32(&self) -> Option<bool> {
+        self.id_registers.get(&id_register::ID_AA64PFR0_EL1).copied().map(id_register::has_aarch32)
+    }
+
+    /// The kernel's major and minor version, if its release begins with them.
+    pub fn kernel_version(&self) -> Option<(u32, u32)> {
+        kernel_version(&self.kernel)
+    }
+
+    /// What is taken for true of this host though its file does not say so.
+    pub fn assumed(&self) -> Vec<String> {
+        let Source::Firecracker(_) = self.source else {
+            return Vec::new();
+        };
+        let masks = match self.masks {
+            Masks::Absent => format!(
+                "Linux {} has no KVM_ARM_GET_REG_WRITABLE_MASKS: its KVM takes only the ID register values that it gave",
+                self.kernel
+            ),
+            _ => format!(
+                "not known which ID register fields Linux {} lets userspace write: the file has no masks",
+                self.kernel
+            ),
+        };
+        vec![masks, "the file has those registers of KVM_GET_REG_LIST that cpu-template-helper keeps".into()]
+    }
+}
+
+fn kernel_version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

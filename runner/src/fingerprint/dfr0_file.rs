@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! dfr0's own file of a fingerprint.
+//!
+//! ```json
+//! {
+//!   "format": "dfr0-fingerprint", "version": 1, "dfr0": "0.1.0",
+//!   "kernel": "7.3.4", "platform": "linux,dummy-virt",
+//!   "cpu": "Neoverse V1", "midr": "0x00000000411fd402",
+//!   "capabilities": { "KVM_CAP_GUEST_DEBUG_HW_BPS": 6, … },
+//!   "id_registers": [ { "name": "ID_AA64DFR0_EL1", "id": "0x603000000013c028", "value": "0x000000f010305009" }, … ],
+//!   "writable_masks": [ { "name": "ID_AA64DFR0_EL1", "id": "0x603000000013c028", "mask": "0x000000f000f00f0f" }, … ],
+//!   "registers": [ "0x6030000000100000", … ]
+//! }
+//! ```
+//!
+//! Everything is ordered by id, so two files of one host are the same bytes. `writable_masks` is `null` where the
+//! kernel has none, and leaves out those that are zero. Names, and `cpu`, are for people and are not read.
+
+use super::{
+    Capabilities, Fingerprint, Masks, Problem, Source, few_enough, json, name,
+    number::{Hex, Id},
+    once,
+};
+use crate::{host, register_id::RegisterId};
+use dfr0_model::{
+    id_register,
+    sysreg::{ID_AA64DFR0_EL1, SysReg},
+};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub const FORMAT: &str = "dfr0-fingerprint";
+pub const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    format: &'a str,
+    version: u32,
+    dfr0: &'a str,
+    kernel: &'a str,
+    platform: &'a str,
+    cpu: &'a str,
+    midr: Hex,
+    capabilities: Capabilities,
+    id_registers: Vec<WrittenValue>,
+    writable_masks: Option<Vec<WrittenMask>>,
+    registers: Vec<Id>,
+}
+
+#[derive(Serialize)]
+struct WrittenValue {
+    name: String,
+    id: Id,
+    value: Hex,
+}
+
+#[derive(Serialize)]
+struct WrittenMask {
+    name: String,
+    id: Id,
+    mask: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(rename = "format")]
+    _format: IgnoredAny,
+    #[serde(rename = "version")]
+    _version: IgnoredAny,
+    dfr0: String,
+    kernel: String,
+    platform: String,
+    #[serde(rename = "cpu")]
+    _cpu: IgnoredAny,
+    midr: Hex,
+    capabilities: Capabilities,
+    id_registers: Vec<Value>,
+    // Without this a file that lost the key would be one of a kernel without masks.
+    #[serde(deserialize_with = "Option::deserialize")]
+    writable_masks: Option<Vec<Mask>>,
+    registers: Vec<Id>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Value {
+    #[serde(rename = "name")]
+    _name: IgnoredAny,
+    id: Id,
+    value: Hex,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mask {
+    #[serde(rename = "name")]
+    _name: IgnoredAny,
+    id: Id,
+    mask: Hex,
+}
+
+pub fn write(fingerprint: &Fingerprint) -> String {
+    let midr = fingerprint.midr().unwrap_or_default();
+    let named = |reg: SysReg| (RegisterId::system(reg).name(), Id(RegisterId::system(reg)));
+    let (Source::Dfr0(version) | Source::Firecracker(version)) = &fingerprint.source;
+    let written = Written {
+        format: FORMAT,
+        version: VERSION,
+        dfr0: version,
+        kernel: &fingerprint.kernel,
+        platform: fingerprint.platform.as_deref().unwrap_or("unknown"),
+        cpu: host::cpu_name(midr),
+        midr: Hex(midr),
+        capabilities: fingerprint.capabilities.clone().unwrap_or_default(),
+        id_registers: by_id(&fingerprint.id_registers)
+            .map(|(reg, value)| {
+                let (name, id) = named(reg);
+                WrittenValue { name, id, value: Hex(value) }
+            })
+            .collect(),
+        writable_masks: match &fingerprint.masks {
+            Masks::Known(masks) => Some(
+                by_id(masks)
+                    .map(|(reg, mask)| {
+                        let (name, id) = named(reg);
+                        WrittenMask { name, id, mask: Hex(mask) }
+                    })
+                    .collect(),
+            ),
+            Masks::Absent | Masks::Unsaid => None,
+        },
+        registers: fingerprint.registers.iter().copied().map(Id).collect(),
+    };
+    // Strings, numbers and lists of them: there is nothing that could fail.
+    serde_json::to_string_pretty(&written).unwrap_or_default() + "\n"
+}
+
+fn by_id(map: &BTreeMap<SysReg, u64>) -> impl Iterator<Item = (SysReg, u64)> + '_ {
+    map.iter().map(|(reg, value)| (*reg, *value))
+}
+
+pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
+    let file: File = serde_json::from_slice(bytes).map_err(json)?;
+    few_enough("\"registers\"", file.registers.len())?;
+    let mut registers = BTreeSet::new();
+    for Id(id) in file.registers {
+        once(&mut registers, id, &format!("register {id} ({})", id.name()))?;
+    }
+    let id_registers = map("id_registers", file.id_registers.iter().map(|entry| (entry.id, entry.value)))?;
+    if let Some(reg) = id_registers.keys().find(|reg| !registers.contains(&RegisterId::system(**reg))) {
+        let id = RegisterId::system(*reg);
+        return Err(Problem::Value(format!(
+            "{} is in \"id_registers\" and {id} not in \"registers\"",
+            id.name()
+        )));
+    }
+    let masks = match file.writable_masks {
+        Some(masks) => Masks::Known(map("writable_masks", masks.iter().map(|entry| (entry.id, entry.mask)))?),
+        None => Masks::Absent,
+    };
+    let fingerprint = Fingerprint {
+        source: Source::Dfr0(name("\"dfr0\"", file.dfr0)?),
+        kernel: name("\"kernel\"", file.kernel)?,
+        platform: Some(name("\"platform\"", file.platform)?),
+        capabilities: Some(file.capabilities),
+        id_registers,
+        masks,
+        registers,
+    };
+    if !fingerprint.id_registers.contains_key(&ID_AA64DFR0_EL1) {
+        return Err(Problem::Value(
+            "\"id_registers\" holds no ID_AA64DFR0_EL1, which is what dfr0 compares".into(),
+        ));
+    }
+    if fingerprint.midr() != Some(file.midr.0) {
+        return Err(Problem::Value(format!(
+            "\"midr\" is {:#x} and MIDR_EL1 in \"id_registers\" is {}",
+            file.midr.0,
+            fingerprint.midr().map_or("missing".into(), |midr| format!("{midr:#x}"))
+        )));
+    }
+    Ok(fingerprint)
+}
+
+/// A map of feature ID registers, each of which may stand once.
+fn map(
+    key: &str,
+    entries: impl ExactSizeIterator<Item = (Id, Hex)>,
+) -> Result<BTreeMap<SysReg, u64>, Problem> {
+    few_enough(&format!("\"{key}\""), entries.len())?;
+    let mut map = BTreeMap::new();
+    for (Id(id), Hex(value)) in entries {
+        let Some(reg) = id.system_register().filter(|reg| id_register::is_feature_id(*reg)) else {
+            return Err(Problem::Value(format!(
+                "{id} ({}) in \"{key}\" is no feature ID register",
+                id.name()
+            )));
+        };
+        if map.insert(reg, value).is_some() {
+            return Err(Problem::Value(format!("{} stands twice in \"{key}\"", id.name())));
+        }
+    }
+    Ok(map)
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Whether a guest may move from one host to another, from their fingerprints alone.
+//!
+//! A guest moves when the target takes every register that the source gives: KVM_SET_ONE_REG of what the source's VM
+//! has. What KVM may answer follows from what KVM gave to a new VM of the target and from its writable masks
+//! ([`dfr0_model::id_write`]), so a plan needs no VM. It is a prediction, and says what it does not know.
+
+mod common;
+mod compare;
+mod debug_fields;
+mod other_registers;
+mod text;
+
+pub use common::{Common, common};
+pub use compare::compare;
+
+use crate::{
+    fingerprint::{Fingerprint, Source},
+    register_id::RegisterId,
+};
+use dfr0_model::{id_register, rule::Rule, shape::Shape};
+use serde::{Serialize, Serializer};
+
+/// The source of a move, or its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Side {
+    /// The source.
+    A,
+    /// The target.
+    B,
+}
+
+/// The verdict on a part of a move, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The target takes what the source's VM has.
+    AsIs,
+    /// It does if the VM was created with other values, which the source takes.
+    WithShape,
+    /// It may: the fingerprints, or the rules, do not say.
+    NotKnown,
+    /// It does not.
+    Cannot,
+}
+
+impl Verdict {
+    /// The exit status of `dfr0 plan`. Errors are 1, and kselftest's statuses are left alone.
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::AsIs => 0,
+            Self::WithShape => 10,
+            Self::NotKnown => 11,
+            Self::Cannot => 12,
+        }
+    }
+}
+
+/// Why a register or a field does not simply move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// What the reason comes to.
+    pub verdict: Verdict,
+    /// The register, by name.
+    pub register: String,
+    /// Its field, if it is one.
+    pub field: Option<String>,
+    /// What A's VM has, and B's.
+    pub values: Option<[String; 2]>,
+    /// Why, in sentences.
+    pub why: Vec<String>,
+    /// The rules that say so.
+    #[serde(serialize_with = "rules")]
+    pub rules: Vec<&'static Rule>,
+}
+
+fn rules<S: Serializer>(rules: &[&'static Rule], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(rules.iter().map(ToString::to_string))
+}
+
+/// A KVM_SET_ONE_REG.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Write {
+    /// Where.
+    pub on: Side,
+    /// The register's name.
+    pub register: String,
+    /// Its id.
+    pub id: String,
+    /// The value.
+    pub value: String,
+    /// When.
+    pub when: &'static str,
+}
+
+/// One part of a move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// The worst of its reasons.
+    pub verdict: Verdict,
+    /// What stops it, what is not known, and what the VM must be created with.
+    pub reasons: Vec<Reason>,
+    /// What differs and does not matter.
+    pub fine: Vec<Reason>,
+}
+
+impl Part {
+    fn of(all: Vec<Reason>) -> Self {
+        let (fine, reasons): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|reason| reason.verdict == Verdict::AsIs);
+        let verdict = reasons.iter().map(|reason| reason.verdict).max().unwrap_or(Verdict::AsIs);
+        Self { verdict, reasons, fine }
+    }
+}
+
+/// One of the two hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// Its fingerprint's file.
+    pub file: String,
+    /// Its kernel's release.
+    pub kernel: String,
+    /// Its CPU.
+    pub cpu: String,
+    /// What its KVM gives to a new VM.
+    pub shape: String,
+    /// What is assumed of it.
+    pub assumed: Vec<String>,
+}
+
+/// Whether a guest may move from A to B.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The source.
+    pub a: End,
+    /// The target.
+    pub b: End,
+    /// ID_AA64DFR0_EL1, and the debug registers.
+    pub debug: Part,
+    /// The guest's ID_AA64DFR0_EL1, and its shape, if the debug hardware's verdict is not that it cannot move.
+    pub guest: Option<(String, String)>,
+    /// The writes that make it so, in order.
+    pub writes: Vec<Write>,
+    /// What the guest loses against a VM that A's KVM gives.
+    pub losses: Vec<String>,
+    /// Every other register.
+    pub others: Part,
+}
+
+impl Plan {
+    /// The verdict on the whole move.
+    pub fn verdict(&self) -> Verdict {
+        self.debug.verdict.max(self.others.verdict)
+    }
+}
+
+/// A host and the name of its fingerprint's file.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// The file's name.
+    pub name: &'a str,
+    /// What is in it.
+    pub fingerprint: &'a Fingerprint,
+}
+
+impl Named<'_> {
+    fn end(&self) -> End {
+        let fingerprint = self.fingerprint;
+        End {
+            file: self.name.to_owned(),
+            kernel: fingerprint.kernel.clone(),
+            cpu: fingerprint.cpu(),
+            shape: fingerprint.shape().to_string(),
+            assumed: fingerprint.assumed(),
+        }
+    }
+}
+
+/// Whether a guest may move from `a` to `b`.
+pub fn plan(a: Named<'_>, b: Named<'_>) -> Plan {
+    let (from, to) = (a.fingerprint, b.fingerprint);
+    let fields = debug_fields::fields(from, to);
+    let (missing_debug, missing): (Vec<_>, Vec<_>) =
+        missing(from, to).into_iter().partition(|(id, _)| is_debug(*id));
+    let (mut debug_registers, other_registers): (Vec<_>, Vec<_>) =
+        other_registers::judge(from, to).into_iter().partition(|(id, _)| is_debug(*id));
+    debug_registers.extend(missing_debug);
+
+    let mut reasons = fields.reasons;
+    reasons.extend(debug_registers.into_iter().map(|(_, reason)| reason));
+    let debug = Part::of(reasons);
+    let mut others: Vec<Reason> = other_registers.into_iter().map(|(_, reason)| reason).collect();
+    others.extend(missing.into_iter().map(|(_, reason)| reason));
+
+    let movable = debug.verdict != Verdict::Cannot;
+    Plan {
+        a: a.end(),
+        b: b.end(),
+        guest: movable
+            .then(|| (format!("{:#x}", fields.guest), Shape::from_id_aa64dfr0(fields.guest).to_string())),
+        writes: if movable { debug_fields::writes(fields.guest, from) } else { Vec::new() },
+        losses: if movable { fields.losses } else { Vec::new() },
+        debug,
+        others: Part::of(others),
+    }
+}
+
+fn is_debug(id: RegisterId) -> bool {
+    id.system_register().is_some_and(|reg| {
+        reg.op0() == 2 || [id_register::ID_AA64DFR1_EL1, id_register::ID_AA64DFR2_EL1].contains(&reg)
+    })
+}
+
+/// The registers that A's VM has and B's has not.
+fn missing(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {
+    let same_tool = matches!((&a.source, &b.source), (Source::Firecracker(_), Source::Firecracker(_)));
+    let (verdict, why) = if b.lists_all() || same_tool {
+        (Verdict::Cannot, "A lists it and B does not: KVM_SET_ONE_REG of it is ENOENT on B")
+    } else {
+        (Verdict::NotKnown, "B's file does not have it, and does not have all that B's KVM lists")
+    };
+    let reason = |id: &RegisterId| Reason {
+        verdict,
+        register: format!("{} ({id})", id.name()),
+        field: None,
+        values: None,
+        why: vec![why.into()],
+        rules: Vec::new(),
+    };
+    a.registers.difference(&b.registers).map(|id| (*id, reason(id))).collect()
+}
+
+#[cfg(test)]
+mod tests;

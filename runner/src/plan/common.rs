@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The largest shape that hosts share: what a VM can be created with on each of them and move among all.
+
+use super::{
+    Named, Verdict,
+    debug_fields::{Taken, in_order, numbering, perhaps, refusal, taken, words},
+    rules,
+};
+use dfr0_model::{
+    dfr0::Field,
+    rule::{self, Rule},
+    shape::Shape,
+};
+use serde::Serialize;
+
+/// What one host does with the shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// Its fingerprint's file.
+    pub file: String,
+    /// What its KVM gives to a new VM.
+    pub shape: String,
+    /// Whether a VM there can have the shared one.
+    pub verdict: Verdict,
+    /// What must be written, in words; empty where KVM gives the shape.
+    pub lowers: Vec<String>,
+    /// What prevents it, or is not known.
+    pub obstacles: Vec<Obstacle>,
+    /// What is assumed of the host.
+    pub assumed: Vec<String>,
+}
+
+/// Why a host cannot, or perhaps cannot, give the shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Obstacle {
+    /// The field.
+    pub field: String,
+    /// In a sentence.
+    pub why: String,
+    /// The rule that says so.
+    #[serde(serialize_with = "rules")]
+    pub rules: Vec<&'static Rule>,
+}
+
+/// What hosts share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Common {
+    /// The worst of the hosts'.
+    pub verdict: Verdict,
+    /// ID_AA64DFR0_EL1 with the least that any of them promises, field by field.
+    pub id_aa64dfr0: String,
+    /// Its shape, in words.
+    pub shape: String,
+    /// The hosts, as given.
+    pub hosts: Vec<Member>,
+}
+
+/// The largest shape that `hosts` share, and what each must do for it.
+pub fn common(hosts: &[Named<'_>]) -> Common {
+    let values: Vec<u64> = hosts.iter().map(|host| host.fingerprint.id_aa64dfr0()).collect();
+    let shared = in_order().fold(values.first().copied().unwrap_or_default(), |shared, field| {
+        let least = values
+            .iter()
+            .map(|value| field.get(*value))
+            .reduce(|least, value| if field.promises_no_more(value, least) { value } else { least });
+        field.with(shared, least.unwrap_or_default())
+    });
+    let hosts: Vec<Member> = hosts.iter().map(|host| member(*host, shared)).collect();
+    Common {
+        verdict: hosts.iter().map(|host| host.verdict).max().unwrap_or(Verdict::AsIs),
+        id_aa64dfr0: format!("{shared:#x}"),
+        shape: Shape::from_id_aa64dfr0(shared).to_string(),
+        hosts,
+    }
+}
+
+fn member(host: Named<'_>, shared: u64) -> Member {
+    let fingerprint = host.fingerprint;
+    let mut verdict = Verdict::AsIs;
+    let (mut lowers, mut obstacles) = (Vec::new(), Vec::new());
+    for field in in_order().filter(|field| field.get(shared) != field.get(fingerprint.id_aa64dfr0())) {
+        let to = field.get(shared);
+        let (comes_to, obstacle) = lower(field, to, host);
+        verdict = verdict.max(comes_to);
+        match obstacle {
+            Some((why, rule)) => {
+                obstacles.push(Obstacle { field: field.name.into(), why, rules: vec![rule] })
+            }
+            None => lowers.push(format!(
+                "{} instead of {}",
+                words(field, to),
+                words(field, field.get(fingerprint.id_aa64dfr0()))
+            )),
+        }
+    }
+    if let Some(differs) = numbering(&Shape::from_id_aa64dfr0(shared), &fingerprint.shape()) {
+        verdict = verdict.max(Verdict::NotKnown);
+        obstacles.push(Obstacle {
+            field: "BRPs".into(),
+            why: format!("{differs} here: KVM must trap these registers and renumber them, and `dfr0 run shapes` here tells whether it does"),
+            rules: vec![&rule::CONTEXT_AWARE_HIGHEST],
+        });
+    }
+    Member {
+        file: host.name.to_owned(),
+        shape: fingerprint.shape().to_string(),
+        verdict,
+        lowers,
+        obstacles,
+        assumed: fingerprint.assumed(),
+    }
+}
+
+fn lower(field: &'static Field, to: u8, host: Named<'_>) -> (Verdict, Option<(String, &'static Rule)>) {
+    match taken(field, to, host.fingerprint) {
+        Taken::Yes => (Verdict::WithShape, None),
+        Taken::Perhaps(rule) => {
+            (Verdict::NotKnown, Some((perhaps(field, to, "its KVM", host.fingerprint, rule), rule)))
+        }
+        Taken::No(rule) => {
+            (Verdict::Cannot, Some((refusal(field, to, "its KVM", host.fingerprint, rule), rule)))
+        }
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The ID registers besides ID_AA64DFR0_EL1: a VMM restores all of them, and any of them can stop a move.
+//!
+//! How their fields are ordered is not in the model, so what lies in a writable mask may be accepted, and no more is
+//! said of it. What is said to be refused is refused whatever the order: an ID register's bits outside of its mask
+//! keep KVM's value.
+
+use super::{Reason, Verdict};
+use crate::{
+    fingerprint::{Fingerprint, Writable},
+    register_id::RegisterId,
+};
+use dfr0_model::{
+    id_register,
+    rule::{self, Rule},
+    sysreg::{ID_AA64DFR0_EL1, SysReg},
+};
+
+const MPIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 5);
+const ID_DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 1, 2);
+/// ID_DFR0_EL1.CopDbg: Armv8 debug, the least that KVM takes.
+const COPDBG_ARMV8: u64 = 6;
+/// CSV3 and CSV2 of ID_AA64PFR0_EL1.
+const CSV: u64 = 0xff << 56;
+/// Since this version AArch32's ID registers ignore writes where EL0 has no AArch32 state (6.1 was run).
+const AARCH32_IGNORED_SINCE: (u32, u32) = (6, 1);
+
+/// For each ID register that differs.
+pub fn judge(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {
+    let differing = a.id_registers.iter().filter_map(|(reg, has)| {
+        let gives = b.id_registers.get(reg)?;
+        // A vCPU's own place among its VM's, which a VMM chooses.
+        let of_vm = *reg != ID_AA64DFR0_EL1 && *reg != MPIDR_EL1;
+        (of_vm && has != gives).then_some((*reg, *has, *gives))
+    });
+    differing
+        .map(|(reg, has, gives)| {
+            let (verdict, why, rules) = register(reg, has, gives, a, b);
+            let values = Some([format!("{has:#x}"), format!("{gives:#x}")]);
+            let id = RegisterId::system(reg);
+            let (register, field) = (id.name(), fields(reg, has ^ gives));
+            (id, Reason { verdict, register, field: Some(field), values, why: vec![why], rules })
+        })
+        .collect()
+}
+
+type Way = (Verdict, String, Vec<&'static Rule>);
+
+fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint) -> Way {
+    let differing = has ^ gives;
+    if id_register::IMPLEMENTATION.contains(&reg) {
+        return implementation(has, b.writable(reg));
+    }
+    if id_register::is_aarch32(reg)
+        && b.has_aarch32() == Some(false)
+        && b.kernel_version() >= Some(AARCH32_IGNORED_SINCE)
+    {
+        let why =
+            "B ignores the write: EL0 has no AArch32 state there, and the register reads as zero".into();
+        return (Verdict::AsIs, why, Vec::new());
+    }
+    let fixed = match b.writable(reg) {
+        Writable::Unsaid => return (Verdict::NotKnown, unsaid(), Vec::new()),
+        Writable::Own if reg == id_register::ID_AA64PFR0_EL1 && differing & !CSV == 0 => {
+            return (
+                Verdict::NotKnown,
+                "B may take CSV2 and CSV3 that promise no more than its own".into(),
+                Vec::new(),
+            );
+        }
+        Writable::Own => differing,
+        Writable::Mask(mask) => differing & !mask,
+    };
+    if reg == ID_DFR0_EL1 && has & 0xf < COPDBG_ARMV8 && has & 0xf != gives & 0xf {
+        return (
+            Verdict::Cannot,
+            "B takes no CopDbg below 0x6, Armv8 debug".into(),
+            vec![&rule::ID_RESERVED_REFUSED],
+        );
+    }
+    if fixed == 0 {
+        return (
+            Verdict::NotKnown,
+            "B may take it: all that differs is in its writable mask".into(),
+            Vec::new(),
+        );
+    }
+    let refuses = match b.writable(reg) {
+        Writable::Own => "B refuses it: its KVM takes only the value that it gave".into(),
+        _ => format!("B refuses it: {} is not in its writable mask", fields(reg, fixed)),
+    };
+    let lowered = match a.writable(reg) {
+        Writable::Mask(mask) if differing & !mask == 0 => {
+            Some("the VM may be created on A with B's value, all of which is in A's writable mask")
+        }
+        Writable::Unsaid => {
+            Some("whether the VM can be created on A with B's value is not known: A's file has no masks")
+        }
+        Writable::Mask(_) | Writable::Own => None,
+    };
+    match lowered {
+        Some(lowered) => {
+            (Verdict::NotKnown, format!("{refuses}; {lowered}"), vec![&rule::ID_READ_ONLY_REFUSED])
+        }
+        None => (Verdict::Cannot, refuses, vec![&rule::ID_READ_ONLY_REFUSED]),
+    }
+}
+
+fn unsaid() -> String {
+    "not known: B's file does not say which fields its KVM lets userspace write".into()
+}
+
+/// MIDR_EL1, REVIDR_EL1 and AIDR_EL1: KVM takes any value in the mask, once the VM has the capability.
+fn implementation(has: u64, writable: Writable) -> Way {
+    const ENABLE: &str = "if the VMM enables KVM_CAP_ARM_WRITABLE_IMP_ID_REGS on B before it creates vCPUs";
+    match writable {
+        Writable::Mask(mask) if mask != 0 && has & !mask == 0 => {
+            (Verdict::NotKnown, format!("B takes it {ENABLE}, and else refuses it"), Vec::new())
+        }
+        Writable::Mask(_) | Writable::Own => (
+            Verdict::Cannot,
+            "B refuses it: its KVM takes only its own CPU's".into(),
+            vec![&rule::ID_READ_ONLY_REFUSED],
+        ),
+        Writable::Unsaid => {
+            (Verdict::NotKnown, format!("B takes it only {ENABLE}, which its KVM may lack"), Vec::new())
+        }
+    }
+}
+
+/// The fields that hold these bits: by name, or by their bits where there is none.
+pub fn fields(reg: SysReg, bits: u64) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for bit in (0..64_u8).rev().filter(|bit| bits >> bit & 1 == 1) {
+        let name = match id_register::field(reg, bit) {
+            Some((name, _)) => name.to_owned(),
+            None => format!("[{}:{}]", bit | 3, bit & !3),
+        };
+        if names.last() != Some(&name) {
+            names.push(name);
+        }
+    }
+    names.join(", ")
+}

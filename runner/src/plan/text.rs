@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Plans as people read them: the verdict first, then what decides it.
+
+use super::{Common, End, Part, Plan, Reason, Verdict};
+use std::fmt;
+
+/// As many registers of one list are named; JSON has all.
+const NAMED: usize = 12;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        end(f, "A", &self.a)?;
+        end(f, "B", &self.b)?;
+        writeln!(f)?;
+        write!(f, "debug hardware: {}", said(self.debug.verdict))?;
+        match (&self.guest, self.debug.verdict) {
+            (Some((_, shape)), Verdict::WithShape) => writeln!(f, " {shape}")?,
+            _ => writeln!(f)?,
+        }
+        for reason in &self.debug.reasons {
+            debug_reason(f, reason)?;
+        }
+        for reason in &self.debug.fine {
+            debug_reason(f, reason)?;
+        }
+        if !self.writes.is_empty() {
+            writeln!(f, "  the writes, in order:")?;
+        }
+        for (n, write) in self.writes.iter().enumerate() {
+            let (on, when) = (write.on, write.when);
+            writeln!(
+                f,
+                "    {}. on {on:?}, {when}: {} ({}) = {}",
+                n + 1,
+                write.register,
+                write.id,
+                write.value
+            )?;
+        }
+        if !self.losses.is_empty() {
+            writeln!(f, "  what the guest loses:")?;
+        }
+        for loss in &self.losses {
+            writeln!(f, "    {loss}")?;
+        }
+        writeln!(f, "\neverything else: {}", said(self.others.verdict))?;
+        others(f, &self.others)?;
+        let mut head = false;
+        for (side, end) in [("A", &self.a), ("B", &self.b)] {
+            for assumed in &end.assumed {
+                if !head {
+                    writeln!(f, "\nassumed:")?;
+                    head = true;
+                }
+                writeln!(f, "  {side}: {assumed}")?;
+            }
+        }
+        writeln!(
+            f,
+            "\nThis is for a VM with no optional vCPU feature (SVE, PMU, pointer authentication), and says nothing of the\n\
+             values of registers that are no ID registers."
+        )
+    }
+}
+
+fn end(f: &mut fmt::Formatter<'_>, side: &str, end: &End) -> fmt::Result {
+    writeln!(f, "{side}: {}: {}, Linux {}", end.file, end.cpu, end.kernel)?;
+    writeln!(f, "   {}", end.shape)
+}
+
+const fn said(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::AsIs => "moves as is",
+        Verdict::WithShape => "moves if the VM is created with",
+        Verdict::NotKnown => "may move, and what it depends on is not known",
+        Verdict::Cannot => "cannot move",
+    }
+}
+
+const fn comes_to(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::AsIs => "is fine",
+        Verdict::WithShape => "must be lowered",
+        Verdict::NotKnown => "may stop it",
+        Verdict::Cannot => "stops it",
+    }
+}
+
+fn debug_reason(f: &mut fmt::Formatter<'_>, reason: &Reason) -> fmt::Result {
+    let name = reason.field.as_deref().unwrap_or(&reason.register);
+    write!(f, "  {name} {}", comes_to(reason.verdict))?;
+    match &reason.values {
+        Some([a, b]) => writeln!(f, ": A has {a}, B {b}")?,
+        None => writeln!(f)?,
+    }
+    for why in &reason.why {
+        writeln!(f, "    {why}")?;
+    }
+    for rule in &reason.rules {
+        writeln!(f, "    rule: {rule}")?;
+    }
+    Ok(())
+}
+
+/// The registers under what is said of them, the worst first.
+fn others(f: &mut fmt::Formatter<'_>, part: &Part) -> fmt::Result {
+    let mut reasons: Vec<&Reason> = part.reasons.iter().chain(&part.fine).collect();
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict));
+    let mut told: Vec<(Verdict, &[String])> = Vec::new();
+    for reason in &reasons {
+        let group = (reason.verdict, reason.why.as_slice());
+        if told.contains(&group) {
+            continue;
+        }
+        told.push(group);
+        let of_group: Vec<&&Reason> =
+            reasons.iter().filter(|other| (other.verdict, other.why.as_slice()) == group).collect();
+        writeln!(f, "  {}: {}", comes_to(reason.verdict), reason.why.join("; "))?;
+        for reason in of_group.iter().filter(|reason| reason.values.is_some()) {
+            register(f, reason)?;
+        }
+        names(
+            f,
+            of_group.iter().filter(|reason| reason.values.is_none()).map(|reason| reason.register.clone()),
+        )?;
+    }
+    Ok(())
+}
+
+fn register(f: &mut fmt::Formatter<'_>, reason: &Reason) -> fmt::Result {
+    let [a, b] = reason.values.as_ref().map_or(["", ""], |[a, b]| [a, b]);
+    writeln!(f, "    {:<17} A {a}, B {b}", reason.register)?;
+    match &reason.field {
+        Some(fields) if !fields.is_empty() => writeln!(f, "    {:<17} {fields}", ""),
+        _ => Ok(()),
+    }
+}
+
+/// The first of these names, and how many there are besides.
+pub fn names(out: &mut impl fmt::Write, names: impl Iterator<Item = String>) -> fmt::Result {
+    let names: Vec<String> = names.collect();
+    for name in names.iter().take(NAMED) {
+        writeln!(out, "    {name}")?;
+    }
+    match names.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => writeln!(out, "    and {more} more"),
+    }
+}
+
+impl fmt::Display for Common {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.verdict {
+            Verdict::AsIs => writeln!(f, "all give the same shape: {}", self.shape)?,
+            Verdict::WithShape => writeln!(f, "the largest shape that all share: {}", self.shape)?,
+            Verdict::NotKnown => {
+                writeln!(
+                    f,
+                    "the largest shape that all may share, if what is not known allows it: {}",
+                    self.shape
+                )?;
+            }
+            Verdict::Cannot => {
+                writeln!(f, "no shape is shared by all")?;
+                writeln!(f, "what each has at least: {}", self.shape)?;
+            }
+        }
+        writeln!(f, "ID_AA64DFR0_EL1 = {}", self.id_aa64dfr0)?;
+        for host in &self.hosts {
+            let does = match host.verdict {
+                Verdict::AsIs => "gives it as is",
+                Verdict::WithShape => "gives it when a VM is created so",
+                Verdict::NotKnown => "may give it",
+                Verdict::Cannot => "prevents it",
+            };
+            writeln!(f, "\n{}: {does}", host.file)?;
+            writeln!(f, "  its KVM gives {}", host.shape)?;
+            for lowers in &host.lowers {
+                writeln!(f, "  lowers to {lowers}")?;
+            }
+            for obstacle in &host.obstacles {
+                writeln!(f, "  {}: {}", obstacle.field, obstacle.why)?;
+                for rule in &obstacle.rules {
+                    writeln!(f, "    rule: {rule}")?;
+                }
+            }
+            for assumed in &host.assumed {
+                writeln!(f, "  assumed: {assumed}")?;
+            }
+        }
+        writeln!(f, "\nThis is of debug hardware alone; `dfr0 plan A B` says what else stops a move.")
+    }
+}
