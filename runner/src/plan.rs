@@ -222,7 +222,7 @@ fn missing(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {
     };
     let reason = |id: &RegisterId| Reason {
         verdict,
-        register: format!("{} ({id})", id.name()),
+        register: id.name(),
         field: None,
         values: None,
         why: vec![why.into()],

@@ -46,7 +46,7 @@ impl RegisterId {
     /// The register's name, or what kind of register it is.
     pub fn name(self) -> String {
         if let Some(reg) = self.system_register() {
-            return id_register::name(reg).map_or_else(|| reg.to_string(), str::to_owned);
+            return id_register::name(reg).map_or_else(|| system(reg), str::to_owned);
         }
         let low = self.0 & 0xffff;
         match self.0 >> 16 & 0xfff {
@@ -75,6 +75,73 @@ impl RegisterId {
         }
     }
 }
+
+/// A system register that is no ID register.
+fn system(reg: SysReg) -> String {
+    if let Some((_, name)) = SYSTEM_NAMES.iter().find(|(named, _)| *named == reg) {
+        return (*name).to_owned();
+    }
+    let counter = reg.encoding() & 0x1f;
+    match reg.encoding() & !0x1f {
+        PMEVCNTR => format!("PMEVCNTR{counter}_EL0"),
+        PMEVTYPER => format!("PMEVTYPER{counter}_EL0"),
+        _ => reg.to_string(),
+    }
+}
+
+const PMEVCNTR: u16 = SysReg::new(3, 3, 14, 8, 0).encoding();
+const PMEVTYPER: u16 = SysReg::new(3, 3, 14, 12, 0).encoding();
+
+/// Those that KVM lists and dfr0 does not use, with KVM's names where its ABI has other encodings than the architecture
+/// (arch/arm64/include/uapi/asm/kvm.h, KVM_REG_ARM_TIMER_CNT).
+#[rustfmt::skip]
+const SYSTEM_NAMES: [(SysReg, &str); 45] = [
+    (SysReg::new(2, 4, 0, 7, 0), "DBGVCR32_EL2"),
+    (SysReg::new(3, 0, 1, 0, 0), "SCTLR_EL1"),
+    (SysReg::new(3, 0, 1, 0, 1), "ACTLR_EL1"),
+    (SysReg::new(3, 0, 1, 0, 2), "CPACR_EL1"),
+    (SysReg::new(3, 0, 1, 0, 3), "SCTLR2_EL1"),
+    (SysReg::new(3, 0, 2, 0, 0), "TTBR0_EL1"),
+    (SysReg::new(3, 0, 2, 0, 1), "TTBR1_EL1"),
+    (SysReg::new(3, 0, 2, 0, 2), "TCR_EL1"),
+    (SysReg::new(3, 0, 2, 0, 3), "TCR2_EL1"),
+    (SysReg::new(3, 0, 5, 1, 0), "AFSR0_EL1"),
+    (SysReg::new(3, 0, 5, 1, 1), "AFSR1_EL1"),
+    (SysReg::new(3, 0, 5, 2, 0), "ESR_EL1"),
+    (SysReg::new(3, 0, 6, 0, 0), "FAR_EL1"),
+    (SysReg::new(3, 0, 7, 4, 0), "PAR_EL1"),
+    (SysReg::new(3, 0, 9, 14, 1), "PMINTENSET_EL1"),
+    (SysReg::new(3, 0, 9, 14, 2), "PMINTENCLR_EL1"),
+    (SysReg::new(3, 0, 10, 2, 0), "MAIR_EL1"),
+    (SysReg::new(3, 0, 10, 2, 2), "PIRE0_EL1"),
+    (SysReg::new(3, 0, 10, 2, 3), "PIR_EL1"),
+    (SysReg::new(3, 0, 10, 2, 4), "POR_EL1"),
+    (SysReg::new(3, 0, 10, 3, 0), "AMAIR_EL1"),
+    (SysReg::new(3, 0, 12, 0, 0), "VBAR_EL1"),
+    (SysReg::new(3, 0, 12, 1, 1), "DISR_EL1"),
+    (SysReg::new(3, 0, 13, 0, 4), "TPIDR_EL1"),
+    (SysReg::new(3, 0, 14, 1, 0), "CNTKCTL_EL1"),
+    (SysReg::new(3, 2, 0, 0, 0), "CSSELR_EL1"),
+    (SysReg::new(3, 3, 9, 12, 0), "PMCR_EL0"),
+    (SysReg::new(3, 3, 9, 12, 1), "PMCNTENSET_EL0"),
+    (SysReg::new(3, 3, 9, 12, 2), "PMCNTENCLR_EL0"),
+    (SysReg::new(3, 3, 9, 12, 3), "PMOVSCLR_EL0"),
+    (SysReg::new(3, 3, 9, 12, 4), "PMSWINC_EL0"),
+    (SysReg::new(3, 3, 9, 12, 5), "PMSELR_EL0"),
+    (SysReg::new(3, 3, 9, 13, 0), "PMCCNTR_EL0"),
+    (SysReg::new(3, 3, 9, 14, 0), "PMUSERENR_EL0"),
+    (SysReg::new(3, 3, 9, 14, 3), "PMOVSSET_EL0"),
+    (SysReg::new(3, 3, 13, 0, 2), "TPIDR_EL0"),
+    (SysReg::new(3, 3, 13, 0, 3), "TPIDRRO_EL0"),
+    (SysReg::new(3, 3, 14, 0, 1), "KVM_REG_ARM_PTIMER_CNT"),
+    (SysReg::new(3, 3, 14, 0, 2), "KVM_REG_ARM_TIMER_CVAL"),
+    (SysReg::new(3, 3, 14, 2, 1), "KVM_REG_ARM_PTIMER_CTL"),
+    (SysReg::new(3, 3, 14, 2, 2), "KVM_REG_ARM_PTIMER_CVAL"),
+    (SysReg::new(3, 3, 14, 3, 1), "KVM_REG_ARM_TIMER_CTL"),
+    (SysReg::new(3, 3, 14, 3, 2), "KVM_REG_ARM_TIMER_CNT"),
+    (SysReg::new(3, 3, 14, 15, 7), "PMCCFILTR_EL0"),
+    (SysReg::new(3, 4, 5, 3, 0), "FPEXC32_EL2"),
+];
 
 /// A register of `struct kvm_regs`, by its offset in 32-bit words.
 fn core(offset: u64) -> String {
@@ -118,7 +185,12 @@ mod tests {
         for (bits, width, name) in [
             (0x6030_0000_0013_c028, 64, "ID_AA64DFR0_EL1"),
             (0x6030_0000_0013_8005, 64, "DBGBCR0_EL1"),
-            (0x6030_0000_0013_df1a, 64, "S3_3_C14_C3_2"),
+            (0x6030_0000_0013_df1a, 64, "KVM_REG_ARM_TIMER_CNT"),
+            (0x6030_0000_0013_df5e, 64, "PMEVCNTR30_EL0"),
+            (0x6030_0000_0013_df60, 64, "PMEVTYPER0_EL0"),
+            (0x6030_0000_0013_df7f, 64, "PMCCFILTR_EL0"),
+            (0x6030_0000_0013_c102, 64, "TCR_EL1"),
+            (0x6030_0000_0013_e180, 64, "S3_4_C3_C0_0"),
             (0x6030_0000_0010_0000, 64, "X0"),
             (0x6030_0000_0010_003c, 64, "X30"),
             (0x6030_0000_0010_0040, 64, "PC"),

@@ -4,7 +4,7 @@
 
 use super::{
     Named, Verdict,
-    debug_fields::{Taken, in_order, numbering, perhaps, refusal, taken, words},
+    debug_fields::{Taken, in_order, numbering, perhaps, refusal, taken, value, words},
     rules,
 };
 use dfr0_model::{
@@ -90,7 +90,7 @@ fn member(host: Named<'_>, shared: u64) -> Member {
             None => lowers.push(format!(
                 "{} instead of {}",
                 words(field, to),
-                words(field, field.get(fingerprint.id_aa64dfr0()))
+                value(field, field.get(fingerprint.id_aa64dfr0()))
             )),
         }
     }
@@ -116,10 +116,8 @@ fn lower(field: &'static Field, to: u8, host: Named<'_>) -> (Verdict, Option<(St
     match taken(field, to, host.fingerprint) {
         Taken::Yes => (Verdict::WithShape, None),
         Taken::Perhaps(rule) => {
-            (Verdict::NotKnown, Some((perhaps(field, to, "its KVM", host.fingerprint, rule), rule)))
+            (Verdict::NotKnown, Some((perhaps(field, to, "it", host.fingerprint, rule), rule)))
         }
-        Taken::No(rule) => {
-            (Verdict::Cannot, Some((refusal(field, to, "its KVM", host.fingerprint, rule), rule)))
-        }
+        Taken::No(rule) => (Verdict::Cannot, Some((refusal(field, to, "it", host.fingerprint, rule), rule))),
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{
     Named,
-    debug_fields::{in_order, words},
+    debug_fields::{in_order, value},
     other_registers::fields,
     text::names,
 };
@@ -64,7 +64,7 @@ fn debug(out: &mut String, a: &Fingerprint, b: &Fingerprint) -> fmt::Result {
     for field in in_order() {
         let [one, other] = values.map(|value| field.get(value));
         if one != other {
-            writeln!(out, "  {:<11} A {}, B {}", field.name, words(field, one), words(field, other))?;
+            writeln!(out, "  {:<11} A {}, B {}", field.name, value(field, one), value(field, other))?;
         }
     }
     Ok(())

@@ -76,14 +76,15 @@ pub fn fields(a: &Fingerprint, b: &Fingerprint) -> Fields {
             losses.push(loss(field, has, lowered));
         }
         if is_numbering(field) {
-            why.extend(if verdict == Verdict::Cannot { why_fixed(field, a, b) } else { None });
+            let said = reasons.iter().any(|reason: &Reason| reason.field.as_deref() == Some(dfr0::BRPS.name));
+            why.extend(if verdict == Verdict::Cannot && !said { why_fixed(field, a, b) } else { None });
             rules.push(&rule::CONTEXT_AWARE_HIGHEST);
         }
         reasons.push(Reason {
             verdict,
             register: "ID_AA64DFR0_EL1".into(),
             field: Some(field.name.into()),
-            values: Some([words(field, has), words(field, gives)]),
+            values: Some([value(field, has), value(field, gives)]),
             why,
             rules,
         });
@@ -187,7 +188,7 @@ fn renumbered(guest: u64, a: &Fingerprint, b: &Fingerprint) -> Vec<Reason> {
     let on = |(side, host): (Side, &Fingerprint)| {
         numbering(&guest, &host.shape()).map(|differs| Reason {
             verdict: Verdict::NotKnown,
-            register: "DBGBCR<n>_EL1".into(),
+            register: "the numbering of the context-aware breakpoints".into(),
             field: None,
             values: None,
             why: vec![format!(
@@ -205,7 +206,7 @@ pub fn numbering(guest: &Shape, hardware: &Shape) -> Option<String> {
         return None;
     }
     Some(format!(
-        "the guest's context-aware breakpoints are {} of {}, and {} of {}",
+        "the guest's context-aware breakpoints would be {} of {}, and are {} of {}",
         numbers(guest),
         guest.breakpoints,
         numbers(hardware),
@@ -246,25 +247,33 @@ pub fn writes(guest: u64, a: &Fingerprint) -> Vec<Write> {
     created.into_iter().chain([write(Side::B, "before the other registers")]).collect()
 }
 
-/// A value of a field, in words.
-pub fn words(field: &Field, value: u8) -> String {
-    let count = |of: &str| format!("{} {of}{}", value + 1, if value == 0 { "" } else { "s" });
+/// A value of a field behind its name.
+pub fn value(field: &Field, value: u8) -> String {
     match field.lsb {
-        lsb if lsb == dfr0::BRPS.lsb => count("breakpoint"),
-        lsb if lsb == dfr0::WRPS.lsb => count("watchpoint"),
-        lsb if lsb == dfr0::CTX_CMPS.lsb => count("context-aware breakpoint"),
+        lsb if is_count(lsb) => format!("{}", value + 1),
         lsb if lsb == dfr0::DEBUGVER.lsb => match debug_architecture(value) {
-            Some(name) => format!("DebugVer {value:#x} ({name})"),
-            None => format!("DebugVer {value:#x}"),
+            Some(name) => format!("{value:#x} ({name})"),
+            None => format!("{value:#x}"),
         },
-        lsb if lsb == dfr0::DOUBLELOCK.lsb && value == dfr0::DOUBLELOCK_IMP => {
-            "DoubleLock implemented".into()
-        }
-        lsb if lsb == dfr0::DOUBLELOCK.lsb && value == dfr0::DOUBLELOCK_NI => {
-            "DoubleLock not implemented".into()
-        }
-        _ => format!("{} {value:#x}", field.name),
+        lsb if lsb == dfr0::DOUBLELOCK.lsb && value == dfr0::DOUBLELOCK_IMP => "implemented".into(),
+        lsb if lsb == dfr0::DOUBLELOCK.lsb && value == dfr0::DOUBLELOCK_NI => "not implemented".into(),
+        _ => format!("{value:#x}"),
     }
+}
+
+/// A value of a field, in words.
+pub fn words(field: &Field, of: u8) -> String {
+    let registers = match field.lsb {
+        lsb if lsb == dfr0::BRPS.lsb => "breakpoint",
+        lsb if lsb == dfr0::WRPS.lsb => "watchpoint",
+        lsb if lsb == dfr0::CTX_CMPS.lsb => "context-aware breakpoint",
+        _ => return format!("{} {}", field.name, value(field, of)),
+    };
+    format!("{} {registers}{}", of + 1, if of == 0 { "" } else { "s" })
+}
+
+fn is_count(lsb: u8) -> bool {
+    [dfr0::BRPS.lsb, dfr0::WRPS.lsb, dfr0::CTX_CMPS.lsb].contains(&lsb)
 }
 
 /// The debug architecture of a DebugVer (DDI 0487, ID_AA64DFR0_EL1.DebugVer).
@@ -281,31 +290,21 @@ fn debug_architecture(value: u8) -> Option<&'static str> {
 }
 
 fn loss(field: &Field, from: u8, to: u8) -> String {
-    let (from_words, to_words) = (words(field, from), words(field, to));
+    let instead = format!("{} instead of {}", words(field, to), value(field, from));
     match field.lsb {
-        lsb if lsb == dfr0::WRPS.lsb => {
-            format!(
-                "{to_words} instead of {from}: it is to use none of {}",
-                beyond(to, from),
-                from = from + 1
-            )
-        }
-        lsb if lsb == dfr0::BRPS.lsb => {
-            format!(
-                "{to_words} instead of {from}: it is to use none of {}",
-                beyond(to, from),
-                from = from + 1
-            )
+        lsb if [dfr0::BRPS.lsb, dfr0::WRPS.lsb].contains(&lsb) => {
+            format!("{instead}: {} are not its own any more", beyond(to, from))
         }
         lsb if lsb == dfr0::DOUBLELOCK.lsb => "no OS Double Lock: OSDLR_EL1 is RAZ/WI".into(),
-        _ => format!("{to_words} instead of {from_words}"),
+        _ => instead,
     }
 }
 
-/// The registers beyond a count; both are fields' values.
+/// The registers beyond a count; both are fields' values, and `from` is the greater.
 fn beyond(to: u8, from: u8) -> String {
-    match from - to {
-        1 => format!("number {from}"),
-        _ => format!("numbers {} to {from}", to + 1),
+    if to + 1 == from {
+        format!("the registers number {from}")
+    } else {
+        format!("the registers number {} to {from}", to + 1)
     }
 }

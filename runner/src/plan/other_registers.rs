@@ -21,8 +21,17 @@ const MPIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 5);
 const ID_DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 1, 2);
 /// ID_DFR0_EL1.CopDbg: Armv8 debug, the least that KVM takes.
 const COPDBG_ARMV8: u64 = 6;
-/// CSV3 and CSV2 of ID_AA64PFR0_EL1.
+const ID_AA64PFR1_EL1: SysReg = SysReg::new(3, 0, 0, 4, 1);
+const ID_AA64MMFR2_EL1: SysReg = SysReg::new(3, 0, 0, 7, 2);
+/// CSV3 and CSV2 of ID_AA64PFR0_EL1: kernels without masks let userspace lower them.
 const CSV: u64 = 0xff << 56;
+/// Fields that kernels gave by mistake: later ones do, if the CPU has that value, as if they took it (MPAM, MPAM_frac,
+/// MTE_frac and NV; arch/arm64/kvm/sys_regs.c, set_id_aa64pfr0_el1, set_id_aa64pfr1_el1, set_id_aa64mmfr2_el1).
+const FORGIVEN: [(SysReg, u64); 3] = [
+    (id_register::ID_AA64PFR0_EL1, 0xf << 40),
+    (ID_AA64PFR1_EL1, 0xf << 40 | 0xf << 16),
+    (ID_AA64MMFR2_EL1, 0xf << 24),
+];
 /// Since this version AArch32's ID registers ignore writes where EL0 has no AArch32 state (6.1 was run).
 const AARCH32_IGNORED_SINCE: (u32, u32) = (6, 1);
 
@@ -39,8 +48,8 @@ pub fn judge(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {
             let (verdict, why, rules) = register(reg, has, gives, a, b);
             let values = Some([format!("{has:#x}"), format!("{gives:#x}")]);
             let id = RegisterId::system(reg);
-            let (register, field) = (id.name(), fields(reg, has ^ gives));
-            (id, Reason { verdict, register, field: Some(field), values, why: vec![why], rules })
+            let field = (!id_register::IMPLEMENTATION.contains(&reg)).then(|| fields(reg, has ^ gives));
+            (id, Reason { verdict, register: id.name(), field, values, why: vec![why], rules })
         })
         .collect()
 }
@@ -50,7 +59,7 @@ type Way = (Verdict, String, Vec<&'static Rule>);
 fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint) -> Way {
     let differing = has ^ gives;
     if id_register::IMPLEMENTATION.contains(&reg) {
-        return implementation(has, b.writable(reg));
+        return implementation([has, gives], [a.writable(reg), b.writable(reg)]);
     }
     if id_register::is_aarch32(reg)
         && b.has_aarch32() == Some(false)
@@ -86,9 +95,15 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
             Vec::new(),
         );
     }
+    let forgiven = FORGIVEN.iter().find(|(forgiven, _)| *forgiven == reg).map_or(0, |(_, mask)| *mask);
+    if b.writable(reg) != Writable::Own && fixed & !forgiven == 0 {
+        let why =
+            format!("B may take it and ignore {}, which older kernels gave by mistake", fields(reg, fixed));
+        return (Verdict::NotKnown, why, Vec::new());
+    }
     let refuses = match b.writable(reg) {
         Writable::Own => "B refuses it: its KVM takes only the value that it gave".into(),
-        _ => format!("B refuses it: {} is not in its writable mask", fields(reg, fixed)),
+        _ => format!("B refuses it: its writable mask is without {}", fields(reg, fixed)),
     };
     let lowered = match a.writable(reg) {
         Writable::Mask(mask) if differing & !mask == 0 => {
@@ -112,20 +127,29 @@ fn unsaid() -> String {
 }
 
 /// MIDR_EL1, REVIDR_EL1 and AIDR_EL1: KVM takes any value in the mask, once the VM has the capability.
-fn implementation(has: u64, writable: Writable) -> Way {
-    const ENABLE: &str = "if the VMM enables KVM_CAP_ARM_WRITABLE_IMP_ID_REGS on B before it creates vCPUs";
-    match writable {
-        Writable::Mask(mask) if mask != 0 && has & !mask == 0 => {
-            (Verdict::NotKnown, format!("B takes it {ENABLE}, and else refuses it"), Vec::new())
+fn implementation([has, gives]: [u64; 2], [a, b]: [Writable; 2]) -> Way {
+    const CAPABILITY: &str = "the VMM enables KVM_CAP_ARM_WRITABLE_IMP_ID_REGS before it creates vCPUs";
+    let may_have = |writable, value: u64| match writable {
+        Writable::Mask(mask) => mask != 0 && value & !mask == 0,
+        Writable::Own => false,
+        Writable::Unsaid => true,
+    };
+    match (may_have(b, has), may_have(a, gives)) {
+        (true, _) if b == Writable::Unsaid => {
+            (Verdict::NotKnown, format!("B takes it if {CAPABILITY}, which its KVM may lack"), Vec::new())
         }
-        Writable::Mask(_) | Writable::Own => (
+        (true, _) => (Verdict::NotKnown, format!("B takes it if {CAPABILITY}"), Vec::new()),
+        (false, true) => {
+            let why = format!(
+                "B refuses it: its KVM takes only its own CPU's, which A's VM may have if {CAPABILITY}"
+            );
+            (Verdict::NotKnown, why, vec![&rule::ID_READ_ONLY_REFUSED])
+        }
+        (false, false) => (
             Verdict::Cannot,
             "B refuses it: its KVM takes only its own CPU's".into(),
             vec![&rule::ID_READ_ONLY_REFUSED],
         ),
-        Writable::Unsaid => {
-            (Verdict::NotKnown, format!("B takes it only {ENABLE}, which its KVM may lack"), Vec::new())
-        }
     }
 }
 

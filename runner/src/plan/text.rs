@@ -3,29 +3,32 @@
 //! Plans as people read them: the verdict first, then what decides it.
 
 use super::{Common, End, Part, Plan, Reason, Verdict};
+use dfr0_model::rule::Rule;
 use std::fmt;
 
 /// As many registers of one list are named; JSON has all.
 const NAMED: usize = 12;
+/// Where a line of names ends, in characters.
+const LINE: usize = 100;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         end(f, "A", &self.a)?;
         end(f, "B", &self.b)?;
         writeln!(f)?;
-        write!(f, "debug hardware: {}", said(self.debug.verdict))?;
         match (&self.guest, self.debug.verdict) {
-            (Some((_, shape)), Verdict::WithShape) => writeln!(f, " {shape}")?,
-            _ => writeln!(f)?,
+            (Some((_, shape)), Verdict::WithShape) => {
+                writeln!(f, "debug hardware: moves if the VM is created with {shape}")?;
+            }
+            _ => writeln!(f, "debug hardware: {}", said(&self.debug))?,
         }
-        for reason in &self.debug.reasons {
-            debug_reason(f, reason)?;
-        }
-        for reason in &self.debug.fine {
-            debug_reason(f, reason)?;
+        let mut cited = Vec::new();
+        for reason in self.debug.reasons.iter().chain(&self.debug.fine) {
+            debug_reason(f, reason, &mut cited)?;
         }
         if !self.writes.is_empty() {
-            writeln!(f, "  the writes, in order:")?;
+            let perhaps = if self.debug.verdict == Verdict::NotKnown { ", if they are taken" } else { "" };
+            writeln!(f, "  the writes, in order{perhaps}:")?;
         }
         for (n, write) in self.writes.iter().enumerate() {
             let (on, when) = (write.on, write.when);
@@ -44,7 +47,8 @@ impl fmt::Display for Plan {
         for loss in &self.losses {
             writeln!(f, "    {loss}")?;
         }
-        writeln!(f, "\neverything else: {}", said(self.others.verdict))?;
+        citations(f, &cited)?;
+        writeln!(f, "\neverything else: {}", said(&self.others))?;
         others(f, &self.others)?;
         let mut head = false;
         for (side, end) in [("A", &self.a), ("B", &self.b)] {
@@ -69,12 +73,25 @@ fn end(f: &mut fmt::Formatter<'_>, side: &str, end: &End) -> fmt::Result {
     writeln!(f, "   {}", end.shape)
 }
 
-const fn said(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::AsIs => "moves as is",
-        Verdict::WithShape => "moves if the VM is created with",
-        Verdict::NotKnown => "may move, and what it depends on is not known",
-        Verdict::Cannot => "cannot move",
+fn said(part: &Part) -> String {
+    let deciding: Vec<&Reason> =
+        part.reasons.iter().filter(|reason| reason.verdict == part.verdict).collect();
+    let Some(first) = deciding.first() else {
+        return "moves as is".into();
+    };
+    let first = match (&first.field, first.register.as_str()) {
+        (Some(field), "ID_AA64DFR0_EL1") => field,
+        _ => &first.register,
+    };
+    let (all, plural) = match deciding.len() - 1 {
+        0 => (first.clone(), false),
+        more => (format!("{first} and {more} more"), true),
+    };
+    match part.verdict {
+        Verdict::AsIs => "moves as is".into(),
+        Verdict::WithShape => format!("moves if the VM is created with less {all}"),
+        Verdict::NotKnown => format!("may move: it depends on {all}"),
+        Verdict::Cannot => format!("cannot move: {all} {} it", if plural { "stop" } else { "stops" }),
     }
 }
 
@@ -87,7 +104,7 @@ const fn comes_to(verdict: Verdict) -> &'static str {
     }
 }
 
-fn debug_reason(f: &mut fmt::Formatter<'_>, reason: &Reason) -> fmt::Result {
+fn debug_reason(f: &mut fmt::Formatter<'_>, reason: &Reason, cited: &mut Vec<&'static Rule>) -> fmt::Result {
     let name = reason.field.as_deref().unwrap_or(&reason.register);
     write!(f, "  {name} {}", comes_to(reason.verdict))?;
     match &reason.values {
@@ -97,10 +114,31 @@ fn debug_reason(f: &mut fmt::Formatter<'_>, reason: &Reason) -> fmt::Result {
     for why in &reason.why {
         writeln!(f, "    {why}")?;
     }
-    for rule in &reason.rules {
-        writeln!(f, "    rule: {rule}")?;
+    cite(f, &reason.rules, cited)
+}
+
+/// The numbers of these rules in the list that stands below.
+fn cite(f: &mut fmt::Formatter<'_>, rules: &[&'static Rule], cited: &mut Vec<&'static Rule>) -> fmt::Result {
+    let mut number = |rule: &&'static Rule| {
+        let place = cited.iter().position(|known| known == rule).unwrap_or_else(|| {
+            cited.push(rule);
+            cited.len() - 1
+        });
+        (place + 1).to_string()
+    };
+    let numbers: Vec<String> = rules.iter().map(&mut number).collect();
+    match numbers.len() {
+        0 => Ok(()),
+        1 => writeln!(f, "    by rule {}", numbers[0]),
+        _ => writeln!(f, "    by rules {}", numbers.join(", ")),
     }
-    Ok(())
+}
+
+fn citations(f: &mut fmt::Formatter<'_>, cited: &[&'static Rule]) -> fmt::Result {
+    if !cited.is_empty() {
+        writeln!(f, "  the rules:")?;
+    }
+    cited.iter().enumerate().try_for_each(|(n, rule)| writeln!(f, "    {}. {rule}", n + 1))
 }
 
 /// The registers under what is said of them, the worst first.
@@ -139,14 +177,22 @@ fn register(f: &mut fmt::Formatter<'_>, reason: &Reason) -> fmt::Result {
 
 /// The first of these names, and how many there are besides.
 pub fn names(out: &mut impl fmt::Write, names: impl Iterator<Item = String>) -> fmt::Result {
-    let names: Vec<String> = names.collect();
-    for name in names.iter().take(NAMED) {
-        writeln!(out, "    {name}")?;
+    let mut names: Vec<String> = names.collect();
+    let more = names.len().saturating_sub(NAMED);
+    if more > 1 {
+        names.truncate(NAMED);
+        names.push(format!("and {more} more"));
     }
-    match names.len().saturating_sub(NAMED) {
-        0 => Ok(()),
-        more => writeln!(out, "    and {more} more"),
+    let mut line = String::new();
+    for name in names {
+        if !line.is_empty() && line.len() + name.len() > LINE {
+            writeln!(out, "    {line}")?;
+            line.clear();
+        }
+        line += if line.is_empty() { "" } else { ", " };
+        line += &name;
     }
+    if line.is_empty() { Ok(()) } else { writeln!(out, "    {line}") }
 }
 
 impl fmt::Display for Common {
@@ -167,6 +213,7 @@ impl fmt::Display for Common {
             }
         }
         writeln!(f, "ID_AA64DFR0_EL1 = {}", self.id_aa64dfr0)?;
+        let mut cited = Vec::new();
         for host in &self.hosts {
             let does = match host.verdict {
                 Verdict::AsIs => "gives it as is",
@@ -181,14 +228,16 @@ impl fmt::Display for Common {
             }
             for obstacle in &host.obstacles {
                 writeln!(f, "  {}: {}", obstacle.field, obstacle.why)?;
-                for rule in &obstacle.rules {
-                    writeln!(f, "    rule: {rule}")?;
-                }
+                cite(f, &obstacle.rules, &mut cited)?;
             }
             for assumed in &host.assumed {
                 writeln!(f, "  assumed: {assumed}")?;
             }
         }
+        if !cited.is_empty() {
+            writeln!(f)?;
+        }
+        citations(f, &cited)?;
         writeln!(f, "\nThis is of debug hardware alone; `dfr0 plan A B` says what else stops a move.")
     }
 }
