@@ -308,7 +308,7 @@ fn plan(a: &Path, b: &Path, json: bool, debug_only: bool) -> Outcome {
     let [a, b] =
         [(a, &one), (b, &other)].map(|(path, fingerprint)| (path.display().to_string(), fingerprint));
     let plan = plan::plan(named(&a), named(&b));
-    let verdict = if debug_only { plan.debug.verdict } else { plan.verdict() };
+    let verdict = if debug_only { plan.debug.verdict } else { plan.verdict };
     print(&plan, json)?;
     Ok(ExitCode::from(verdict.status()))
 }

@@ -129,30 +129,34 @@ pub struct End {
     pub assumed: Vec<String>,
 }
 
+/// What the guest has on both hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Guest {
+    /// Its ID_AA64DFR0_EL1.
+    pub id_aa64dfr0: String,
+    /// The shape that this is.
+    pub shape: String,
+}
+
 /// Whether a guest may move from A to B.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    /// The worse of the two parts'.
+    pub verdict: Verdict,
     /// The source.
     pub a: End,
     /// The target.
     pub b: End,
     /// ID_AA64DFR0_EL1, and the debug registers.
     pub debug: Part,
-    /// The guest's ID_AA64DFR0_EL1, and its shape, if the debug hardware's verdict is not that it cannot move.
-    pub guest: Option<(String, String)>,
+    /// What the guest has on both, if the debug hardware does not stop the move.
+    pub guest: Option<Guest>,
     /// The writes that make it so, in order.
     pub writes: Vec<Write>,
     /// What the guest loses against a VM that A's KVM gives.
     pub losses: Vec<String>,
     /// Every other register.
     pub others: Part,
-}
-
-impl Plan {
-    /// The verdict on the whole move.
-    pub fn verdict(&self) -> Verdict {
-        self.debug.verdict.max(self.others.verdict)
-    }
 }
 
 /// A host and the name of its fingerprint's file.
@@ -193,16 +197,20 @@ pub fn plan(a: Named<'_>, b: Named<'_>) -> Plan {
     let mut others: Vec<Reason> = other_registers.into_iter().map(|(_, reason)| reason).collect();
     others.extend(missing.into_iter().map(|(_, reason)| reason));
 
+    let others = Part::of(others);
     let movable = debug.verdict != Verdict::Cannot;
     Plan {
+        verdict: debug.verdict.max(others.verdict),
         a: a.end(),
         b: b.end(),
-        guest: movable
-            .then(|| (format!("{:#x}", fields.guest), Shape::from_id_aa64dfr0(fields.guest).to_string())),
+        guest: movable.then(|| Guest {
+            id_aa64dfr0: format!("{:#x}", fields.guest),
+            shape: Shape::from_id_aa64dfr0(fields.guest).to_string(),
+        }),
         writes: if movable { debug_fields::writes(fields.guest, from) } else { Vec::new() },
         losses: if movable { fields.losses } else { Vec::new() },
         debug,
-        others: Part::of(others),
+        others,
     }
 }
 

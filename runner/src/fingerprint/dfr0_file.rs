@@ -10,15 +10,17 @@
 //!   "capabilities": { "KVM_CAP_GUEST_DEBUG_HW_BPS": 6, … },
 //!   "id_registers": [ { "name": "ID_AA64DFR0_EL1", "id": "0x603000000013c028", "value": "0x000000f010305009" }, … ],
 //!   "writable_masks": [ { "name": "ID_AA64DFR0_EL1", "id": "0x603000000013c028", "mask": "0x000000f000f00f0f" }, … ],
-//!   "registers": [ "0x6030000000100000", … ]
+//!   "registers": [ "0x6030000000100000", … ],
+//!   "sha256": "…"
 //! }
 //! ```
 //!
 //! Everything is ordered by id, so two files of one host are the same bytes. `writable_masks` is `null` where the
-//! kernel has none, and leaves out those that are zero. Names, and `cpu`, are for people and are not read.
+//! kernel has none, and leaves out those that are zero. Names, and `cpu`, are for people and are not read. `sha256` is of
+//! everything else that is read; who edits a file by hand takes it out.
 
 use super::{
-    Capabilities, Fingerprint, Masks, Problem, Source, few_enough, json, name,
+    Capabilities, Fingerprint, MAKE_ONE, Masks, Problem, Source, few_enough, json, name,
     number::{Hex, Id},
     once,
 };
@@ -28,6 +30,7 @@ use dfr0_model::{
     sysreg::{ID_AA64DFR0_EL1, SysReg},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const FORMAT: &str = "dfr0-fingerprint";
@@ -46,6 +49,7 @@ struct Written<'a> {
     id_registers: Vec<WrittenValue>,
     writable_masks: Option<Vec<WrittenMask>>,
     registers: Vec<Id>,
+    sha256: String,
 }
 
 #[derive(Serialize)]
@@ -81,6 +85,7 @@ struct File {
     #[serde(deserialize_with = "Option::deserialize")]
     writable_masks: Option<Vec<Mask>>,
     registers: Vec<Id>,
+    sha256: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +137,7 @@ pub fn write(fingerprint: &Fingerprint) -> String {
             Masks::Absent | Masks::Unsaid => None,
         },
         registers: fingerprint.registers.iter().copied().map(Id).collect(),
+        sha256: digest(fingerprint),
     };
     // Strings, numbers and lists of them: there is nothing that could fail.
     serde_json::to_string_pretty(&written).unwrap_or_default() + "\n"
@@ -139,6 +145,24 @@ pub fn write(fingerprint: &Fingerprint) -> String {
 
 fn by_id(map: &BTreeMap<SysReg, u64>) -> impl Iterator<Item = (SysReg, u64)> + '_ {
     map.iter().map(|(reg, value)| (*reg, *value))
+}
+
+/// The SHA-256 of what a file says, however it is laid out and whatever its registers are called.
+fn digest(fingerprint: &Fingerprint) -> String {
+    let Fingerprint { source, kernel, platform, capabilities, id_registers, masks, registers } = fingerprint;
+    let content =
+        format!("{source:?} {kernel:?} {platform:?} {:?}", capabilities.as_ref().map(Capabilities::all));
+    let numbers = |map: &BTreeMap<SysReg, u64>| {
+        by_id(map).map(|(reg, value)| format!(" {:x}={value:x}", reg.encoding())).collect::<String>()
+    };
+    let masks = match masks {
+        Masks::Known(masks) => numbers(masks),
+        Masks::Absent => "absent".into(),
+        Masks::Unsaid => "unsaid".into(),
+    };
+    let registers: String = registers.iter().map(|id| format!(" {id}")).collect();
+    let hash = Sha256::digest(format!("{content}\n{}\n{masks}\n{registers}", numbers(id_registers)));
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
@@ -181,7 +205,14 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
             fingerprint.midr().map_or("missing".into(), |midr| format!("{midr:#x}"))
         )));
     }
-    Ok(fingerprint)
+    match file.sha256 {
+        Some(sha256) if sha256 != digest(&fingerprint) => Err(Problem::Value(format!(
+            "it was changed since it was written, for its \"sha256\" would be {}; {MAKE_ONE}, and who changed it on purpose \
+             takes \"sha256\" out",
+            digest(&fingerprint)
+        ))),
+        _ => Ok(fingerprint),
+    }
 }
 
 /// A map of feature ID registers, each of which may stand once.

@@ -94,7 +94,8 @@ fn member(host: Named<'_>, shared: u64) -> Member {
             )),
         }
     }
-    if let Some(differs) = numbering(&Shape::from_id_aa64dfr0(shared), &fingerprint.shape()) {
+    let numbers = numbering(&Shape::from_id_aa64dfr0(shared), &fingerprint.shape());
+    if let Some(differs) = numbers.filter(|_| verdict != Verdict::Cannot) {
         verdict = verdict.max(Verdict::NotKnown);
         obstacles.push(Obstacle {
             field: "BRPs".into(),

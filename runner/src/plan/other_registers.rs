@@ -156,14 +156,19 @@ fn implementation([has, gives]: [u64; 2], [a, b]: [Writable; 2]) -> Way {
 /// The fields that hold these bits: by name, or by their bits where there is none.
 pub fn fields(reg: SysReg, bits: u64) -> String {
     let mut names: Vec<String> = Vec::new();
-    for bit in (0..64_u8).rev().filter(|bit| bits >> bit & 1 == 1) {
-        let name = match id_register::field(reg, bit) {
-            Some((name, _)) => name.to_owned(),
-            None => format!("[{}:{}]", bit | 3, bit & !3),
+    let mut unnamed: Option<(u8, u8)> = None;
+    let range = |(high, low): (u8, u8)| format!("[{high}:{low}]");
+    for lsb in (0..64_u8).step_by(4).rev().filter(|lsb| bits >> lsb & 0xf != 0) {
+        let name = id_register::field(reg, lsb);
+        unnamed = match (name, unnamed) {
+            (None, Some((high, low))) if low == lsb + 4 => Some((high, lsb)),
+            (_, before) => {
+                names.extend(before.map(range));
+                names.extend(name.map(|(name, _)| name.to_owned()));
+                if name.is_none() { Some((lsb + 3, lsb)) } else { None }
+            }
         };
-        if names.last() != Some(&name) {
-            names.push(name);
-        }
     }
+    names.extend(unnamed.map(range));
     names.join(", ")
 }

@@ -17,8 +17,8 @@ impl fmt::Display for Plan {
         end(f, "B", &self.b)?;
         writeln!(f)?;
         match (&self.guest, self.debug.verdict) {
-            (Some((_, shape)), Verdict::WithShape) => {
-                writeln!(f, "debug hardware: moves if the VM is created with {shape}")?;
+            (Some(guest), Verdict::WithShape) => {
+                writeln!(f, "debug hardware: moves if the VM is created with {}", guest.shape)?;
             }
             _ => writeln!(f, "debug hardware: {}", said(&self.debug))?,
         }
@@ -208,7 +208,9 @@ impl fmt::Display for Common {
                 )?;
             }
             Verdict::Cannot => {
-                writeln!(f, "no shape is shared by all")?;
+                let who = self.hosts.iter().filter(|host| host.verdict == Verdict::Cannot);
+                let who: Vec<&str> = who.map(|host| host.file.as_str()).collect();
+                writeln!(f, "no shape is shared by all: prevented by {}", who.join(", "))?;
                 writeln!(f, "what each has at least: {}", self.shape)?;
             }
         }
