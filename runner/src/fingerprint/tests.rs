@@ -198,7 +198,7 @@ fn a_file_is_bounded_before_it_is_read() {
 fn depth_does_no_harm() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{{\"guest_cpu_config\": {}0{}}}", open.repeat(50_000), close.repeat(50_000));
-        assert!(problem(&deep).contains("invalid type"), "and no stack that runs out");
+        assert!(matches!(parse(deep.as_bytes()), Err(Problem::Json(_))), "and no stack that runs out");
     }
 }
 
