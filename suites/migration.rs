@@ -8,7 +8,7 @@ use crate::{
     software_step, watchpoints,
 };
 use dfr0_model::rule;
-use dfr0_runner::case::{Case, Context, Stop, Suite, Variation, Which};
+use dfr0_runner::case::{Case, Moves, Stop, Suite, Variation, Which};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -34,16 +34,20 @@ const SUITES: [Suite; 9] = [
 const NOT_KEPT: [&str; 3] =
     ["register_access.claim_tags", "register_access.oseccr", "register_access.dbgauthstatus"];
 
+/// How often a scenario moves in a run that is not thorough: to read and write a vCPU's registers takes milliseconds.
+const MOVES: usize = 3;
+
 fn cases() -> Vec<Case> {
     let is_kept = |case: &Case| !NOT_KEPT.contains(&case.name.as_str());
-    SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_kept).map(migrating).collect()
+    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_kept);
+    cases.enumerate().map(|(place, case)| migrating(place, case)).collect()
 }
 
-fn migrating(case: Case) -> Case {
-    Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| migrate(cx, &case))
-}
-
-fn migrate(cx: &mut Context<'_>, case: &Case) -> Result<(), Stop> {
-    let variation = Variation { which: Which::Few, migrating: true, ..Variation::default() };
-    if cx.run_in(variation, case)? { Ok(()) } else { Stop::skip("no scenario of it is a guest's") }
+/// The cases begin with each operation and each way in turn.
+fn migrating(from: usize, case: Case) -> Case {
+    Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
+        let (which, most) = if cx.is_thorough() { (Which::All, usize::MAX) } else { (Which::Few, MOVES) };
+        let variation = Variation { which, migrating: Some(Moves { from, most }), ..Variation::default() };
+        if cx.run_in(variation, &case)? { Ok(()) } else { Stop::skip("no scenario of it is a guest's") }
+    })
 }

@@ -317,7 +317,7 @@ mod owned {
             let each = count.div_ceil(most.max(1)).max(1);
             let mut ways = Migrate::ALL.into_iter().cycle().skip(from % Migrate::ALL.len());
             let mut place = from;
-            let mut moved = Vec::with_capacity(self.0.len() + most);
+            let mut moved = Vec::with_capacity(self.0.len() + count.min(most));
             for op in self.0 {
                 let moves = changes(&op) && {
                     place += 1;

@@ -39,9 +39,6 @@ pub struct Suite {
 /// How many VMs are kept for the scenarios of the next case: one of each configuration.
 const SHARED_GUESTS: usize = 64;
 
-/// How often a migrating scenario moves at most: reading and writing a vCPU's registers takes some milliseconds.
-const MOVES: usize = 8;
-
 /// What a case does.
 type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send>;
 
@@ -233,8 +230,17 @@ pub struct Variation {
     pub config: Config,
     /// Which of its scenarios run.
     pub which: Which,
-    /// Userspace moves the vCPU to another VM behind each operation of a scenario's.
-    pub migrating: bool,
+    /// Userspace moves the vCPU's state elsewhere in the middle of each scenario.
+    pub migrating: Option<Moves>,
+}
+
+/// When and how a scenario migrates, as [`Scenario::migrating`] takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moves {
+    /// Where in the ways to migrate the first scenario begins.
+    pub from: usize,
+    /// How often at most.
+    pub most: usize,
 }
 
 /// Which of a case's scenarios run.
@@ -307,6 +313,11 @@ impl Context<'_> {
         result.map(|()| self.report.checks > checks)
     }
 
+    /// The run is to last, so that what is else left out may be tried.
+    pub fn is_thorough(&self) -> bool {
+        self.session.draw.time.is_some()
+    }
+
     /// How many CPUs this thread may run on.
     pub fn cpus(&self) -> Result<usize, Stop> {
         Ok(cpus::allowed()?.len())
@@ -353,8 +364,10 @@ impl Context<'_> {
             .filter_map(|scenario| {
                 let place = given;
                 given += 1;
-                let migrated =
-                    |scenario: Scenario| if migrating { scenario.migrating(place, MOVES) } else { scenario };
+                let migrated = |scenario: Scenario| match migrating {
+                    Some(Moves { from, most }) => scenario.migrating(from + place, most),
+                    None => scenario,
+                };
                 which.includes(place).then(|| migrated(scenario))
             })
             .peekable();
@@ -378,8 +391,8 @@ impl Context<'_> {
     pub fn check_on(&mut self, guest: &mut Guest, scenario: &Scenario) -> Result<bool, Stop> {
         let mut program = guest.program()?;
         match self.variation.migrating {
-            true => program.add(&scenario.clone().migrating(0, MOVES)),
-            false => program.add(scenario),
+            Some(Moves { from, most }) => program.add(&scenario.clone().migrating(from, most)),
+            None => program.add(scenario),
         };
         self.run_and_report(guest, &program)
     }
