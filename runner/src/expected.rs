@@ -3,7 +3,7 @@
 //! Known deviations: what kernels do otherwise than the architecture says, with its citation.
 //!
 //! A deviation forgives what it lists and nothing else: each thing that a case observed must be listed for that
-//! case, word for word.
+//! case, word for word, or for the case that it runs in a variation.
 
 use crate::{
     case::{Report, Stop},
@@ -175,15 +175,17 @@ impl Deviations {
             Some(Stop::Skip(_)) | None => {}
             Some(_) => return Verdict::Fail,
         }
-        let listed: Vec<&Deviation> = self
-            .0
-            .iter()
-            .filter(|deviation| deviation.cases.iter().any(|name| name == case) && deviation.applies_to(host))
-            .collect();
+        let of = |name: &str| -> Vec<&Deviation> {
+            let is_listed = |deviation: &&Deviation| deviation.cases.iter().any(|listed| listed == name);
+            self.0.iter().filter(is_listed).filter(|deviation| deviation.applies_to(host)).collect()
+        };
+        let mut listed = of(case);
         if report.findings.is_empty() {
             let names: Vec<String> = listed.iter().map(|deviation| deviation.name.clone()).collect();
             return if names.is_empty() { Verdict::Pass } else { Verdict::XPass(names) };
         }
+        // A case that runs another one in a variation is forgiven the same, and need not show it.
+        listed.extend(case.split_once('.').map(|(_, varied)| of(varied)).unwrap_or_default());
         let seen = |deviation: &&&Deviation| {
             deviation.observed.iter().any(|observed| report.findings.contains_key(observed))
         };
@@ -286,6 +288,17 @@ mod tests {
         assert_eq!(verdict("s.b", &["x"]), Verdict::Fail);
         assert_eq!(verdict("s.b", &[]), Verdict::Pass);
         assert_eq!(verdict("s.a", &[]), Verdict::XPass(vec!["n".into()]));
+    }
+
+    #[test]
+    fn a_variation_of_a_case_is_forgiven_what_the_case_is_and_need_not_show_it() {
+        let deviations = parse(ENTRY).expect("valid");
+        let host = host(Writable::Unknown);
+        let verdict = |case, observed: &[&str]| deviations.verdict(case, &host, &found(observed));
+        assert_eq!(verdict("v.s.a", &["x"]), Verdict::XFail(vec!["n".into()]));
+        assert_eq!(verdict("v.s.a", &["x", "z"]), Verdict::Fail);
+        assert_eq!(verdict("v.s.b", &["x"]), Verdict::Fail);
+        assert_eq!(verdict("v.s.a", &[]), Verdict::Pass);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 //! The one_reg ids of 64-bit registers (KVM API, 4.68 KVM_SET_ONE_REG, arm64).
 
+use crate::register_id::RegisterId;
 use dfr0_model::sysreg::SysReg;
 
 const ARM64_U64: u64 = 0x6030_0000_0000_0000;
@@ -30,7 +31,7 @@ pub const fn len(id: u64) -> usize {
 
 /// The register's name, where it has one.
 pub fn name(id: u64) -> String {
-    system_of(id).map_or_else(|| format!("{id:#018x}"), |reg| reg.to_string())
+    RegisterId::new(id).map_or_else(|| format!("{id:#018x}"), RegisterId::name)
 }
 
 /// PC.
