@@ -59,10 +59,18 @@ impl Kvm {
     /// A VM with the smallest IPA space.
     pub(super) fn create_vm(&self) -> Result<kvm_ioctls::VmFd, Error> {
         let bits = if self.0.check_extension_int(Cap::ArmVmIPASize) > 0 { IPA_BITS } else { 0 };
-        self.0.create_vm_with_type(bits.into()).map_err(|error| Error::System {
-            what: format!("KVM_CREATE_VM with an IPA space of {bits} bits"),
-            source: error.into(),
-        })
+        loop {
+            match self.0.create_vm_with_type(bits.into()) {
+                // The signal of a deadline that nobody waits for any more.
+                Err(error) if error.errno() == nix::libc::EINTR => {}
+                created => {
+                    return created.map_err(|error| Error::System {
+                        what: format!("KVM_CREATE_VM with an IPA space of {bits} bits"),
+                        source: error.into(),
+                    });
+                }
+            }
+        }
     }
 }
 
