@@ -7,7 +7,13 @@ use crate::{
     breakpoints, double_lock, exception_masking, guest_debug, linked_context, os_lock, register_access,
     software_step, watchpoints,
 };
-use dfr0_model::rule;
+use dfr0_model::{
+    access,
+    control::{Dbgbcr, Dbgwcr, Mdscr},
+    rule,
+    scenario::{Entry, Migrate, Op, Scenario},
+    wire::{TARGET, access_code, passage},
+};
 use dfr0_runner::case::{Case, Moves, Stop, Suite, Variation, Which};
 
 /// The suite.
@@ -40,7 +46,58 @@ const MOVES: usize = 3;
 fn cases() -> Vec<Case> {
     let is_kept = |case: &Case| !NOT_KEPT.contains(&case.name.as_str());
     let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_kept);
-    cases.enumerate().map(|(place, case)| migrating(place, case)).collect()
+    let varied = cases.enumerate().map(|(place, case)| migrating(place, case));
+    let in_code = |name: &str, scenarios: fn(Migrate) -> Vec<Scenario>| {
+        Case::new(format!("migration.in_code.{name}"), &rule::MIGRATION, move |cx| {
+            if cx.host().is_bare() {
+                return Stop::skip("there is no userspace that a store could exit to");
+            }
+            cx.check_each(Migrate::ALL.into_iter().flat_map(scenarios))
+        })
+    };
+    varied
+        .chain([
+            in_code("between_steps", between_steps),
+            in_code("before_a_breakpoint", |to| at_the_return(to, Dbgbcr::address_at_el1())),
+            in_code("before_a_disabled_breakpoint", |to| {
+                at_the_return(to, Dbgbcr::address_at_el1().with_e(false))
+            }),
+            in_code("before_a_watched_access", |to| {
+                let watched = Scenario::new().watchpoint(0, TARGET, Dbgwcr::doubleword());
+                vec![through(watched.append(unmasked()), to).access(STORE, TARGET)]
+            }),
+        ])
+        .collect()
+}
+
+const STORE: u8 = access::place("str x1");
+/// No instruction of the payload's own is exposed.
+const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
+
+fn unmasked() -> Scenario {
+    Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1())
+}
+
+/// A store of the guest's that migrates it in the middle of what it executes.
+fn through(scenario: Scenario, to: Migrate) -> Scenario {
+    scenario.access(STORE, passage(to))
+}
+
+/// The guest is moved by a store that it steps: the step ends where it goes on.
+fn between_steps(to: Migrate) -> Vec<Scenario> {
+    let step = Mdscr::DEFAULT.with_ss(true).with_kde(true);
+    let entries = [Entry::stepped(1), Entry::stepped(2), Entry::Return { ss: false, steps: 1 }];
+    let stepped = |entry| {
+        let set = Scenario::new().then(Op::MaskDebug(false)).enable(step).entered(entry);
+        through(set, to).enable(step).access(STORE, TARGET)
+    };
+    entries.map(stepped).into()
+}
+
+/// A breakpoint on the instruction behind the store.
+fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
+    let set = unmasked().breakpoint_at(0, access_code(STORE) + 4, control).entered(BY_RETURN);
+    vec![through(set, to).access(STORE, TARGET)]
 }
 
 /// The cases begin with each operation and each way in turn.

@@ -183,7 +183,12 @@ impl Execution<'_> {
             Some(false) => ESR_ISV,
             Some(true) => ESR_ISV | ESR_EX,
         };
-        let event = self.exception(self.debug_class(EC_STEP_LOWER_EL) | IFSC_DEBUG | stepped, &path);
+        let mut event = self.exception(self.debug_class(EC_STEP_LOWER_EL) | IFSC_DEBUG | stepped, &path);
+        if let Expected::Exception { esr_mask, .. } = &mut event
+            && self.was_emulated(&path)
+        {
+            *esr_mask &= !(ESR_ISV | ESR_EX);
+        }
         path.events.push(event);
         path.wanted = path.wanted.saturating_sub(1);
         path.ss = path.wanted > 0;
@@ -191,6 +196,13 @@ impl Execution<'_> {
         path.stepped = None;
         path.synchronised = true;
         path
+    }
+
+    /// What was stepped is a store that userspace did for the guest: KVM makes the step pending, and the PE has executed
+    /// nothing when it takes the exception.
+    fn was_emulated(&self, path: &Path) -> bool {
+        let passes = matches!(&self.instruction, Instruction::Access(_, bytes) if wire::passage_at(bytes.start).is_some());
+        passes && path.stepped.is_some() && path.pc == self.code + 4
     }
 
     /// Any other exception: its handler returns behind the instruction with SPSR_EL1 as it is.
