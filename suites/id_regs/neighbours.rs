@@ -8,7 +8,7 @@ use super::{
 };
 use dfr0_model::{
     dfr0::Field,
-    id_dfr0::FIELDS,
+    id_dfr0::{COPSDBG, FIELDS},
     id_write::{Answer, EINVAL, Writable, allowed},
     rule::{self, Rule},
     sysreg::{ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, ID_DFR1_EL1, SysReg},
@@ -48,7 +48,12 @@ pub fn cases() -> Vec<Case> {
             })
         })
         .and(&[&rule::ID_READ_ONLY_REFUSED]),
-        case("id_dfr0.reserved_refused", &rule::ID_RESERVED_REFUSED, reserved_refused),
+        case("id_dfr0.reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
+            reserved_refused(cx, |field| field.lsb != COPSDBG.lsb)
+        }),
+        case("id_dfr0.copsdbg_reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
+            reserved_refused(cx, |field| field.lsb == COPSDBG.lsb)
+        }),
         case("id_dfr0.reads_back", &rule::ID_READS_BACK, |cx| each_sweep(cx, find_reads)),
         case("id_dfr0.mask", &rule::ID_MASK_COVERS_FIELDS, mask_agrees),
         case("id_dfr0.guest_reads", &rule::ID_GUEST_READS, lowered_guest_reads),
@@ -121,18 +126,19 @@ fn sweeps(cx: &Context<'_>) -> Result<Vec<Sweep>, Stop> {
 }
 
 /// Skipped where no reserved encoding promises less than KVM's value, for then each is refused as one that promises more.
-fn reserved_refused(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let is_reserved = |field: &Field, value, sweep: &Sweep| {
-        allowed(field, value, sweep.default, sweep.writable).rule == &rule::ID_RESERVED_REFUSED
-    };
-    let sweeps = sweeps(cx)?;
-    let any = |sweep: &Sweep| sweep.seen.iter().any(|seen| is_reserved(seen.field, seen.value, sweep));
-    if !sweeps.iter().any(any) {
+fn reserved_refused(cx: &mut Context<'_>, of: fn(&Field) -> bool) -> Result<(), Stop> {
+    let mut sweeps = sweeps(cx)?;
+    for sweep in &mut sweeps {
+        let (default, writable) = (sweep.default, sweep.writable);
+        sweep.seen.retain(|seen| {
+            let rule = allowed(seen.field, seen.value, default, writable).rule;
+            of(seen.field) && rule == &rule::ID_RESERVED_REFUSED
+        });
+    }
+    if sweeps.iter().all(|sweep| sweep.seen.is_empty()) {
         return Stop::skip("no reserved encoding promises less than KVM's value");
     }
-    for sweep in &sweeps {
-        find_answers(cx, sweep, |allowed| *allowed.rule == rule::ID_RESERVED_REFUSED);
-    }
+    sweeps.iter().for_each(|sweep| find_answers(cx, sweep, |_| true));
     Ok(())
 }
 
