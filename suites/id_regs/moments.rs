@@ -10,7 +10,7 @@ use dfr0_model::{
     dfr0::FIELDS,
     id_write::{Answer, EBUSY, EINTR, EINVAL, ENOEXEC, Writable},
     rule::{self, Rule},
-    sysreg::ID_AA64DFR0_EL1,
+    sysreg::{ID_AA64DFR0_EL1, SysReg},
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
@@ -125,11 +125,7 @@ fn before_init_changes_nothing(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// ID registers that read otherwise than before.
-fn same_registers(
-    cx: &mut Context<'_>,
-    before: &[(dfr0_model::sysreg::SysReg, u64)],
-    after: &[(dfr0_model::sysreg::SysReg, u64)],
-) {
+fn same_registers(cx: &mut Context<'_>, before: &[(SysReg, u64)], after: &[(SysReg, u64)]) {
     cx.count();
     for ((reg, before), (_, after)) in before.iter().zip(after).filter(|(before, after)| before != after) {
         cx.find("an ID register reads otherwise".into(), format!("{reg} was {before:#x} and is {after:#x}"));
@@ -151,7 +147,8 @@ fn after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every ID register that is listed takes its own value back and no other.
+/// Every ID register that is listed takes its own value back and no other. Kernels without the masks are older than the
+/// contract, and let a few fields of other registers than debug's change at any time.
 fn every_id_register_after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut vm = new_vm(cx, 1, None)?;
     vm.guest_reads(0)?;
@@ -160,6 +157,9 @@ fn every_id_register_after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
         let same = vm.set(0, reg, value)?;
         if same != Answer::Accepted {
             cx.find(format!("the same value {}", describe(same)), format!("{reg} {value:#x}"));
+        }
+        if vm.writable(reg) == Writable::Unknown && !DEBUG_FEATURES.contains(&reg) {
+            continue;
         }
         for bit in 0..u64::BITS {
             let other = value ^ 1 << bit;
