@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Rewriting ID_AA64DFR0_EL1 before the VM runs: each of the 16 values of each of its fields, in a VM of its own.
+//! Rewriting the debug feature registers, ID_AA64DFR0_EL1 first of all: which answers, what reads back, what the guest
+//! reads, before the VM runs and afterwards.
+//!
+//! In this file each of the 16 values of each field of ID_AA64DFR0_EL1, in a VM of its own; the parts have other moments,
+//! vCPUs, features and registers.
 
 use dfr0_model::{
     dfr0::{FIELDS, Field},
@@ -15,11 +19,20 @@ use dfr0_runner::{
     guest::Guest,
 };
 use std::sync::{Arc, OnceLock};
+use values::is_legal;
+
+mod aarch32;
+mod features;
+mod masks;
+mod moments;
+mod neighbours;
+mod together;
+mod values;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "id_regs",
-    about: "what KVM answers when userspace rewrites ID_AA64DFR0_EL1, and what the guest then reads",
+    about: "what KVM answers when userspace rewrites debug feature registers, and what the guest then reads",
     cases,
 };
 
@@ -73,6 +86,12 @@ fn cases() -> Vec<Case> {
             move |cx| mask_agrees(cx, field, &values),
         ));
     }
+    cases.extend(moments::cases());
+    cases.extend(features::cases());
+    cases.extend(together::cases());
+    cases.extend(neighbours::cases());
+    cases.extend(masks::cases());
+    cases.extend(aarch32::cases());
     cases
 }
 
@@ -125,11 +144,11 @@ fn describe(answer: Answer) -> String {
     }
 }
 
-fn answered(field: &Field, value: u8, observed: Observed, allowed: Allowed) -> Option<(String, String)> {
-    if allowed.allows(observed.answer) {
+fn answered(field: &Field, value: u8, answer: Answer, allowed: Allowed) -> Option<(String, String)> {
+    if allowed.allows(answer) {
         return None;
     }
-    let short = format!("{} {}", named(field, value), describe(observed.answer));
+    let short = format!("{} {}", named(field, value), describe(answer));
     let full = format!("{short}, allowed: {allowed}");
     Some((short, full))
 }
@@ -141,7 +160,7 @@ fn accepted(
     allowed: Allowed,
     _: u64,
 ) -> Option<(String, String)> {
-    if allowed.accepted { answered(field, value, observed, allowed) } else { None }
+    if allowed.accepted { answered(field, value, observed.answer, allowed) } else { None }
 }
 
 fn refused(
@@ -151,7 +170,7 @@ fn refused(
     allowed: Allowed,
     _: u64,
 ) -> Option<(String, String)> {
-    if allowed.accepted { None } else { answered(field, value, observed, allowed) }
+    if allowed.accepted { None } else { answered(field, value, observed.answer, allowed) }
 }
 
 fn reads_back(
@@ -193,12 +212,10 @@ fn mask_agrees(cx: &mut Context<'_>, field: &Field, values: &Values) -> Result<(
     if in_mask != 0 && in_mask != field.mask() {
         cx.find(format!("{} is in the mask in part", field.name), format!("mask {mask:#x}"));
     }
-    let legal =
-        |value| allowed(field, value, default, Writable::Mask(u64::MAX)).rule == &rule::ID_SAFE_ACCEPTED;
     let (mut any_legal, mut any_accepted) = (false, false);
     for (value, observed) in (0..).zip(observe(cx, field, values)?) {
-        any_legal |= legal(value);
-        any_accepted |= legal(value) && observed.answer == Answer::Accepted;
+        any_legal |= is_legal(field, value, default);
+        any_accepted |= is_legal(field, value, default) && observed.answer == Answer::Accepted;
     }
     if in_mask == 0 && any_accepted {
         cx.find(format!("{} is not in the mask and is writable", field.name), format!("mask {mask:#x}"));
@@ -280,13 +297,11 @@ fn frozen_by_run(cx: &mut Context<'_>) -> Result<(), Stop> {
 /// The register with one field at another value that the architecture allows, for each such value.
 fn legal_others(cx: &Context<'_>) -> Vec<u64> {
     let default = cx.host().id_aa64dfr0;
-    let legal = |field: &Field, value| {
-        allowed(field, value, default, Writable::Mask(u64::MAX)).rule == &rule::ID_SAFE_ACCEPTED
-    };
     FIELDS
         .into_iter()
         .flat_map(|field| {
-            (0..16).filter(move |value| legal(field, *value)).map(|value| field.with(default, value))
+            let legal = (0..16).filter(move |value| is_legal(field, *value, default));
+            legal.map(|value| field.with(default, value))
         })
         .collect()
 }

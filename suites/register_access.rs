@@ -12,7 +12,10 @@ use dfr0_model::{
         MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr,
     },
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::{
+    case::{Case, Context, Stop, Suite},
+    plain::{Features, Reads},
+};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -81,6 +84,7 @@ fn cases() -> Vec<Case> {
             cx.check(&on.read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))
         }),
         case("reset_values", &rule::REGISTERS_RESET, reset_values),
+        case("reset_by_second_init", &rule::REGISTERS_RESET, reset_by_second_init),
         case("contextidr_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             let values = (0..32).map(|bit| 1 << bit).chain([0, 0xffff_ffff]);
             cx.check(&values.fold(Scenario::new(), |scenario, value| {
@@ -174,6 +178,48 @@ fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     ] {
         let mut guest = cx.new_guest()?;
         cx.check_on(&mut guest, &scenario)?;
+    }
+    Ok(())
+}
+
+/// A vCPU whose debug registers hold what userspace wrote, before it has run and afterwards, with the OS Lock held and
+/// not, is initialised again: userspace and the guest read what a new vCPU has.
+fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let shape = cx.shape();
+    let address = Mdscr::breakpoints_at_el1().raw_value();
+    let breakpoints = shape.breakpoint_numbers().flat_map(|n| [(dbgbvr(n), 0x4000), (dbgbcr(n), 0x1e6)]);
+    let watchpoints = (0..shape.watchpoints).flat_map(|n| [(dbgwvr(n), 0x8000), (dbgwcr(n), 0x1ffa)]);
+    let others = [(MDSCR_EL1, address), (MDCCINT_EL1, 1 << 30)];
+    let registers: Vec<(SysReg, u64)> = breakpoints.chain(watchpoints).chain(others).collect();
+    let read: Vec<SysReg> = registers.iter().map(|(reg, _)| *reg).chain([OSLSR_EL1]).collect();
+    for (ran, locked) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut vm = cx.plain_vm(1, Features::None, Reads::Registers(read.clone()))?;
+        vm.init(0)?;
+        if ran {
+            vm.guest_reads(0)?;
+        }
+        for (reg, value) in &registers {
+            vm.set(0, *reg, *value)?;
+        }
+        vm.set(0, OSLSR_EL1, if locked { 0b1010 } else { 0b1000 })?;
+        if ran {
+            vm.guest_reads(0)?;
+        }
+        vm.init(0)?;
+        let userspace = read.iter().map(|reg| vm.read(0, *reg)).collect::<Result<Vec<_>, _>>()?;
+        let guest = vm.guest_reads(0)?;
+        for (who, values) in [("KVM_GET_ONE_REG", userspace), ("the guest's mrs", guest)] {
+            for (reg, value) in read.iter().zip(values) {
+                let unlocked = if *reg == OSLSR_EL1 { 0b1000 } else { 0 };
+                cx.count();
+                if value != unlocked {
+                    cx.find(
+                        format!("{who} of {reg} after a second KVM_ARM_VCPU_INIT: {value:#x}"),
+                        format!("not {unlocked:#x}; the vCPU has run: {ran}, the OS Lock was held: {locked}"),
+                    );
+                }
+            }
+        }
     }
     Ok(())
 }

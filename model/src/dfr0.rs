@@ -6,6 +6,8 @@
 //! a greater value promises at least what a smaller one does, with values read as unsigned or, for some
 //! fields, as signed. The encodings are the register page's.
 
+use crate::sysreg::{ID_AA64DFR0_EL1, SysReg};
+
 /// How a field's values are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -17,9 +19,11 @@ pub enum Order {
     UnsignedOrImpDef,
 }
 
-/// A four-bit field of ID_AA64DFR0_EL1.
+/// A four-bit field of a debug feature register.
 #[derive(Debug)]
 pub struct Field {
+    /// The register that it is in.
+    pub reg: SysReg,
     /// The Arm ARM's name.
     pub name: &'static str,
     /// Its name as a part of a case's name.
@@ -29,14 +33,14 @@ pub struct Field {
     /// How its values are ordered.
     pub order: Order,
     /// Bit v is set when the encoding v is architected; the others are reserved.
-    encodings: u16,
+    pub(crate) encodings: u16,
 }
 
 /// All encodings of a field that holds a count minus one and reserves zero.
 const COUNT_FROM_TWO: u16 = 0xfffe;
 
 const fn field(name: &'static str, slug: &'static str, lsb: u8, order: Order, encodings: u16) -> Field {
-    Field { name, slug, lsb, order, encodings }
+    Field { reg: ID_AA64DFR0_EL1, name, slug, lsb, order, encodings }
 }
 
 /// HPMN0: setting MDCR_EL2.HPMN to zero.

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What KVM may answer when userspace rewrites one field of ID_AA64DFR0_EL1 before the VM runs.
+//! What KVM may answer when userspace rewrites a debug feature register: one field or more of it, before the VM runs and
+//! afterwards.
 //!
-//! The rule knows no kernel version: which fields are writable is the kernel's own word (the writable mask), and
+//! The rules know no kernel version: which fields are writable is the kernel's own word (the writable mask), and
 //! which values are legal follows from the ID scheme and from what KVM gave the VM.
 
 use crate::{
-    dfr0::{self, Field},
+    dfr0::{self, Field, Order},
     rule::{self, Rule},
     shape::Shape,
+    sysreg::ID_AA64DFR0_EL1,
 };
 use core::fmt;
 
@@ -34,6 +36,12 @@ pub enum Answer {
 pub const EINVAL: i32 = 22;
 /// The errno of a change that comes too late: EBUSY.
 pub const EBUSY: i32 = 16;
+/// The errno of a vCPU that KVM_ARM_VCPU_INIT was not called for: ENOEXEC.
+pub const ENOEXEC: i32 = 8;
+/// The errno of a KVM_RUN with `immediate_exit`: EINTR.
+pub const EINTR: i32 = 4;
+/// The errno of an address that is not mapped: EFAULT.
+pub const EFAULT: i32 = 14;
 
 /// The answers that are allowed for a value, and the rule that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +84,7 @@ pub fn allowed(field: &Field, value: u8, default: u64, writable: Writable) -> Al
     if value == limit {
         return answer(true, false, &rule::ID_DEFAULT_ACCEPTED);
     }
-    if field.lsb == dfr0::PMUVER.lsb && value == dfr0::PMUVER_IMP_DEF {
+    if is_imp_def_pmu(field, value) {
         return Allowed { reads_back: dfr0::PMUVER_NI, ..answer(true, true, &rule::ID_PMUVER_IMP_DEF) };
     }
     if !field.promises_no_more(value, limit) {
@@ -89,10 +97,51 @@ pub fn allowed(field: &Field, value: u8, default: u64, writable: Writable) -> Al
         Writable::Mask(mask) if mask & field.mask() != field.mask() => {
             answer(false, true, &rule::ID_READ_ONLY_REFUSED)
         }
-        _ if is_impossible(field.with(default, value)) => answer(true, true, &rule::ID_IMPOSSIBLE_SHAPE),
+        _ if field.reg == ID_AA64DFR0_EL1 && is_impossible(field.with(default, value)) => {
+            answer(true, true, &rule::ID_IMPOSSIBLE_SHAPE)
+        }
         Writable::Mask(_) => answer(true, false, &rule::ID_SAFE_ACCEPTED),
         Writable::Unknown => answer(true, true, &rule::ID_SAFE_ACCEPTED),
     }
+}
+
+/// What is allowed for a value of the whole register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowedWhole {
+    /// KVM may accept the value.
+    pub accepted: bool,
+    /// KVM may refuse the value, with EINVAL.
+    pub refused: bool,
+    /// What the register reads as once the value was accepted.
+    pub reads_back: u64,
+}
+
+impl AllowedWhole {
+    /// The rule allows this answer.
+    pub const fn allows(&self, answer: Answer) -> bool {
+        match answer {
+            Answer::Accepted => self.accepted,
+            Answer::Refused(errno) => self.refused && errno == EINVAL,
+        }
+    }
+}
+
+/// The answers allowed when several fields of one register change at once, each to a value of its own, in a VM whose
+/// register KVM set to `default`.
+pub fn allowed_together(changes: &[(&Field, u8)], default: u64, writable: Writable) -> AllowedWhole {
+    let value = changes.iter().fold(default, |register, (field, value)| field.with(register, *value));
+    let start = AllowedWhole { accepted: true, refused: false, reads_back: value };
+    let mut whole = changes.iter().fold(start, |whole, (field, value)| {
+        let one = allowed(field, *value, default, writable);
+        AllowedWhole {
+            accepted: whole.accepted && one.accepted,
+            refused: whole.refused || one.refused,
+            reads_back: field.with(whole.reads_back, one.reads_back),
+        }
+    });
+    let is_dfr0 = changes.iter().all(|(field, _)| field.reg == ID_AA64DFR0_EL1);
+    whole.refused |= is_dfr0 && value != default && is_impossible(value);
+    whole
 }
 
 /// The answers allowed when the whole register is set to `value` after a vCPU of the VM has run with `frozen`.
@@ -106,6 +155,36 @@ pub const fn allowed_after_run(value: u64, frozen: u64, writable: Writable) -> &
     }
 }
 
+/// The answers allowed when one field of the register is set to `value` after a vCPU of the VM has run with `frozen`;
+/// `default` is what KVM gave to the VM. The rule is the one that decides.
+///
+/// Whatever the answer, the register keeps its value: an IMPLEMENTATION DEFINED PMU is accepted as none where there is
+/// none already.
+pub fn allowed_late(
+    field: &Field,
+    value: u8,
+    frozen: u64,
+    default: u64,
+    writable: Writable,
+) -> (&'static [Answer], &'static Rule) {
+    const REFUSED: &[Answer] = &[Answer::Refused(EBUSY), Answer::Refused(EINVAL)];
+    const ANY: &[Answer] = &[Answer::Accepted, Answer::Refused(EBUSY), Answer::Refused(EINVAL)];
+    let is_same = field.get(frozen) == value;
+    if !is_same && is_imp_def_pmu(field, value) {
+        let is_none = field.get(frozen) == dfr0::PMUVER_NI;
+        return (if is_none { ANY } else { REFUSED }, &rule::ID_PMUVER_IMP_DEF);
+    }
+    if !is_same && !allowed(field, value, default, writable).accepted {
+        return (REFUSED, &rule::ID_LATE_AND_ILLEGAL);
+    }
+    (allowed_after_run(field.with(frozen, value), frozen, writable), &rule::ID_FROZEN_BY_RUN)
+}
+
+/// PMUVer's or PerfMon's IMPLEMENTATION DEFINED form.
+fn is_imp_def_pmu(field: &Field, value: u8) -> bool {
+    field.order == Order::UnsignedOrImpDef && value == dfr0::PMUVER_IMP_DEF
+}
+
 fn is_impossible(register: u64) -> bool {
     let shape = Shape::from_id_aa64dfr0(register);
     shape.context_aware > shape.breakpoints
@@ -115,6 +194,7 @@ fn is_impossible(register: u64) -> bool {
 mod tests {
     use super::*;
     use crate::dfr0::{BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, FIELDS, PMUVER, TRACEVER, WRPS};
+    use crate::id_dfr0::{COPDBG, COPSDBG, PERFMON};
     use proptest::prelude::*;
 
     /// Six breakpoints, four watchpoints, two context-aware, Armv8.2 debug, DoubleLock implemented, no PMU.
@@ -214,6 +294,80 @@ mod tests {
         assert_eq!(allowed_after_run(DEFAULT, DEFAULT, MASK), [Answer::Accepted]);
         assert_eq!(allowed_after_run(0, DEFAULT, MASK), [Answer::Refused(EBUSY)]);
         assert!(!allowed_after_run(0, DEFAULT, Writable::Unknown).contains(&Answer::Accepted));
+    }
+
+    #[test]
+    fn a_value_that_is_legal_comes_too_late_and_one_that_is_not_may_be_either() {
+        let late = |field, value| allowed_late(field, value, DEFAULT, DEFAULT, MASK);
+        assert_eq!(late(&WRPS, 3), (&[Answer::Accepted][..], &rule::ID_FROZEN_BY_RUN));
+        assert_eq!(late(&WRPS, 2), (&[Answer::Refused(EBUSY)][..], &rule::ID_FROZEN_BY_RUN));
+        let refused = &[Answer::Refused(EBUSY), Answer::Refused(EINVAL)][..];
+        for (field, value) in [(&WRPS, 4), (&WRPS, 0), (&BRPS, 4), (&DEBUGVER, 5), (&DOUBLELOCK, 8)] {
+            assert_eq!(late(field, value), (refused, &rule::ID_LATE_AND_ILLEGAL), "{} {value}", field.name);
+        }
+    }
+
+    #[test]
+    fn what_was_lowered_before_a_run_cannot_be_raised_again_behind_it() {
+        let frozen = WRPS.with(DEFAULT, 1);
+        let late = |value| allowed_late(&WRPS, value, frozen, DEFAULT, MASK).0;
+        assert_eq!(
+            [late(1), late(2), late(3)],
+            [&[Answer::Accepted][..], &[Answer::Refused(EBUSY)][..], &[Answer::Refused(EBUSY)][..]]
+        );
+    }
+
+    #[test]
+    fn behind_a_run_an_impdef_pmu_is_no_other_than_none() {
+        let late = |frozen| allowed_late(&PMUVER, 15, PMUVER.with(DEFAULT, frozen), DEFAULT, MASK).0;
+        assert!(late(0).contains(&Answer::Accepted) && late(0).contains(&Answer::Refused(EBUSY)));
+        assert!(!late(4).contains(&Answer::Accepted));
+        assert_eq!(late(15), [Answer::Accepted], "the same is always accepted");
+    }
+
+    #[test]
+    fn a_kernel_without_masks_may_say_einval_to_what_comes_too_late() {
+        let late = allowed_late(&WRPS, 2, DEFAULT, DEFAULT, Writable::Unknown).0;
+        assert_eq!(late, [Answer::Refused(EBUSY), Answer::Refused(EINVAL)]);
+    }
+
+    #[test]
+    fn one_illegal_field_refuses_the_whole_value() {
+        let legal = allowed_together(&[(&WRPS, 2), (&DOUBLELOCK, 15)], DEFAULT, MASK);
+        let reads_back = WRPS.with(DOUBLELOCK.with(DEFAULT, 15), 2);
+        assert_eq!(legal, AllowedWhole { accepted: true, refused: false, reads_back });
+        assert!(legal.allows(Answer::Accepted) && !legal.allows(Answer::Refused(EINVAL)));
+        let illegal = allowed_together(&[(&WRPS, 2), (&DEBUGVER, 9)], DEFAULT, MASK);
+        assert!(illegal.allows(Answer::Refused(EINVAL)) && !illegal.allows(Answer::Refused(EBUSY)));
+        assert!(!illegal.allows(Answer::Accepted));
+    }
+
+    #[test]
+    fn an_impdef_pmu_beside_another_field_reads_as_none() {
+        let whole = allowed_together(&[(&WRPS, 2), (&PMUVER, 15)], DEFAULT, MASK);
+        assert_eq!((whole.accepted, whole.refused), EITHER);
+        assert_eq!(whole.reads_back, WRPS.with(DEFAULT, 2));
+    }
+
+    #[test]
+    fn two_fields_that_are_legal_each_may_be_no_shape_together() {
+        let all = Writable::Mask(u64::MAX);
+        let default = CTX_CMPS.with(DEFAULT, 5);
+        let whole = allowed_together(&[(&BRPS, 3), (&WRPS, 2)], default, all);
+        assert_eq!((whole.accepted, whole.refused), EITHER);
+        let shape = allowed_together(&[(&BRPS, 3), (&CTX_CMPS, 3)], default, all);
+        assert!(shape.accepted, "as many context-aware breakpoints as breakpoints");
+    }
+
+    #[test]
+    fn a_field_of_the_aarch32_register_is_no_shape() {
+        let default = COPDBG.with(COPSDBG.with(0, 8), 8);
+        let lower = allowed(&COPSDBG, 6, default, Writable::Mask(u32::MAX.into()));
+        assert_eq!((lower.accepted, lower.refused, lower.rule), (true, false, &rule::ID_SAFE_ACCEPTED));
+        let floor = allowed(&COPDBG, 5, default, Writable::Mask(u32::MAX.into()));
+        assert_eq!((floor.accepted, floor.refused), REFUSED);
+        let imp_def = allowed(&PERFMON, 15, default, Writable::Mask(u32::MAX.into()));
+        assert_eq!((imp_def.accepted, imp_def.refused, imp_def.reads_back), (true, true, 0));
     }
 
     #[test]

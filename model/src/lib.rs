@@ -11,6 +11,7 @@
 //! | [`control`] | layouts of DBGBCR<n>_EL1, DBGWCR<n>_EL1 and MDSCR_EL1 |
 //! | [`access`] | the memory accesses that the payload can do |
 //! | [`dfr0`] | the fields of ID_AA64DFR0_EL1 and which values promise more than others |
+//! | [`id_dfr0`] | the fields of ID_DFR0_EL1 |
 //! | [`shape`] | what a PE or a VM advertises of self-hosted debug |
 //! | [`scenario`] | the language of scenarios: operations and how they print |
 //! | [`guest_debug`] | userspace debugs the guest: KVM_SET_GUEST_DEBUG and the exits that it may cause |
@@ -19,7 +20,7 @@
 //! | [`wire`] | how operations and events cross the guest's memory, and where things lie in it |
 //! | [`rule`] | the rules by name, each with its section |
 //! | [`id_register`] | the names of the identification registers and of their fields |
-//! | [`id_write`] | what KVM may answer when userspace rewrites a field |
+//! | [`id_write`] | what KVM may answer when userspace rewrites a debug feature register, and when |
 //! | [`pe`] | the PE: state, and which events an operation may cause |
 //! | [`outcome`] | what the rules allow an operation to cause |
 //! | [`matching`] | whether a breakpoint matches an instruction and a watchpoint an access |
@@ -38,6 +39,7 @@ pub mod event;
 #[cfg(feature = "oracle")]
 mod execution;
 pub mod guest_debug;
+pub mod id_dfr0;
 #[cfg(feature = "oracle")]
 pub mod id_register;
 #[cfg(feature = "oracle")]

@@ -266,6 +266,45 @@ rules! {
     ID_FROZEN_BY_RUN:
         "Once a vCPU of the VM has run an ID register keeps its value: the same is accepted, another is refused with EBUSY",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, set_id_reg";
+    ID_LATE_AND_ILLEGAL:
+        "A value that is refused at any time is refused after a run too, with EINVAL or as one that comes too late",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, set_id_aa64dfr0_el1, set_id_reg";
+    ID_FROZEN_BY_IMMEDIATE_EXIT:
+        "A KVM_RUN with immediate_exit ends with EINTR, and the VM has started as by any other",
+        "Linux Documentation/virt/kvm/api.rst 5 The kvm_run structure, immediate_exit; arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/arm.c, kvm_arch_vcpu_run_pid_change";
+    ID_NEEDS_INIT:
+        "Before KVM_ARM_VCPU_INIT an ID register can be neither read nor written: ENOEXEC, and nothing changes",
+        "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; arch/arm64/kvm/arm.c, kvm_arch_vcpu_ioctl";
+    ID_KEPT_BY_INIT:
+        "KVM_ARM_VCPU_INIT of a vCPU again, or of another vCPU of the VM, keeps the ID registers and what may be written to them",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, reset_vm_ftr_id_reg";
+    ID_VM_SCOPED:
+        "The debug feature registers are the VM's: what is written through one vCPU is read through each, and by the guest on each; a run of one freezes them for all",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, is_vm_ftr_id_reg";
+    ID_FIELDS_TOGETHER:
+        "A value is accepted when each of its fields is, and refused whole when one is refused",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; DDI 0487K.a Principles of the ID scheme for fields in ID registers";
+    ID_PMUVER_OF_VCPU:
+        "PMUVer is zero in a VM without KVM_ARM_VCPU_PMU_V3, and a form of PMUv3 in one with it",
+        "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT, KVM_ARM_VCPU_PMU_V3; DDI 0487K.a ID_AA64DFR0_EL1.PMUVer";
+    ID_PERFMON_IS_PMUVER:
+        "By default ID_DFR0_EL1.PerfMon is the form of PMUv3 that ID_AA64DFR0_EL1.PMUVer is, where there is AArch32",
+        "DDI 0487K.a ID_DFR0_EL1.PerfMon, ID_AA64DFR0_EL1.PMUVer; Linux arch/arm64/kvm/sys_regs.c, pmuver_to_perfmon";
+    ID_FEATURES_APART:
+        "A feature of KVM_ARM_VCPU_INIT that is not about debug changes no debug feature register",
+        "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; DDI 0487K.a ID_AA64DFR0_EL1";
+    ID_AARCH32_ABSENT:
+        "Where there is no AArch32 ID_DFR0_EL1 reads as zero, and KVM_SET_ONE_REG ignores what is written",
+        "Linux arch/arm64/kvm/sys_regs.c, aa32_id_visibility; DDI 0487K.a ID_DFR0_EL1";
+    MASKS_ARGUMENTS:
+        "KVM_ARM_GET_REG_WRITABLE_MASKS is there when KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES has a range; a range that it does not have and a reserved word that is not zero are refused with EINVAL, an address that cannot be written with EFAULT",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";
+    MASKS_TELL_WHAT_CHANGES:
+        "A bit outside of an ID register's writable mask never changes: a value that differs there is refused with EINVAL, or accepted and ignored",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, arm64_check_features, set_id_aa64pfr0_el1";
+    DBGDIDR_IS_DFR0:
+        "DBGDIDR.{WRPs, BRPs, CTX_CMPs, Version} are the VM's ID_AA64DFR0_EL1.{WRPs, BRPs, CTX_CMPs, DebugVer}",
+        "DDI 0487K.a DBGDIDR, ID_AA64DFR0_EL1";
 }
 
 #[cfg(test)]

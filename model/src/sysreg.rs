@@ -30,6 +30,14 @@ impl SysReg {
         self.op0() == 3 && matches!(op1, 0 | 1 | 3) && crn == 0 && crm < 8
     }
 
+    /// It is one of the ID registers: op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7 (DDI 0487 D23, the space that HCR_EL2.TID3
+    /// traps).
+    pub const fn is_id_register(self) -> bool {
+        const FIRST: u16 = SysReg::new(3, 0, 0, 1, 0).0;
+        const LAST: u16 = SysReg::new(3, 0, 0, 7, 7).0;
+        FIRST <= self.0 && self.0 <= LAST
+    }
+
     /// The encoding as the low 16 bits of a `KVM_REG_ARM64_SYSREG` id (KVM API, 4.68).
     pub const fn encoding(self) -> u16 {
         self.0
@@ -128,6 +136,16 @@ pub const DBGAUTHSTATUS_EL1: SysReg = SysReg::new(2, 0, 7, 14, 6);
 pub const CONTEXTIDR_EL1: SysReg = SysReg::new(3, 0, 13, 0, 1);
 /// ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0.
 pub const ID_AA64DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 5, 0);
+/// ID_AA64DFR1_EL1, AArch64 Debug Feature Register 1.
+pub const ID_AA64DFR1_EL1: SysReg = SysReg::new(3, 0, 0, 5, 1);
+/// ID_AA64DFR2_EL1, AArch64 Debug Feature Register 2.
+pub const ID_AA64DFR2_EL1: SysReg = SysReg::new(3, 0, 0, 5, 2);
+/// ID_DFR0_EL1, AArch32 Debug Feature Register 0.
+pub const ID_DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 1, 2);
+/// ID_DFR1_EL1, AArch32 Debug Feature Register 1.
+pub const ID_DFR1_EL1: SysReg = SysReg::new(3, 0, 0, 3, 5);
+/// ID_AA64PFR0_EL1, AArch64 Processor Feature Register 0.
+pub const ID_AA64PFR0_EL1: SysReg = SysReg::new(3, 0, 0, 4, 0);
 /// ID_AA64ISAR0_EL1, AArch64 Instruction Set Attribute Register 0.
 pub const ID_AA64ISAR0_EL1: SysReg = SysReg::new(3, 0, 0, 6, 0);
 /// MIDR_EL1, Main ID Register.
@@ -151,6 +169,15 @@ const NAMED: [(SysReg, &str); 14] = [
     (DCZID_EL0, "DCZID_EL0"),
     (ID_AA64ISAR0_EL1, "ID_AA64ISAR0_EL1"),
     (MIDR_EL1, "MIDR_EL1"),
+];
+
+/// Registers that have a name and that the payload does not access.
+const NAMED_BESIDES: [(SysReg, &str); 5] = [
+    (ID_AA64DFR1_EL1, "ID_AA64DFR1_EL1"),
+    (ID_AA64DFR2_EL1, "ID_AA64DFR2_EL1"),
+    (ID_DFR0_EL1, "ID_DFR0_EL1"),
+    (ID_DFR1_EL1, "ID_DFR1_EL1"),
+    (ID_AA64PFR0_EL1, "ID_AA64PFR0_EL1"),
 ];
 
 /// How many registers the payload can access.
@@ -177,7 +204,7 @@ pub const TABLE: [SysReg; TABLE_LEN] = {
 
 impl fmt::Display for SysReg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((_, name)) = NAMED.iter().find(|(reg, _)| reg == self) {
+        if let Some((_, name)) = NAMED.iter().chain(&NAMED_BESIDES).find(|(reg, _)| reg == self) {
             return f.write_str(name);
         }
         if let Some((kind, n)) = self.debug_number() {
@@ -231,6 +258,20 @@ mod tests {
         assert_eq!(dbgwcr(15).to_string(), "DBGWCR15_EL1");
         assert_eq!(OSDLR_EL1.to_string(), "OSDLR_EL1");
         assert_eq!(SysReg::new(3, 3, 14, 0, 2).to_string(), "S3_3_C14_C0_2");
+        assert_eq!(ID_DFR1_EL1.to_string(), "ID_DFR1_EL1");
+    }
+
+    #[test]
+    fn the_id_registers_are_those_that_tid3_traps() {
+        for reg in [ID_DFR0_EL1, ID_DFR1_EL1, ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1] {
+            assert!(reg.is_id_register(), "{reg}");
+        }
+        assert!(SysReg::new(3, 0, 0, 1, 0).is_id_register() && SysReg::new(3, 0, 0, 7, 7).is_id_register());
+        let mpidr = SysReg::new(3, 0, 0, 0, 5);
+        let clidr = SysReg::new(3, 1, 0, 0, 1);
+        for reg in [MIDR_EL1, mpidr, clidr, DCZID_EL0, MDSCR_EL1, SysReg::new(3, 0, 1, 0, 0)] {
+            assert!(!reg.is_id_register(), "{reg}");
+        }
     }
 
     #[test]

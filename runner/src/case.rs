@@ -497,6 +497,11 @@ impl Context<'_> {
         self.session.deadline
     }
 
+    /// What guests run on.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.session.machine
+    }
+
     /// Guests are vCPUs of KVM's.
     pub(crate) fn is_kvm(&self) -> bool {
         matches!(self.session.machine, Machine::Kvm(_))

@@ -12,6 +12,7 @@
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one behind the other, as one program of the payload |
+//! | [`plain`] | a VM without a payload, for what KVM promises to userspace |
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does that runs beside |
 //! | [`together`] | vCPUs that run at the same time |
@@ -35,6 +36,7 @@ pub mod host;
 pub mod ktap;
 pub mod mimic;
 pub mod other;
+pub mod plain;
 pub mod plan;
 mod program;
 pub mod random;

@@ -6,6 +6,11 @@ use crate::{
     fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
+    plain::{Features, MaskRequest, Reads},
+};
+use dfr0_model::{
+    id_write::{Answer, Writable},
+    sysreg::SysReg,
 };
 use std::time::Duration;
 
@@ -31,6 +36,72 @@ impl Kvm {
 
     /// A VM.
     pub fn guest(&self, _: Config, _: Duration) -> Result<Guest, Error> {
+        match *self {}
+    }
+
+    /// The host has what these features need.
+    pub fn can(&self, _: Features) -> bool {
+        match *self {}
+    }
+
+    /// A VM without a payload.
+    pub fn plain_vm(&self, _: usize, _: Features, _: Reads, _: Duration) -> Result<PlainVm, Error> {
+        match *self {}
+    }
+}
+
+/// A VM and its vCPUs, which are named by their number from 0.
+#[derive(Debug)]
+pub enum PlainVm {}
+
+impl PlainVm {
+    /// KVM_ARM_VCPU_INIT.
+    pub fn init(&mut self, _: usize) -> Result<(), Error> {
+        match *self {}
+    }
+
+    /// KVM_GET_ONE_REG, or the errno of its refusal.
+    pub fn get(&self, _: usize, _: SysReg) -> Result<Result<u64, i32>, Error> {
+        match *self {}
+    }
+
+    /// KVM_GET_ONE_REG of a register that must be there.
+    pub fn read(&self, _: usize, _: SysReg) -> Result<u64, Error> {
+        match *self {}
+    }
+
+    /// KVM_SET_ONE_REG.
+    pub fn set(&self, _: usize, _: SysReg, _: u64) -> Result<Answer, Error> {
+        match *self {}
+    }
+
+    /// KVM_GET_REG_LIST.
+    pub fn listed(&self, _: usize) -> Result<Vec<SysReg>, Error> {
+        match *self {}
+    }
+
+    /// KVM_RUN with `immediate_exit`.
+    pub fn enter_and_leave(&mut self, _: usize) -> Result<Answer, Error> {
+        match *self {}
+    }
+
+    /// What the guest reads.
+    pub fn guest_reads(&mut self, _: usize) -> Result<Vec<u64>, Error> {
+        match *self {}
+    }
+
+    /// KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES.
+    pub fn mask_ranges(&self) -> u64 {
+        match *self {}
+    }
+
+    /// KVM_ARM_GET_REG_WRITABLE_MASKS, or the errno of its refusal.
+    pub fn writable_masks(&self, _: MaskRequest) -> Result<Vec<u64>, i32> {
+        match *self {}
+    }
+
+    /// Which bits of an ID register userspace may write.
+    pub fn writable(&self, _: SysReg) -> Writable {
         match *self {}
     }
 }

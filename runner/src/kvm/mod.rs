@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! KVM/arm64: the VM and its vCPU.
+//! KVM/arm64: the VM and its vCPUs.
 
 mod deadline;
 mod debug;
@@ -9,8 +9,10 @@ mod fingerprint;
 mod memslot;
 mod one_reg;
 mod others;
+mod plain;
 mod registers;
 mod vm;
 mod writable_masks;
 
 pub use device::Kvm;
+pub use plain::PlainVm;

@@ -2,8 +2,9 @@
 
 //! KVM_ARM_GET_REG_WRITABLE_MASKS (KVM API, 4.139), which kvm-ioctls does not have.
 
+use crate::plain::MaskRequest;
 use dfr0_model::{id_write::Writable, sysreg::SysReg};
-use kvm_bindings::{KVM_ARM_FEATURE_ID_RANGE_SIZE, reg_mask_range};
+use kvm_bindings::{KVM_ARM_FEATURE_ID_RANGE, KVM_ARM_FEATURE_ID_RANGE_SIZE, reg_mask_range};
 use kvm_ioctls::VmFd;
 use std::{collections::BTreeMap, os::fd::AsRawFd};
 
@@ -13,6 +14,27 @@ pub const CAPABILITY: u64 = 230;
 mod ioctl {
     use kvm_bindings::reg_mask_range;
     nix::ioctl_read!(kvm_arm_get_reg_writable_masks, 0xae, 0xb6, reg_mask_range);
+}
+
+/// The ranges that the kernel has, one bit each.
+pub fn ranges(vm: &VmFd) -> u64 {
+    u64::try_from(vm.check_extension_raw(CAPABILITY)).unwrap_or(0)
+}
+
+/// The masks of a range, or the errno of a refusal.
+pub fn read(vm: &VmFd, request: MaskRequest) -> Result<Vec<u64>, i32> {
+    let mut masks = vec![0_u64; KVM_ARM_FEATURE_ID_RANGE_SIZE as usize];
+    // Nothing is mapped at the top of the address space, which is the kernel's. Another range may have another size.
+    let unmapped = request.unmapped || request.range != KVM_ARM_FEATURE_ID_RANGE;
+    let addr = if unmapped { u64::MAX << 12 } else { masks.as_mut_ptr() as u64 };
+    let MaskRequest { range, reserved, .. } = request;
+    let mut range = reg_mask_range { addr, range, reserved };
+    // SAFETY: the ioctl writes KVM_ARM_FEATURE_ID_RANGE_SIZE words at `addr`, and `masks` holds as many, or nothing, for
+    // the kernel's own addresses are refused.
+    match unsafe { ioctl::kvm_arm_get_reg_writable_masks(vm.as_raw_fd(), &mut range) } {
+        Ok(_) => Ok(masks),
+        Err(errno) => Err(errno as i32),
+    }
 }
 
 /// Which bits of the ID register `reg` (op0 = 3, op1 = 0, CRn = 0) userspace may write.
@@ -31,14 +53,10 @@ pub fn of_all(vm: &VmFd) -> Option<BTreeMap<SysReg, u64>> {
 }
 
 fn all(vm: &VmFd) -> Option<Vec<u64>> {
-    if vm.check_extension_raw(CAPABILITY) & 1 == 0 {
+    if ranges(vm) >> KVM_ARM_FEATURE_ID_RANGE & 1 == 0 {
         return None;
     }
-    let mut masks = vec![0_u64; KVM_ARM_FEATURE_ID_RANGE_SIZE as usize];
-    let mut range = reg_mask_range { addr: masks.as_mut_ptr() as u64, ..Default::default() };
-    // SAFETY: the ioctl writes KVM_ARM_FEATURE_ID_RANGE_SIZE words at `addr`, and `masks` holds as many.
-    unsafe { ioctl::kvm_arm_get_reg_writable_masks(vm.as_raw_fd(), &mut range) }.ok()?;
-    Some(masks)
+    read(vm, MaskRequest::default()).ok()
 }
 
 /// `KVM_ARM_FEATURE_ID_RANGE_IDX` for op1 = 0: CRm and op2.

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A VM without a payload: its vCPUs are initialised, read, written and entered as a case asks.
+//!
+//! ```text
+//!   RAM           the guest's exception vectors, each of them a store to EXCEPTION
+//!   CODE          for register k:  MRS X0, register;  STR X0, [X1, #8 * k]     X1 = DOORBELL
+//!                 in AArch32:      MRC p14, 0, R0, c0, c0, 0;  STR R0, [R1]
+//!                 at the end:      B .
+//! ```
+//!
+//! Translation is off and all is written before the first entry: what a guest without caches has fetched once userspace
+//! cannot change.
+
+use super::{deadline::Deadline, device::Kvm, memslot, one_reg, registers, writable_masks};
+use crate::{
+    guest::{Death, Error},
+    memory::GuestMemory,
+    plain::{Features, MaskRequest, Reads},
+};
+use dfr0_model::{
+    id_write::{Answer, Writable},
+    sysreg::SysReg,
+    wire::{DOORBELL, RAM},
+};
+use kvm_bindings::{
+    KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_PMU_V3, KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT,
+    KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, kvm_device_attr,
+    kvm_vcpu_init,
+};
+use kvm_ioctls::{Cap, VcpuExit, VcpuFd, VmFd};
+use std::time::Duration;
+
+const CODE: u64 = RAM + 0x1000;
+/// A store here tells of an exception.
+const EXCEPTION: u64 = DOORBELL + 0x8000;
+const VECTORS_SIZE: usize = 0x800;
+const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
+
+/// `STR X0, [X1, #0]`; the offset in doublewords is at bit 10.
+const STR_X0_X1: u32 = 0xf900_0020;
+/// `STR XZR, [X2]`.
+const STR_XZR_X2: u32 = 0xf900_005f;
+/// `B .`
+const B: u32 = 0x1400_0000;
+/// A32: `MRC p14, 0, R0, c0, c0, 0`, which reads DBGDIDR.
+const A32_MRC_DBGDIDR: u32 = 0xee10_0e10;
+/// A32: `STR R0, [R1]`.
+const A32_STR_R0_R1: u32 = 0xe581_0000;
+/// A32: `STR R2, [R2]`.
+const A32_STR_R2_R2: u32 = 0xe582_2000;
+/// A32: `B .`
+const A32_B: u32 = 0xeaff_fffe;
+
+/// A VM and its vCPUs, which are named by their number from 0.
+#[derive(Debug)]
+pub struct PlainVm {
+    // The vCPUs and the VM are closed before the memory is unmapped: fields drop in this order.
+    vcpus: Vec<Vcpu>,
+    vm: VmFd,
+    memory: Option<GuestMemory>,
+    features: Features,
+    reads: Reads,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Vcpu {
+    fd: VcpuFd,
+    initialised: bool,
+}
+
+impl Kvm {
+    /// The host has what these features need.
+    pub fn can(&self, features: Features) -> bool {
+        let capabilities: &[Cap] = match features {
+            Features::None => &[],
+            Features::Pmu => &[Cap::ArmPmuV3],
+            Features::Sve => &[Cap::ArmSve],
+            Features::PointerAuthentication => &[Cap::ArmPtrAuthAddress, Cap::ArmPtrAuthGeneric],
+            Features::AArch32 => &[Cap::ArmEl132bit],
+        };
+        capabilities.iter().all(|capability| self.0.check_extension(*capability))
+    }
+
+    /// A VM with vCPUs that are not initialised.
+    pub fn plain_vm(
+        &self,
+        vcpus: usize,
+        features: Features,
+        reads: Reads,
+        deadline: Duration,
+    ) -> Result<PlainVm, Error> {
+        let vm = self.create_vm()?;
+        let vcpus = (0..vcpus)
+            .map(|n| {
+                let fd = vm.create_vcpu(n as u64).map_err(failed(&format!("KVM_CREATE_VCPU {n}")))?;
+                Ok(Vcpu { fd, initialised: false })
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(PlainVm { vcpus, vm, memory: None, features, reads, deadline })
+    }
+}
+
+impl PlainVm {
+    /// KVM_ARM_VCPU_INIT, and at the first time what the features need behind it.
+    pub fn init(&mut self, n: usize) -> Result<(), Error> {
+        let features: &[u32] = match self.features {
+            Features::None => &[],
+            Features::Pmu => &[KVM_ARM_VCPU_PMU_V3],
+            Features::Sve => &[KVM_ARM_VCPU_SVE],
+            Features::PointerAuthentication => &[KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC],
+            Features::AArch32 => &[KVM_ARM_VCPU_EL1_32BIT],
+        };
+        let mut target = kvm_vcpu_init::default();
+        self.vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
+        target.features[0] |= features.iter().fold(0, |bits, feature| bits | 1 << feature);
+        let kind = self.features;
+        let vcpu = self.vcpu_mut(n)?;
+        vcpu.fd.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT for {kind:?}")))?;
+        if std::mem::replace(&mut vcpu.initialised, true) {
+            return Ok(());
+        }
+        match kind {
+            Features::Pmu => {
+                let attribute = kvm_device_attr {
+                    group: KVM_ARM_VCPU_PMU_V3_CTRL,
+                    attr: KVM_ARM_VCPU_PMU_V3_INIT.into(),
+                    ..Default::default()
+                };
+                vcpu.fd.set_device_attr(&attribute).map_err(failed("KVM_ARM_VCPU_PMU_V3_INIT"))
+            }
+            Features::Sve => vcpu
+                .fd
+                .vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32))
+                .map_err(failed("KVM_ARM_VCPU_FINALIZE of SVE")),
+            _ => Ok(()),
+        }
+    }
+
+    /// KVM_GET_ONE_REG of a system register, or the errno of its refusal.
+    pub fn get(&self, n: usize, reg: SysReg) -> Result<Result<u64, i32>, Error> {
+        let mut bytes = [0; size_of::<u64>()];
+        let got = self.vcpu(n)?.fd.get_one_reg(one_reg::system(reg), &mut bytes);
+        Ok(got.map(|_| u64::from_le_bytes(bytes)).map_err(|error| error.errno()))
+    }
+
+    /// KVM_GET_ONE_REG of a system register that must be there.
+    pub fn read(&self, n: usize, reg: SysReg) -> Result<u64, Error> {
+        self.get(n, reg)?.map_err(|errno| Error::System {
+            what: format!("KVM_GET_ONE_REG {reg} of vCPU {n}"),
+            source: std::io::Error::from_raw_os_error(errno),
+        })
+    }
+
+    /// KVM_SET_ONE_REG of a system register.
+    pub fn set(&self, n: usize, reg: SysReg, value: u64) -> Result<Answer, Error> {
+        self.set_id(n, one_reg::system(reg), value)
+    }
+
+    /// The system registers that KVM_GET_REG_LIST lists.
+    pub fn listed(&self, n: usize) -> Result<Vec<SysReg>, Error> {
+        Ok(registers::listed(&self.vcpu(n)?.fd)?.into_iter().filter_map(one_reg::system_of).collect())
+    }
+
+    /// KVM_RUN with `immediate_exit`.
+    pub fn enter_and_leave(&mut self, n: usize) -> Result<Answer, Error> {
+        let fd = &mut self.vcpu_mut(n)?.fd;
+        fd.set_kvm_immediate_exit(1);
+        let answer = match fd.run() {
+            Ok(_) => Answer::Accepted,
+            Err(error) => Answer::Refused(error.errno()),
+        };
+        fd.set_kvm_immediate_exit(0);
+        Ok(answer)
+    }
+
+    /// Lets the guest read its registers on this vCPU, from the start: what it reads, in their order.
+    pub fn guest_reads(&mut self, n: usize) -> Result<Vec<u64>, Error> {
+        self.load()?;
+        let count = match &self.reads {
+            Reads::Registers(registers) => registers.len(),
+            Reads::Dbgdidr => 1,
+        };
+        for (id, value) in [
+            (one_reg::system(VBAR_EL1), RAM),
+            (one_reg::PC, CODE),
+            (one_reg::x(1), DOORBELL),
+            (one_reg::x(2), EXCEPTION),
+        ] {
+            if let Answer::Refused(errno) = self.set_id(n, id, value)? {
+                return Err(Error::Refused { register: format!("{id:#x}"), value, errno });
+            }
+        }
+        let mut values = Vec::with_capacity(count);
+        let mut deadline = Deadline::new(self.deadline)?;
+        deadline.start()?;
+        while values.len() < count {
+            let place = DOORBELL + 8 * values.len() as u64;
+            let reason = match self.vcpu_mut(n)?.fd.run() {
+                Ok(VcpuExit::MmioWrite(address, data)) if address == place => {
+                    let mut bytes = [0; size_of::<u64>()];
+                    bytes.iter_mut().zip(data).for_each(|(byte, data)| *byte = *data);
+                    values.push(u64::from_le_bytes(bytes));
+                    continue;
+                }
+                Ok(VcpuExit::MmioWrite(EXCEPTION, _)) => {
+                    format!("the guest took an exception when it read register {}", values.len())
+                }
+                Ok(exit) => format!("KVM_RUN ended with {exit:?}"),
+                Err(error) if error.errno() == nix::libc::EINTR => {
+                    if !deadline.is_over()? {
+                        continue;
+                    }
+                    format!("the guest did not come back within {:?}", deadline.length())
+                }
+                Err(error) => format!("KVM_RUN failed: {error}"),
+            };
+            return Err(self.died(n, reason));
+        }
+        // The store is complete only when the vCPU was entered again (KVM API 5, The kvm_run structure).
+        self.enter_and_leave(n)?;
+        Ok(values)
+    }
+
+    /// The ranges that KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES tells of, one bit each.
+    pub fn mask_ranges(&self) -> u64 {
+        writable_masks::ranges(&self.vm)
+    }
+
+    /// KVM_ARM_GET_REG_WRITABLE_MASKS, or the errno of its refusal.
+    pub fn writable_masks(&self, request: MaskRequest) -> Result<Vec<u64>, i32> {
+        writable_masks::read(&self.vm, request)
+    }
+
+    /// Which bits of an ID register userspace may write.
+    pub fn writable(&self, reg: SysReg) -> Writable {
+        writable_masks::of(&self.vm, reg)
+    }
+
+    fn vcpu(&self, n: usize) -> Result<&Vcpu, Error> {
+        self.vcpus.get(n).ok_or_else(|| no_vcpu(n))
+    }
+
+    fn vcpu_mut(&mut self, n: usize) -> Result<&mut Vcpu, Error> {
+        self.vcpus.get_mut(n).ok_or_else(|| no_vcpu(n))
+    }
+
+    fn set_id(&self, n: usize, id: u64, value: u64) -> Result<Answer, Error> {
+        Ok(match self.vcpu(n)?.fd.set_one_reg(id, &value.to_le_bytes()) {
+            Ok(_) => Answer::Accepted,
+            Err(error) => Answer::Refused(error.errno()),
+        })
+    }
+
+    /// Gives the VM its memory, with vectors and code, if it has none.
+    fn load(&mut self) -> Result<(), Error> {
+        if self.memory.is_some() {
+            return Ok(());
+        }
+        let (exception, code) = match &self.reads {
+            Reads::Registers(registers) => {
+                let read = |(k, reg): (usize, &SysReg)| [reg.mrs_x0(), STR_X0_X1 | (k as u32) << 10];
+                (STR_XZR_X2, registers.iter().enumerate().flat_map(read).chain([B]).collect::<Vec<u32>>())
+            }
+            Reads::Dbgdidr => (A32_STR_R2_R2, vec![A32_MRC_DBGDIDR, A32_STR_R0_R1, A32_B]),
+        };
+        let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let mut memory = GuestMemory::anonymous()?;
+        let fits =
+            memory.write(RAM, &bytes(&[exception; VECTORS_SIZE / 4])) && memory.write(CODE, &bytes(&code));
+        if !fits {
+            return Err(Error::Unfit("the guest's code does not fit into its memory".into()));
+        }
+        memslot::register(&memory, &self.vm)?;
+        self.memory = Some(memory);
+        Ok(())
+    }
+
+    fn died(&self, n: usize, reason: String) -> Error {
+        let pc = self.vcpu(n).ok().and_then(|vcpu| {
+            let mut bytes = [0; size_of::<u64>()];
+            vcpu.fd.get_one_reg(one_reg::PC, &mut bytes).ok()?;
+            Some(("PC".to_owned(), u64::from_le_bytes(bytes)))
+        });
+        Error::Died(Box::new(Death { reason, registers: pc.into_iter().collect() }))
+    }
+}
+
+fn no_vcpu(n: usize) -> Error {
+    Error::Unfit(format!("the VM has no vCPU {n}"))
+}
+
+fn failed(what: &str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
+    let what = what.to_owned();
+    move |error| Error::System { what, source: error.into() }
+}

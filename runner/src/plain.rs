@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A VM whose vCPUs a case handles one ioctl at a time, for what KVM promises to userspace: before
+//! KVM_ARM_VCPU_INIT and after a second one, one vCPU beside another, with vCPU features, in AArch32.
+//!
+//! Its guest is no payload: a few instructions that read registers and store each where it exits to userspace.
+
+pub use crate::kvm::PlainVm;
+use crate::{
+    case::{Context, Stop},
+    guest::Error,
+    machine::Machine,
+};
+use dfr0_model::sysreg::SysReg;
+
+/// What KVM_ARM_VCPU_INIT asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Features {
+    /// Nothing.
+    #[default]
+    None,
+    /// KVM_ARM_VCPU_PMU_V3, and KVM_ARM_VCPU_PMU_V3_INIT behind it.
+    Pmu,
+    /// KVM_ARM_VCPU_SVE, and KVM_ARM_VCPU_FINALIZE behind it.
+    Sve,
+    /// KVM_ARM_VCPU_PTRAUTH_ADDRESS and KVM_ARM_VCPU_PTRAUTH_GENERIC.
+    PointerAuthentication,
+    /// KVM_ARM_VCPU_EL1_32BIT: the guest is in AArch32.
+    AArch32,
+}
+
+impl Features {
+    /// The capabilities that a host must have for it.
+    pub const fn capabilities(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Pmu => &["KVM_CAP_ARM_PMU_V3"],
+            Self::Sve => &["KVM_CAP_ARM_SVE"],
+            Self::PointerAuthentication => &["KVM_CAP_ARM_PTRAUTH_ADDRESS", "KVM_CAP_ARM_PTRAUTH_GENERIC"],
+            Self::AArch32 => &["KVM_CAP_ARM_EL1_32BIT"],
+        }
+    }
+}
+
+/// What the guest of a [`PlainVm`] reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// In AArch64, these registers.
+    Registers(Vec<SysReg>),
+    /// In AArch32, DBGDIDR.
+    Dbgdidr,
+}
+
+/// The argument of a KVM_ARM_GET_REG_WRITABLE_MASKS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaskRequest {
+    /// `range`.
+    pub range: u32,
+    /// `reserved`.
+    pub reserved: [u32; 13],
+    /// `addr` is where nothing is mapped.
+    pub unmapped: bool,
+}
+
+impl Context<'_> {
+    /// A VM with so many vCPUs, none of them initialised, which the features are for. Where the host has not the
+    /// capabilities, or there is no KVM, the case is skipped.
+    pub fn plain_vm(&self, vcpus: usize, features: Features, reads: Reads) -> Result<PlainVm, Stop> {
+        let Machine::Kvm(kvm) = self.machine() else {
+            return Err(Error::NoVcpu("vCPUs handled one ioctl at a time".into()).into());
+        };
+        if !kvm.can(features) {
+            return Stop::skip(format!("this host has no {}", features.capabilities().join(" and ")));
+        }
+        Ok(kvm.plain_vm(vcpus, features, reads, self.deadline())?)
+    }
+}
