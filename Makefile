@@ -48,7 +48,7 @@ bundle:
 	@echo "dfr0: bundle: building static arm64 programs into target/bundle"
 	@cargo build --quiet --release --target $(ARM64) --package dfr0-suites --bins
 	@rm -rf $(BUNDLE).new && mkdir -p $(BUNDLE).new
-	@cp $(SUITES:%=$(TARGET)/$(ARM64)/release/%) suites/settings $(BUNDLE).new
+	@cp $(SUITES:%=$(TARGET)/$(ARM64)/release/%) suites/kselftest/settings $(BUNDLE).new
 	@cp -r expected $(BUNDLE).new
 	@rm -rf $(BUNDLE) && mv $(BUNDLE).new $(BUNDLE)
 
