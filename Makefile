@@ -40,7 +40,7 @@ kselftest-install kselftest-remove:
 ifndef DFR0_TOOLCHAIN
 
 # What the tests in kernel trees need that Debian does not install of itself.
-test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
+test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
     /usr/lib/python3/dist-packages/tap/parser.py=python3-tap
 
 # Finds or installs the toolchain and comes back with it.
@@ -89,6 +89,9 @@ bare: lab
 bench: bundle $(if $(HERE),,lab)
 	@$(RUN) bench $(PATTERNS)
 
+# Minutes each: `make test-kselftest` has them.
+SLOW := tree.newest tree.trixie host.native
+
 # Each part prints cargo's own "test result" lines; their sum is the last line.
 test: bundle lab
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
@@ -100,7 +103,9 @@ test: bundle lab
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
 	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --features lab --test bare_cpu && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts; \
+	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts && \
+	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
+	       cargo test --quiet --release --package dfr0-suites --features lab --test kselftest -- $(SLOW:%=--skip %); \
 	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \
 	 awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' \

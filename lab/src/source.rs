@@ -64,8 +64,18 @@ fn fetch(kernel: &Choice, tar: &Path, cache: &Cache, signals: &Signals) -> Resul
     let source = unpacked.join(format!("usr/src/{}.tar.xz", package.name));
     fs::create_dir(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
     let mut extract = Command::new("tar");
-    extract.args(["--extract", "--strip-components=1", "--wildcards", "--no-wildcards-match-slash", "--file"]);
-    extract.arg(&source).arg("--directory").arg(&tree).args(PARTS.map(|part| format!("linux-source-*/{part}")));
+    extract.args([
+        "--extract",
+        "--strip-components=1",
+        "--wildcards",
+        "--no-wildcards-match-slash",
+        "--file",
+    ]);
+    extract
+        .arg(&source)
+        .arg("--directory")
+        .arg(&tree)
+        .args(PARTS.map(|part| format!("linux-source-*/{part}")));
     run(&mut extract, signals)?;
     write_whole(tar, 0o644, |file| {
         let mut pack = Command::new("tar");

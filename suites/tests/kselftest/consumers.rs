@@ -31,7 +31,9 @@ pub fn trials() -> Vec<Trial> {
     trials.push(match python_with_tap() {
         Some(python) => Trial::test("read_by.tap_py", || tap_py(python)),
         None => {
-            eprintln!("read_by.tap_py is skipped: no python3 here has the module tap (python3-tap in Debian)");
+            eprintln!(
+                "read_by.tap_py is skipped: no python3 here has the module tap (python3-tap in Debian)"
+            );
             Trial::test("read_by.tap_py", || Ok(())).with_ignored_flag(true)
         }
     });
@@ -116,12 +118,8 @@ fn kunit(kernel: &str) -> Result<(), Failed> {
         ensure(!said.contains("[ERROR]"), "kunit.py finds errors in the stream", &said)?;
         let of = |status| seen.iter().filter(|(seen, _)| *seen == status).count();
         let failed = if of("FAIL") > 0 { format!(", failed: {}", of("FAIL")) } else { String::new() };
-        let counts = format!(
-            "Ran {} tests: passed: {}{failed}, skipped: {}",
-            seen.len(),
-            of("PASS"),
-            of("SKIP")
-        );
+        let counts =
+            format!("Ran {} tests: passed: {}{failed}, skipped: {}", seen.len(), of("PASS"), of("SKIP"));
         ensure(said.contains(&counts), &format!("kunit.py does not say \"{counts}\""), &said)?;
     }
     Ok(())
@@ -152,7 +150,8 @@ fn python_with_tap() -> Option<&'static str> {
 
 fn tap_py(python: &str) -> Result<(), Failed> {
     for (file, results) in Streams::get()?.each()? {
-        let output = command(python).args(["-W", "ignore", "-c", TAP_PY, &file]).stderr(Stdio::null()).output()?;
+        let output =
+            command(python).args(["-W", "ignore", "-c", TAP_PY, &file]).stderr(Stdio::null()).output()?;
         // It says first that it has no parser for YAML.
         let said = String::from_utf8_lossy(&output.stdout);
         let seen: Vec<_> = said

@@ -49,7 +49,9 @@ impl Host {
         let directory = shell::directory()?;
         let lab = variable("DFR0_LAB")?;
         let archive = run(command(lab).arg("userland").args(PACKAGES).stderr(Stdio::null()))?;
-        run(command("tar").args(["--extract", "--file", archive.trim_end(), "--directory"]).arg(directory.path()))?;
+        run(command("tar")
+            .args(["--extract", "--file", archive.trim_end(), "--directory"])
+            .arg(directory.path()))?;
         let start = directory.path().join("start");
         fs::write(&start, START)?;
         fs::set_permissions(&start, fs::Permissions::from_mode(0o755))?;

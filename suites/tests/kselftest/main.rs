@@ -46,7 +46,8 @@ fn beside_upstreams(kernel: &str, programs: Programs) -> Result<(), Failed> {
     shell::ensure(!again.contains("made") && !again.contains("added"), "the second install changed", &again)?;
 
     make(&["headers"]).build(&tree, Build::Cross).run()?;
-    let install = make(&["install"]).target("kvm", &tree).build(&tree, Build::Cross).programs(&programs, &tree)?;
+    let install =
+        make(&["install"]).target("kvm", &tree).build(&tree, Build::Cross).programs(&programs, &tree)?;
     install.run()?;
     let tests = tree.suites()?;
     let built = tree.built("kvm", &tests)?;
@@ -68,9 +69,8 @@ fn beside_upstreams(kernel: &str, programs: Programs) -> Result<(), Failed> {
     host.keep_in("kselftest/kvm", &chosen)?;
     host.copy_program("dfr0")?;
     let arguments = "--draws 40 --seed 7";
-    let nested = host.run(&format!(
-        "cd kselftest; KSELFTEST_DFR0_RANDOM_ARGS='{arguments}' ./run_kselftest.sh -c kvm"
-    ))?;
+    let nested = host
+        .run(&format!("cd kselftest; KSELFTEST_DFR0_RANDOM_ARGS='{arguments}' ./run_kselftest.sh -c kvm"))?;
     let outer = tap::results(&nested)?;
     for (test, result) in chosen.iter().zip(&outer) {
         let name = format!("selftests: kvm: {test}");
@@ -119,7 +119,11 @@ fn own_target() -> Result<(), Failed> {
         let install =
             make(&["install"]).target("dfr0", &tree).build(&tree, build).programs(&Programs::Ready, &tree)?;
         install.clone().set("FORCE_TARGETS", "1").run()?;
-        shell::ensure(tree.listed("dfr0")? == tests, "the list is another", &tree.listed("dfr0")?.join("\n"))?;
+        shell::ensure(
+            tree.listed("dfr0")? == tests,
+            "the list is another",
+            &tree.listed("dfr0")?.join("\n"),
+        )?;
         for file in ["dfr0", "settings", "config"] {
             let installed = tree.installed().join("dfr0").join(file);
             shell::ensure(installed.is_file(), "not installed", &installed.display().to_string())?;
@@ -131,8 +135,13 @@ fn own_target() -> Result<(), Failed> {
     }
 
     for arch in ["x86_64", "riscv", "s390"] {
-        let said = make(&["install"]).target("dfr0", &tree).set("ARCH", arch).set("FORCE_TARGETS", "1").run()?;
-        shell::ensure(said.contains(&format!("this is ARCH={arch}: nothing to build")), "no word of it", &said)?;
+        let said =
+            make(&["install"]).target("dfr0", &tree).set("ARCH", arch).set("FORCE_TARGETS", "1").run()?;
+        shell::ensure(
+            said.contains(&format!("this is ARCH={arch}: nothing to build")),
+            "no word of it",
+            &said,
+        )?;
         shell::ensure(tree.listed("dfr0")?.is_empty(), "tests of another architecture", &said)?;
     }
     make(&["install"]).target("dfr0 zram", &tree).set("ARCH", "arm64").set("SKIP_TARGETS", "dfr0").run()?;
@@ -203,7 +212,8 @@ fn natively() -> Result<(), Failed> {
          echo '# listed:'; ./run_kselftest.sh -l; echo '# one:'; ./run_kselftest.sh -t dfr0:dfr0_double_lock | cat; \
          echo '# summary:'; ./run_kselftest.sh -s -t dfr0:dfr0_double_lock | cat; echo '# log:'; cat output.log",
     )?;
-    let part = |from: &str| said.split_once(from).map(|(_, rest)| rest.split("\n# listed:").next().unwrap_or(rest));
+    let part =
+        |from: &str| said.split_once(from).map(|(_, rest)| rest.split("\n# listed:").next().unwrap_or(rest));
     let run = said.split("# listed:").next().unwrap_or_default();
     let failed = run.lines().any(|line| line.trim_start_matches("# ").starts_with("not ok"));
     shell::ensure(!failed, "a test failed", run)?;

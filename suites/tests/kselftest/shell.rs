@@ -41,11 +41,8 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 /// Whether it succeeded, and what it printed.
 pub fn output_of(command: &mut Command) -> Result<(bool, String), Failed> {
     let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok((output.status.success(), text))
 }
 

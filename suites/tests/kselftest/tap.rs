@@ -54,8 +54,11 @@ pub fn nested(text: &str, tests: &[String]) -> Result<Vec<Line>, Failed> {
         let (heading, output) = part.split_once('\n').unwrap_or((part, ""));
         let test = heading.rsplit(": ").next().unwrap_or_default();
         if tests.iter().any(|name| name == test) {
-            let own: String =
-                output.lines().filter_map(|line| line.strip_prefix("# ")).map(|line| format!("{line}\n")).collect();
+            let own: String = output
+                .lines()
+                .filter_map(|line| line.strip_prefix("# "))
+                .map(|line| format!("{line}\n"))
+                .collect();
             all.extend(results(&own)?);
         }
     }

@@ -36,10 +36,13 @@ pub fn in_tree(command: &str, tree: &str) -> Make {
 impl Tree {
     /// The source of a Debian kernel, as far as the selftests need it.
     pub fn unpack(kernel: &str) -> Result<Self, Failed> {
-        let archive = run(command(variable("DFR0_LAB")?).args(["source", kernel]).stderr(std::process::Stdio::null()))?;
+        let archive =
+            run(command(variable("DFR0_LAB")?).args(["source", kernel]).stderr(std::process::Stdio::null()))?;
         let tree = Self(shell::directory()?);
         fs::create_dir(tree.root())?;
-        run(command("tar").args(["--extract", "--file", archive.trim_end(), "--directory"]).arg(tree.root()))?;
+        run(command("tar")
+            .args(["--extract", "--file", archive.trim_end(), "--directory"])
+            .arg(tree.root()))?;
         // Debian's own line, by which git would ignore the whole tree.
         let ignored = tree.root().join(".gitignore");
         fs::write(&ignored, fs::read_to_string(&ignored)?.replace("\n/*\n", "\n"))?;
@@ -87,7 +90,8 @@ impl Tree {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.selftests().join("dfr0/source/suites/bin"))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            names.extend(name.strip_suffix(".rs").filter(|name| name.starts_with("dfr0_")).map(str::to_owned));
+            names
+                .extend(name.strip_suffix(".rs").filter(|name| name.starts_with("dfr0_")).map(str::to_owned));
         }
         names.sort();
         Ok(names)
@@ -134,7 +138,9 @@ impl Tree {
                     run(command("cp").args(["--archive", "--link"]).arg(&part).arg(&to))?;
                 }
             }
-            run(command("find").arg(&to).args(["-depth", "-name", "*dfr0*", "-exec", "rm", "-r", "{}", "+"]))?;
+            run(command("find")
+                .arg(&to)
+                .args(["-depth", "-name", "*dfr0*", "-exec", "rm", "-r", "{}", "+"]))?;
         }
         Ok(())
     }
