@@ -110,7 +110,7 @@ impl Make {
         }
         self.arguments.push("-j2".into());
         let mut made = self.set("ARCH", "arm64");
-        if cfg!(not(target_arch = "aarch64")) || env::consts::ARCH != "aarch64" {
+        if cfg!(not(target_arch = "aarch64")) {
             made = made.set("CROSS_COMPILE", "aarch64-linux-gnu-");
         }
         match build {
