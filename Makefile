@@ -3,11 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check bare bench test coverage mutants bundle clean
+.PHONY: help check bare bench test test-kselftest coverage mutants bundle clean kselftest-install kselftest-remove
 
-# Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases.
+# Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases, KSRC a kernel tree.
 HOST ?=
 KERNEL ?=
+KSRC ?=
 PATTERNS ?=
 
 help:
@@ -18,6 +19,11 @@ help:
 	@echo "make bench             how fast the suites run, and against a loop that only takes exceptions"
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              dfr0's own tests, lab hosts included"
+	@echo "make test-kselftest    the same for dfr0 in kernel trees"
+	@echo "make kselftest-install KSRC=/path/to/linux"
+	@echo "                       put dfr0 into a kernel tree: TARGETS=dfr0, and among the tests of TARGETS=kvm"
+	@echo "make kselftest-remove KSRC=/path/to/linux"
+	@echo "                       take it out again"
 	@echo "make coverage          write docs/coverage.md: each rule of the model, and the cases that test it"
 	@echo "make mutants           change the model in each small way and see that a test fails (cargo-mutants, minutes)"
 	@echo "make bundle            target/bundle/: static arm64 programs to copy to any arm64 Linux"
@@ -28,10 +34,17 @@ clean:
 	@echo "dfr0: clean: removing target/"
 	@rm -rf target
 
+kselftest-install kselftest-remove:
+	@suites/kselftest/in-tree $(@:kselftest-%=%) '$(KSRC)'
+
 ifndef DFR0_TOOLCHAIN
 
+# What the tests in kernel trees need that Debian does not install of itself.
+test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
+    /usr/lib/python3/dist-packages/tap/parser.py=python3-tap
+
 # Finds or installs the toolchain and comes back with it.
-check bare bench test coverage mutants bundle hosts:
+check bare bench test test-kselftest coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -48,7 +61,7 @@ bundle:
 	@echo "dfr0: bundle: building static arm64 programs into target/bundle"
 	@cargo build --quiet --release --target $(ARM64) --package dfr0-suites --bins
 	@rm -rf $(BUNDLE).new && mkdir -p $(BUNDLE).new
-	@cp $(SUITES:%=$(TARGET)/$(ARM64)/release/%) suites/settings $(BUNDLE).new
+	@cp $(SUITES:%=$(TARGET)/$(ARM64)/release/%) suites/kselftest/settings $(BUNDLE).new
 	@cp -r expected $(BUNDLE).new
 	@rm -rf $(BUNDLE) && mv $(BUNDLE).new $(BUNDLE)
 
@@ -76,6 +89,9 @@ bare: lab
 bench: bundle $(if $(HERE),,lab)
 	@$(RUN) bench $(PATTERNS)
 
+# Minutes each: `make test-kselftest` has them.
+SLOW := tree.newest tree.trixie host.native
+
 # Each part prints cargo's own "test result" lines; their sum is the last line.
 test: bundle lab
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
@@ -87,11 +103,18 @@ test: bundle lab
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
 	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --features lab --test bare_cpu && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts; \
+	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts && \
+	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
+	       cargo test --quiet --release --package dfr0-suites --features lab --test kselftest -- $(SLOW:%=--skip %); \
 	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \
 	 awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' \
 	     $(TARGET)/test.log && [ -z "$${failed:-}" ]
+
+test-kselftest: bundle lab
+	@echo "dfr0: test-kselftest: Debian's kernel sources with dfr0 in them"
+	@DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
+	    cargo test --quiet --release --package dfr0-suites --features lab --test kselftest
 
 coverage:
 	@echo "dfr0: coverage: writing docs/coverage.md"

@@ -153,6 +153,21 @@ impl<'a> Root<'a> {
         Package::parse(&text).with_context(|| format!("`apt-cache show {package}` printed no whole package"))
     }
 
+    /// Downloads packages and all that they depend on, and returns the files, which live as long as the root.
+    pub fn download_with_dependencies(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+        let mut command = self.command("apt-get");
+        command.args(["install", "-q", "--yes", "--download-only", "--no-install-recommends"]).args(packages);
+        run(&mut command, self.signals)?;
+        let directory = self.directory.path().join("cache/archives");
+        let mut files: Vec<_> = fs::read_dir(&directory)
+            .with_context(|| format!("cannot read {}", directory.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "deb"))
+            .collect();
+        files.sort();
+        Ok(files)
+    }
+
     /// Downloads a package and returns its file, which lives as long as the root.
     pub fn download(&self, package: &Package) -> Result<PathBuf> {
         let directory = self.directory.path();
@@ -201,6 +216,13 @@ pub struct Package {
 }
 
 impl Package {
+    /// Whether its version is above that of `other`, as dpkg compares.
+    pub fn is_newer_than(&self, other: &Self) -> Result<bool> {
+        let versions = [&self.version, "gt", &other.version];
+        let status = Command::new("dpkg").arg("--compare-versions").args(versions).status();
+        Ok(status.context("cannot run dpkg")?.success())
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let stanza = text.split("\n\n").next()?;
         let fields: BTreeMap<_, _> = stanza.lines().filter_map(|line| line.split_once(": ")).collect();

@@ -32,7 +32,7 @@ pub enum Suite {
 impl Suite {
     const ALL: [Self; 4] = [Self::Bookworm, Self::Trixie, Self::Sid, Self::TrixieBackports];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",
@@ -41,7 +41,7 @@ impl Suite {
         }
     }
 
-    fn sources(self, archive: &Archive) -> String {
+    pub(crate) fn sources(self, archive: &Archive) -> String {
         archive.sources(self.name(), matches!(self, Self::Bookworm | Self::Trixie))
     }
 }
@@ -120,7 +120,7 @@ impl Choice {
             Self::Suite(suite) => look(*suite)?.fetch(cache, signals),
             Self::Newest => {
                 let (sid, backports) = (look(Suite::Sid)?, look(Suite::TrixieBackports)?);
-                let newer = if backports.is_newer_than(&sid)? { backports } else { sid };
+                let newer = if backports.package.is_newer_than(&sid.package)? { backports } else { sid };
                 // Two locks, always in this order: `newest`, then the suite's.
                 let _lock = cache.lock(&format!("kernels/{}", newer.suite.name()), signals)?;
                 newer.fetch(cache, signals)?;
@@ -165,12 +165,6 @@ impl<'a> Candidate<'a> {
             }
         }
         Ok(Self { suite, package, root })
-    }
-
-    fn is_newer_than(&self, other: &Self) -> Result<bool> {
-        let versions = [&self.package.version, "gt", &other.package.version];
-        let status = Command::new("dpkg").arg("--compare-versions").args(versions).status();
-        Ok(status.context("cannot run dpkg")?.success())
     }
 
     /// Puts the image and its version into the cache, unless that version is there.

@@ -22,5 +22,7 @@ pub mod qemu;
 pub mod running;
 pub mod shape;
 pub mod shaped_cpu;
+pub mod source;
 pub mod tools;
+pub mod userland;
 pub mod virtual_machine;

@@ -18,7 +18,7 @@ use dfr0_lab::kernel::Choice;
 use dfr0_lab::outcome::{LAB_FAILED, Outcome, signal_status};
 use dfr0_lab::program::{self, Program};
 use dfr0_lab::virtual_machine::VirtualMachine;
-use dfr0_lab::{qemu, shaped_cpu};
+use dfr0_lab::{qemu, shaped_cpu, source, userland};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,6 +68,10 @@ enum Subcommands {
     Exec(Exec),
     /// Fetch QEMU and kernels into the cache, as `exec` does when it needs them
     Fetch(Fetch),
+    /// Print the path of a tar archive: what a Debian kernel's selftests are built from
+    Source(Source),
+    /// Print the path of a tar archive: arm64 packages of Debian 13 and what they depend on, unpacked
+    Userland(Userland),
 }
 
 #[derive(Args)]
@@ -106,6 +110,20 @@ struct Fetch {
     refresh: bool,
 }
 
+#[derive(Args)]
+struct Source {
+    /// The kernel: bookworm, trixie, sid, trixie-backports or newest
+    #[arg(value_name = "SUITE")]
+    kernel: Choice,
+}
+
+#[derive(Args)]
+struct Userland {
+    /// Names of packages
+    #[arg(value_name = "PACKAGE", required = true)]
+    packages: Vec<String>,
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -138,6 +156,8 @@ fn run(cli: &Cli) -> Result<u8> {
         Subcommands::List => list(&hosts),
         Subcommands::Exec(exec) => exec.run(&hosts),
         Subcommands::Fetch(fetch) => fetch.run(&hosts),
+        Subcommands::Source(source) => source.run(),
+        Subcommands::Userland(userland) => userland.run(),
     }
 }
 
@@ -256,6 +276,22 @@ impl Fetch {
         for kernel in kernels {
             println!("{}", kernel.image(self.refresh, &cache, &signals)?.display());
         }
+        Ok(0)
+    }
+}
+
+impl Source {
+    fn run(&self) -> Result<u8> {
+        let archive = source::archive(&self.kernel, &Cache::open()?, &Signals::hold()?)?;
+        println!("{}", archive.display());
+        Ok(0)
+    }
+}
+
+impl Userland {
+    fn run(&self) -> Result<u8> {
+        let archive = userland::archive(&self.packages, &Cache::open()?, &Signals::hold()?)?;
+        println!("{}", archive.display());
         Ok(0)
     }
 }

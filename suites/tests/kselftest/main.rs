@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! dfr0 in kernel trees: built, installed and run as kselftest does it, and its output read by those who read TAP.
+//!
+//! `make test-kselftest` runs this with DFR0_LAB and DFR0_BUNDLE set.
+
+mod consumers;
+mod host;
+mod shell;
+mod tap;
+mod tree;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::host::Host;
+use crate::shell::{Programs, make};
+use crate::tree::{Build, Tree};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(2);
+    let mut trials = vec![
+        Trial::test("tree.newest", || beside_upstreams("newest", Programs::Cargo)),
+        Trial::test("tree.trixie", || beside_upstreams("trixie", Programs::Ready)),
+        Trial::test("tree.own_target", own_target),
+        Trial::test("tree.patch", the_patch_is_what_install_does),
+        Trial::test("tree.refused", what_is_refused),
+        Trial::test("host.native", natively),
+    ];
+    trials.extend(consumers::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Two of upstream's own tests, which must go on to work.
+const UPSTREAMS: [&str; 2] = ["psci_test", "hypercalls"];
+
+/// TARGETS=kvm in a kernel tree: installed, built with upstream's, run in a lab host, removed.
+fn beside_upstreams(kernel: &str, programs: Programs) -> Result<(), Failed> {
+    let tree = Tree::unpack(kernel)?;
+    let before = tree.status()?;
+    let said = tree.in_tree("install")?;
+    shell::ensure(said.contains("TARGETS=kvm has dfr0"), "install does not say what it changed", &said)?;
+    let again = tree.in_tree("install")?;
+    shell::ensure(!again.contains("made") && !again.contains("added"), "the second install changed", &again)?;
+
+    make(&["headers"]).build(&tree, Build::Cross).run()?;
+    let install =
+        make(&["install"]).target("kvm", &tree).build(&tree, Build::Cross).programs(&programs, &tree)?;
+    install.run()?;
+    let tests = tree.suites()?;
+    let built = tree.built("kvm", &tests)?;
+    install.run()?;
+    if tree.built("kvm", &tests)? != built {
+        return Err("what was up to date was made again".into());
+    }
+    let listed = tree.listed("kvm")?;
+    for test in tests.iter().map(String::as_str).chain(UPSTREAMS) {
+        let count = listed.iter().filter(|&name| name == test).count();
+        shell::ensure(count == 1, &format!("{test} is listed {count} times"), &listed.join("\n"))?;
+    }
+
+    // All of ours and two of upstream's, by kselftest's runner, and the same cases directly.
+    let chosen: Vec<&str> = tests.iter().map(String::as_str).chain(UPSTREAMS).collect();
+    tree.list("kvm", &chosen)?;
+    let mut host = Host::new(kernel)?;
+    host.copy(&tree.installed(), "kselftest")?;
+    host.keep_in("kselftest/kvm", &chosen)?;
+    host.copy_program("dfr0")?;
+    let arguments = "--draws 40 --seed 7";
+    let nested = host
+        .run(&format!("cd kselftest; KSELFTEST_DFR0_RANDOM_ARGS='{arguments}' ./run_kselftest.sh -c kvm"))?;
+    let outer = tap::results(&nested)?;
+    for (test, result) in chosen.iter().zip(&outer) {
+        let name = format!("selftests: kvm: {test}");
+        shell::ensure(result.passed() && result.name == name, &format!("{test} did not pass"), &nested)?;
+    }
+    shell::ensure(outer.len() == chosen.len(), "a test was lost", &nested)?;
+    shell::ensure(nested.contains("timeout set to 120"), "settings are not read", &nested)?;
+    // kselftest's order is the names'; dfr0's own is its registry's.
+    let mut by_runner = tap::nested(&nested, &tests)?;
+    let mut direct = tap::results(&host.run(&format!("./dfr0 run {arguments}"))?)?;
+    by_runner.sort();
+    direct.sort();
+    if by_runner != direct {
+        return Err(format!("kselftest's runner: {by_runner:#?}\ndirectly: {direct:#?}").into());
+    }
+
+    without_cargo(&tree, &install)?;
+    make(&["clean"]).target("kvm", &tree).build(&tree, Build::Cross).run()?;
+    shell::ensure(tree.built("kvm", &tests).is_err(), "clean leaves programs", "")?;
+    tree.in_tree("remove")?;
+    let after = tree.status()?;
+    shell::ensure(before == after, "remove does not leave the tree as it was", &after)
+}
+
+/// Without a toolchain kvm's other tests are built, with one word about dfr0's; FORCE_TARGETS makes that an error.
+fn without_cargo(tree: &Tree, install: &shell::Make) -> Result<(), Failed> {
+    let bare = install.clone().without_toolchain()?;
+    let said = bare.run()?;
+    shell::ensure(said.contains("dfr0: not built: there is no cargo"), "no word about cargo", &said)?;
+    let listed = tree.listed("kvm")?;
+    shell::ensure(listed.iter().any(|name| name == UPSTREAMS[0]), "upstream's are gone", &listed.join("\n"))?;
+    let ours = listed.iter().any(|name| name.starts_with("dfr0"));
+    shell::ensure(!ours, "what was not built is listed", &listed.join("\n"))?;
+    bare.set("FORCE_TARGETS", "1").fails("dfr0: not built: there is no cargo").map(drop)
+}
+
+/// TARGETS=dfr0 needs no change to the tree's own files.
+fn own_target() -> Result<(), Failed> {
+    let tree = Tree::unpack("newest")?;
+    tree.in_tree("install")?;
+    tree.git(&["checkout", "--quiet", "tools/testing/selftests/kvm"])?;
+    tree.git(&["clean", "--quiet", "-fdx", "tools/testing/selftests/kvm"])?;
+    let tests = tree.suites()?;
+
+    for build in [Build::Cross, Build::CrossInTree] {
+        let install =
+            make(&["install"]).target("dfr0", &tree).build(&tree, build).programs(&Programs::Ready, &tree)?;
+        install.clone().set("FORCE_TARGETS", "1").run()?;
+        shell::ensure(
+            tree.listed("dfr0")? == tests,
+            "the list is another",
+            &tree.listed("dfr0")?.join("\n"),
+        )?;
+        for file in ["dfr0", "settings", "config"] {
+            let installed = tree.installed().join("dfr0").join(file);
+            shell::ensure(installed.is_file(), "not installed", &installed.display().to_string())?;
+        }
+        let before = tree.git(&["status", "--porcelain"])?;
+        make(&["clean"]).target("dfr0", &tree).build(&tree, build).run()?;
+        let after = tree.git(&["status", "--porcelain"])?;
+        shell::ensure(before == after, "clean removes more than it made", &after)?;
+    }
+
+    for arch in ["x86_64", "riscv", "s390"] {
+        let said =
+            make(&["install"]).target("dfr0", &tree).set("ARCH", arch).set("FORCE_TARGETS", "1").run()?;
+        shell::ensure(
+            said.contains(&format!("this is ARCH={arch}: nothing to build")),
+            "no word of it",
+            &said,
+        )?;
+        shell::ensure(tree.listed("dfr0")?.is_empty(), "tests of another architecture", &said)?;
+    }
+    make(&["install"]).target("dfr0 zram", &tree).set("ARCH", "arm64").set("SKIP_TARGETS", "dfr0").run()?;
+    shell::ensure(tree.listed("dfr0")?.is_empty(), "SKIP_TARGETS is not heeded", "")?;
+    shell::ensure(!tree.listed("zram")?.is_empty(), "SKIP_TARGETS skips others", "")?;
+
+    let all = make(&["all"]).target("dfr0", &tree).build(&tree, Build::Cross);
+    all.clone().without_toolchain()?.fails("dfr0: not built: there is no cargo")?;
+    all.set("PREBUILT", "target/bundle").fails("it takes the absolute path").map(drop)
+}
+
+/// `git am` takes the patch, and it adds the line that install adds; what it added stays when dfr0 is removed.
+fn the_patch_is_what_install_does() -> Result<(), Failed> {
+    let tree = Tree::unpack("newest")?;
+    tree.in_tree("install")?;
+    let by_install = tree.git(&["diff"])?;
+    tree.in_tree("remove")?;
+    shell::ensure(tree.git(&["diff"])?.is_empty(), "remove leaves a difference", &tree.git(&["diff"])?)?;
+    tree.git(&["am", "--quiet", &tree::repository_file("suites/kselftest/kvm-rust.patch")])?;
+    let by_patch = tree.git(&["diff", "HEAD~"])?;
+    shell::ensure(by_install == by_patch, "the patch does something else", &by_patch)?;
+    tree.in_tree("install")?;
+    tree.in_tree("remove")?;
+    shell::ensure(tree.git(&["diff"])?.is_empty(), "remove takes the patch out", &tree.git(&["diff"])?)
+}
+
+/// What install and remove do not touch.
+fn what_is_refused() -> Result<(), Failed> {
+    let tree = Tree::unpack("trixie")?;
+    let empty = tempfile::tempdir()?;
+    let no_tree = empty.path().display().to_string();
+    for command in ["install", "remove"] {
+        tree::in_tree(command, &no_tree).fails("is no kernel tree")?;
+        tree::in_tree(command, "").fails("KSRC=")?;
+    }
+    tree.in_tree("install")?;
+    let settings = tree.root().join("tools/testing/selftests/dfr0/settings");
+    std::fs::write(&settings, "timeout=7\n")?;
+    for command in ["install", "remove"] {
+        tree::in_tree(command, &tree.root().display().to_string()).fails("settings")?;
+    }
+    shell::ensure(std::fs::read_to_string(&settings)? == "timeout=7\n", "a change is lost", "")?;
+    tree::in_tree("remove", &tree.root().display().to_string()).env("FORCE", "1").run()?;
+    std::fs::create_dir_all(tree.root().join("tools/testing/selftests/dfr0"))?;
+    tree::in_tree("install", &tree.root().display().to_string()).fails("move it away").map(drop)
+}
+
+/// On an arm64 host that has make and a shell and no compiler: ready programs, without O=.
+fn natively() -> Result<(), Failed> {
+    let tree = Tree::unpack("newest")?;
+    tree.in_tree("install")?;
+    let mut host = Host::new("newest")?;
+    let suites = tree.suites()?;
+    for part in [
+        "scripts/subarch.include",
+        "tools/testing/selftests/Makefile",
+        "tools/testing/selftests/lib.mk",
+        "tools/testing/selftests/run_kselftest.sh",
+        "tools/testing/selftests/kselftest",
+        "tools/testing/selftests/dfr0",
+    ] {
+        host.copy(&tree.root().join(part), &format!("linux/{part}"))?;
+    }
+    host.copy_bundle("bundle")?;
+    let said = host.run(
+        "cd linux/tools/testing/selftests; make='make TARGETS=dfr0 PREBUILT=/host/bundle'; \
+         $make run_tests; $make install KSFT_INSTALL_PATH=/tmp/kselftest > /tmp/said; cd /tmp/kselftest; \
+         echo '# listed:'; ./run_kselftest.sh -l; echo '# one:'; ./run_kselftest.sh -t dfr0:dfr0_double_lock | cat; \
+         echo '# summary:'; ./run_kselftest.sh -s -t dfr0:dfr0_double_lock | cat; echo '# log:'; cat output.log",
+    )?;
+    let part =
+        |from: &str| said.split_once(from).map(|(_, rest)| rest.split("\n# listed:").next().unwrap_or(rest));
+    let run = said.split("# listed:").next().unwrap_or_default();
+    let failed = run.lines().any(|line| line.trim_start_matches("# ").starts_with("not ok"));
+    shell::ensure(!failed, "a test failed", run)?;
+    shell::ensure(!tap::nested(run, &suites)?.is_empty(), "no case ran", run)?;
+    let listed = part("# listed:\n").unwrap_or_default();
+    let wanted: String = suites.iter().map(|suite| format!("dfr0:{suite}\n")).collect();
+    shell::ensure(listed.starts_with(&wanted), "the list is another", listed)?;
+    let one = part("# one:\n").unwrap_or_default();
+    shell::ensure(one.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-t", one)?;
+    let log = part("# log:\n").unwrap_or_default();
+    shell::ensure(log.contains("# 1..18\n") || log.contains("# 1..12\n"), "-s keeps no log", log)
+}

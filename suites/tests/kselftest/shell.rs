@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Running make and other programs as a person would, outside of the make and the cargo that run these tests.
+
+use std::env;
+use std::ffi::OsStr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use libtest_mimic::Failed;
+use tempfile::TempDir;
+
+use crate::tree::{Build, Tree};
+
+/// Variables by which the make and the cargo around this test would reach those within.
+const NOT_INHERITED: [&str; 6] =
+    ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS", "CARGO_TARGET_DIR"];
+
+/// What a toolchain is found by.
+const TOOLCHAIN: [&str; 3] = ["cargo", "rustc", "cc"];
+
+pub fn ensure(holds: bool, what: &str, output: &str) -> Result<(), Failed> {
+    if holds { Ok(()) } else { Err(format!("{what}\n--- it printed\n{output}").into()) }
+}
+
+pub fn variable(name: &str) -> Result<String, Failed> {
+    env::var(name).map_err(|_| format!("{name} is not set; `make test-kselftest` sets it").into())
+}
+
+/// A program with its arguments, with nothing of the make around.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Whether it succeeded, and what it printed.
+pub fn output_of(command: &mut Command) -> Result<(bool, String), Failed> {
+    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.success(), text))
+}
+
+/// Runs it to a good end and returns what it printed.
+pub fn run(command: &mut Command) -> Result<String, Failed> {
+    let (succeeded, text) = output_of(command)?;
+    ensure(succeeded, &format!("{command:?} failed"), &text)?;
+    Ok(text)
+}
+
+/// A new directory on the file system of target/, so that what is there can be linked into it.
+pub fn directory() -> Result<TempDir, Failed> {
+    Ok(tempfile::Builder::new().prefix("kselftest-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
+}
+
+/// Where dfr0's programs come from.
+pub enum Programs {
+    /// The tree's own make calls cargo.
+    Cargo,
+    /// PREBUILT= names the bundle.
+    Ready,
+}
+
+/// A call of make.
+#[derive(Clone, Debug, Default)]
+pub struct Make {
+    directory: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+    /// A PATH without a toolchain, if that is wanted.
+    path: Option<Arc<TempDir>>,
+}
+
+/// `make GOAL…`
+pub fn make(goals: &[&str]) -> Make {
+    Make { arguments: goals.iter().map(|&goal| goal.into()).collect(), ..Make::default() }
+}
+
+impl Make {
+    pub fn directory(mut self, directory: &Path) -> Self {
+        self.directory = directory.into();
+        self
+    }
+
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.arguments.push(format!("{name}={value}"));
+        self
+    }
+
+    pub fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Of the selftests in `tree`, these.
+    pub fn target(self, targets: &str, tree: &Tree) -> Self {
+        let installed = tree.installed().display().to_string();
+        self.directory(&tree.selftests()).set("TARGETS", targets).set("KSFT_INSTALL_PATH", &installed)
+    }
+
+    /// For arm64, into the tree's build directory or into the tree.
+    pub fn build(mut self, tree: &Tree, build: Build) -> Self {
+        if self.directory.as_os_str().is_empty() {
+            self.directory = tree.root();
+        }
+        self.arguments.push("-j2".into());
+        let mut made = self.set("ARCH", "arm64");
+        if cfg!(not(target_arch = "aarch64")) {
+            made = made.set("CROSS_COMPILE", "aarch64-linux-gnu-");
+        }
+        match build {
+            Build::Cross => made.set("O", &tree.build().display().to_string()),
+            Build::CrossInTree => made,
+        }
+    }
+
+    pub fn programs(self, programs: &Programs, tree: &Tree) -> Result<Self, Failed> {
+        match programs {
+            Programs::Cargo => {
+                tree.seed_cargo()?;
+                Ok(self)
+            }
+            Programs::Ready => Ok(self.set("PREBUILT", &variable("DFR0_BUNDLE")?)),
+        }
+    }
+
+    /// As on a machine that has everything else: a PATH with links to all programs but a toolchain's.
+    pub fn without_toolchain(mut self) -> Result<Self, Failed> {
+        let links = directory()?;
+        for directory in env::split_paths(&env::var_os("PATH").unwrap_or_default()) {
+            for entry in directory.read_dir().into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if !TOOLCHAIN.iter().any(|tool| name == *tool) {
+                    // The first directory of PATH wins.
+                    let _ = symlink(entry.path(), links.path().join(name));
+                }
+            }
+        }
+        self.arguments.retain(|argument| !argument.starts_with("PREBUILT="));
+        self.path = Some(Arc::new(links));
+        Ok(self)
+    }
+
+    fn command(&self) -> Command {
+        let mut make = command("make");
+        make.arg("-C").arg(&self.directory).args(&self.arguments);
+        make.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(path) = &self.path {
+            make.env("PATH", path.path());
+        }
+        make
+    }
+
+    pub fn run(&self) -> Result<String, Failed> {
+        run(&mut self.command())
+    }
+
+    /// It fails and says `message`.
+    pub fn fails(&self, message: &str) -> Result<String, Failed> {
+        let (succeeded, text) = output_of(&mut self.command())?;
+        ensure(!succeeded, &format!("{:?} succeeded", self.command()), &text)?;
+        ensure(text.contains(message), &format!("{:?} does not say \"{message}\"", self.command()), &text)?;
+        Ok(text)
+    }
+}
