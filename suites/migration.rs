@@ -41,7 +41,7 @@ const NOT_KEPT: [&str; 3] =
     ["register_access.claim_tags", "register_access.oseccr", "register_access.dbgauthstatus"];
 
 /// How often a scenario moves in a run that is not thorough: to read and write a vCPU's registers takes milliseconds.
-const MOVES: usize = 3;
+const MOVES: usize = 2;
 
 fn cases() -> Vec<Case> {
     let is_kept = |case: &Case| !NOT_KEPT.contains(&case.name.as_str());
