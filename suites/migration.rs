@@ -5,7 +5,7 @@
 
 use crate::{
     breakpoints, double_lock, exception_masking, guest_debug, linked_context, os_lock, register_access,
-    software_step, watchpoints,
+    shapes, software_step, watchpoints,
 };
 use dfr0_model::{
     access,
@@ -14,7 +14,10 @@ use dfr0_model::{
     scenario::{Entry, Migrate, Op, Scenario},
     wire::{TARGET, access_code, passage},
 };
-use dfr0_runner::case::{Case, Moves, Stop, Suite, Variation, Which};
+use dfr0_runner::{
+    case::{Case, Context, Moves, Stop, Suite, Variation, Which},
+    guest::Config,
+};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -55,8 +58,10 @@ fn cases() -> Vec<Case> {
             cx.check_each(Migrate::ALL.into_iter().flat_map(scenarios))
         })
     };
+    let into_another_shape = Case::new("migration.into_another_shape", &rule::MIGRATION, into_another_shape);
     varied
         .chain([
+            into_another_shape,
             in_code("between_steps", between_steps),
             in_code("before_a_breakpoint", |to| at_the_return(to, Dbgbcr::address_at_el1())),
             in_code("before_a_disabled_breakpoint", |to| {
@@ -68,6 +73,29 @@ fn cases() -> Vec<Case> {
             }),
         ])
         .collect()
+}
+
+/// Into VMs that userspace has given another shape before: the one that is restored is the guest's.
+fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const CASES: [&str; 3] =
+        ["breakpoints.fires", "watchpoints.fires", "linked_context.breakpoint.fires_in_its_context"];
+    let mut shapes = shapes::ask(cx)?;
+    if shapes.is_empty() {
+        return Stop::skip("this kernel lets userspace change nothing of a VM's shape");
+    }
+    shapes.push(cx.host().id_aa64dfr0);
+    let cases: Vec<Case> = [breakpoints::SUITE, watchpoints::SUITE, linked_context::SUITE]
+        .into_iter()
+        .flat_map(|suite| (suite.cases)())
+        .filter(|case| CASES.contains(&case.name.as_str()))
+        .collect();
+    for ((own, other), case) in shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle()) {
+        let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other) };
+        // The first is to a fresh VM.
+        let moves = Moves { from: 0, most: 2 };
+        cx.run_in(Variation { config, which: Which::Few, migrating: Some(moves) }, case)?;
+    }
+    Ok(())
 }
 
 const STORE: u8 = access::place("str x1");

@@ -110,7 +110,7 @@ fn in_each(
         Err(Stop::Skip("this kernel lets userspace change nothing of a VM's shape that it is about".into()));
     let mut ran = false;
     for (value, which) in shapes {
-        let config = Config { id_aa64dfr0: Some(value) };
+        let config = Config { id_aa64dfr0: Some(value), ..Config::default() };
         match cx.run_in(Variation { config, which, ..Variation::default() }, case) {
             Err(Stop::Skip(why)) => skipped = Stop::skip(why),
             result => ran |= result?,
@@ -129,7 +129,7 @@ fn ask_once<'a>(cx: &Context<'_>, shapes: &'a Shapes) -> Result<&'a [u64], Stop>
 
 /// The values of the register that KVM accepts and that are not its own: each value of each field, each number of
 /// context-aware breakpoints in each number of breakpoints, and some values of all fields at once.
-fn ask(cx: &Context<'_>) -> Result<Vec<u64>, Stop> {
+pub(crate) fn ask(cx: &Context<'_>) -> Result<Vec<u64>, Stop> {
     let host = cx.host().id_aa64dfr0;
     let vm = cx.new_guest()?;
     let accepts = |value| {

@@ -28,6 +28,8 @@ pub const DEADLINE_AFTER_DEATH: Duration = Duration::from_secs(2);
 pub struct Config {
     /// ID_AA64DFR0_EL1, written before the first run; KVM's own value if none.
     pub id_aa64dfr0: Option<u64>,
+    /// ID_AA64DFR0_EL1 of a VM to which the vCPU migrates, before its own is written there.
+    pub migrates_into: Option<u64>,
 }
 
 /// What the payload executes on, and what userspace can do with it while the payload waits.

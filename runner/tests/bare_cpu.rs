@@ -63,7 +63,7 @@ fn one_guest_after_the_other_has_the_cpu() {
     assert!(passed(&again), "the CPU was another guest's in between: {again:?}");
 
     let asks = Case::new("test.asks", &rule::ID_DEFAULT_ACCEPTED, |cx| {
-        cx.new_guest_of(Config { id_aa64dfr0: Some(0) })?;
+        cx.new_guest_of(Config { id_aa64dfr0: Some(0), ..Config::default() })?;
         Ok(())
     });
     assert!(

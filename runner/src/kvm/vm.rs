@@ -43,6 +43,7 @@ pub struct Vcpu {
     vm: VmFd,
     /// How many vCPUs the VM has had.
     vcpus: u64,
+    config: Config,
     loaded: Option<(Payload, Deadline)>,
     deadline: Duration,
     debugger: Debugger,
@@ -148,6 +149,7 @@ impl Vcpu {
             before: None,
             vm,
             vcpus: 1,
+            config,
             loaded: None,
             deadline,
             debugger: Debugger::default(),
@@ -256,6 +258,10 @@ impl Vcpu {
         let kvm = Kvm::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let vm = kvm.create_vm()?;
         let vcpu = create_vcpu(&vm, 0)?;
+        if let Some(value) = self.config.migrates_into {
+            let reg = ID_AA64DFR0_EL1;
+            accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
+        }
         memslot::register(&self.payload()?.memory, &vm)?;
         (self.vm, self.vcpus) = (vm, 1);
         Ok(vcpu)
