@@ -6,6 +6,8 @@ use crate::{
     fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
+    image::Words,
+    snapshot::{RestoreError, Restored, Scope, State},
 };
 use std::time::Duration;
 
@@ -26,6 +28,17 @@ impl Kvm {
 
     /// The host's fingerprint.
     pub fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        match *self {}
+    }
+
+    /// A VM in this state.
+    pub fn restore(
+        &self,
+        _: &State,
+        _: Words,
+        _: Scope,
+        _: Duration,
+    ) -> Result<(Guest, Restored), RestoreError> {
         match *self {}
     }
 

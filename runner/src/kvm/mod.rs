@@ -10,6 +10,7 @@ mod memslot;
 mod one_reg;
 mod others;
 mod registers;
+mod snapshot;
 mod vm;
 mod writable_masks;
 
