@@ -9,17 +9,21 @@
 
 mod archive;
 mod bundle;
+mod difference;
 mod file;
 mod manifest;
 mod records;
 mod restore;
 mod session;
+mod show;
 mod state;
 
 pub use bundle::Problem;
+pub use difference::Difference;
 pub use file::{Error, load, read, save};
 pub use restore::{Changed, Refused, RefusedField, RestoreError, Restored, Resumed, Scope};
 pub use session::default_place;
+pub use show::Shown;
 pub use state::Register;
 pub(crate) use state::{Pages, State};
 

@@ -14,11 +14,11 @@ use crate::{
     memory::GuestMemory,
     payload::Payload,
     register_id::RegisterId,
-    snapshot::{Changed, Refused, Register, RestoreError, Restored, Scope, State},
+    snapshot::{Changed, Pages, Refused, Register, RestoreError, Restored, Scope, State},
 };
-use dfr0_model::id_write::Writable;
+use dfr0_model::{id_write::Writable, wire::RAM};
 use kvm_ioctls::{VcpuFd, VmFd};
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// Registers that count while nothing runs: KVM_REG_ARM_TIMER_CNT and KVM_REG_ARM_PTIMER_CNT.
 const COUNTERS: [u64; 2] = [0x6030_0000_0013_df1a, 0x6030_0000_0013_df01];
@@ -47,7 +47,7 @@ impl Kvm {
             .ok_or_else(|| RestoreError::Host(Error::Unfit("the snapshot has no vCPU".into())))?;
         let guest = || {
             let mut memory = GuestMemory::anonymous()?;
-            state.memory.fill(&mut memory)?;
+            fill(&mut memory, &state.memory)?;
             Vcpu::restored(vm, vcpu, vcpus.next(), Payload { memory, words }, deadline)
         };
         let guest = guest().map_err(RestoreError::Host)?;
@@ -55,6 +55,26 @@ impl Kvm {
     }
 }
 
+/// The pages of a guest's memory that are not zero.
+pub fn pages(memory: &GuestMemory) -> Pages {
+    let addresses = (RAM..).step_by(Pages::SIZE).take(memory.len() / Pages::SIZE);
+    let pages = addresses.filter_map(|address| {
+        let words = memory.words(address, Pages::SIZE / size_of::<u64>())?;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
+        bytes.iter().any(|byte| *byte != 0).then_some((address, bytes))
+    });
+    Pages(pages.collect())
+}
+
+/// Copies pages into memory that is zero.
+fn fill(memory: &mut GuestMemory, pages: &Pages) -> Result<(), Error> {
+    pages.0.iter().try_for_each(|(address, page)| {
+        let written = memory.write(*address, page);
+        written.then_some(()).ok_or_else(|| Error::Unfit(format!("the guest has no memory at {address:#x}")))
+    })
+}
+
+/// Writes a vCPU's registers, and reads them back.
 fn write(
     vm: &VmFd,
     vcpu: &VcpuFd,

@@ -9,6 +9,7 @@ use super::{
     memslot, one_reg,
     others::Others,
     registers::{self, Order, Part, Registers},
+    snapshot,
 };
 use crate::{
     cpus::Pinned,
@@ -16,7 +17,7 @@ use crate::{
     memory::GuestMemory,
     other,
     payload::Payload,
-    snapshot::{Pages, State},
+    snapshot::State,
     stage1,
 };
 use dfr0_model::{
@@ -136,7 +137,7 @@ impl Cpu for Vcpu {
         self.complete_exit()?;
         let vcpus = std::iter::once(&self.vcpu).chain(&self.before);
         let vcpus = vcpus.map(|vcpu| Registers::save(vcpu, Part::Whole)?.all()).collect::<Result<_, _>>()?;
-        Ok(State { vcpus, memory: Pages::of(&self.payload()?.memory) })
+        Ok(State { vcpus, memory: snapshot::pages(&self.payload()?.memory) })
     }
 
     fn died(&self, reason: String) -> Error {

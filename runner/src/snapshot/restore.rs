@@ -2,12 +2,14 @@
 
 //! What a restore may come to.
 
-use super::state::{Register, hexadecimal};
+use super::{
+    show::named,
+    state::{Register, hexadecimal},
+};
 use crate::{guest, host::Unavailable, register_id::RegisterId};
 use dfr0_model::{
     dfr0::FIELDS,
     event::Logged,
-    id_register,
     id_write::{self, Answer, Writable},
     judge::Mismatch,
     outcome::Unknown,
@@ -146,16 +148,11 @@ fn fields(reg: SysReg, saved: u64, here: u64, writable: Writable) -> Vec<Refused
             })
             .collect();
     }
-    let mut fields: Vec<RefusedField> = Vec::new();
-    for bit in (0..64_u8).filter(|bit| (saved ^ here) >> bit & 1 == 1) {
-        if let Some((name, lsb)) = id_register::field(reg, bit)
-            && fields.iter().all(|field| field.name != name)
-        {
-            let of = |value: u64| value >> lsb & 0xf;
-            fields.push(RefusedField { name, saved: of(saved), here: of(here), rule: None });
-        }
-    }
-    fields
+    named(reg, saved ^ here, saved)
+        .into_iter()
+        .zip(named(reg, saved ^ here, here))
+        .map(|((name, saved), (_, here))| RefusedField { name, saved, here, rule: None })
+        .collect()
 }
 
 impl fmt::Display for Refused {

@@ -2,7 +2,7 @@
 
 //! What a VM consists of: the registers of its vCPUs and its memory.
 
-use crate::{guest::Error, memory::GuestMemory, register_id::RegisterId};
+use crate::register_id::RegisterId;
 use dfr0_model::{
     sysreg::SysReg,
     wire::{RAM, RAM_SIZE},
@@ -10,7 +10,6 @@ use dfr0_model::{
 use std::{
     collections::BTreeMap,
     fmt::{self, Write},
-    sync::atomic::Ordering::Relaxed,
 };
 
 /// A register and its value.
@@ -80,26 +79,6 @@ impl Pages {
     /// A page of the guest's memory begins at this address.
     pub fn is_page(address: u64) -> bool {
         (RAM..RAM + RAM_SIZE as u64).contains(&address) && address.is_multiple_of(Self::SIZE as u64)
-    }
-
-    /// Copies a guest's memory.
-    pub fn of(memory: &GuestMemory) -> Self {
-        let pages = (RAM..).step_by(Self::SIZE).take(memory.len() / Self::SIZE).filter_map(|address| {
-            let words = memory.words(address, Self::SIZE / size_of::<u64>())?;
-            let bytes: Vec<u8> = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect();
-            bytes.iter().any(|byte| *byte != 0).then_some((address, bytes))
-        });
-        Self(pages.collect())
-    }
-
-    /// Copies the pages into memory that is zero.
-    pub fn fill(&self, memory: &mut GuestMemory) -> Result<(), Error> {
-        self.0.iter().try_for_each(|(address, page)| {
-            let written = memory.write(*address, page);
-            written
-                .then_some(())
-                .ok_or_else(|| Error::Unfit(format!("the guest has no memory at {address:#x}")))
-        })
     }
 }
 
