@@ -217,6 +217,21 @@ impl Session {
         &self.host
     }
 
+    /// What guests run on.
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// How long a guest may run at a time.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// How many bytes DC ZVA zeroes, if a case has asked.
+    pub(crate) fn known_zva_block(&self) -> Option<u64> {
+        self.zva_block.flatten()
+    }
+
     /// A VM of its own that has not run.
     pub(crate) fn guest(&self, config: Config) -> Result<Guest, Error> {
         self.machine.guest(config, self.deadline)
@@ -293,6 +308,16 @@ impl Context<'_> {
     /// The host's facts.
     pub fn host(&self) -> &Host {
         &self.session.host
+    }
+
+    /// The session that the case runs in.
+    pub(crate) fn session(&self) -> &Session {
+        self.session
+    }
+
+    /// What the case's VMs are made with.
+    pub(crate) fn config(&self) -> Config {
+        self.variation.config
     }
 
     /// The shape of the case's VMs: what KVM gives to a new VM, unless the case runs in a variation.

@@ -2,6 +2,8 @@
 
 //! The commands: `dfr0`, and one program a suite.
 
+mod snapshot;
+
 use crate::{
     bench,
     case::{Case, Session, Suite},
@@ -106,6 +108,9 @@ enum Command {
     /// This host, and others by their fingerprints.
     #[command(subcommand)]
     Host(HostCommand),
+    /// A vCPU in the middle of a scenario, saved here and restored there.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Say whether a guest may move from host A to host B, and what stops it.
     #[command(after_help = PLANS)]
     Plan {
@@ -200,6 +205,7 @@ pub fn main(suites: &[Suite]) -> ExitCode {
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: false }) }) => finish(show_host()),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: true }) }) => finish(show_fingerprint()),
         Ok(Dfr0 { command: Command::Host(HostCommand::Compare { a, b }) }) => finish(compare(&a, &b)),
+        Ok(Dfr0 { command: Command::Snapshot(command) }) => finish(snapshot::run(command)),
         Ok(Dfr0 { command: Command::Plan { a, b, json, debug_only } }) => {
             finish(plan(&a, &b, json, debug_only))
         }

@@ -9,6 +9,8 @@ mod dfr0_file;
 mod firecracker;
 mod number;
 
+pub(crate) use number::{Hex, Id};
+
 use crate::{host, register_id::RegisterId};
 use dfr0_model::{
     id_register,

@@ -4,8 +4,10 @@
 //! wrong with it.
 
 use crate::{
+    image::Words,
     payload::Payload,
     program::{Left, Program},
+    snapshot::State,
 };
 use dfr0_model::{
     event::{Event, Logged},
@@ -60,6 +62,10 @@ pub(crate) trait Cpu: fmt::Debug {
     fn take_others(&mut self) -> Vec<OfOther> {
         Vec::new()
     }
+    /// The registers and the memory, between two operations.
+    fn save(&mut self) -> Result<State, Error> {
+        Err(Error::NoVcpu("a snapshot".into()))
+    }
     /// The guest is of no use any more.
     fn died(&self, reason: String) -> Error;
 }
@@ -82,6 +88,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// The log of a guest whose events so far are known.
+    fn behind(events: Vec<Logged>, payload: &Payload) -> Result<Self, Error> {
+        Ok(Self { events, from_guest: payload.read_log()?.len() })
+    }
+
     /// Adds what the payload has logged since the last time.
     pub fn take_guests(&mut self, payload: &Payload) -> Result<(), Error> {
         let events = payload.read_log()?;
@@ -122,7 +133,7 @@ impl Guest {
     /// Takes so many Breakpoint exceptions in a loop that does nothing else. The guest is of no use behind it.
     pub(crate) fn take_exceptions(&mut self, count: u64) -> Result<(), Error> {
         self.events(&Scenario::new().isb())?;
-        let tight = self.cpu.payload()?.image.tight;
+        let tight = self.cpu.payload()?.words.tight;
         self.cpu.jump(tight, count)?;
         match self.cpu.enter(&mut Log::default())? {
             Bell::End => Ok(()),
@@ -161,21 +172,56 @@ impl Guest {
         self.cpu.take_others()
     }
 
+    /// Runs a program up to userspace's operation at `place`, and saves it there instead of doing it. Returns the events so
+    /// far, and where the payload's words lie.
+    pub(crate) fn run_and_save(
+        &mut self,
+        ops: &[Op],
+        place: usize,
+    ) -> Result<(Vec<Logged>, Words, State), Error> {
+        self.cpu.prepare()?;
+        self.cpu.payload()?.write_program(ops)?;
+        let mut log = Log::default();
+        self.proceed(ops, 0, Some(place), &mut log)?;
+        let events = self.end(log)?;
+        let words = self.cpu.payload()?.words;
+        Ok((events, words, self.cpu.save()?))
+    }
+
+    /// Runs the rest of a program that was saved when `done` operations were done; returns all events.
+    pub(crate) fn run_rest(
+        &mut self,
+        ops: &[Op],
+        done: usize,
+        seen: Vec<Logged>,
+    ) -> Result<Vec<Logged>, Error> {
+        let mut log = Log::behind(seen, self.cpu.payload()?)?;
+        self.proceed(ops, done, None, &mut log)?;
+        self.end(log)
+    }
+
     fn run_program(&mut self, ops: &[Op]) -> Result<Vec<Logged>, Error> {
         self.cpu.payload()?.write_program(ops)?;
         let mut log = Log::default();
-        let hosts: Vec<usize> = (0..ops.len()).filter(|place| ops[*place].is_hosts()).collect();
-        let mut hosts = hosts.into_iter();
+        self.proceed(ops, 0, None, &mut log)?;
+        self.end(log)
+    }
+
+    /// Lets the payload go on with a program of which `done` operations are done, to its end or to userspace's operation
+    /// at `until`.
+    fn proceed(&mut self, ops: &[Op], done: usize, until: Option<usize>, log: &mut Log) -> Result<(), Error> {
+        let mut hosts = (done..ops.len()).filter(|place| ops[*place].is_hosts());
         loop {
             self.cpu.payload()?.turn()?;
-            let bell = self.cpu.enter(&mut log)?;
+            let bell = self.cpu.enter(log)?;
             match (bell, hosts.next()) {
+                (Bell::Host, place @ Some(_)) if place == until => return Ok(()),
                 (Bell::Host, Some(place)) => {
                     if let Some(event) = self.cpu.act(ops[place])? {
                         log.events.push(Logged { op: place, event });
                     }
                 }
-                (Bell::End, None) => break,
+                (Bell::End, None) => return Ok(()),
                 (Bell::Lost, _) => {
                     let last = self.cpu.payload()?.read_log()?.pop();
                     let what = last.map_or("a panic".into(), |logged| {
@@ -186,6 +232,10 @@ impl Guest {
                 (bell, _) => return Err(self.cpu.died(format!("the payload rang {bell:?} out of turn"))),
             }
         }
+    }
+
+    /// The events, in the order of the operations.
+    fn end(&self, mut log: Log) -> Result<Vec<Logged>, Error> {
         log.take_guests(self.cpu.payload()?)?;
         // Userspace's are logged before the guest's are read; within an operation the order is right.
         log.events.sort_by_key(|logged| logged.op);

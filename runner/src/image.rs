@@ -32,17 +32,24 @@ pub struct Image {
     pub entry: u64,
     /// Its segments.
     pub segments: Vec<Segment>,
-    /// The address of `PROGRAM`.
+    /// Where the words lie that both sides share.
+    pub words: Words,
+}
+
+/// The addresses of what the runner reads and writes in the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// `PROGRAM`.
     pub program: u64,
-    /// The address of `LOG`.
+    /// `LOG`.
     pub log: u64,
-    /// The address of `LOGGED`.
+    /// `LOGGED`.
     pub logged: u64,
-    /// The address of `PLACE`.
+    /// `PLACE`.
     pub place: u64,
-    /// The address of `TURN`.
+    /// `TURN`.
     pub turn: u64,
-    /// The address of `TIGHT`, the loop that others are measured by.
+    /// `TIGHT`, the loop that others are measured by.
     pub tight: u64,
 }
 
@@ -83,12 +90,14 @@ impl Image {
         Ok(Self {
             entry: elf.ehdr.e_entry,
             segments,
-            program: symbol("PROGRAM")?,
-            log: symbol("LOG")?,
-            logged: symbol("LOGGED")?,
-            place: symbol("PLACE")?,
-            turn: symbol("TURN")?,
-            tight: symbol("TIGHT")?,
+            words: Words {
+                program: symbol("PROGRAM")?,
+                log: symbol("LOG")?,
+                logged: symbol("LOGGED")?,
+                place: symbol("PLACE")?,
+                turn: symbol("TURN")?,
+                tight: symbol("TIGHT")?,
+            },
         })
     }
 }

@@ -18,6 +18,7 @@
 //! | [`together`] | vCPUs that run at the same time |
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
+//! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
@@ -43,6 +44,7 @@ pub mod random;
 pub mod register_id;
 pub mod replay;
 pub mod run;
+pub mod snapshot;
 pub mod together;
 
 mod bare;

@@ -7,7 +7,9 @@ use crate::{
     fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
+    image::Words,
     kvm::Kvm,
+    snapshot::{RestoreError, Restored, Scope, State},
 };
 use std::{env, path::Path, time::Duration};
 
@@ -45,6 +47,20 @@ impl Machine {
         match self {
             Self::Kvm(kvm) => kvm.fingerprint(),
             Self::Bare(_) => Err(Error::NoVcpu("a fingerprint is of what KVM gives to a guest".into())),
+        }
+    }
+
+    /// A guest in this state, whose payload has its words there; nothing is left of it if that fails.
+    pub fn restore(
+        &self,
+        state: &State,
+        words: Words,
+        scope: Scope,
+        deadline: Duration,
+    ) -> Result<(Guest, Restored), RestoreError> {
+        match self {
+            Self::Kvm(kvm) => kvm.restore(state, words, scope, deadline),
+            Self::Bare(_) => Err(RestoreError::Host(Error::NoVcpu("a snapshot is of a vCPU".into()))),
         }
     }
 

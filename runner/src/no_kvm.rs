@@ -6,7 +6,9 @@ use crate::{
     fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
+    image::Words,
     plain::{Features, MaskRequest, Reads},
+    snapshot::{RestoreError, Restored, Scope, State},
 };
 use dfr0_model::{
     id_write::{Answer, Writable},
@@ -31,6 +33,17 @@ impl Kvm {
 
     /// The host's fingerprint.
     pub fn fingerprint(&self) -> Result<Fingerprint, Error> {
+        match *self {}
+    }
+
+    /// A VM in this state.
+    pub fn restore(
+        &self,
+        _: &State,
+        _: Words,
+        _: Scope,
+        _: Duration,
+    ) -> Result<(Guest, Restored), RestoreError> {
         match *self {}
     }
 

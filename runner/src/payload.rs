@@ -2,7 +2,12 @@
 
 //! The payload in its memory: the program that it interprets and the log that it writes.
 
-use crate::{guest::Error, image::Image, memory::GuestMemory, stage1};
+use crate::{
+    guest::Error,
+    image::{Image, Words},
+    memory::GuestMemory,
+    stage1,
+};
 use dfr0_model::{
     event::Logged,
     scenario::Op,
@@ -19,17 +24,24 @@ pub struct Payload {
     /// The guest's memory.
     pub memory: GuestMemory,
     /// Where things are in it.
-    pub image: Image,
+    pub words: Words,
+}
+
+/// How a payload that was loaded is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Where it starts to execute.
+    pub entry: u64,
     /// The end of the stage 1 tables.
     pub tables_end: u64,
 }
 
 impl Payload {
     /// Loads the payload into zeroed memory; `doorbell` is the address that a bell is stored to.
-    pub fn load(mut memory: GuestMemory, doorbell: u64) -> Result<Self, Error> {
+    pub fn load(mut memory: GuestMemory, doorbell: u64) -> Result<(Self, Start), Error> {
         let image = Image::load(&mut memory)?;
         let tables_end = stage1::write(&image, &mut memory, doorbell)?;
-        Ok(Self { memory, image, tables_end })
+        Ok((Self { memory, words: image.words }, Start { entry: image.entry, tables_end }))
     }
 
     /// Writes the program that the payload interprets next.
@@ -44,7 +56,7 @@ impl Payload {
         let records = ops.iter().map(|op| {
             wire::encode(*op).ok_or_else(|| Error::Unfit(format!("the payload has no way to do `{op}`")))
         });
-        let words = self.words(self.image.program, (ops.len() + 1) * OP_WORDS)?;
+        let words = self.words(self.words.program, (ops.len() + 1) * OP_WORDS)?;
         for (slot, record) in words.chunks_exact(OP_WORDS).zip(records.chain([Ok(end)])) {
             for (word, value) in slot.iter().zip(record?) {
                 word.store(value, Relaxed);
@@ -55,8 +67,8 @@ impl Payload {
 
     /// The events that the payload has logged of this program.
     pub fn read_log(&self) -> Result<Vec<Logged>, Error> {
-        let logged = self.word(self.image.logged)?.load(Relaxed) as usize;
-        let words = self.words(self.image.log, logged.min(wire::LOG_LEN) * EVENT_WORDS)?;
+        let logged = self.word(self.words.logged)?.load(Relaxed) as usize;
+        let words = self.words(self.words.log, logged.min(wire::LOG_LEN) * EVENT_WORDS)?;
         words
             .chunks_exact(EVENT_WORDS)
             .map(|slot| {
@@ -69,13 +81,13 @@ impl Payload {
 
     /// The operation that the payload does.
     pub fn place(&self) -> Result<usize, Error> {
-        Ok(self.word(self.image.place)?.load(Relaxed) as usize)
+        Ok(self.word(self.words.place)?.load(Relaxed) as usize)
     }
 
     /// Lets a payload that has rung go on, as soon as it executes.
     pub fn turn(&self) -> Result<(), Error> {
         // Release: what userspace wrote before is seen by a payload on another thread that sees this.
-        self.word(self.image.turn)?.fetch_add(1, Release);
+        self.word(self.words.turn)?.fetch_add(1, Release);
         Ok(())
     }
 

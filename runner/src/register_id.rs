@@ -43,6 +43,11 @@ impl RegisterId {
         8 << (self.0 >> WIDTH_SHIFT & 0xf)
     }
 
+    /// The register is one of `struct kvm_regs`.
+    pub const fn is_core(self) -> bool {
+        self.0 >> 16 & 0xfff == 0x10
+    }
+
     /// The register's name, or what kind of register it is.
     pub fn name(self) -> String {
         if let Some(reg) = self.system_register() {

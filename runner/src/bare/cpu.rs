@@ -180,10 +180,10 @@ impl Emulator {
         self.resets += 1;
         self.drain()?;
         // Behind the reset, at which the emulator writes a device tree into the memory.
-        let mut payload = Payload::load(GuestMemory::of_file(&self.ram, self.len)?, UARTDR)?;
+        let (mut payload, start) = Payload::load(GuestMemory::of_file(&self.ram, self.len)?, UARTDR)?;
         let last_page = RAM + payload.memory.len() as u64 - PAGE;
         let stage2 = last_page - PAGE;
-        let code = boot::code(payload.image.entry, payload.tables_end, stage2);
+        let code = boot::code(start.entry, start.tables_end, stage2);
         if !payload.memory.write(stage2, &boot::stage2()) || !payload.memory.write(last_page, &code) {
             return Err(Error::Unfit(
                 "the bare CPU's memory has no room for the code that it starts with".into(),

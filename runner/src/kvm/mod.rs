@@ -11,6 +11,7 @@ mod one_reg;
 mod others;
 mod plain;
 mod registers;
+mod snapshot;
 mod vm;
 mod writable_masks;
 

@@ -3,7 +3,7 @@
 //! All registers of a vCPU, as a VMM saves them and restores them elsewhere.
 
 use super::one_reg;
-use crate::guest::Error;
+use crate::{guest::Error, register_id::RegisterId, snapshot::Register};
 use dfr0_model::sysreg::DebugRegister;
 use kvm_bindings::RegList;
 use kvm_ioctls::VcpuFd;
@@ -102,6 +102,18 @@ impl Registers {
             })?;
         }
         Ok(())
+    }
+
+    /// Each register with its value.
+    pub fn all(&self) -> Result<Vec<Register>, Error> {
+        self.values()
+            .map(|(id, value)| {
+                let id = RegisterId::new(id).ok_or_else(|| {
+                    Error::Unfit(format!("KVM_GET_REG_LIST lists {id:#x}, which is no register"))
+                })?;
+                Ok(Register { id, value: value.to_vec() })
+            })
+            .collect()
     }
 
     fn values(&self) -> impl Iterator<Item = (u64, &[u8])> {

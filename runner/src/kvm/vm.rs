@@ -9,6 +9,7 @@ use super::{
     memslot, one_reg,
     others::Others,
     registers::{self, Order, Part, Registers},
+    snapshot,
 };
 use crate::{
     cpus::Pinned,
@@ -16,6 +17,7 @@ use crate::{
     memory::GuestMemory,
     other,
     payload::Payload,
+    snapshot::State,
     stage1,
 };
 use dfr0_model::{
@@ -132,6 +134,13 @@ impl Cpu for Vcpu {
         self.others.take()
     }
 
+    fn save(&mut self) -> Result<State, Error> {
+        self.complete_exit()?;
+        let vcpus = std::iter::once(&self.vcpu).chain(&self.before);
+        let vcpus = vcpus.map(|vcpu| Registers::save(vcpu, Part::Whole)?.all()).collect::<Result<_, _>>()?;
+        Ok(State { vcpus, memory: snapshot::pages(&self.payload()?.memory) })
+    }
+
     fn died(&self, reason: String) -> Error {
         let general = (0..=30).map(|n| (format!("X{n}"), one_reg::x(n)));
         let names = one_reg::STATE.map(|(name, id)| (name.to_owned(), id)).into_iter().chain(general);
@@ -159,6 +168,30 @@ impl Vcpu {
         if let Some(value) = config.id_aa64dfr0 {
             guest.must_set(ID_AA64DFR0_EL1, value)?;
         }
+        Ok(guest)
+    }
+
+    /// A vCPU that was made so, and perhaps the one where its state was before, with this payload.
+    pub(super) fn restored(
+        vm: VmFd,
+        vcpu: VcpuFd,
+        before: Option<VcpuFd>,
+        payload: Payload,
+        deadline: Duration,
+    ) -> Result<Self, Error> {
+        let guest = Self {
+            vcpus: 1 + u64::from(before.is_some()),
+            vcpu,
+            before,
+            vm,
+            config: Config::default(),
+            loaded: Some((payload, Deadline::new(deadline)?)),
+            deadline,
+            debugger: Debugger::default(),
+            others: Others::default(),
+            pinned: None,
+        };
+        memslot::register(&guest.payload()?.memory, &guest.vm)?;
         Ok(guest)
     }
 
@@ -195,19 +228,19 @@ impl Vcpu {
     }
 
     fn boot(&self) -> Result<(Payload, Deadline), Error> {
-        let payload = Payload::load(GuestMemory::anonymous()?, DOORBELL)?;
+        let (payload, start) = Payload::load(GuestMemory::anonymous()?, DOORBELL)?;
         memslot::register(&payload.memory, &self.vm)?;
         for (reg, value) in stage1::REGISTERS {
             self.must_set(reg, value)?;
         }
-        let start = [
-            ("PC", one_reg::PC, payload.image.entry),
+        let registers = [
+            ("PC", one_reg::PC, start.entry),
             ("PSTATE", one_reg::PSTATE, PSTATE_EL1H_MASKED),
             ("X0", one_reg::x(0), wire::TABLES),
-            ("X1", one_reg::x(1), payload.tables_end),
+            ("X1", one_reg::x(1), start.tables_end),
             ("X2", one_reg::x(2), stage1::SCTLR),
         ];
-        for (name, id, value) in start {
+        for (name, id, value) in registers {
             accepted(self.set_id(id, value), name.into(), value)?;
         }
         Ok((payload, Deadline::new(self.deadline)?))
@@ -334,7 +367,7 @@ impl Vcpu {
 }
 
 /// A vCPU, initialised.
-fn create_vcpu(vm: &VmFd, id: u64) -> Result<VcpuFd, Error> {
+pub(super) fn create_vcpu(vm: &VmFd, id: u64) -> Result<VcpuFd, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: kvm_ioctls::Error| Error::System { what, source: error.into() }

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! `dfr0 snapshot`.
+
+use super::{FAILED, Outcome};
+use crate::{
+    case::Session,
+    guest::{Config, DEADLINE},
+    replay,
+    snapshot::{self, Difference, RestoreError, Scope, Shown, Snapshot},
+};
+use clap::Subcommand;
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// The target lacks or refuses a register.
+const REFUSED: u8 = 10;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a scenario up to a place, and save the vCPU and its memory there.
+    ///
+    /// The scenario is text as `dfr0 run` prints it, as for `dfr0 replay`. It is run in a VM of its own, which ends
+    /// when it is saved.
+    Save {
+        /// The bundle to write; `-` is standard output.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Save behind this operation, by its number in the listing; behind the one before the last that executes
+        /// something, if it is not said.
+        #[arg(long, value_name = "OP")]
+        at: Option<usize>,
+        /// Create the VM with this ID_AA64DFR0_EL1, 0x and hexadecimal digits, in place of KVM's own value.
+        #[arg(long, value_name = "VALUE", value_parser = hexadecimal)]
+        id_aa64dfr0: Option<u64>,
+        /// The scenario's file; `-` is standard input.
+        scenario: String,
+    },
+    /// Print what a bundle holds, or in what two differ.
+    ///
+    /// This machine needs no KVM.
+    Show {
+        /// A bundle; `-` is standard input.
+        a: PathBuf,
+        /// Another one: only what differs is printed.
+        b: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long, conflicts_with = "b")]
+        json: bool,
+    },
+    /// Restore a bundle, run the rest of its scenario, and judge all events.
+    #[command(after_help = "\
+Exit status: 0 the events are what the rules allow, before and behind the restore; 10 this host lacks or refuses a
+register, and nothing is left of the VM; 1 a silent loss (the restore succeeded and then events were lost or added), the
+guest died, or the bundle or the command line is wrong.")]
+    Restore {
+        /// Need the debug registers and the general-purpose registers alone to be taken, and of the ID registers
+        /// ID_AA64DFR0_EL1; what else the host lacks or refuses is left out, and named.
+        #[arg(long)]
+        debug_only: bool,
+        /// A bundle; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Check that a bundle is whole: all digests and sizes, and that its parts agree.
+    ///
+    /// This machine needs no KVM. Exit status: 0 it is; 1 it is not.
+    Verify {
+        /// A bundle; `-` is standard input.
+        file: PathBuf,
+    },
+}
+
+pub fn run(command: Command) -> Outcome {
+    match command {
+        Command::Save { out, at, id_aa64dfr0, scenario } => save(&out, at, id_aa64dfr0, &scenario),
+        Command::Show { a, b, json } => show(&a, b.as_deref(), json),
+        Command::Restore { debug_only, file } => restore(&file, debug_only),
+        Command::Verify { file } => verify(&file),
+    }
+}
+
+fn save(out: &Path, at: Option<usize>, id_aa64dfr0: Option<u64>, scenario: &str) -> Outcome {
+    let scenario = replay::read(scenario)?;
+    let session = Session::open(DEADLINE)??;
+    let place = at.unwrap_or_else(|| snapshot::default_place(&scenario));
+    let snapshot = session.snapshot(Config { id_aa64dfr0, ..Config::default() }, &scenario, place)?;
+    if out == Path::new("-") {
+        io::stdout().lock().write_all(&snapshot.to_bytes()?)?;
+    } else {
+        snapshot::save(&snapshot, out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(a: &Path, b: Option<&Path>, json: bool) -> Outcome {
+    let a = load(a)?;
+    let mut out = io::stdout().lock();
+    match b {
+        Some(b) => write!(out, "{}", Difference(&a, &load(b)?))?,
+        None if json => {
+            serde_json::to_writer_pretty(&mut out, &Shown(&a).to_json())?;
+            writeln!(out)?;
+        }
+        None => write!(out, "{}", Shown(&a))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore(file: &Path, debug_only: bool) -> Outcome {
+    let snapshot = load(file)?;
+    let session = Session::open(DEADLINE)??;
+    let scope = if debug_only { Scope::Debug } else { Scope::All };
+    let resumed = match session.resume(&snapshot, scope) {
+        Ok(resumed) => resumed,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return Ok(ExitCode::from(status(&error)));
+        }
+    };
+    write!(io::stdout().lock(), "{resumed}")?;
+    Ok(if resumed.departure.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn status(error: &RestoreError) -> u8 {
+    if error.is_refusal() { REFUSED } else { FAILED }
+}
+
+fn verify(file: &Path) -> Outcome {
+    let snapshot = load(file)?;
+    let (done, all) = (snapshot.done(), snapshot.scenario().ops().len());
+    writeln!(io::stdout().lock(), "{}: whole, {done} of {all} operations are done", file.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(path: &Path) -> Result<Snapshot, snapshot::Error> {
+    if path == Path::new("-") { snapshot::read(io::stdin().lock(), path) } else { snapshot::load(path) }
+}
+
+fn hexadecimal(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").ok_or("a value begins with 0x")?;
+    u64::from_str_radix(digits, 16).map_err(|error| error.to_string())
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A vCPU and its memory in the middle of a scenario, saved on one host and restored on another.
+//!
+//! [`Session::snapshot`](crate::case::Session::snapshot) runs a scenario up to a place and saves;
+//! [`Session::resume`](crate::case::Session::resume) restores, runs the rest and judges all of it. Between the two a
+//! snapshot is a bundle ([`Snapshot::to_bytes`]), which comes from another machine: what is in it is bounded before it
+//! is read, no name in it is ever one of a file, and all of it is covered by a digest.
+
+mod archive;
+mod bundle;
+mod difference;
+mod file;
+mod manifest;
+mod records;
+mod restore;
+mod session;
+mod show;
+mod state;
+
+pub use bundle::Problem;
+pub use difference::Difference;
+pub use file::{Error, load, read, save};
+pub use restore::{Changed, Refused, RefusedField, RestoreError, Restored, Resumed, Scope};
+pub use session::default_place;
+pub use show::Shown;
+pub use state::Register;
+pub(crate) use state::{Pages, State};
+
+use crate::{fingerprint::Fingerprint, image::Words};
+use dfr0_model::{
+    event::Logged,
+    scenario::Scenario,
+    shape::Shape,
+    sysreg::{ID_AA64DFR0_EL1, SysReg},
+};
+
+/// A vCPU and its memory in the middle of a scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The version of the dfr0 that saved it.
+    dfr0: String,
+    /// The host where it was saved.
+    fingerprint: Fingerprint,
+    /// Where the payload, which may be another build's, has its words.
+    words: Words,
+    /// How many bytes DC ZVA zeroes, where the scenario depends on it.
+    zva_block: Option<u64>,
+    /// The whole scenario, with the migration to a fresh VM that the restore is.
+    scenario: Scenario,
+    /// How many of its operations are done, that migration among them.
+    done: usize,
+    /// The events so far.
+    seen: Vec<Logged>,
+    state: State,
+}
+
+impl Snapshot {
+    /// The version of the dfr0 that saved it.
+    pub fn dfr0(&self) -> &str {
+        &self.dfr0
+    }
+
+    /// The host where it was saved.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// The whole scenario, with the migration to a fresh VM that a restore is.
+    pub fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// How many of its operations are done, that migration among them.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// The events so far.
+    pub fn seen(&self) -> &[Logged] {
+        &self.seen
+    }
+
+    /// The registers of each vCPU; the first is the one that runs.
+    pub fn vcpus(&self) -> impl Iterator<Item = &[Register]> {
+        self.state.vcpus.iter().map(Vec::as_slice)
+    }
+
+    /// A 64-bit system register of the vCPU that runs; none if the snapshot does not hold it.
+    pub fn get(&self, reg: SysReg) -> Option<u64> {
+        self.state.get(reg)
+    }
+
+    /// ID_AA64DFR0_EL1, which each snapshot has: one without is not read.
+    pub fn id_aa64dfr0(&self) -> u64 {
+        self.get(ID_AA64DFR0_EL1).unwrap_or_default()
+    }
+
+    /// The shape of the vCPU.
+    pub fn shape(&self) -> Shape {
+        Shape::from_id_aa64dfr0(self.id_aa64dfr0())
+    }
+}

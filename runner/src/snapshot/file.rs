@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Bundles as files: written whole or not at all.
+
+use super::{Problem, Snapshot, archive::LONGEST};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// A bundle that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}; `dfr0 snapshot save` writes a bundle", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file cannot be written. Nothing was.
+    #[error("cannot write {}: {source}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is read and is no bundle.
+    #[error("{}: {problem}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: Problem,
+    },
+}
+
+/// Writes a bundle beside its place, and moves it there when all of it is on the disk.
+pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), Error> {
+    let write = || {
+        let bundle = snapshot.to_bytes()?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".dfr0-snapshot-").tempfile_in(directory)?;
+        file.write_all(&bundle)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
+/// The snapshot in a file.
+pub fn load(path: &Path) -> Result<Snapshot, Error> {
+    let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    read(file, path)
+}
+
+/// The snapshot in what `from` holds, which errors call `path`.
+pub fn read(from: impl Read, path: &Path) -> Result<Snapshot, Error> {
+    let path = || path.to_owned();
+    let mut bundle = Vec::new();
+    from.take(LONGEST + 1).read_to_end(&mut bundle).map_err(|source| Error::Read { path: path(), source })?;
+    Snapshot::from_bytes(&bundle).map_err(|problem| Error::Content { path: path(), problem })
+}

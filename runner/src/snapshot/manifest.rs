@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The manifest: what a bundle holds, and what is in no other part.
+
+use super::{Pages, Problem, Snapshot, archive::Part};
+use crate::{fingerprint::Hex, image::Words};
+use dfr0_model::wire::{RAM, RAM_SIZE};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, io};
+
+const FORMAT: &str = "dfr0-snapshot";
+const VERSION: u32 = super::archive::VERSION as u32;
+/// A manifest longer than this is none, in bytes.
+const LONGEST: usize = 256 << 10;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    format: String,
+    version: u32,
+    dfr0: String,
+    kernel: String,
+    platform: String,
+    /// For people; not read.
+    shape: String,
+    id_aa64dfr0: Hex,
+    vcpus: usize,
+    dc_zva_bytes: Option<u64>,
+    operations_done: usize,
+    words: Addresses,
+    memory: Memory,
+    parts: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Addresses {
+    program: Hex,
+    log: Hex,
+    logged: Hex,
+    place: Hex,
+    turn: Hex,
+    tight: Hex,
+}
+
+/// The memory, of which the pages that are not zero are in the bundle, in this order.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Memory {
+    address: Hex,
+    size: usize,
+    page_size: usize,
+    pages: Vec<Hex>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    size: usize,
+    sha256: String,
+}
+
+impl Entry {
+    fn of((name, bytes): &Part) -> Self {
+        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { name: (*name).to_owned(), size: bytes.len(), sha256 }
+    }
+}
+
+impl Manifest {
+    /// The manifest of a snapshot, and of its other parts.
+    pub fn of(snapshot: &Snapshot, parts: &[Part]) -> Self {
+        let Words { program, log, logged, place, turn, tight } = snapshot.words;
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            dfr0: snapshot.dfr0.clone(),
+            kernel: snapshot.fingerprint.kernel.clone(),
+            platform: snapshot.fingerprint.platform.clone().unwrap_or_default(),
+            shape: snapshot.shape().to_string(),
+            id_aa64dfr0: Hex(snapshot.id_aa64dfr0()),
+            vcpus: snapshot.state.vcpus.len(),
+            dc_zva_bytes: snapshot.zva_block,
+            operations_done: snapshot.done,
+            words: Addresses {
+                program: Hex(program),
+                log: Hex(log),
+                logged: Hex(logged),
+                place: Hex(place),
+                turn: Hex(turn),
+                tight: Hex(tight),
+            },
+            memory: Memory {
+                address: Hex(RAM),
+                size: RAM_SIZE,
+                page_size: Pages::SIZE,
+                pages: snapshot.state.memory.0.keys().map(|address| Hex(*address)).collect(),
+            },
+            parts: parts.iter().map(Entry::of).collect(),
+        }
+    }
+
+    pub fn to_json(&self) -> io::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// The manifest in the part `part`.
+    pub fn read(bytes: &[u8], part: &'static str) -> Result<Self, Problem> {
+        if bytes.len() > LONGEST {
+            return Err(Problem::part(part)(format!("longer than {LONGEST} bytes")));
+        }
+        let manifest: Self = serde_json::from_slice(bytes)
+            .map_err(|error| Problem::part(part)(printable(&error.to_string())))?;
+        if manifest.version != VERSION {
+            return Err(Problem::Version { version: manifest.version.into() });
+        }
+        manifest.check().map_err(Problem::part(part))?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Memory { address, size, page_size, .. } = &self.memory;
+        if self.format != FORMAT {
+            return Err(format!("format \"{}\", where \"{FORMAT}\" is needed", printable(&self.format)));
+        }
+        if (address.0, *size, *page_size) != (RAM, RAM_SIZE, Pages::SIZE) {
+            return Err(format!(
+                "the memory is not {RAM_SIZE} bytes at {RAM:#x} in pages of {}",
+                Pages::SIZE
+            ));
+        }
+        if !(1..=2).contains(&self.vcpus) {
+            return Err(format!("{} vCPUs, where 1 or 2 are possible", self.vcpus));
+        }
+        if self.dc_zva_bytes.is_some_and(|bytes| !bytes.is_power_of_two() || !(4..=2048).contains(&bytes)) {
+            return Err("DC ZVA zeroes no such number of bytes".into());
+        }
+        for (what, text) in [("dfr0", &self.dfr0), ("kernel", &self.kernel), ("platform", &self.platform)] {
+            if text.len() > 256 || text.chars().any(char::is_control) {
+                return Err(format!("\"{what}\" must be printable, and of at most 256 bytes"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts behind the manifest are those that it lists.
+    pub fn check_parts(&self, parts: &[Part]) -> Result<(), Problem> {
+        if self.parts.len() != parts.len() {
+            return Err(Problem::Archive(format!(
+                "the manifest lists {} parts, and {} are there",
+                self.parts.len(),
+                parts.len()
+            )));
+        }
+        for (entry, part) in self.parts.iter().zip(parts) {
+            if *entry != Entry::of(part) {
+                return Err(Problem::part(part.0)("its name, size or SHA-256 is not the manifest's".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The pages in the memory's part.
+    pub fn pages(&self, bytes: &[u8]) -> Result<BTreeMap<u64, Vec<u8>>, String> {
+        let addresses = &self.memory.pages;
+        if addresses.len() > Pages::COUNT || bytes.len() != addresses.len() * Pages::SIZE {
+            return Err(format!("{} bytes for {} pages", bytes.len(), addresses.len()));
+        }
+        let rises = addresses.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if !rises || !addresses.iter().all(|address| Pages::is_page(address.0)) {
+            return Err("its pages are no pages of the guest's memory, or not in their order".into());
+        }
+        let pages = bytes.chunks_exact(Pages::SIZE).map(<[u8]>::to_vec);
+        Ok(addresses.iter().map(|address| address.0).zip(pages).collect())
+    }
+
+    pub fn dfr0(&self) -> &str {
+        &self.dfr0
+    }
+
+    pub fn vcpus(&self) -> usize {
+        self.vcpus
+    }
+
+    pub fn done(&self) -> usize {
+        self.operations_done
+    }
+
+    pub fn id_aa64dfr0(&self) -> u64 {
+        self.id_aa64dfr0.0
+    }
+
+    pub fn zva_block(&self) -> Option<u64> {
+        self.dc_zva_bytes
+    }
+
+    pub fn words(&self) -> Words {
+        let Addresses { program, log, logged, place, turn, tight } = &self.words;
+        Words {
+            program: program.0,
+            log: log.0,
+            logged: logged.0,
+            place: place.0,
+            turn: turn.0,
+            tight: tight.0,
+        }
+    }
+
+    /// The addresses of [`Self::words`].
+    pub fn words_in_order(&self) -> [u64; 6] {
+        let Words { program, log, logged, place, turn, tight } = self.words();
+        [program, log, logged, place, turn, tight]
+    }
+}
+
+/// The address may be one of a word in the guest's memory.
+pub fn is_word(address: u64) -> bool {
+    (RAM..RAM + RAM_SIZE as u64).contains(&address) && address.is_multiple_of(4)
+}
+
+/// As much of a text from a bundle as may be shown.
+pub fn printable(text: &str) -> String {
+    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Saving and restoring in a session.
+
+use super::{RestoreError, Resumed, Scope, Snapshot};
+use crate::{
+    case::{Context, Session, Stop},
+    guest::{Config, Error},
+};
+use dfr0_model::{
+    judge::judge,
+    pe::Pe,
+    scenario::{Migrate, Op, Scenario},
+};
+
+/// The operation behind which a scenario is saved that is not told where: the one before the last that executes
+/// something.
+pub fn default_place(scenario: &Scenario) -> usize {
+    let executes = |op: &Op| matches!(op, Op::Exec { .. } | Op::Access { .. } | Op::Brk);
+    let last = scenario.ops().iter().rposition(executes);
+    last.unwrap_or(scenario.ops().len().saturating_sub(1)).saturating_sub(1)
+}
+
+impl Session {
+    /// Runs a scenario in a VM of its own up to behind the operation at `place`, and saves it. The VM ends there.
+    pub fn snapshot(&self, config: Config, scenario: &Scenario, place: usize) -> Result<Snapshot, Stop> {
+        let fingerprint = self.machine().fingerprint()?;
+        let ops = scenario.ops();
+        if place >= ops.len() {
+            return Err(Error::Unfit(format!(
+                "there is no operation {place} behind which to save: the scenario's last is {}",
+                ops.len().saturating_sub(1)
+            ))
+            .into());
+        }
+        if let Some(op) = ops.iter().find(|op| matches!(op, Op::Debug(_))) {
+            return Err(Error::Unfit(format!(
+                "a bundle cannot hold `{op}`, which is no text that is read back"
+            ))
+            .into());
+        }
+        let (first, rest) = ops.split_at(place + 1);
+        let all = first.iter().copied().chain([Op::Migrate(Migrate::FreshVm)]).chain(rest.iter().copied());
+        let scenario = all.fold(Scenario::new(), Scenario::then);
+        let mut guest = self.guest(config)?;
+        let (seen, words, state) = guest.run_and_save(scenario.ops(), place + 1)?;
+        let dfr0 = env!("CARGO_PKG_VERSION").to_owned();
+        let zva_block = self.known_zva_block();
+        let snapshot =
+            Snapshot { dfr0, fingerprint, words, zva_block, scenario, done: place + 2, seen, state };
+        // What cannot be judged where it is restored is not saved.
+        snapshot.expected()?;
+        Ok(snapshot)
+    }
+
+    /// Restores a snapshot in a VM of its own, runs the rest of its scenario, and judges all events.
+    pub fn resume(&self, snapshot: &Snapshot, scope: Scope) -> Result<Resumed, RestoreError> {
+        let Snapshot { words, scenario, done, seen, state, .. } = snapshot;
+        let (mut guest, restored) = self.machine().restore(state, *words, scope, self.deadline())?;
+        let events = guest.run_rest(scenario.ops(), *done, seen.clone()).map_err(RestoreError::Ran)?;
+        let departure = judge(snapshot.pe(), scenario.ops(), &events)?;
+        Ok(Resumed { scenario: scenario.clone(), done: *done, events, departure, restored })
+    }
+}
+
+impl Context<'_> {
+    /// [`Session::snapshot`] in a VM as the case's.
+    pub fn snapshot(&self, scenario: &Scenario, place: usize) -> Result<Snapshot, Stop> {
+        self.session().snapshot(self.config(), scenario, place)
+    }
+
+    /// [`Session::resume`].
+    pub fn resume(&self, snapshot: &Snapshot, scope: Scope) -> Result<Resumed, RestoreError> {
+        self.session().resume(snapshot, scope)
+    }
+}
+
+impl Snapshot {
+    /// The model of the vCPU, before its first operation.
+    pub(super) fn pe(&self) -> Pe {
+        let pe = Pe::new(self.shape());
+        match self.zva_block {
+            Some(bytes) => pe.with_zva_block(bytes),
+            None => pe,
+        }
+    }
+}
