@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check bare bench test test-kselftest coverage mutants bundle clean kselftest-install kselftest-remove
+.PHONY: help check bare bench pairs test test-kselftest coverage mutants bundle clean kselftest-install kselftest-remove
 
 # Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases, KSRC a kernel tree.
 HOST ?=
@@ -17,6 +17,7 @@ help:
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
 	@echo "make bare              run every suite on a lab host's CPU without KVM, the control: HOST and PATTERNS as above"
 	@echo "make bench             how fast the suites run, and against a loop that only takes exceptions"
+	@echo "make pairs             move scenarios between lab hosts and hold the plans against it: HOSTS='NAME@KERNEL …'"
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              dfr0's own tests, lab hosts included"
 	@echo "make test-kselftest    the same for dfr0 in kernel trees"
@@ -44,7 +45,7 @@ test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=
     /usr/lib/python3/dist-packages/tap/parser.py=python3-tap
 
 # Finds or installs the toolchain and comes back with it.
-check bare bench test test-kselftest coverage mutants bundle hosts:
+check bare bench pairs test test-kselftest coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -91,6 +92,11 @@ bench: bundle $(if $(HERE),,lab)
 
 # Minutes each: `make test-kselftest` has them.
 SLOW := tree.newest tree.trixie host.native
+
+pairs: bundle lab
+	@echo "dfr0: pairs: saving on each lab host and restoring on each other one"
+	@lab/pairs $(LAB) $(BUNDLE) $(TARGET)/pairs $(HOSTS)
+	@cargo run --quiet --release --package dfr0-suites --bin dfr0 -- pairs table $(TARGET)/pairs
 
 # Each part prints cargo's own "test result" lines; their sum is the last line.
 test: bundle lab

@@ -11,6 +11,7 @@ pub mod guest_debug;
 pub mod id_regs;
 pub mod linked_context;
 pub mod migration;
+pub mod migration_hosts;
 pub mod os_lock;
 pub mod preemption;
 pub mod random;

@@ -2,6 +2,7 @@
 
 //! The commands: `dfr0`, and one program a suite.
 
+mod pairs;
 mod snapshot;
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     fingerprint::{self, Fingerprint},
     guest::DEADLINE,
     machine::Machine,
+    pairs::Scenarios,
     plan::{self, Named},
     random::Draw,
     replay,
@@ -125,6 +127,9 @@ enum Command {
         #[arg(long)]
         debug_only: bool,
     },
+    /// Move scenarios between hosts, and hold what comes of it against the plans.
+    #[command(subcommand)]
+    Pairs(pairs::Command),
     /// Find the largest shape of debug hardware that hosts share, or who prevents it.
     #[command(after_help = COMMON)]
     Common {
@@ -194,8 +199,8 @@ struct OneSuite {
     run: Run,
 }
 
-/// The command `dfr0` over all suites.
-pub fn main(suites: &[Suite]) -> ExitCode {
+/// The command `dfr0` over all suites; `moved` are the scenarios that move between hosts.
+pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
     match parse::<Dfr0>() {
         Err(code) => code,
         Ok(Dfr0 { command: Command::Run(run) }) => finish(start(suites, None, run)),
@@ -205,6 +210,7 @@ pub fn main(suites: &[Suite]) -> ExitCode {
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: false }) }) => finish(show_host()),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: true }) }) => finish(show_fingerprint()),
         Ok(Dfr0 { command: Command::Host(HostCommand::Compare { a, b }) }) => finish(compare(&a, &b)),
+        Ok(Dfr0 { command: Command::Pairs(command) }) => finish(pairs::run(command, moved)),
         Ok(Dfr0 { command: Command::Snapshot(command) }) => finish(snapshot::run(command)),
         Ok(Dfr0 { command: Command::Plan { a, b, json, debug_only } }) => {
             finish(plan(&a, &b, json, debug_only))

@@ -19,6 +19,7 @@
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
 //! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
+//! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
@@ -37,6 +38,7 @@ pub mod host;
 pub mod ktap;
 pub mod mimic;
 pub mod other;
+pub mod pairs;
 pub mod plain;
 pub mod plan;
 mod program;

@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dfr0_runner::cli::main(&dfr0_suites::ALL)
+    dfr0_runner::cli::main(&dfr0_suites::ALL, dfr0_suites::migration_hosts::scenarios)
 }
