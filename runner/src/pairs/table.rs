@@ -102,9 +102,9 @@ impl Row {
     }
 }
 
-/// The registers and fields that stop a move, by name.
+/// The registers and fields that stop a move, or may, by name.
 fn stops(reasons: &[&Reason]) -> String {
-    let cannot = reasons.iter().filter(|reason| reason.verdict == Verdict::Cannot);
+    let cannot = reasons.iter().filter(|reason| reason.verdict >= Verdict::NotKnown);
     let name = |reason: &&&Reason| match &reason.field {
         Some(field) => format!("{}.{field}", reason.register),
         None => reason.register.clone(),
