@@ -101,3 +101,6 @@ impl Snapshot {
         Shape::from_id_aa64dfr0(self.id_aa64dfr0())
     }
 }
+
+#[cfg(test)]
+mod tests;

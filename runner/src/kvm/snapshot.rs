@@ -16,12 +16,18 @@ use crate::{
     register_id::RegisterId,
     snapshot::{Changed, Pages, Refused, Register, RestoreError, Restored, Scope, State},
 };
-use dfr0_model::{id_write::Writable, wire::RAM};
+use dfr0_model::{id_write::Writable, sysreg::SysReg, wire::RAM};
 use kvm_ioctls::{VcpuFd, VmFd};
 use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed, time::Duration};
 
-/// Registers that count while nothing runs: KVM_REG_ARM_TIMER_CNT and KVM_REG_ARM_PTIMER_CNT.
-const COUNTERS: [u64; 2] = [0x6030_0000_0013_df1a, 0x6030_0000_0013_df01];
+/// The timers' counts, and their controls with ISTATUS, change while nothing runs: KVM_REG_ARM_TIMER_CNT, _PTIMER_CNT,
+/// _TIMER_CTL and _PTIMER_CTL.
+const TIMERS: [RegisterId; 4] = [
+    RegisterId::system(SysReg::new(3, 3, 14, 3, 2)),
+    RegisterId::system(SysReg::new(3, 3, 14, 0, 1)),
+    RegisterId::system(SysReg::new(3, 3, 14, 3, 1)),
+    RegisterId::system(SysReg::new(3, 3, 14, 2, 1)),
+];
 
 impl Kvm {
     /// A VM in this state, whose payload has its words there. Registers are written as KVM_GET_REG_LIST lists them,
@@ -96,7 +102,7 @@ fn write(
         if let Some(here) = read(vcpu, register.id)
             && !left_out
             && here != register.value
-            && !COUNTERS.contains(&register.id.bits())
+            && !TIMERS.contains(&register.id)
         {
             restored.changed.push(Changed { saved: register.clone(), here });
         }

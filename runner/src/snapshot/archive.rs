@@ -39,11 +39,15 @@ pub type Part = (&'static str, Vec<u8>);
 
 /// The bundle of these parts.
 pub fn write(parts: &[Part]) -> io::Result<Vec<u8>> {
-    let frame = zstd::bulk::compress(&tar(parts)?, LEVEL)?;
+    Ok(seal(&zstd::bulk::compress(&tar(parts)?, LEVEL)?))
+}
+
+/// The bundle of this frame.
+pub(super) fn seal(frame: &[u8]) -> Vec<u8> {
     let mut bundle = header();
-    bundle.extend_from_slice(&Sha256::digest(&frame));
-    bundle.extend_from_slice(&frame);
-    Ok(bundle)
+    bundle.extend_from_slice(&Sha256::digest(frame));
+    bundle.extend_from_slice(frame);
+    bundle
 }
 
 /// What stands before the digest.
@@ -120,7 +124,7 @@ fn parts(archive: &[u8], names: &[&'static str]) -> Result<Vec<Part>, Problem> {
     Ok(parts)
 }
 
-fn tar(parts: &[Part]) -> io::Result<Vec<u8>> {
+pub(super) fn tar(parts: &[Part]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, bytes) in parts {
         let mut header = tar::Header::new_ustar();

@@ -8,7 +8,11 @@ use super::{
     records,
 };
 use crate::fingerprint;
-use dfr0_model::{outcome::Unknown, scenario::Scenario, text, wire};
+use dfr0_model::{
+    outcome::Unknown,
+    scenario::{Migrate, Op, Scenario},
+    text, wire,
+};
 use std::io;
 
 const MANIFEST: &str = "manifest.json";
@@ -19,7 +23,8 @@ const SCENARIO: &str = "scenario.txt";
 const SEEN: &str = "seen.json";
 const EXPECTED: &str = "expected.txt";
 /// Every name that a part may have.
-const NAMES: [&str; 8] = [MANIFEST, FINGERPRINT, VCPUS[0], VCPUS[1], MEMORY, SCENARIO, SEEN, EXPECTED];
+pub(super) const NAMES: [&str; 8] =
+    [MANIFEST, FINGERPRINT, VCPUS[0], VCPUS[1], MEMORY, SCENARIO, SEEN, EXPECTED];
 
 const MAKE_ONE: &str = "`dfr0 snapshot save` writes a bundle";
 
@@ -117,6 +122,9 @@ impl Snapshot {
 
     /// The parts agree with each other.
     fn check(&self, manifest: &Manifest) -> Result<(), String> {
+        if !self.fingerprint.lists_all() {
+            return Err(format!("{FINGERPRINT} is another program's"));
+        }
         if manifest.vcpus() != self.state.vcpus.len() || self.state.vcpus.is_empty() {
             return Err("it says another number of vCPUs than there are".into());
         }
@@ -127,11 +135,12 @@ impl Snapshot {
                 VCPUS[0]
             ));
         }
-        if self.done == 0 || self.done > self.scenario.ops().len() {
+        let last = self.done.checked_sub(1).and_then(|last| self.scenario.ops().get(last));
+        if last != Some(&Op::Migrate(Migrate::FreshVm)) {
             return Err(format!(
-                "it says that {} operations are done, and the scenario has {}",
+                "it says that {} operations are done, and the last of them is no `{}`",
                 self.done,
-                self.scenario.ops().len()
+                Op::Migrate(Migrate::FreshVm)
             ));
         }
         if let Some(logged) = self.seen.iter().find(|logged| logged.op >= self.done) {

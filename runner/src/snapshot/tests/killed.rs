@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! SIGKILL in the middle of a save.
+
+use super::small;
+use crate::snapshot::{Pages, Snapshot, load, save};
+use dfr0_model::wire::{RAM, RAM_SIZE};
+use std::{
+    env,
+    path::Path,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+/// Names the file that the process saves to until it is killed.
+const SAVES_TO: &str = "DFR0_TEST_SAVES_TO";
+
+/// A snapshot that does not compress and so takes long to write; each differs from each other.
+fn large(seed: u64) -> Snapshot {
+    let mut state = seed | 1;
+    let mut byte = || {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let mut snapshot = small();
+    let pages = (RAM..RAM + RAM_SIZE as u64).step_by(Pages::SIZE);
+    snapshot.state.memory =
+        Pages(pages.map(|page| (page, (0..Pages::SIZE).map(|_| byte()).collect())).collect());
+    snapshot
+}
+
+/// The process that is killed.
+#[test]
+fn saves_until_it_is_killed() {
+    let Some(path) = env::var_os(SAVES_TO) else { return };
+    let snapshots = [large(1), large(2)];
+    for snapshot in snapshots.iter().cycle() {
+        save(snapshot, Path::new(&path)).expect("saved");
+    }
+}
+
+#[test]
+fn a_save_that_is_killed_leaves_the_whole_bundle_of_before_or_the_whole_new_one() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.snapshot");
+    let program = env::current_exe().expect("this program");
+    let (mut absent, mut unfinished) = (0, 0);
+    for time in 0..60_u64 {
+        let mut saver = Command::new(&program)
+            .args(["--exact", "snapshot::tests::killed::saves_until_it_is_killed"])
+            .env(SAVES_TO, &path)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("started");
+        sleep(Duration::from_micros(20_000 + 3_700 * time));
+        saver.kill().expect("it saves for ever");
+        saver.wait().expect("killed");
+        let entries = std::fs::read_dir(directory.path()).expect("a directory");
+        unfinished += entries.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path() != path)).count();
+        match load(&path) {
+            Ok(snapshot) => assert!(snapshot == large(1) || snapshot == large(2)),
+            Err(error) if !path.exists() => {
+                absent += 1;
+                drop(error);
+            }
+            Err(error) => panic!("killed behind {time} steps: {error}"),
+        }
+        for entry in std::fs::read_dir(directory.path()).expect("a directory").flatten() {
+            if entry.path() != path || time % 3 == 0 {
+                std::fs::remove_file(entry.path()).expect("removed");
+            }
+        }
+    }
+    assert!(absent < 60, "not once was anything saved before the kill: the times are too short");
+    assert!(unfinished > 0, "not once was a save killed in its middle");
+}
