@@ -2,6 +2,8 @@
 
 mod hostile;
 mod killed;
+#[cfg(target_arch = "aarch64")]
+mod kvm;
 
 use super::*;
 use crate::{
