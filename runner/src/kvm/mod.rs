@@ -12,6 +12,7 @@ mod others;
 mod plain;
 mod registers;
 mod snapshot;
+mod tables;
 mod vm;
 mod writable_masks;
 

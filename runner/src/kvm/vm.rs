@@ -9,7 +9,7 @@ use super::{
     memslot, one_reg,
     others::Others,
     registers::{self, Order, Part, Registers},
-    snapshot,
+    snapshot, tables,
 };
 use crate::{
     cpus::Pinned,
@@ -179,7 +179,7 @@ impl Vcpu {
         payload: Payload,
         deadline: Duration,
     ) -> Result<Self, Error> {
-        let guest = Self {
+        let mut guest = Self {
             vcpus: 1 + u64::from(before.is_some()),
             vcpu,
             before,
@@ -192,6 +192,7 @@ impl Vcpu {
             pinned: None,
         };
         memslot::register(&guest.payload()?.memory, &guest.vm)?;
+        guest.touch_tables()?;
         Ok(guest)
     }
 
@@ -274,10 +275,19 @@ impl Vcpu {
             }
         }
         Registers::save(&self.vcpu, part)?.restore(&there, order)?;
+        if to == Migrate::FreshVm {
+            self.touch_tables()?;
+        }
         self.debugger.set_again(&there)?;
         let here = std::mem::replace(&mut self.vcpu, there);
         self.before = (to != Migrate::FreshVm).then_some(here);
         if to == Migrate::Twice { self.migrate(Migrate::Fresh) } else { Ok(()) }
+    }
+
+    /// Behind the restore: once a vCPU has run, the VM's ID registers keep their values.
+    fn touch_tables(&mut self) -> Result<(), Error> {
+        self.vcpus += 1;
+        tables::touch(&self.vm, &self.payload()?.memory, self.vcpus - 1)
     }
 
     /// Another vCPU of the VM, that has not run.
