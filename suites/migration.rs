@@ -18,6 +18,7 @@ use dfr0_runner::{
     case::{Case, Context, Moves, Stop, Suite, Variation, Which},
     guest::Config,
 };
+use std::time::Instant;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -93,7 +94,7 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
         let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other) };
         // The first is to a fresh VM.
         let moves = Moves { from: 0, most: 2 };
-        cx.run_in(Variation { config, which: Which::Few, migrating: Some(moves) }, case)?;
+        cx.run_in(Variation { config, which: Which::Few, migrating: Some(moves), until: None }, case)?;
     }
     Ok(())
 }
@@ -131,8 +132,18 @@ fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
 /// The cases begin with each operation and each way in turn.
 fn migrating(from: usize, case: Case) -> Case {
     Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
-        let (which, most) = if cx.is_thorough() { (Which::All, usize::MAX) } else { (Which::Few, MOVES) };
-        let variation = Variation { which, migrating: Some(Moves { from, most }), ..Variation::default() };
+        let variation = match cx.thorough() {
+            Some(time) => Variation {
+                migrating: Some(Moves { from, most: usize::MAX }),
+                until: Some(Instant::now() + time),
+                ..Variation::default()
+            },
+            None => Variation {
+                which: Which::Few,
+                migrating: Some(Moves { from, most: MOVES }),
+                ..Variation::default()
+            },
+        };
         if cx.run_in(variation, &case)? { Ok(()) } else { Stop::skip("no scenario of it is a guest's") }
     })
 }

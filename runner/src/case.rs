@@ -247,6 +247,8 @@ pub struct Variation {
     pub which: Which,
     /// Userspace moves the vCPU's state elsewhere in the middle of each scenario.
     pub migrating: Option<Moves>,
+    /// From then on no scenario is begun.
+    pub until: Option<Instant>,
 }
 
 /// When and how a scenario migrates, as [`Scenario::migrating`] takes it.
@@ -334,9 +336,9 @@ impl Context<'_> {
         result.map(|()| self.report.checks > checks)
     }
 
-    /// The run is to last, so that what is else left out may be tried.
-    pub fn is_thorough(&self) -> bool {
-        self.session.draw.time.is_some()
+    /// How long a case may take, in a run that is to try what is else left out.
+    pub fn thorough(&self) -> Option<Duration> {
+        self.session.draw.time
     }
 
     /// How many CPUs this thread may run on.
@@ -378,7 +380,7 @@ impl Context<'_> {
 
     /// Runs scenarios in that VM, many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
-        let Variation { which, migrating, .. } = self.variation;
+        let Variation { which, migrating, until, .. } = self.variation;
         let mut given = self.given;
         let mut scenarios = scenarios
             .into_iter()
@@ -389,7 +391,8 @@ impl Context<'_> {
                     Some(Moves { from, most }) => scenario.migrating(from + place, most),
                     None => scenario,
                 };
-                which.includes(place).then(|| migrated(scenario))
+                let in_time = until.is_none_or(|until| Instant::now() < until);
+                (in_time && which.includes(place)).then(|| migrated(scenario))
             })
             .peekable();
         while scenarios.peek().is_some() {
