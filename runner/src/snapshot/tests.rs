@@ -141,7 +141,7 @@ fn of_two_snapshots_what_differs_is_shown_and_nothing_else() {
 #[test]
 fn a_refusal_names_register_field_value_errno_and_rule() {
     let saved = system(ID_AA64DFR0_EL1, ID_AA64DFR0);
-    let here = 0x1030_5008 | 0xf_0000;
+    let here = 0x103f_5008;
     let refused = Refused::new(saved.clone(), 22, Some(here), Writable::Mask(0xf0_00f0_0f0f));
     let error = RestoreError::Refused(Box::new(refused));
     let text = error.to_string();

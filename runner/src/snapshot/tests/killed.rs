@@ -14,7 +14,7 @@ use std::{
 };
 
 /// How often a process is killed, each time a little later.
-const KILLS: u64 = 60;
+const KILLS: u64 = 30;
 /// Names the file that the process saves to until it is killed.
 const SAVES_TO: &str = "DFR0_TEST_SAVES_TO";
 
@@ -69,7 +69,7 @@ fn a_save_that_is_killed_leaves_the_whole_bundle_of_before_or_the_whole_new_one(
             assert!(saver.try_wait().expect("a child").is_none(), "it saves for ever");
             sleep(Duration::from_micros(100));
         }
-        sleep(Duration::from_micros(700 * time));
+        sleep(Duration::from_micros(1_400 * time));
         saver.kill().expect("it saves for ever");
         saver.wait().expect("killed");
         unfinished += entries(directory.path()).iter().filter(|entry| **entry != path).count();

@@ -79,7 +79,8 @@ fn what_the_host_lacks_or_refuses_is_named() {
     let error = session.resume(&resaved(&unknown), Scope::All).expect_err("no KVM has it");
     assert!(matches!(&error, RestoreError::Missing { register: missing } if *missing == register), "{error}");
     let resumed = session.resume(&resaved(&unknown), Scope::Debug).expect("not of the debug hardware");
-    assert_eq!(resumed.restored.left_out, [register]);
+    // Others may be ID registers that KVM changed when the VM first ran: ID_AA64PFR0_EL1.GIC, where no GIC was made.
+    assert!(resumed.restored.left_out.contains(&register), "{resumed}");
 }
 
 #[test]
