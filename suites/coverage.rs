@@ -16,8 +16,8 @@ const INTRO: &str = "\
 # Rules and the cases that test them
 
 Each rule of the model (`model/src/rule.rs`), where it is written, and the cases that test it, by the names that
-`dfr0 list` prints. `id_regs.*` is one case a field of ID_AA64DFR0_EL1; what `shapes` runs in other shapes is not named
-again. `dfr0 list --rules` is the same, by case.
+`dfr0 list` prints. `id_regs.*` is one case a field of ID_AA64DFR0_EL1. What `shapes` and `migration` run again, in
+other shapes and while the vCPU moves, is not named again. `dfr0 list --rules` is the same, by case.
 
 | rule | what it says | where it is written | cases |
 |---|---|---|---|
@@ -28,9 +28,8 @@ fn page(suites: &[Suite]) -> Result<String, String> {
     let mut cases: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut missing = String::new();
     let all: Vec<_> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
-    let is_again = |name: &str| {
-        name.strip_prefix("shapes.").is_some_and(|name| all.iter().any(|case| case.name == name))
-    };
+    let is_again =
+        |name: &str| name.split_once('.').is_some_and(|(_, name)| all.iter().any(|case| case.name == name));
     for case in all.iter().filter(|case| !is_again(&case.name)) {
         for tested in case.rules() {
             match rule::ALL.iter().find(|(_, rule)| *rule == tested) {
