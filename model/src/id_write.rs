@@ -131,17 +131,14 @@ impl AllowedWhole {
 pub fn allowed_together(changes: &[(&Field, u8)], default: u64, writable: Writable) -> AllowedWhole {
     let value = changes.iter().fold(default, |register, (field, value)| field.with(register, *value));
     let start = AllowedWhole { accepted: true, refused: false, reads_back: value };
-    let mut whole = changes.iter().fold(start, |whole, (field, value)| {
+    changes.iter().fold(start, |whole, (field, value)| {
         let one = allowed(field, *value, default, writable);
         AllowedWhole {
             accepted: whole.accepted && one.accepted,
             refused: whole.refused || one.refused,
             reads_back: field.with(whole.reads_back, one.reads_back),
         }
-    });
-    let is_dfr0 = changes.iter().all(|(field, _)| field.reg == ID_AA64DFR0_EL1);
-    whole.refused |= is_dfr0 && value != default && is_impossible(value);
-    whole
+    })
 }
 
 /// The answers allowed when the whole register is set to `value` after a vCPU of the VM has run with `frozen`.
@@ -350,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn two_fields_that_are_legal_each_may_be_no_shape_together() {
+    fn what_is_no_shape_may_be_refused_together_with_another_field() {
         let all = Writable::Mask(u64::MAX);
         let default = CTX_CMPS.with(DEFAULT, 5);
         let whole = allowed_together(&[(&BRPS, 3), (&WRPS, 2)], default, all);
