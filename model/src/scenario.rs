@@ -315,7 +315,7 @@ mod owned {
             let changes = |op: &Op| !matches!(op, Op::Isb | Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_));
             let count = self.0.iter().filter(|op| changes(op)).count();
             let each = count.div_ceil(most.max(1)).max(1);
-            let mut ways = Migrate::ALL.into_iter().cycle().skip(from % Migrate::ALL.len());
+            let mut ways = (from..).map(|way| Migrate::ALL[way % Migrate::ALL.len()]);
             let mut place = from;
             let mut moved = Vec::with_capacity(self.0.len() + count.min(most));
             for op in self.0 {
