@@ -56,7 +56,7 @@ fn cases() -> Vec<Case> {
         let name = format!("shapes.{}", case.name);
         Case::new(name, rule, move |cx| in_shapes_in_turn(cx, ask_once(cx, &shapes)?, turn, &case)).and(also)
     };
-    let is_small = |case: &Case| !case.name.contains("sweep") && !case.name.contains("long");
+    let is_small = |case: &Case| !case.name.contains("sweep") && case.name != "random.long";
     let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_small);
     let mut cases: Vec<Case> = cases.enumerate().map(in_shapes).collect();
     cases.push(Case::new("shapes.guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
@@ -65,13 +65,16 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A case about a count runs whole in each shape with another count. The others take turns, and so do their scenarios.
+/// A case about a count runs whole in each shape with another count. The others take turns, and so do their scenarios;
+/// in a thorough run they run whole in each.
 fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
     if let Some((_, field)) = OF_A_COUNT.iter().find(|(name, _)| case.name == *name) {
         let shapes = differing(cx, shapes, field.mask());
         return in_each(cx, shapes.into_iter().map(|value| (value, Which::All)), case);
     }
-    if case.rules().any(|rule| rule == &rule::CONTEXT_AWARE_HIGHEST) {
+    let is_drawn = case.name.starts_with("random.");
+    let is_whole = cx.thorough().is_some() && !is_drawn;
+    if is_whole || case.rules().any(|rule| rule == &rule::CONTEXT_AWARE_HIGHEST) {
         return in_each(cx, shapes.iter().map(|value| (*value, Which::All)), case);
     }
     let count = shapes.len().min(AT_ONCE);

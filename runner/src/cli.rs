@@ -179,8 +179,9 @@ struct Run {
     /// Draw more random scenarios, or fewer, in each case of the suite random.
     #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
-    /// Draw random scenarios for so many minutes in each case of the suite random, however many that are, and let all
-    /// scenarios of each case of the suite migration move behind each operation, for as long.
+    /// Draw random scenarios for so many minutes in each case of the suite random, however many that are, let all
+    /// scenarios of each case of the suite migration move behind each operation, for as long, and run the suite shapes whole
+    /// in each shape.
     #[arg(long, value_name = "MINUTES", conflicts_with = "draws", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     thorough: Option<u32>,
 }
