@@ -102,8 +102,8 @@ pairs: bundle lab
 test: bundle lab
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
 	@cargo fmt --all --check
-	@cargo clippy --quiet --release --workspace --all-targets --features dfr0-suites/lab,dfr0-runner/lab
-	@cargo clippy --quiet --release --workspace --all-targets --target $(ARM64)
+	@cargo clippy --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab --all-targets
+	@cargo clippy --quiet --release --workspace --all-targets --features dfr0-suites/lab,dfr0-runner/lab --target $(ARM64)
 	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 	@{ cargo test --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab && \
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
