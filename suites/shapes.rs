@@ -40,9 +40,12 @@ const SUITES: [Suite; 6] = [
 /// Values of ID_AA64DFR0_EL1, asked of the kernel when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
 
-/// Cases about registers that are not there, and the field with their count.
-const OF_A_COUNT: [(&str, &Field); 2] =
-    [("register_access.beyond_breakpoints", &BRPS), ("register_access.beyond_watchpoints", &WRPS)];
+/// How the names of cases begin that are about one field.
+const OF_A_FIELD: [(&str, &Field); 3] = [
+    ("register_access.beyond_breakpoints", &BRPS),
+    ("register_access.beyond_watchpoints", &WRPS),
+    ("double_lock.absent.", &DOUBLELOCK),
+];
 /// In how many shapes the scenarios of a case take turns; the cases take turns among more.
 const AT_ONCE: usize = 8;
 /// How many shapes differ from the host's in everything that may differ.
@@ -65,10 +68,10 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A case about a count runs whole in each shape with another count. The others take turns, and so do their scenarios;
-/// in a thorough run they run whole in each.
+/// A case about a field runs whole in each shape in which that differs from the host's. The others take turns, and so do
+/// their scenarios; in a thorough run they run whole in each.
 fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
-    if let Some((_, field)) = OF_A_COUNT.iter().find(|(name, _)| case.name == *name) {
+    if let Some((_, field)) = OF_A_FIELD.iter().find(|(name, _)| case.name.starts_with(name)) {
         let shapes = differing(cx, shapes, field.mask());
         return in_each(cx, shapes.into_iter().map(|value| (value, Which::All)), case);
     }
