@@ -283,6 +283,20 @@ mod tests {
     }
 
     #[test]
+    fn the_id_space_holds_what_says_which_features_there_are() {
+        assert!(ID_AA64DFR0_EL1.is_id() && MIDR_EL1.is_id() && SysReg::new(3, 3, 0, 0, 1).is_id());
+        for other in [
+            MDSCR_EL1,
+            CONTEXTIDR_EL1,
+            SysReg::new(3, 2, 0, 0, 0),
+            SysReg::new(3, 0, 0, 8, 0),
+            SysReg::new(3, 0, 1, 0, 0),
+        ] {
+            assert!(!other.is_id(), "{other}");
+        }
+    }
+
+    #[test]
     fn the_table_holds_each_register_once() {
         for (place, reg) in TABLE.iter().enumerate() {
             assert_eq!(reg.index(), Some(place), "{reg}");
