@@ -23,6 +23,7 @@
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
+//! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
 //! | [`mimic`] | the same cases for `cargo test` |
 //! | [`cli`] | the commands |
@@ -45,6 +46,7 @@ mod program;
 pub mod random;
 pub mod register_id;
 pub mod replay;
+pub mod results;
 pub mod run;
 pub mod snapshot;
 pub mod together;
