@@ -13,7 +13,8 @@ mod text;
 pub use file::{File, Lines};
 pub use read::{Error, Problem, Results, Run, load, read};
 pub use record::{
-    Begin, Case, Departed, Detail, Deviation, End, FORMAT, Finding, Outcome, Record, Stopped, Totals,
+    Begin, Case, Departed, Detail, Deviation, End, FORMAT, Finding, How, Outcome, Record, Stopped,
+    Totals,
     Unavailable, VERSION, Why,
 };
 

@@ -55,7 +55,7 @@ pub(crate) fn run() -> Run {
             ..case("s.b", Outcome::Fail)
         },
         Case {
-            stopped: Some(Stopped { skip: true, why: "no watchpoint".into() }),
+            stopped: Some(Stopped { how: How::Skipped, why: "no watchpoint".into() }),
             ..case("s.c", Outcome::Skip)
         },
         Case {

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A difference in words.
+
+use super::{Change, Diff, Lost, Pair};
+use crate::{report::printable, results::Outcome};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |what: &str, changes: &[Change]| match changes {
+            [] => String::new(),
+            changes => {
+                let cases: BTreeSet<&str> = changes.iter().map(|change| change.case.as_str()).collect();
+                format!(", {} {what}", cases.len())
+            }
+        };
+        for Pair { old, old_release, new, new_release } in &self.compared {
+            let release = |release: &Option<String>| release.clone().unwrap_or("bare".into());
+            let (before, now) = (release(old_release), release(new_release));
+            let names = if old == new { new.clone() } else { format!("{old} → {new}") };
+            let kernels = if before == now { now } else { format!("{before} → {now}") };
+            writeln!(f, "compared: {} ({})", printable(&names), printable(&kernels))?;
+        }
+        let parts = [
+            ("newly failing", &self.newly_failing),
+            ("newly passing", &self.newly_passing),
+            ("newly a known deviation (XFAIL)", &self.newly_xfail),
+            ("known deviation newly gone (XPASS)", &self.newly_xpass),
+            ("newly skipped", &self.newly_skipped),
+            ("flaky", &self.flaky),
+            ("gone", &self.gone),
+            ("added", &self.added),
+        ];
+        for (what, changes) in parts {
+            by_case(f, what, changes)?;
+        }
+        for cell in &self.only_new {
+            writeln!(f, "only NEW has results of {}", printable(cell))?;
+        }
+        for Lost { cell, why } in &self.silent {
+            writeln!(f, "no results on either side: {}: {}", printable(cell), printable(why))?;
+        }
+        for Lost { cell, why } in &self.lost {
+            writeln!(f, "DID NOT REPORT in NEW: {}: {}", printable(cell), printable(why))?;
+        }
+        let lost = if self.lost.is_empty() { String::new() } else { format!(", {} did not report", self.lost.len()) };
+        writeln!(
+            f,
+            "{}: {} hosts compared{}{}{}{lost}",
+            if self.is_good() { "no regression" } else { "REGRESSION" },
+            self.compared.len(),
+            count("cases newly failing", &self.newly_failing),
+            count("newly passing", &self.newly_passing),
+            count("flaky", &self.flaky),
+        )
+    }
+}
+
+/// The changes of one kind, those of a case together.
+fn by_case(f: &mut fmt::Formatter<'_>, what: &str, changes: &[Change]) -> fmt::Result {
+    let mut cases: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
+    changes.iter().for_each(|change| cases.entry(&change.case).or_default().push(change));
+    for (case, changes) in cases {
+        writeln!(f, "{what}: {case}")?;
+        for Change { cell, old, new, observed, .. } in changes {
+            writeln!(f, "  {}: {} → {}", printable(cell), in_words(old), in_words(new))?;
+            for observed in observed {
+                writeln!(f, "    observed: {}", printable(observed))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_words(outcomes: &BTreeSet<Outcome>) -> String {
+    let words: Vec<&str> = outcomes.iter().map(|outcome| outcome.word()).collect();
+    if words.is_empty() { "not there".into() } else { words.join(" or ") }
+}
