@@ -59,7 +59,7 @@ pub(crate) fn run() -> Run {
             ..case("s.c", Outcome::Skip)
         },
         Case {
-            findings: vec![finding(None)],
+            findings: vec![finding(Some(String::from("a value in full").into()))],
             deviations: vec![deviation.clone()],
             ..case("s.d", Outcome::Xfail)
         },
