@@ -81,7 +81,7 @@ pub enum Problem {
     #[error("longer than {0} bytes")]
     Long(u64),
     /// It does not begin as one does.
-    #[error("it does not begin as one of dfr0's")]
+    #[error("it does not begin as one")]
     Stranger,
     /// It is of another version.
     #[error("it is of version {version}, and this dfr0 reads version {reads}")]
