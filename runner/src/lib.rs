@@ -19,6 +19,7 @@
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
 //! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
+//! | `archive` | the outside of a snapshot, and of a certificate |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
 //! | [`run`] | runs cases and compares them with the deviations |
@@ -53,6 +54,7 @@ pub mod run;
 pub mod snapshot;
 pub mod together;
 
+mod archive;
 mod bare;
 mod image;
 mod machine;
