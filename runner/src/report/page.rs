@@ -13,7 +13,7 @@ mod hosts;
 mod moves;
 mod summary;
 
-use super::Cell;
+use super::{Cell, text::count};
 use crate::{
     pairs::Table,
     results::{Case, Outcome},
@@ -173,11 +173,6 @@ fn anchor(kind: &str, name: &str) -> String {
         if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '_' }
     };
     format!("{kind}-{}", name.chars().map(plain).collect::<String>())
-}
-
-/// `1 case`, `2 cases`.
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The names of cells as links to what is known of them.

@@ -367,7 +367,7 @@ fn a_difference_names_each_case_by_what_became_of_it() {
     assert_eq!((names(&diff.gone), names(&diff.added)), (vec!["one@7 s.old".into()], vec!["one@7 s.new".into()]));
     assert!(!diff.is_good() && diff.flaky.is_empty());
     assert!(diff.to_string().contains("newly failing: s.a\n  one@7: pass → fail\n"), "{diff}");
-    assert!(diff.to_string().ends_with("REGRESSION: 1 host compared, 1 case newly failing, 1 newly passing\n"), "{diff}");
+    assert!(diff.to_string().ends_with("REGRESSION: 1 host compared, 1 case newly failing, 1 case newly passing\n"), "{diff}");
     let same = diff_of(&[with([Fail; 5], "s.f")], &[with([Fail; 5], "s.f")]);
     assert!(same.is_good(), "what failed before fails still: {same}");
     assert_eq!(same.to_string(), "compared: one@7 (7)\nno regression: 1 host compared\n");

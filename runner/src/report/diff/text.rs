@@ -3,7 +3,10 @@
 //! A difference in words.
 
 use super::{Change, Diff, Lost, Pair};
-use crate::{report::printable, results::Outcome};
+use crate::{
+    report::{printable, text::count},
+    results::Outcome,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -11,13 +14,6 @@ use std::{
 
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |what: &str, changes: &[Change]| match changes {
-            [] => String::new(),
-            changes => {
-                let cases: BTreeSet<&str> = changes.iter().map(|change| change.case.as_str()).collect();
-                format!(", {} {what}", cases.len())
-            }
-        };
         for Pair { old, old_release, new, new_release } in &self.compared {
             let release = |release: &Option<String>| release.clone().unwrap_or("bare".into());
             let (before, now) = (release(old_release), release(new_release));
@@ -47,16 +43,21 @@ impl fmt::Display for Diff {
         for Lost { cell, why } in &self.lost {
             writeln!(f, "DID NOT REPORT in NEW: {}: {}", printable(cell), printable(why))?;
         }
-        let lost = if self.lost.is_empty() { String::new() } else { format!(", {} did not report", self.lost.len()) };
-        writeln!(
-            f,
-            "{}: {} hosts compared{}{}{}{lost}",
-            if self.is_good() { "no regression" } else { "REGRESSION" },
-            self.compared.len(),
-            count("cases newly failing", &self.newly_failing),
-            count("newly passing", &self.newly_passing),
-            count("flaky", &self.flaky),
-        )
+        let mut parts = vec![format!("{} compared", count(self.compared.len(), "host"))];
+        let mut part = |number: usize, what: &str, became: &str| {
+            if number > 0 {
+                parts.push(format!("{} {became}", count(number, what)));
+            }
+        };
+        let cases = |changes: &[Change]| {
+            changes.iter().map(|change| change.case.as_str()).collect::<BTreeSet<_>>().len()
+        };
+        part(cases(&self.newly_failing), "case", "newly failing");
+        part(cases(&self.newly_passing), "case", "newly passing");
+        part(cases(&self.flaky), "case", "flaky");
+        part(self.lost.len(), "host", "not reporting");
+        let verdict = if self.is_good() { "no regression" } else { "REGRESSION" };
+        writeln!(f, "{verdict}: {}", parts.join(", "))
     }
 }
 
