@@ -21,6 +21,9 @@
 //! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
+//! | [`pattern`] | patterns that name cases |
+//! | [`diagnostic`] | what is wrong in a file, with its place |
+//! | [`kernel_version`] | kernel versions, in distributors' releases too |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
 //! | [`ktap`] | results as KTAP |
@@ -31,14 +34,17 @@ pub mod bench;
 pub mod case;
 pub mod cli;
 pub mod cpus;
+pub mod diagnostic;
 pub mod expected;
 pub mod fingerprint;
 pub mod guest;
 pub mod host;
+pub mod kernel_version;
 pub mod ktap;
 pub mod mimic;
 pub mod other;
 pub mod pairs;
+pub mod pattern;
 pub mod plain;
 pub mod plan;
 mod program;

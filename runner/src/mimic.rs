@@ -38,7 +38,9 @@ fn trial(case: Case, deviations: Arc<Deviations>) -> Trial {
         let verdict = deviations.verdict(&case.name, session.host(), &report);
         match (&verdict, &report.stopped) {
             (Verdict::Skip, Some(Stop::Skip(reason))) => Ok(Completion::ignored_with(reason)),
-            (Verdict::Fail, _) => Err(Failed::from(explain(&case, &report, &verdict, &deviations))),
+            (Verdict::Fail, _) => {
+                Err(Failed::from(explain(&case, &report, &verdict, &deviations, session.host())))
+            }
             _ => Ok(Completion::Completed),
         }
     })

@@ -4,7 +4,8 @@
 
 use crate::{
     case::{Case, Report, Session, Stop},
-    expected::{Deviations, Verdict},
+    expected::{Deviation, Deviations, Verdict},
+    host::Host,
     ktap::{self, Ktap, Totals},
     random::Draw,
 };
@@ -62,7 +63,7 @@ pub fn run(cases: &[Case], deviations: &Deviations, options: Options) -> Result<
         let report = run_case(case, &mut session);
         checks += report.checks;
         let verdict = deviations.verdict(&case.name, session.host(), &report);
-        ktap.comment(&explain(case, &report, &verdict, deviations))?;
+        ktap.comment(&explain(case, &report, &verdict, deviations, session.host()))?;
         ktap.result(&case.name, &verdict)?;
         progress.inc(1);
     }
@@ -80,7 +81,13 @@ pub fn run_case(case: &Case, session: &mut Session) -> Report {
 }
 
 /// What to say of a case before its result; nothing of one that passed.
-pub fn explain(case: &Case, report: &Report, verdict: &Verdict, deviations: &Deviations) -> String {
+pub fn explain(
+    case: &Case,
+    report: &Report,
+    verdict: &Verdict,
+    deviations: &Deviations,
+    host: &Host,
+) -> String {
     const SHOWN: usize = 4;
     let mut text = String::new();
     let mut say = |line: &str| {
@@ -110,6 +117,13 @@ pub fn explain(case: &Case, report: &Report, verdict: &Verdict, deviations: &Dev
             }
             for observed in report.findings.keys().skip(SHOWN) {
                 say(&format!("observed: {observed}"));
+            }
+            let is_seen =
+                |deviation: &&Deviation| deviation.observed.iter().any(|one| report.findings.contains_key(one));
+            for deviation in deviations.of(&case.name).filter(is_seen) {
+                if let Some(why) = deviation.condition.fails_on(host) {
+                    say(&format!("known deviation {} does not apply here: {why}", deviation.name));
+                }
             }
         }
     }
