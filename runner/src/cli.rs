@@ -9,6 +9,7 @@ use crate::{
     bench,
     case::{Case, Session, Suite},
     expected::Deviations,
+    explain::Explanation,
     fingerprint::{self, Fingerprint},
     guest::DEADLINE,
     machine::Machine,
@@ -35,6 +36,14 @@ const FAILED: u8 = 1;
 const PATTERNS: &str = "\
 Patterns name cases: a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob
 (*.reads_back). Without one, all cases run.";
+
+const EXPLAINED: &str = "\
+CASE is a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob (*.reads_back); `dfr0
+list` prints all. A scenario is listed as a failed case lists it, and `dfr0 replay` runs it.
+
+Examples:
+  dfr0 explain double_lock.implemented.reads_back
+  dfr0 explain '*.refused'               each case whose name ends so";
 
 const FINGERPRINTS: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
@@ -67,6 +76,7 @@ Examples:
   dfr0 run                          every case
   dfr0 run breakpoints '*.reserved_refused'
   dfr0 list --rules id_regs         what these cases test, and where it is written
+  dfr0 explain breakpoints.fires    what this case runs, and what is known of it
   dfr0 host show                    what this host's KVM gives to a guest
   dfr0 host show --json > a.json    all that decides whether a guest may move here or away
   dfr0 plan a.json b.json           whether a guest may move from one host to the other
@@ -91,6 +101,20 @@ enum Command {
         rules: bool,
         /// Which cases.
         patterns: Vec<String>,
+    },
+    /// Say what cases test, by which rule and with which scenarios, and which deviations are known of them.
+    ///
+    /// Of each known deviation: what is observed, the section that says otherwise, where the kernel does it, on which
+    /// kernels and hosts, and whether that includes this host. Nothing runs, and where no guest can run all but the last
+    /// is printed.
+    #[command(after_help = EXPLAINED)]
+    Explain {
+        /// Which cases.
+        #[arg(required = true, value_name = "CASE")]
+        patterns: Vec<String>,
+        /// Read deviations from DIR instead of expected/ beside this program.
+        #[arg(long, value_name = "DIR")]
+        expected: Option<PathBuf>,
     },
     /// Run random scenarios again, by their seed, or one scenario from a file.
     ///
@@ -207,6 +231,9 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
         Err(code) => code,
         Ok(Dfr0 { command: Command::Run(run) }) => finish(start(suites, None, run)),
         Ok(Dfr0 { command: Command::List { rules, patterns } }) => finish(list(suites, &patterns, rules)),
+        Ok(Dfr0 { command: Command::Explain { patterns, expected } }) => {
+            finish(explain(suites, &patterns, expected.as_deref()))
+        }
         Ok(Dfr0 { command: Command::Replay { what } }) => finish(replay(suites, &what)),
         Ok(Dfr0 { command: Command::Bench { patterns } }) => finish(bench(suites, &patterns)),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: false }) }) => finish(show_host()),
@@ -269,6 +296,21 @@ fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
             case.rules().try_for_each(|rule| writeln!(out, "    {rule}"))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Outcome {
+    let all: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
+    let deviations = Deviations::load(expected, &names)?;
+    let chosen = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let here = match Machine::open()? {
+        Ok(machine) => Ok(machine.host()?),
+        Err(unavailable) => Err(unavailable.to_string()),
+    };
+    let here = here.as_ref().map_err(String::as_str);
+    let explanation = Explanation { chosen: &chosen, all: &all, deviations: &deviations, here };
+    write!(io::stdout().lock(), "{explanation}")?;
     Ok(ExitCode::SUCCESS)
 }
 

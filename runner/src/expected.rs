@@ -53,7 +53,7 @@ pub struct Deviation {
 #[derive(Clone, Debug, Default)]
 pub struct Deviations(Vec<Deviation>);
 
-/// A file of deviations that cannot be used.
+/// A file of `expected/` that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file or its directory cannot be read.
@@ -64,10 +64,10 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The file is no TOML, its keys are not those of a deviation, or an entry says what cannot be.
+    /// The file is no TOML, has other keys than it may, or says what cannot be.
     #[error(transparent)]
     Content(#[from] Diagnostic),
-    /// The directory holds no deviations.
+    /// The directory holds no file.
     #[error("{} holds no .toml file", .0.display())]
     Empty(PathBuf),
 }
@@ -87,47 +87,56 @@ pub enum Verdict {
     XPass(Vec<String>),
 }
 
+/// The files in `folder` of `directory`; without one of `expected/` beside this executable, or else those that were built in.
+pub(crate) fn files(
+    directory: Option<&Path>,
+    folder: &str,
+    built_in: &[(&str, &str)],
+) -> Result<Vec<Source>, Error> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("expected")));
+    match directory.map(Path::to_owned).or(beside.filter(|path| path.is_dir())) {
+        Some(directory) => read(&directory.join(folder)),
+        None => {
+            let source =
+                |(name, text): &(&str, &str)| Source { name: name.to_string(), text: text.to_string() };
+            Ok(built_in.iter().map(source).collect())
+        }
+    }
+}
+
+fn read(directory: &Path) -> Result<Vec<Source>, Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Read { path, source }
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed(directory))? {
+        let path = entry.map_err(failed(directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::Empty(directory.to_owned()));
+    }
+    paths.sort();
+    let text = |path: PathBuf| {
+        let text = fs::read_to_string(&path).map_err(failed(&path))?;
+        Ok(Source { name: path.display().to_string(), text })
+    };
+    paths.into_iter().map(text).collect()
+}
+
 impl Deviations {
     /// The deviations of `directory`; without one those in `expected/` beside this executable, or else those that
     /// were built in. `cases` are the names of all cases there are.
     pub fn load(directory: Option<&Path>, cases: &[String]) -> Result<Self, Error> {
-        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("expected")));
-        match directory.map(Path::to_owned).or(beside.filter(|path| path.is_dir())) {
-            Some(directory) => Self::read(&directory, cases),
-            None => {
-                let files = BUILT_IN.map(|(name, text)| Source { name: name.into(), text: text.into() });
-                Ok(Self::parse(files, cases)?)
-            }
-        }
+        Ok(Self::parse(files(directory, "", &BUILT_IN)?, cases)?)
     }
 
     /// No deviation is known.
     pub const fn none() -> Self {
         Self(Vec::new())
-    }
-
-    fn read(directory: &Path, cases: &[String]) -> Result<Self, Error> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Read { path, source }
-        };
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(directory).map_err(failed(directory))? {
-            let path = entry.map_err(failed(directory))?.path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                paths.push(path);
-            }
-        }
-        if paths.is_empty() {
-            return Err(Error::Empty(directory.to_owned()));
-        }
-        paths.sort();
-        let mut files = Vec::new();
-        for path in paths {
-            let text = fs::read_to_string(&path).map_err(failed(&path))?;
-            files.push(Source { name: path.display().to_string(), text });
-        }
-        Ok(Self::parse(files, cases)?)
     }
 
     fn parse(files: impl IntoIterator<Item = Source>, cases: &[String]) -> Result<Self, Diagnostic> {

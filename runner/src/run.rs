@@ -118,8 +118,9 @@ pub fn explain(
             for observed in report.findings.keys().skip(SHOWN) {
                 say(&format!("observed: {observed}"));
             }
-            let is_seen =
-                |deviation: &&Deviation| deviation.observed.iter().any(|one| report.findings.contains_key(one));
+            let is_seen = |deviation: &&Deviation| {
+                deviation.observed.iter().any(|one| report.findings.contains_key(one))
+            };
             for deviation in deviations.of(&case.name).filter(is_seen) {
                 if let Some(why) = deviation.condition.fails_on(host) {
                     say(&format!("known deviation {} does not apply here: {why}", deviation.name));

@@ -164,7 +164,7 @@ impl fmt::Display for Condition {
         parts.extend(self.without_capability.map(|Capability(name)| format!("where KVM has no {name}")));
         parts.extend(self.writable.map(|field| format!("where userspace may write {}", field.0.name)));
         if parts.is_empty() {
-            parts.push("everywhere".into());
+            parts.push("on every kernel".into());
         }
         f.write_str(&parts.join(", "))
     }
