@@ -31,6 +31,9 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
+/// Where nothing runs a case lists so many scenarios: a few to show, and one to know that there are more.
+pub(crate) const LISTED: usize = 3;
+
 /// How many VMs are kept for the scenarios of the next case: one of each configuration.
 const SHARED_GUESTS: usize = 64;
 
@@ -104,7 +107,7 @@ pub enum Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         match error {
-            Error::NoVcpu(_) => Self::Skip(error.to_string()),
+            Error::NoVcpu(_) | Error::NothingRuns => Self::Skip(error.to_string()),
             _ => Self::Broken(error),
         }
     }
@@ -128,6 +131,8 @@ pub struct Report {
     pub findings: BTreeMap<String, Finding>,
     /// What the case shows whatever it found.
     pub shown: String,
+    /// Scenarios that it would have run where nothing runs, and the shapes of their VMs.
+    pub listed: Vec<(Shape, Scenario)>,
     /// Why the case ended early, if it did.
     pub stopped: Option<Stop>,
 }
@@ -206,6 +211,20 @@ impl Session {
         let machine = Machine::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let (host, draw) = (host.clone(), Draw::default());
         Ok(Self { machine, host, deadline, draw, guests: Vec::new(), zva_block: None })
+    }
+
+    /// A session where nothing runs: cases are asked for the scenarios that they would run on `host`.
+    pub(crate) fn on_paper(host: Host) -> Self {
+        /// As most CPUs have it.
+        const ZVA_BLOCK: u64 = 64;
+        Self {
+            machine: Machine::Paper(host.clone()),
+            host,
+            deadline: Duration::ZERO,
+            draw: Draw::default(),
+            guests: Vec::new(),
+            zva_block: Some(Some(ZVA_BLOCK)),
+        }
     }
 
     /// The same session, drawing other random scenarios.
@@ -396,6 +415,9 @@ impl Context<'_> {
                 (in_time && which.includes(place)).then(|| migrated(scenario))
             })
             .peekable();
+        if self.is_on_paper() {
+            return scenarios.try_for_each(|scenario| self.list(scenario));
+        }
         while scenarios.peek().is_some() {
             let mut guest = self.shared_guest()?;
             let mut program = guest.program()?;
@@ -414,12 +436,29 @@ impl Context<'_> {
     /// Runs a scenario in this VM, which [`Self::new_guest`] made, and judges it. False if it departed from the rules:
     /// the VM is then in a state that the model does not know.
     pub fn check_on(&mut self, guest: &mut Guest, scenario: &Scenario) -> Result<bool, Stop> {
-        let mut program = guest.program()?;
-        match self.variation.migrating {
-            Some(Moves { from, most }) => program.add(&scenario.clone().migrating(from, most)),
-            None => program.add(scenario),
+        let migrated = match self.variation.migrating {
+            Some(Moves { from, most }) => &scenario.clone().migrating(from, most),
+            None => scenario,
         };
+        if self.is_on_paper() {
+            return self.list(migrated.clone()).map(|()| true);
+        }
+        let mut program = guest.program()?;
+        program.add(migrated);
         self.run_and_report(guest, &program)
+    }
+
+    /// Nothing runs here.
+    pub(crate) fn is_on_paper(&self) -> bool {
+        matches!(self.session.machine, Machine::Paper(_))
+    }
+
+    /// Lists a scenario that would run if something did; with enough of them the case has ended.
+    pub(crate) fn list(&mut self, scenario: Scenario) -> Result<(), Stop> {
+        let shape = self.shape();
+        self.report.listed.push((shape, scenario));
+        self.report.checks += 1;
+        if self.report.listed.len() < LISTED { Ok(()) } else { Stop::skip("enough is listed") }
     }
 
     /// The VM that scenarios share; the caller gives it back while its state is known.

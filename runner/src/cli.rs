@@ -10,11 +10,13 @@ use crate::{
     bench,
     case::{Case, Session, Suite},
     expected::Deviations,
+    explain::Explanation,
     fingerprint::{self, Fingerprint},
     guest::DEADLINE,
     ktap::Ktap,
     machine::Machine,
     pairs::Scenarios,
+    pattern,
     plan::{self, Named},
     random::Draw,
     replay,
@@ -22,7 +24,6 @@ use crate::{
     run::{self, Options},
 };
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
-use glob::Pattern;
 use serde::Serialize;
 use std::{
     env,
@@ -39,6 +40,14 @@ const FAILED: u8 = 1;
 const PATTERNS: &str = "\
 Patterns name cases: a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob
 (*.reads_back). Without one, all cases run.";
+
+const EXPLAINED: &str = "\
+CASE is a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob (*.reads_back); `dfr0
+list` prints all. A scenario is listed as a failed case lists it, and `dfr0 replay` runs it.
+
+Examples:
+  dfr0 explain double_lock.implemented.reads_back
+  dfr0 explain '*.refused'               each case whose name ends so";
 
 const FINGERPRINTS: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
@@ -71,6 +80,7 @@ Examples:
   dfr0 run                          every case
   dfr0 run breakpoints '*.reserved_refused'
   dfr0 list --rules id_regs         what these cases test, and where it is written
+  dfr0 explain breakpoints.fires    what this case runs, and what is known of it
   dfr0 host show                    what this host's KVM gives to a guest
   dfr0 host show --json > a.json    all that decides whether a guest may move here or away
   dfr0 plan a.json b.json           whether a guest may move from one host to the other
@@ -98,6 +108,20 @@ enum Command {
         rules: bool,
         /// Which cases.
         patterns: Vec<String>,
+    },
+    /// Say what cases test, by which rule and with which scenarios, and which deviations are known of them.
+    ///
+    /// Of each known deviation: what is observed, the section that says otherwise, where the kernel does it, on which
+    /// kernels and hosts, and whether that includes this host. Nothing runs, and where no guest can run all but the last
+    /// is printed.
+    #[command(after_help = EXPLAINED)]
+    Explain {
+        /// Which cases.
+        #[arg(required = true, value_name = "CASE")]
+        patterns: Vec<String>,
+        /// Read deviations from DIR instead of expected/ beside this program.
+        #[arg(long, value_name = "DIR")]
+        expected: Option<PathBuf>,
     },
     /// Run random scenarios again, by their seed, or one scenario from a file.
     ///
@@ -238,6 +262,9 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
         Err(code) => code,
         Ok(Dfr0 { command: Command::Run(run) }) => finish(start(suites, None, run)),
         Ok(Dfr0 { command: Command::List { rules, patterns } }) => finish(list(suites, &patterns, rules)),
+        Ok(Dfr0 { command: Command::Explain { patterns, expected } }) => {
+            finish(explain(suites, &patterns, expected.as_deref()))
+        }
         Ok(Dfr0 { command: Command::Replay { what } }) => finish(replay(suites, &what)),
         Ok(Dfr0 { command: Command::Bench { patterns } }) => finish(bench(suites, &patterns)),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: false }) }) => finish(show_host()),
@@ -272,7 +299,8 @@ fn parse<P: Parser>() -> Result<P, ExitCode> {
 
 fn finish(result: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        // In colour where standard error takes it.
+        anstream::eprintln!("error: {error:#}");
         ExitCode::from(FAILED)
     })
 }
@@ -283,7 +311,8 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let deviations = Deviations::load(run.expected.as_deref(), &names)?;
-    let of_suite = |case: &Case| only.is_none_or(|suite| matches(suite, &case.name).unwrap_or(false));
+    let of_suite =
+        |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
     let options =
         Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), draw: run.draw() };
@@ -299,6 +328,21 @@ fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
             case.rules().try_for_each(|rule| writeln!(out, "    {rule}"))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Outcome {
+    let all: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
+    let deviations = Deviations::load(expected, &names)?;
+    let chosen = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let here = match Machine::open()? {
+        Ok(machine) => Ok(machine.host()?),
+        Err(unavailable) => Err(unavailable.to_string()),
+    };
+    let here = here.as_ref().map_err(String::as_str);
+    let explanation = Explanation { chosen: &chosen, all: &all, deviations: &deviations, here };
+    write!(io::stdout().lock(), "{explanation}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -328,9 +372,7 @@ fn show_host() -> Outcome {
     write!(out, "{host}")?;
     let mut fact = |name: &str, value: &dyn Display| writeln!(out, "{name}: {value}");
     fact("ID_AA64DFR0_EL1", &format_args!("{:#x}", host.id_aa64dfr0))?;
-    fact("KVM_CAP_GUEST_DEBUG_HW_BPS", &host.guest_debug_breakpoints)?;
-    fact("KVM_CAP_GUEST_DEBUG_HW_WPS", &host.guest_debug_watchpoints)?;
-    fact("KVM_CAP_ARM_VM_IPA_SIZE", &format_args!("{} bits", host.ipa_bits))?;
+    host.capabilities.all().iter().try_for_each(|(name, value)| fact(name, value))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -385,26 +427,11 @@ fn print(what: &(impl Display + Serialize), json: bool) -> io::Result<()> {
 fn select(cases: Vec<Case>, patterns: &[String]) -> Result<Vec<Case>, String> {
     let mut chosen = vec![patterns.is_empty(); cases.len()];
     for pattern in patterns {
-        let mut any = false;
-        for (chosen, case) in chosen.iter_mut().zip(&cases) {
-            let hit = matches(pattern, &case.name)?;
-            *chosen |= hit;
-            any |= hit;
-        }
-        if !any {
-            return Err(format!("no case matches \"{pattern}\"; `dfr0 list` prints all"));
+        for place in pattern::places(pattern, cases.iter().map(|case| case.name.as_str()))? {
+            chosen[place] = true;
         }
     }
     Ok(cases.into_iter().zip(chosen).filter_map(|(case, chosen)| chosen.then_some(case)).collect())
-}
-
-/// `pattern` is the name, its first dotted parts, or a glob that matches it.
-fn matches(pattern: &str, name: &str) -> Result<bool, String> {
-    if name.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
-        return Ok(true);
-    }
-    let glob = Pattern::new(pattern).map_err(|error| format!("\"{pattern}\" is no pattern: {error}"))?;
-    Ok(glob.matches(name))
 }
 
 #[cfg(test)]
@@ -416,18 +443,6 @@ mod tests {
     fn the_commands_are_well_formed() {
         Dfr0::command().debug_assert();
         OneSuite::command().debug_assert();
-    }
-
-    #[test]
-    fn a_pattern_names_a_case_its_parts_or_a_glob() {
-        let hit = |pattern: &str| matches(pattern, "id_regs.wrps.mask");
-        assert_eq!(hit("id_regs.wrps.mask"), Ok(true));
-        assert_eq!(hit("id_regs.wrps"), Ok(true));
-        assert_eq!(hit("id_regs"), Ok(true));
-        assert_eq!(hit("id_regs.wrp"), Ok(false), "half a part is no part");
-        assert_eq!(hit("*.mask"), Ok(true));
-        assert_eq!(hit("*.masks"), Ok(false));
-        assert!(hit("***").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! | [`fingerprint`], [`register_id`] | what decides whether a guest may move, as a file |
 //! | [`plan`] | whether a guest may move from one host to another |
 //! | [`guest`] | a guest whose payload runs scenarios |
-//! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM |
+//! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM; or `paper`, where nothing runs |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one behind the other, as one program of the payload |
@@ -22,6 +22,10 @@
 //! | `archive` | the outside of a snapshot, and of a certificate |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
+//! | [`explain`] | what a case tests, and what is known of it |
+//! | [`pattern`] | patterns that name cases |
+//! | [`diagnostic`] | what is wrong in a file, with its place |
+//! | [`kernel_version`] | kernel versions, in distributors' releases too |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
 //! | [`results`] | the results of a run, as a stream of records and as a file |
@@ -34,14 +38,18 @@ pub mod bench;
 pub mod case;
 pub mod cli;
 pub mod cpus;
+pub mod diagnostic;
 pub mod expected;
+pub mod explain;
 pub mod fingerprint;
 pub mod guest;
 pub mod host;
+pub mod kernel_version;
 pub mod ktap;
 pub mod mimic;
 pub mod other;
 pub mod pairs;
+pub mod pattern;
 pub mod plain;
 pub mod plan;
 mod program;
@@ -59,6 +67,7 @@ mod bare;
 mod image;
 mod machine;
 mod memory;
+mod paper;
 mod payload;
 mod stage1;
 

@@ -78,8 +78,7 @@ pub fn run(
         progress.set_message(case.name.clone());
         let start = Instant::now();
         let report = run_case(case, &mut session);
-        let verdict = deviations.verdict(&case.name, session.host(), &report);
-        let result = results::Case::new(case, &report, &verdict, deviations, start.elapsed());
+        let result = results::Case::new(case, &report, (deviations, session.host()), start.elapsed());
         end.checks += result.checks;
         end.totals.count(result.outcome);
         write(Record::Case(result))?;

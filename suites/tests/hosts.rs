@@ -236,6 +236,6 @@ fn broken_deviations() -> Result<(), Failed> {
     fails_with("holds no .toml file", &here(&["run", "--expected", expected])?)?;
     std::fs::write(directory.path().join("broken.toml"), "[[deviation]]\nname = 3\n")?;
     let output = here(&["run", "--expected", expected])?;
-    fails_with("broken.toml", &output)?;
-    fails_with("line 2", &output)
+    fails_with("error: invalid type: integer `3`, expected a string\n", &output)?;
+    fails_with("broken.toml:2:8\n  |\n2 | name = 3\n  |        ^\n", &output)
 }

@@ -95,6 +95,8 @@ pub struct Case {
     pub findings: Vec<Finding>,
     /// The deviations that were seen (an XFAIL) or are gone (an XPASS).
     pub deviations: Vec<Deviation>,
+    /// Deviations that were seen and are known of other hosts.
+    pub elsewhere: Vec<Elsewhere>,
     /// Why it ended early, if it did.
     pub stopped: Option<Stopped>,
     /// What it shows whatever it found.
@@ -216,6 +218,16 @@ pub struct Deviation {
     pub source: String,
 }
 
+/// A deviation that is known of other hosts than this.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elsewhere {
+    /// Its name.
+    pub name: String,
+    /// Why not of this one.
+    pub why: String,
+}
+
 /// Why a case ended early.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -290,20 +302,24 @@ impl Unavailable {
 }
 
 impl Case {
-    /// The result of a case that reported this.
+    /// The result of a case that reported this, by the deviations that are known of this host.
     pub fn new(
         case: &case::Case,
         report: &Report,
-        verdict: &Verdict,
-        deviations: &Deviations,
+        (known, host): (&Deviations, &Host),
         took: Duration,
     ) -> Self {
-        let (outcome, names): (_, &[String]) = match verdict {
-            Verdict::Pass => (Outcome::Pass, &[]),
-            Verdict::Fail => (Outcome::Fail, &[]),
-            Verdict::Skip => (Outcome::Skip, &[]),
+        let (outcome, names) = match known.verdict(&case.name, host, report) {
+            Verdict::Pass => (Outcome::Pass, vec![]),
+            Verdict::Fail => (Outcome::Fail, vec![]),
+            Verdict::Skip => (Outcome::Skip, vec![]),
             Verdict::XFail(names) => (Outcome::Xfail, names),
             Verdict::XPass(names) => (Outcome::Xpass, names),
+        };
+        let elsewhere = |deviation: &expected::Deviation| {
+            let is_seen = deviation.observed.iter().any(|observed| report.findings.contains_key(observed));
+            let why = deviation.condition.fails_on(host).filter(|_| is_seen)?;
+            Some(Elsewhere { name: deviation.name.clone(), why })
         };
         let finding = |(number, (observed, finding)): (usize, (&String, &case::Finding))| Finding {
             observed: observed.clone(),
@@ -317,7 +333,8 @@ impl Case {
             checks: report.checks,
             milliseconds: took.as_millis().try_into().unwrap_or(u64::MAX),
             findings: report.findings.iter().enumerate().map(finding).collect(),
-            deviations: names.iter().filter_map(|name| deviations.get(name)).map(Deviation::from).collect(),
+            deviations: names.iter().filter_map(|name| known.get(name)).map(Deviation::from).collect(),
+            elsewhere: known.of(&case.name).filter_map(elsewhere).collect(),
             stopped: report.stopped.as_ref().map(Stopped::from),
             shown: report.shown.clone(),
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 use super::*;
-use crate::host::Host;
+use crate::{fingerprint::Capabilities, host::Host};
 use dfr0_model::{id_write::Writable, judge::Words};
 use proptest::prelude::*;
 use std::path::Path;
@@ -15,6 +15,7 @@ fn case(name: &str, outcome: Outcome) -> Case {
         milliseconds: 7,
         findings: vec![],
         deviations: vec![],
+        elsewhere: vec![],
         stopped: None,
         shown: String::new(),
     }
@@ -72,9 +73,7 @@ pub(crate) fn run() -> Run {
         id_aa64dfr0: 0xf0_1030_5009,
         writable: Writable::Mask(0xf0_00f0_0f0f),
         lse: true,
-        guest_debug_breakpoints: 6,
-        guest_debug_watchpoints: 4,
-        ipa_bits: 40,
+        capabilities: Capabilities { kvm_cap_guest_debug_hw_bps: 6, ..Capabilities::default() },
     };
     let begin = Begin {
         format: FORMAT.into(),

@@ -2,7 +2,7 @@
 
 //! Results in words, for people.
 
-use super::{Case, Departed, Detail, Outcome, Why};
+use super::{Case, Departed, Detail, Elsewhere, Outcome, Why};
 use std::fmt;
 
 impl fmt::Display for Why {
@@ -22,22 +22,28 @@ impl fmt::Display for Detail {
 
 impl fmt::Display for Departed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Of many operations the first and the last are shown.
-        const ENDS: usize = 16;
         if let Some(how) = &self.how {
             writeln!(f, "{how}:")?;
         }
         let what = if self.undoing { ", while the scenario before was undone" } else { "" };
         writeln!(f, "in a VM of {}{what}:", self.shape)?;
-        for (place, operation) in self.operations.iter().enumerate() {
-            if place < ENDS || place + ENDS >= self.operations.len() {
-                writeln!(f, "{place:4}  {operation}")?;
-            } else if place == ENDS {
-                writeln!(f, "       …")?;
-            }
-        }
+        f.write_str(&listing(&self.operations))?;
         self.mismatch.fmt(f)
     }
+}
+
+/// Operations, a line each; of many, the first and the last.
+pub fn listing(operations: &[impl fmt::Display]) -> String {
+    const ENDS: usize = 16;
+    let mut text = String::new();
+    for (place, operation) in operations.iter().enumerate() {
+        if place < ENDS || place + ENDS >= operations.len() {
+            text.push_str(&format!("{place:4}  {operation}\n"));
+        } else if place == ENDS {
+            text.push_str("       …\n");
+        }
+    }
+    text
 }
 
 impl Case {
@@ -78,6 +84,9 @@ impl Case {
                         finding.observed, finding.times, self.checks
                     ));
                     detail.to_string().lines().for_each(|line| say(&format!("  {line}")));
+                }
+                for Elsewhere { name, why } in &self.elsewhere {
+                    say(&format!("known deviation {name} does not apply here: {why}"));
                 }
             }
         }
