@@ -5,7 +5,7 @@
 use super::{Kind, Report, anchor, count, finding::findings, links};
 use crate::{
     report::Cell,
-    results::{Case, Deviation, Why},
+    results::{Case, Deviation, Elsewhere, Why},
 };
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -78,6 +78,7 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
                 }
                 (deviations(results))
                 (findings(results))
+                (elsewhere(results))
                 (ended_early(results))
                 (shown(results))
             }
@@ -97,6 +98,21 @@ fn deviations(results: &[(&Cell, &Case)]) -> Markup {
                 "Known deviation of " (deviation.whose) ": "
                 a href={ "#" (anchor("deviation", name)) } { (name) }
             }
+        }
+    }
+}
+
+/// What is known of other hosts and forgives nothing here.
+fn elsewhere(results: &[(&Cell, &Case)]) -> Markup {
+    let mut all: BTreeMap<(&str, &str), Vec<&Cell>> = BTreeMap::new();
+    for (cell, case) in results {
+        for Elsewhere { name, why } in &case.elsewhere {
+            all.entry((name, why)).or_default().push(cell);
+        }
+    }
+    html! {
+        @for ((name, why), cells) in all {
+            p.known { "The known deviation " span.name { (name) } " does not apply to " (links(&cells)) ": " (why) }
         }
     }
 }

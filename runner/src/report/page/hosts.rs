@@ -33,7 +33,6 @@ fn facts(run: &Run) -> Markup {
     let host = &run.begin.host;
     let Totals { pass, fail, xfail, xpass, skip } = run.end.totals;
     let milliseconds = run.cases.iter().map(|case| case.milliseconds).fold(0, u64::saturating_add);
-    let ipa = if host.ipa_bits > 0 { format!("{} bits", host.ipa_bits) } else { "40 bits, fixed".into() };
     let drawn = match run.begin.thorough_minutes {
         Some(minutes) => format!("{minutes} minutes a case"),
         None => format!("{} a case", run.begin.draws),
@@ -46,14 +45,19 @@ fn facts(run: &Run) -> Markup {
         ("shape", host.shape().to_string()),
         ("ID_AA64DFR0_EL1", format!("{:#018x}", host.id_aa64dfr0)),
         ("writable in it", host.writable_fields()),
-        ("debugger's", format!("{} breakpoints, {} watchpoints", host.guest_debug_breakpoints, host.guest_debug_watchpoints)),
         ("LSE atomics", if host.lse { "yes" } else { "no" }.into()),
-        ("largest IPA space", ipa),
         ("results", format!("{pass} pass, {fail} fail, {xfail} xfail, {xpass} xpass, {skip} skip")),
         ("run", format!("{begun}, {} s of cases, by dfr0 {}", milliseconds / 1000, run.begin.dfr0)),
         ("random scenarios", format!("{drawn}, seed {}", run.begin.seed)),
     ];
     html! {
-        dl { @for (name, value) in facts { div { dt { (name) } dd { (value) } } } }
+        dl {
+            @for (name, value) in facts { div { dt { (name) } dd { (value) } } }
+            @if !host.is_bare() {
+                @for (name, value) in host.capabilities.all() {
+                    div { dt { (name.trim_start_matches("KVM_CAP_")) } dd { (format!("{value:#x}")) } }
+                }
+            }
+        }
     }
 }
