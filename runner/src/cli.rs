@@ -209,6 +209,10 @@ struct Run {
     /// Draw more random scenarios, or fewer, in each case of the suite random.
     #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
+    /// Run a sample: of the scenarios of each case the first and every Nth, one move of a scenario that migrates, and an
+    /// Nth of the random ones.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    every: u32,
     /// Draw random scenarios for so many minutes in each case of the suite random, however many that are, let all
     /// scenarios of each case of the suite migration move behind each operation, for as long, and run the suite shapes whole
     /// in each shape.
@@ -306,8 +310,12 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let of_suite =
         |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
-    let options =
-        Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), draw: run.draw() };
+    let options = Options {
+        strict: run.strict,
+        deadline: Duration::from_secs(run.deadline),
+        draw: run.draw(),
+        every: run.every as usize,
+    };
     Ok(run::run(&cases, &deviations, options, &mut run.writers()?)?)
 }
 
@@ -339,7 +347,7 @@ fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Ou
 }
 
 fn replay(suites: &[Suite], what: &str) -> Outcome {
-    let options = |draw| Options { strict: false, deadline: DEADLINE, draw };
+    let options = |draw| Options { strict: false, deadline: DEADLINE, draw, every: 1 };
     if let Ok(seed) = what.parse() {
         let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
