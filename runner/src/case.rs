@@ -9,15 +9,10 @@ use crate::{
     machine::Machine,
     program::{Departure, Program},
     random::Draw,
+    results::{Departed, Detail},
 };
 use dfr0_model::{
-    event::Event,
-    outcome::Unknown,
-    pe::Pe,
-    rule::Rule,
-    scenario::{Op, Scenario},
-    shape::Shape,
-    sysreg::DCZID_EL0,
+    event::Event, outcome::Unknown, pe::Pe, rule::Rule, scenario::Scenario, shape::Shape, sysreg::DCZID_EL0,
 };
 use std::{
     collections::BTreeMap,
@@ -178,7 +173,13 @@ pub struct Finding {
     /// How often it was seen.
     pub times: usize,
     /// The first time, in full.
-    pub detail: String,
+    pub detail: Detail,
+}
+
+impl Finding {
+    fn first(detail: impl Into<Detail>) -> Self {
+        Self { times: 0, detail: detail.into() }
+    }
 }
 
 /// A host, what guests run on there, and the guest that cases share.
@@ -600,32 +601,22 @@ impl Context<'_> {
     }
 
     /// Reports a departure from the rules. `observed` says it in words that hold on any host; `detail` in full.
-    pub fn find(&mut self, observed: String, detail: String) {
-        let finding = self.report.findings.entry(observed).or_insert(Finding { times: 0, detail });
+    pub fn find(&mut self, observed: String, detail: impl Into<Detail>) {
+        let finding = self.report.findings.entry(observed).or_insert_with(|| Finding::first(detail));
         finding.times += 1;
     }
 }
 
 /// A scenario that departed from the rules in a VM of this shape, with a word on how it was found.
-fn describe(shape: Shape, departure: &Departure, how: &str) -> String {
+fn describe(shape: Shape, departure: &Departure, how: &str) -> Departed {
     let Departure { ops, undoing, mismatch, .. } = departure;
-    let what = if *undoing { ", while the scenario before was undone" } else { "" };
-    let how = if how.is_empty() { String::new() } else { format!("{how}:\n") };
-    format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops))
-}
-
-/// The operations, a line each; of many, the first and the last.
-pub(crate) fn listing(ops: &[Op]) -> String {
-    const ENDS: usize = 16;
-    let mut text = String::new();
-    for (place, op) in ops.iter().enumerate() {
-        if place < ENDS || place + ENDS >= ops.len() {
-            text.push_str(&format!("{place:4}  {op}\n"));
-        } else if place == ENDS {
-            text.push_str("       …\n");
-        }
+    Departed {
+        how: (!how.is_empty()).then(|| how.to_owned()),
+        shape: shape.to_string(),
+        undoing: *undoing,
+        operations: ops.iter().map(ToString::to_string).collect(),
+        mismatch: mismatch.words(),
     }
-    text
 }
 
 #[cfg(test)]
@@ -643,14 +634,5 @@ mod tests {
     fn of_many_scenarios_few_run() {
         let ran: Vec<usize> = (0..70_000).filter(|place| Which::Few.includes(*place)).collect();
         assert_eq!(ran, [0, 256, 4096, 65536]);
-    }
-
-    #[test]
-    fn a_long_scenario_is_listed_by_its_ends() {
-        assert_eq!(listing(&[Op::Isb, Op::Brk]), "   0  isb\n   1  exec brk\n");
-        let long = listing(&[Op::Isb; 100]);
-        assert_eq!(long.lines().count(), 33);
-        assert!(long.contains("  15  isb\n       …\n  84  isb\n") && long.ends_with("  99  isb\n"));
-        assert_eq!(listing(&[Op::Isb; 32]).lines().count(), 32, "nothing is left out where all fits");
     }
 }

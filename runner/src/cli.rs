@@ -12,6 +12,7 @@ use crate::{
     explain::Explanation,
     fingerprint::{self, Fingerprint},
     guest::DEADLINE,
+    ktap::Ktap,
     machine::Machine,
     pairs::Scenarios,
     pattern,
@@ -19,11 +20,13 @@ use crate::{
     profile::{self, Profiles},
     random::Draw,
     replay,
+    results::{self, Lines, Writer},
     run::{self, Options},
 };
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
 use serde::Serialize;
 use std::{
+    env,
     fmt::Display,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -217,6 +220,9 @@ struct Run {
     /// Read deviations from DIR instead of expected/ beside this program.
     #[arg(long, value_name = "DIR")]
     expected: Option<PathBuf>,
+    /// Write the results to FILE as well, as JSON lines (docs/results.md); `-` is standard output, without KTAP.
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
     /// Fail when a listed deviation is no longer seen.
     #[arg(long)]
     strict: bool,
@@ -241,6 +247,24 @@ impl Run {
         let time = self.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
         Draw { seed: self.seed, scenarios: self.draws, time }
     }
+
+    /// Who takes the results.
+    fn writers(&self) -> Result<Vec<Box<dyn Writer>>, String> {
+        Ok(match &self.results {
+            None => vec![ktap()],
+            Some(path) if path == Path::new("-") => vec![Box::new(Lines(io::stdout()))],
+            Some(path) => {
+                let file = results::File::create(path)
+                    .map_err(|error| format!("cannot write the results to {}: {error}", path.display()))?;
+                vec![ktap(), Box::new(file)]
+            }
+        })
+    }
+}
+
+/// KTAP on standard output.
+fn ktap() -> Box<dyn Writer> {
+    Box::new(Ktap::new(io::stdout(), env::var_os("KSFT_TAP_LEVEL").is_some()))
 }
 
 /// The program of one suite: `dfr0 run` for its cases.
@@ -313,7 +337,7 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
     let options =
         Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), draw: run.draw() };
-    Ok(run::run(&cases, &deviations, options)?)
+    Ok(run::run(&cases, &deviations, options, &mut run.writers()?)?)
 }
 
 fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
@@ -350,10 +374,10 @@ fn replay(suites: &[Suite], what: &str) -> Outcome {
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
         let deviations = Deviations::load(None, &names)?;
         let random = select(cases, &["random".into()])?;
-        return Ok(run::run(&random, &deviations, options(Draw { seed, ..Draw::default() }))?);
+        return Ok(run::run(&random, &deviations, options(Draw { seed, ..Draw::default() }), &mut [ktap()])?);
     }
     let scenario = replay::read(what)?;
-    Ok(run::run(&[replay::case(scenario)], &Deviations::none(), options(Draw::default()))?)
+    Ok(run::run(&[replay::case(scenario)], &Deviations::none(), options(Draw::default()), &mut [ktap()])?)
 }
 
 fn bench(suites: &[Suite], patterns: &[String]) -> Outcome {

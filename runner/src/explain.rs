@@ -3,10 +3,11 @@
 //! What a case tests, by which rule and with which scenarios, and the deviations that are known of it. Nothing runs.
 
 use crate::{
-    case::{Case, LISTED, Report, Session, listing, varied},
+    case::{Case, LISTED, Report, Session, varied},
     expected::Deviations,
     fingerprint::Capabilities,
     host::Host,
+    results::listing,
 };
 use dfr0_model::id_write::Writable;
 use std::fmt;

@@ -2,13 +2,17 @@
 
 //! What this machine is, as far as it matters to a guest's debug hardware.
 
-use crate::fingerprint::Capabilities;
+use crate::fingerprint::{Capabilities, Hex};
 use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
-use serde::{Deserialize, Deserializer, de};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IgnoredAny},
+};
 use std::fmt;
 
 /// Facts of a host with KVM/arm64, or of a bare CPU.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "Read", into = "Written")]
 pub struct Host {
     /// The kernel's release, as `uname -r` prints it; none on a bare CPU.
     pub kernel: Option<String>,
@@ -43,6 +47,70 @@ pub enum Unavailable {
     /// `/dev/kvm` is there and cannot be opened.
     #[error("no permission to open /dev/kvm; run as root or as a member of its group (usually kvm)")]
     NoPermission,
+}
+
+/// A host as it stands in a file.
+#[derive(Serialize)]
+struct Written {
+    kernel: Option<String>,
+    platform: String,
+    cpu: &'static str,
+    midr: Hex,
+    shape: String,
+    id_aa64dfr0: Hex,
+    writable: Option<Hex>,
+    lse: bool,
+    capabilities: Capabilities,
+}
+
+/// The same as it is read: `cpu` and `shape` are for people.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Read {
+    kernel: Option<String>,
+    platform: String,
+    #[serde(rename = "cpu")]
+    _cpu: IgnoredAny,
+    midr: Hex,
+    #[serde(rename = "shape")]
+    _shape: IgnoredAny,
+    id_aa64dfr0: Hex,
+    writable: Option<Hex>,
+    lse: bool,
+    capabilities: Capabilities,
+}
+
+impl From<Host> for Written {
+    fn from(host: Host) -> Self {
+        Self {
+            cpu: cpu_name(host.midr),
+            midr: Hex(host.midr),
+            shape: host.shape().to_string(),
+            id_aa64dfr0: Hex(host.id_aa64dfr0),
+            writable: match host.writable {
+                Writable::Mask(mask) => Some(Hex(mask)),
+                Writable::Unknown => None,
+            },
+            kernel: host.kernel,
+            platform: host.platform,
+            lse: host.lse,
+            capabilities: host.capabilities,
+        }
+    }
+}
+
+impl From<Read> for Host {
+    fn from(read: Read) -> Self {
+        Self {
+            kernel: read.kernel,
+            platform: read.platform,
+            midr: read.midr.0,
+            id_aa64dfr0: read.id_aa64dfr0.0,
+            writable: read.writable.map_or(Writable::Unknown, |mask| Writable::Mask(mask.0)),
+            lse: read.lse,
+            capabilities: read.capabilities,
+        }
+    }
 }
 
 impl Host {

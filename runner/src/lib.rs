@@ -20,6 +20,7 @@
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
 //! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
+//! | `archive` | the outside of a snapshot, and of a certificate |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
 //! | [`explain`] | what a case tests, and what is known of it |
@@ -28,6 +29,7 @@
 //! | [`kernel_version`] | kernel versions, in distributors' releases too |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`bench`] | what the suites cost on this host |
+//! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
 //! | [`mimic`] | the same cases for `cargo test` |
 //! | [`cli`] | the commands |
@@ -55,10 +57,12 @@ mod program;
 pub mod random;
 pub mod register_id;
 pub mod replay;
+pub mod results;
 pub mod run;
 pub mod snapshot;
 pub mod together;
 
+mod archive;
 mod bare;
 mod image;
 mod machine;

@@ -38,7 +38,8 @@ fn host(writable: Writable) -> Host {
 }
 
 fn found(observed: &[&str]) -> Report {
-    let findings = observed.iter().map(|seen| (seen.to_string(), Finding { times: 1, detail: "".into() }));
+    let findings =
+        observed.iter().map(|seen| (seen.to_string(), Finding { times: 1, detail: String::new().into() }));
     Report { findings: findings.collect(), ..Report::default() }
 }
 

@@ -2,7 +2,7 @@
 
 //! Bundles as files: written whole or not at all.
 
-use super::{Problem, Snapshot, archive::LONGEST};
+use super::{Problem, Snapshot, bundle::KIND};
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -63,6 +63,8 @@ pub fn load(path: &Path) -> Result<Snapshot, Error> {
 pub fn read(from: impl Read, path: &Path) -> Result<Snapshot, Error> {
     let path = || path.to_owned();
     let mut bundle = Vec::new();
-    from.take(LONGEST + 1).read_to_end(&mut bundle).map_err(|source| Error::Read { path: path(), source })?;
+    from.take(KIND.longest + 1)
+        .read_to_end(&mut bundle)
+        .map_err(|source| Error::Read { path: path(), source })?;
     Snapshot::from_bytes(&bundle).map_err(|problem| Error::Content { path: path(), problem })
 }

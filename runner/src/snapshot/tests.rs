@@ -208,7 +208,10 @@ fn a_file_is_read_as_it_was_saved_and_an_error_names_it() {
     assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 1, "nothing else is left");
     std::fs::write(&path, "dfr0").expect("written");
     let error = load(&path).expect_err("no bundle").to_string();
-    assert!(error.contains("a.snapshot: no bundle of dfr0's; `dfr0 snapshot save`"), "{error}");
+    assert!(
+        error.contains("a.snapshot: no bundle of dfr0's: it does not begin as one; `dfr0 snapshot save`"),
+        "{error}"
+    );
     let nowhere = directory.path().join("none").join("b");
     assert!(save(&small(), &nowhere).is_err_and(|error| error.to_string().contains("cannot write")));
     assert!(load(&nowhere).is_err_and(|error| error.to_string().contains("cannot read")));
