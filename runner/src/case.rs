@@ -84,6 +84,11 @@ impl Case {
     }
 }
 
+/// The name of the case that the one of this name runs in a variation, if it is such a case.
+pub(crate) fn varied(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(_, varied)| varied).filter(|varied| varied.contains('.'))
+}
+
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Case").field("name", &self.name).field("rule", self.rule).finish_non_exhaustive()
