@@ -3,6 +3,7 @@
 //! The commands: `dfr0`, and one program a suite.
 
 mod pairs;
+mod report;
 mod snapshot;
 
 use crate::{
@@ -93,6 +94,9 @@ Examples:
   dfr0 host show                    what this host's KVM gives to a guest
   dfr0 host show --json > a.json    all that decides whether a guest may move here or away
   dfr0 plan a.json b.json           whether a guest may move from one host to the other
+  dfr0 run --results r.jsonl        every case, and the results as a file
+  dfr0 report html --out r.html r.jsonl
+                                    the same as a page
 
 Exit status of run: 0 all passed, were skipped, or failed as listed in expected/; 1 something else; 4 all skipped."
 )]
@@ -167,6 +171,9 @@ enum Command {
     /// Move scenarios between hosts, and hold what comes of it against the plans.
     #[command(subcommand)]
     Pairs(pairs::Command),
+    /// Results of one or many runs in other forms, and what differs between two.
+    #[command(subcommand)]
+    Report(report::Command),
     /// Find the largest shape of debug hardware that hosts share, or who prevents it.
     #[command(after_help = COMMON)]
     Common {
@@ -297,6 +304,7 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
             finish(check_host(profile.as_deref(), expected.as_deref(), fingerprint.as_deref()))
         }
         Ok(Dfr0 { command: Command::Pairs(command) }) => finish(pairs::run(command, moved)),
+        Ok(Dfr0 { command: Command::Report(command) }) => finish(report::run(command)),
         Ok(Dfr0 { command: Command::Snapshot(command) }) => finish(snapshot::run(command)),
         Ok(Dfr0 { command: Command::Plan { a, b, json, debug_only } }) => {
             finish(plan(&a, &b, json, debug_only))
