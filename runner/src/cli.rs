@@ -18,6 +18,7 @@ use crate::{
     pairs::Scenarios,
     pattern,
     plan::{self, Named},
+    profile::{self, Profiles},
     random::Draw,
     replay,
     results::{self, Lines, Writer},
@@ -36,6 +37,8 @@ use std::{
 
 /// Usage errors exit with 1: kselftest's runners take 2 and 3 for results.
 const FAILED: u8 = 1;
+/// There is nothing to hold a host against: to kselftest's runners a skip.
+const UNKNOWN: u8 = 4;
 
 const PATTERNS: &str = "\
 Patterns name cases: a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob
@@ -52,6 +55,13 @@ Examples:
 const FINGERPRINTS: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
 fingerprint dump`. This machine needs no KVM.";
+
+const CHECKED: &str = "\
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
+fingerprint dump`.
+
+Exit status: 0 as a profile says; 1 it differs, or the fingerprint or the command line is wrong; 4 there is no profile of
+this CPU, platform and kernel.";
 
 const PLANS: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
@@ -184,6 +194,22 @@ enum HostCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Hold this host, or one by its fingerprint, against what is known of its CPU and kernel, and print what differs.
+    ///
+    /// A profile in expected/hosts/ says what KVM shows to a new VM of the debug hardware, what of it userspace may write,
+    /// and how many breakpoints and watchpoints userspace has for its own. It is found by CPU, platform and kernel. Where
+    /// that does not tell one from another, as between the shapes of an emulated CPU, the host must be as one of them says.
+    #[command(after_help = CHECKED)]
+    Check {
+        /// Hold it against this profile, whatever its CPU is.
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+        /// Read profiles from DIR/hosts instead of expected/hosts beside this program.
+        #[arg(long, value_name = "DIR")]
+        expected: Option<PathBuf>,
+        /// Another host's fingerprint instead of this host.
+        fingerprint: Option<PathBuf>,
+    },
     /// Print what differs between two hosts.
     #[command(after_help = FINGERPRINTS)]
     Compare {
@@ -216,6 +242,10 @@ struct Run {
     /// Draw more random scenarios, or fewer, in each case of the suite random.
     #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
+    /// Run a sample: of the scenarios of each case the first and every Nth, one move of a scenario that migrates, and an
+    /// Nth of the random ones.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    every: u32,
     /// Draw random scenarios for so many minutes in each case of the suite random, however many that are, let all
     /// scenarios of each case of the suite migration move behind each operation, for as long, and run the suite shapes whole
     /// in each shape.
@@ -270,6 +300,9 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: false }) }) => finish(show_host()),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: true }) }) => finish(show_fingerprint()),
         Ok(Dfr0 { command: Command::Host(HostCommand::Compare { a, b }) }) => finish(compare(&a, &b)),
+        Ok(Dfr0 { command: Command::Host(HostCommand::Check { profile, expected, fingerprint }) }) => {
+            finish(check_host(profile.as_deref(), expected.as_deref(), fingerprint.as_deref()))
+        }
         Ok(Dfr0 { command: Command::Pairs(command) }) => finish(pairs::run(command, moved)),
         Ok(Dfr0 { command: Command::Report(command) }) => finish(report::run(command)),
         Ok(Dfr0 { command: Command::Snapshot(command) }) => finish(snapshot::run(command)),
@@ -314,8 +347,12 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let of_suite =
         |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
-    let options =
-        Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), draw: run.draw() };
+    let options = Options {
+        strict: run.strict,
+        deadline: Duration::from_secs(run.deadline),
+        draw: run.draw(),
+        every: run.every as usize,
+    };
     Ok(run::run(&cases, &deviations, options, &mut run.writers()?)?)
 }
 
@@ -347,7 +384,7 @@ fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Ou
 }
 
 fn replay(suites: &[Suite], what: &str) -> Outcome {
-    let options = |draw| Options { strict: false, deadline: DEADLINE, draw };
+    let options = |draw| Options { strict: false, deadline: DEADLINE, draw, every: 1 };
     if let Ok(seed) = what.parse() {
         let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
@@ -380,6 +417,22 @@ fn show_fingerprint() -> Outcome {
     let fingerprint = Machine::open()??.fingerprint()?;
     io::stdout().lock().write_all(fingerprint.to_json().as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn check_host(profile: Option<&str>, expected: Option<&Path>, file: Option<&Path>) -> Outcome {
+    let profiles = Profiles::load(expected)?;
+    let named = profile.map(|name| profiles.get(name)).transpose()?;
+    let fingerprint = match file {
+        Some(file) => fingerprint::load(file)?,
+        None => Machine::open()??.fingerprint()?,
+    };
+    let check = profiles.check(&fingerprint, named);
+    write!(io::stdout().lock(), "{check}")?;
+    Ok(match check.outcome {
+        profile::Outcome::Same { .. } => ExitCode::SUCCESS,
+        profile::Outcome::Differs { .. } => ExitCode::from(FAILED),
+        profile::Outcome::None(_) => ExitCode::from(UNKNOWN),
+    })
 }
 
 fn compare(a: &Path, b: &Path) -> Outcome {

@@ -11,7 +11,7 @@ mod entry;
 pub use condition::Condition;
 
 use crate::{
-    case::{Report, Stop},
+    case::{Report, Stop, varied},
     diagnostic::{Diagnostic, Source},
     host::Host,
 };
@@ -200,8 +200,7 @@ impl Deviation {
 
     /// It is listed for the case, or for the one that the case runs in a variation.
     fn forgives(&self, case: &str) -> bool {
-        let varied = case.split_once('.').is_some_and(|(_, varied)| self.cases.contains(varied));
-        varied || self.cases.contains(case)
+        self.cases.contains(case) || varied(case).is_some_and(|varied| self.cases.contains(varied))
     }
 }
 

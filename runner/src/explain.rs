@@ -3,7 +3,7 @@
 //! What a case tests, by which rule and with which scenarios, and the deviations that are known of it. Nothing runs.
 
 use crate::{
-    case::{Case, LISTED, Report, Session},
+    case::{Case, LISTED, Report, Session, varied},
     expected::Deviations,
     fingerprint::Capabilities,
     host::Host,
@@ -15,6 +15,9 @@ use std::fmt;
 /// Hosts that a case is asked for its scenarios on where there is no other: ID_AA64DFR0_EL1 of a CPU without the OS Double
 /// Lock, and of one with it.
 const IMAGINED: [u64; 2] = [0xf0_1030_5009, 0x1030_5008];
+
+/// What userspace may write to it there, as since Linux 6.12.
+const IMAGINED_WRITABLE: u64 = 0xf0_00f0_0f0f;
 
 /// Cases, explained to a person.
 #[derive(Debug)]
@@ -86,10 +89,13 @@ impl Explanation<'_> {
                 None => writeln!(f, "  scenarios: none; it asks for values and runs nothing"),
             };
         }
-        let count = match listed.len() {
-            1 => "the only one".into(),
-            LISTED => format!("the first {}, of more", LISTED - 1),
-            count => format!("all {count}"),
+        // A case may do the same for each of the host's registers.
+        let shown = if listed.len() > 1 && listed[0] == listed[1] { 1 } else { listed.len().min(LISTED - 1) };
+        let count = match (shown, listed.len()) {
+            (1, 1) => "the only one".into(),
+            (1, _) => "the first of more".into(),
+            (_, LISTED) => format!("the first {shown} of more"),
+            _ => format!("all {shown}"),
         };
         let of = if of.is_empty() {
             String::new()
@@ -97,7 +103,7 @@ impl Explanation<'_> {
             format!("those of {of}, varied by what KVM answers; ")
         };
         writeln!(f, "  scenarios: {of}{count}")?;
-        for (shape, scenario) in listed.iter().take(LISTED - 1) {
+        for (shape, scenario) in &listed[..shown] {
             writeln!(f, "    in a VM of {shape}:")?;
             f.write_str(&indented(&listing(scenario.ops()), 4))?;
         }
@@ -123,15 +129,10 @@ fn imagined(id_aa64dfr0: u64) -> Host {
         platform: "imagined".into(),
         midr: 0,
         id_aa64dfr0,
-        writable: Writable::Unknown,
+        writable: Writable::Mask(IMAGINED_WRITABLE),
         lse: true,
         capabilities: Capabilities::default(),
     }
-}
-
-/// The name of the case that this one runs in a variation, if it does.
-fn varied(name: &str) -> Option<&str> {
-    name.split_once('.').map(|(_, varied)| varied).filter(|varied| varied.contains('.'))
 }
 
 fn indented(text: &str, by: usize) -> String {
@@ -169,9 +170,19 @@ mod tests {
             rule::BREAKPOINT_MATCHES.section,
             rule::MDE
         )));
-        assert!(text.contains("  scenarios: the first 2, of more\n    in a VM of 6 breakpoints"), "{text}");
+        assert!(text.contains("  scenarios: the first 2 of more\n    in a VM of 6 breakpoints"), "{text}");
         assert!(text.contains("       0  isb\n       1  exec brk\n    in a VM of 6 breakpoints"), "{text}");
         assert!(text.ends_with("       0  isb\n  known deviations: none\n"), "{text}");
+    }
+
+    #[test]
+    fn a_scenario_that_is_repeated_is_shown_once() {
+        let cases = [case("s.a", |cx| cx.check_each(std::iter::repeat(Scenario::new().isb())))];
+        let text = explained(&cases, Err("no KVM"));
+        assert!(
+            text.contains("  scenarios: the first of more\n") && text.matches("in a VM of").count() == 1,
+            "{text}"
+        );
     }
 
     #[test]

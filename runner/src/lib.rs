@@ -7,6 +7,7 @@
 //! | [`host`] | what this machine is: kernel, CPU, shape, capabilities |
 //! | [`fingerprint`], [`register_id`] | what decides whether a guest may move, as a file |
 //! | [`plan`] | whether a guest may move from one host to another |
+//! | [`profile`] | what is known of CPUs' debug hardware, and whether a host is so |
 //! | [`guest`] | a guest whose payload runs scenarios |
 //! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM; or `paper`, where nothing runs |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
@@ -52,6 +53,7 @@ pub mod pairs;
 pub mod pattern;
 pub mod plain;
 pub mod plan;
+pub mod profile;
 mod program;
 pub mod random;
 pub mod register_id;

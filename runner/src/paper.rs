@@ -41,6 +41,10 @@ impl Cpu for Paper {
         Err(Error::NothingRuns)
     }
 
+    fn listed(&self) -> Result<Vec<SysReg>, Error> {
+        Err(Error::NothingRuns)
+    }
+
     fn died(&self, _: String) -> Error {
         Error::NothingRuns
     }

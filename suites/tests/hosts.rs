@@ -50,6 +50,10 @@ fn main() -> ExitCode {
         Trial::test("commands.unknown_pattern", unknown_pattern),
         Trial::test("commands.unknown_option", unknown_option),
         Trial::test("commands.broken_deviations", broken_deviations),
+        Trial::test("commands.explain", explain),
+        Trial::test("commands.explain_without_kvm", explain_without_kvm),
+        Trial::test("commands.host_check", host_check),
+        Trial::test("commands.host_check_without_a_profile", host_check_without_a_profile),
     ];
     libtest_mimic::run(&arguments, hosts.into_iter().chain(bare).chain(places).collect()).exit_code()
 }
@@ -238,4 +242,95 @@ fn broken_deviations() -> Result<(), Failed> {
     let output = here(&["run", "--expected", expected])?;
     fails_with("error: invalid type: integer `3`, expected a string\n", &output)?;
     fails_with("broken.toml:2:8\n  |\n2 | name = 3\n  |        ^\n", &output)
+}
+
+/// A case is explained without being run, and each deviation says whether it applies to this host.
+fn explain() -> Result<(), Failed> {
+    let cases = ["double_lock.implemented.reads_back", "id_regs.wrps.refused", "watchpoints.atomic_accesses"];
+    let arguments = ["--host", "neoverse-n1", "--kernel", "bookworm"];
+    let output = in_host(&arguments, &[&["./dfr0", "explain"][..], &cases].concat())?;
+    ensure(output.status.success(), "exit status", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "this host:\n  kernel: Linux 6.1.",
+        "\ndouble_lock.implemented.reads_back\n  rule: ",
+        "\n  section: DDI 0487K.a OSDLR_EL1",
+        "  0  msr OSDLR_EL1, 0x0\n",
+        "\n  known deviation osdlr-does-not-hold-dlk of KVM\n    observed: mrs OSDLR_EL1: 0x0\n",
+        "\n    seen: on every kernel\n    here: it applies\n",
+        "\n    here: it does not apply, for userspace may not write WRPs here",
+        "\n  known deviation qemu-atomic-wnr of the platform\n",
+        "\n    seen: on the platform linux,dummy-virt\n    here: it applies\n",
+    ] {
+        ensure(text.contains(line), &format!("no \"{line}\""), &output)?;
+    }
+    Ok(())
+}
+
+/// Where no guest runs, all is explained but this host; each case has a rule, and scenarios or the reason for none.
+fn explain_without_kvm() -> Result<(), Failed> {
+    if cfg!(target_arch = "aarch64") {
+        return Ok(());
+    }
+    let output = here(&["explain", "*"])?;
+    ensure(output.status.success(), "exit status", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure(text.starts_with("this host: no guest runs here"), "this host", &output)?;
+    ensure(!text.contains("\n    here: "), "it says what applies here", &output)?;
+    let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    let cases = String::from_utf8_lossy(&here(&["list"])?.stdout).lines().count();
+    ensure(
+        cases > 500 && count("  rule: ") == cases && count("  scenarios: ") == cases,
+        "not each case",
+        &output,
+    )?;
+    let listed = text.lines().filter(|line| line.starts_with("    in a VM of ")).count();
+    ensure(listed > cases, "few scenarios are listed", &output)?;
+    fails_with("no case matches \"breakpoint\"", &here(&["explain", "breakpoint"])?)
+}
+
+/// A lab host is as its profile says, under each kernel; a shaped one is not as the model that it is made of.
+fn host_check() -> Result<(), Failed> {
+    for (host, kernel) in [("neoverse-v1", "bookworm"), ("n1-shape-4-2-1", "newest")] {
+        let arguments = ["--host", host, "--kernel", kernel];
+        let output = in_host(&arguments, &["./dfr0", "host", "check"])?;
+        ensure(output.status.success(), "exit status", &output)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure(text.contains(&format!("\nsame as profile {host}: ")), "the profile", &output)?;
+        ensure(text.matches("same as").count() == 1, "another profile", &output)?;
+    }
+    let command = ["./dfr0", "host", "check", "--profile", "neoverse-n1"];
+    let output = in_host(&["--host", "n1-shape-4-2-1"], &command)?;
+    ensure(output.status.code() == Some(1), "exit status", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "\ndiffers from profile neoverse-n1: ",
+        "\n  ID_AA64DFR0_EL1.BRPs: profile 6, host 4\n",
+        "\n  ID_AA64DFR0_EL1.CTX_CMPs: profile 2, host 1\n",
+        "\n  ID_AA64DFR0_EL1.WRPs: profile 4, host 2\n",
+        "\n  KVM_CAP_GUEST_DEBUG_HW_BPS: profile 6, host 4\n",
+        "\n  KVM_CAP_GUEST_DEBUG_HW_WPS: profile 4, host 2\n",
+    ] {
+        ensure(text.contains(line), &format!("no \"{line}\""), &output)?;
+    }
+    Ok(())
+}
+
+/// A CPU that has no profile is none that differs, and a name that there is not is an error.
+fn host_check_without_a_profile() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("a.json");
+    let fingerprint = r#"{"firecracker_version": "1", "kernel_version": "6.1.5", "guest_cpu_config": {"reg_modifiers": [
+        {"addr": "0x603000000013c000", "bitmap": "0b01100001000011110000001000100000"},
+        {"addr": "0x603000000013c028", "bitmap": "0b10000001100000101000000000110"}]}}"#;
+    std::fs::write(&path, fingerprint)?;
+    let path = path.to_str().ok_or("a temporary directory that is not UTF-8")?;
+    let output = here(&["host", "check", path])?;
+    ensure(output.status.code() == Some(4), "exit status", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure(text.ends_with("\nno profile: none is of 0x61:0x022 on this platform\n"), "the message", &output)?;
+    fails_with(
+        "there is no profile \"graviton\"; there are graviton2, ",
+        &here(&["host", "check", "--profile", "graviton", path])?,
+    )
 }

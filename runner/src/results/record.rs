@@ -55,6 +55,8 @@ pub struct Begin {
     pub seed: u64,
     /// How many random scenarios were drawn in each case of the suite random, where the time did not decide.
     pub draws: u32,
+    /// Of each case's scenarios the first ran, and every so many: 1 is all, more is a sample.
+    pub every: usize,
     /// How many minutes each such case had instead, in a thorough run.
     pub thorough_minutes: Option<u64>,
     /// The lab's name of the host, which then is an emulated one.

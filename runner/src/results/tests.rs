@@ -85,6 +85,7 @@ pub(crate) fn run() -> Run {
         strict: false,
         seed: u64::MAX,
         draws: 100,
+        every: 1,
         thorough_minutes: None,
         lab_host: Some("neoverse-v1".into()),
         host,
