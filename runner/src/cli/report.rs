@@ -9,7 +9,9 @@ use crate::{
 };
 use clap::{Args, Subcommand};
 use std::{
+    fs::Permissions,
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -113,7 +115,8 @@ pub fn run(command: Command) -> Outcome {
         }),
         Command::Junit(of) => of.write(|cells| Ok(report::junit(cells)?.into_bytes())),
         Command::Kcidb { of, origin, build_id } => of.write(|cells| {
-            let mut text = serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
+            let mut text =
+                serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
             text.push(b'\n');
             Ok(text)
         }),
@@ -142,7 +145,11 @@ impl Of {
         let silent: Vec<&Cell> = cells.iter().filter(|cell| cell.silence().is_some()).collect();
         for cell in &silent {
             let why = cell.silence().unwrap_or_default();
-            eprintln!("error: {} did not report: {}", report::printable(&cell.name()), report::printable(why));
+            eprintln!(
+                "error: {} did not report: {}",
+                report::printable(&cell.name()),
+                report::printable(why)
+            );
         }
         Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
@@ -150,8 +157,10 @@ impl Of {
 
 fn save(text: &[u8], path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file =
-        tempfile::Builder::new().prefix(".dfr0-report-").tempfile_in(directory.unwrap_or(Path::new(".")))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".dfr0-report-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory.unwrap_or(Path::new(".")))?;
     file.write_all(text)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

@@ -4,7 +4,9 @@
 
 use super::{Record, Writer};
 use std::{
+    fs::Permissions,
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -35,6 +37,7 @@ impl File {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let file = tempfile::Builder::new()
             .prefix(".dfr0-results-")
+            .permissions(Permissions::from_mode(0o666))
             .tempfile_in(directory.unwrap_or(Path::new(".")))?;
         Ok(Self { path: path.to_owned(), lines: Some(Lines(file)) })
     }

@@ -39,7 +39,10 @@ fn facts(run: &Run) -> Markup {
     };
     let begun = day(run.begin.started).unwrap_or_else(|| run.begin.started.to_string());
     let facts = [
-        ("kernel", host.kernel.as_ref().map_or("none, a bare CPU".into(), |release| format!("Linux {release}"))),
+        (
+            "kernel",
+            host.kernel.as_ref().map_or("none, a bare CPU".into(), |release| format!("Linux {release}")),
+        ),
         ("platform", host.platform.clone()),
         ("CPU", host.cpu()),
         ("shape", host.shape().to_string()),
@@ -51,11 +54,12 @@ fn facts(run: &Run) -> Markup {
         ("random scenarios", format!("{drawn}, seed {}", run.begin.seed)),
     ];
     html! {
-        dl {
-            @for (name, value) in facts { div { dt { (name) } dd { (value) } } }
-            @if !host.is_bare() {
-                @for (name, value) in host.capabilities.all() {
-                    div { dt { (name.trim_start_matches("KVM_CAP_")) } dd { (format!("{value:#x}")) } }
+        dl { @for (name, value) in facts { div { dt { (name) } dd { (value) } } } }
+        @if !host.is_bare() {
+            details {
+                summary { "KVM's capabilities" }
+                dl {
+                    @for (name, value) in host.capabilities.all() { div { dt { (name) } dd { (format!("{value:#x}")) } } }
                 }
             }
         }
