@@ -139,7 +139,10 @@ impl Deviations {
         Self(Vec::new())
     }
 
-    fn parse(files: impl IntoIterator<Item = Source>, cases: &[String]) -> Result<Self, Diagnostic> {
+    pub(crate) fn parse(
+        files: impl IntoIterator<Item = Source>,
+        cases: &[String],
+    ) -> Result<Self, Diagnostic> {
         let mut all: Vec<Placed> = Vec::new();
         for file in files {
             for entry in entry::read(file, cases)? {

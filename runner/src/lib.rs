@@ -23,6 +23,7 @@
 //! | `archive` | the outside of a snapshot, and of a certificate |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
+//! | [`bless`] | drafts of deviations, from what a run found |
 //! | [`explain`] | what a case tests, and what is known of it |
 //! | [`pattern`] | patterns that name cases |
 //! | [`diagnostic`] | what is wrong in a file, with its place |
@@ -35,6 +36,7 @@
 //! | [`cli`] | the commands |
 
 pub mod bench;
+pub mod bless;
 pub mod case;
 pub mod cli;
 pub mod cpus;

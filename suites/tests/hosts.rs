@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Trial::test("commands.explain", explain),
         Trial::test("commands.explain_without_kvm", explain_without_kvm),
         Trial::test("commands.host_check", host_check),
+        Trial::test("commands.bless", bless),
         Trial::test("commands.host_check_without_a_profile", host_check_without_a_profile),
     ];
     libtest_mimic::run(&arguments, hosts.into_iter().chain(bare).chain(places).collect()).exit_code()
@@ -224,6 +225,12 @@ fn fails_with(message: &str, output: &Output) -> Result<(), Failed> {
     ensure(String::from_utf8_lossy(&output.stderr).contains(message), "the message", output)
 }
 
+/// Standard output has each of these.
+fn prints(texts: &[&str], output: &Output) -> Result<(), Failed> {
+    let all = String::from_utf8_lossy(&output.stdout);
+    texts.iter().try_for_each(|text| ensure(all.contains(text), &format!("no \"{text}\""), output))
+}
+
 fn unknown_pattern() -> Result<(), Failed> {
     fails_with("no case matches \"breakpoint\"", &here(&["run", "breakpoint"])?)
 }
@@ -250,8 +257,7 @@ fn explain() -> Result<(), Failed> {
     let arguments = ["--host", "neoverse-n1", "--kernel", "bookworm"];
     let output = in_host(&arguments, &[&["./dfr0", "explain"][..], &cases].concat())?;
     ensure(output.status.success(), "exit status", &output)?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    for line in [
+    let lines = [
         "this host:\n  kernel: Linux 6.1.",
         "\ndouble_lock.implemented.reads_back\n  rule: ",
         "\n  section: DDI 0487K.a OSDLR_EL1",
@@ -261,10 +267,8 @@ fn explain() -> Result<(), Failed> {
         "\n    here: it does not apply, for userspace may not write WRPs here",
         "\n  known deviation qemu-atomic-wnr of the platform\n",
         "\n    seen: on the platform linux,dummy-virt\n    here: it applies\n",
-    ] {
-        ensure(text.contains(line), &format!("no \"{line}\""), &output)?;
-    }
-    Ok(())
+    ];
+    prints(&lines, &output)
 }
 
 /// Where no guest runs, all is explained but this host; each case has a rule, and scenarios or the reason for none.
@@ -302,18 +306,15 @@ fn host_check() -> Result<(), Failed> {
     let command = ["./dfr0", "host", "check", "--profile", "neoverse-n1"];
     let output = in_host(&["--host", "n1-shape-4-2-1"], &command)?;
     ensure(output.status.code() == Some(1), "exit status", &output)?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    for line in [
+    let lines = [
         "\ndiffers from profile neoverse-n1: ",
         "\n  ID_AA64DFR0_EL1.BRPs: profile 6, host 4\n",
         "\n  ID_AA64DFR0_EL1.CTX_CMPs: profile 2, host 1\n",
         "\n  ID_AA64DFR0_EL1.WRPs: profile 4, host 2\n",
         "\n  KVM_CAP_GUEST_DEBUG_HW_BPS: profile 6, host 4\n",
         "\n  KVM_CAP_GUEST_DEBUG_HW_WPS: profile 4, host 2\n",
-    ] {
-        ensure(text.contains(line), &format!("no \"{line}\""), &output)?;
-    }
-    Ok(())
+    ];
+    prints(&lines, &output)
 }
 
 /// A CPU that has no profile is none that differs, and a name that there is not is an error.
@@ -333,4 +334,27 @@ fn host_check_without_a_profile() -> Result<(), Failed> {
         "there is no profile \"graviton\"; there are graviton2, ",
         &here(&["host", "check", "--profile", "graviton", path])?,
     )
+}
+
+/// What a run found and no deviation lists is drafted; the draft does not load before it is filled in, and then forgives.
+fn bless() -> Result<(), Failed> {
+    let script = "mkdir none && cp expected/breakpoints.toml none/ && cp -r expected/hosts none/ && \
+         ! ./dfr0 run --expected none --results r.jsonl double_lock >/dev/null && \
+         ./dfr0 bless --expected none r.jsonl none/drafts.toml && \
+         { ! ./dfr0 run --expected none double_lock 2>&1; } && \
+         ./dfr0 bless --expected expected r.jsonl none/drafts.toml && \
+         sed -i 's/^why = .*/why = \"It does (DDI 0487K.a OSDLR_EL1)\"/; s/^source = .*/source = \"sys_regs.c\"/' \
+             none/drafts.toml && ./dfr0 run --expected none double_lock";
+    let output = in_host(&["--host", "cortex-a57"], &["sh", "-c", script])?;
+    ensure(output.status.success(), "exit status", &output)?;
+    let lines = [
+        "none/drafts.toml: 2 drafts of 2 cases; fill in why and source of each\n",
+        "error: deviation \"double-lock-implemented-reads-back\" is a draft: a person has to read the rule and cite it here\n",
+        "--> none/drafts.toml:",
+        "| why = \"\"\n",
+        "nothing to draft",
+        "double_lock.implemented.reads_back: known deviation double-lock-implemented-reads-back of KVM\n",
+        " double_lock.implemented.masks_breakpoints # XFAIL\n",
+    ];
+    prints(&lines, &output)
 }
