@@ -189,6 +189,8 @@ pub struct Session {
     host: Host,
     deadline: Duration,
     draw: Draw,
+    /// Of a case's scenarios the first runs, and every so many.
+    every: usize,
     /// The last that was used stands last.
     guests: Vec<(Config, Guest)>,
     /// How many bytes DC ZVA zeroes, if it is allowed, once that was asked.
@@ -204,6 +206,7 @@ impl Session {
                 machine,
                 deadline,
                 draw: Draw::default(),
+                every: 1,
                 guests: Vec::new(),
                 zva_block: None,
             }),
@@ -215,7 +218,7 @@ impl Session {
     pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
         let machine = Machine::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let (host, draw) = (host.clone(), Draw::default());
-        Ok(Self { machine, host, deadline, draw, guests: Vec::new(), zva_block: None })
+        Ok(Self { machine, host, deadline, draw, every: 1, guests: Vec::new(), zva_block: None })
     }
 
     /// A session where nothing runs: cases are asked for the scenarios that they would run on `host`.
@@ -227,9 +230,15 @@ impl Session {
             host,
             deadline: Duration::ZERO,
             draw: Draw::default(),
+            every: 1,
             guests: Vec::new(),
             zva_block: Some(Some(ZVA_BLOCK)),
         }
+    }
+
+    /// The same session, where of a case's scenarios the first runs, and every so many: a sample.
+    pub fn running_every(self, every: usize) -> Self {
+        Self { every, ..self }
     }
 
     /// The same session, drawing other random scenarios.
@@ -354,6 +363,8 @@ impl Context<'_> {
 
     /// Runs another case in this variation, as a part of this case. False if it ran no scenario.
     pub fn run_in(&mut self, variation: Variation, case: &Case) -> Result<bool, Stop> {
+        let sampled = |moves: Moves| Moves { most: moves.most.div_ceil(self.session.every), ..moves };
+        let variation = Variation { migrating: variation.migrating.map(sampled), ..variation };
         let own = std::mem::replace(&mut self.variation, variation);
         let (given, checks) = (std::mem::take(&mut self.given), self.report.checks);
         let result = (case.test)(self);
@@ -406,6 +417,7 @@ impl Context<'_> {
     /// Runs scenarios in that VM, many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
         let Variation { which, migrating, until, .. } = self.variation;
+        let every = self.session.every;
         let mut given = self.given;
         let mut scenarios = scenarios
             .into_iter()
@@ -417,7 +429,7 @@ impl Context<'_> {
                     None => scenario,
                 };
                 let in_time = until.is_none_or(|until| Instant::now() < until);
-                (in_time && which.includes(place)).then(|| migrated(scenario))
+                (in_time && which.includes(place) && place % every == 0).then(|| migrated(scenario))
             })
             .peekable();
         if self.is_on_paper() {
@@ -491,6 +503,7 @@ impl Context<'_> {
             Which::Turn { of, .. } => 4 * of as u32,
             _ => 1,
         };
+        let share = share * self.session.every as u32;
         Draw { scenarios: draw.scenarios.div_ceil(share), time: draw.time.map(|time| time / share), ..draw }
     }
 

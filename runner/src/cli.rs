@@ -3,6 +3,7 @@
 //! The commands: `dfr0`, and one program a suite.
 
 mod pairs;
+mod report;
 mod snapshot;
 
 use crate::{
@@ -102,6 +103,9 @@ Examples:
   dfr0 host show                    what this host's KVM gives to a guest
   dfr0 host show --json > a.json    all that decides whether a guest may move here or away
   dfr0 plan a.json b.json           whether a guest may move from one host to the other
+  dfr0 run --results r.jsonl        every case, and the results as a file
+  dfr0 report html --out r.html r.jsonl
+                                    the same as a page
 
 Exit status of run: 0 all passed, were skipped, or failed as listed in expected/; 1 something else; 4 all skipped."
 )]
@@ -193,6 +197,9 @@ enum Command {
     /// Move scenarios between hosts, and hold what comes of it against the plans.
     #[command(subcommand)]
     Pairs(pairs::Command),
+    /// Results of one or many runs in other forms, and what differs between two.
+    #[command(subcommand)]
+    Report(report::Command),
     /// Find the largest shape of debug hardware that hosts share, or who prevents it.
     #[command(after_help = COMMON)]
     Common {
@@ -261,6 +268,10 @@ struct Run {
     /// Draw more random scenarios, or fewer, in each case of the suite random.
     #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
+    /// Run a sample: of the scenarios of each case the first and every Nth, one move of a scenario that migrates, and an
+    /// Nth of the random ones.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    every: u32,
     /// Draw random scenarios for so many minutes in each case of the suite random, however many that are, let all
     /// scenarios of each case of the suite migration move behind each operation, for as long, and run the suite shapes whole
     /// in each shape.
@@ -322,6 +333,7 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
             finish(check_host(profile.as_deref(), expected.as_deref(), fingerprint.as_deref()))
         }
         Ok(Dfr0 { command: Command::Pairs(command) }) => finish(pairs::run(command, moved)),
+        Ok(Dfr0 { command: Command::Report(command) }) => finish(report::run(command)),
         Ok(Dfr0 { command: Command::Snapshot(command) }) => finish(snapshot::run(command)),
         Ok(Dfr0 { command: Command::Plan { a, b, json, debug_only } }) => {
             finish(plan(&a, &b, json, debug_only))
@@ -364,8 +376,12 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let of_suite =
         |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
-    let options =
-        Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), draw: run.draw() };
+    let options = Options {
+        strict: run.strict,
+        deadline: Duration::from_secs(run.deadline),
+        draw: run.draw(),
+        every: run.every as usize,
+    };
     Ok(run::run(&cases, &deviations, options, &mut run.writers()?)?)
 }
 
@@ -425,7 +441,7 @@ fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: O
 }
 
 fn replay(suites: &[Suite], what: &str) -> Outcome {
-    let options = |draw| Options { strict: false, deadline: DEADLINE, draw };
+    let options = |draw| Options { strict: false, deadline: DEADLINE, draw, every: 1 };
     if let Ok(seed) = what.parse() {
         let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();

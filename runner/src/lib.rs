@@ -32,6 +32,7 @@
 //! | [`bench`] | what the suites cost on this host |
 //! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
+//! | [`report`] | results of one or many runs in other forms, and what differs between two sides |
 //! | [`mimic`] | the same cases for `cargo test` |
 //! | [`cli`] | the commands |
 
@@ -59,6 +60,7 @@ mod program;
 pub mod random;
 pub mod register_id;
 pub mod replay;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod snapshot;

@@ -12,7 +12,7 @@ mod table;
 
 pub use outcome::restore;
 pub use set::save;
-pub use table::Table;
+pub use table::{How, Move, MovePart, Table};
 
 use crate::{
     case::Stop,

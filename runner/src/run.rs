@@ -30,6 +30,8 @@ pub struct Options {
     pub deadline: Duration,
     /// How random scenarios are drawn.
     pub draw: Draw,
+    /// Of each case's scenarios the first runs, and every so many.
+    pub every: usize,
 }
 
 /// A run that could not be done at all.
@@ -51,9 +53,9 @@ pub fn run(
     writers: &mut [Box<dyn Writer>],
 ) -> Result<ExitCode, Error> {
     let mut write = |record: Record| writers.iter_mut().try_for_each(|writer| writer.write(&record));
-    let Options { strict, deadline, draw } = options;
+    let Options { strict, deadline, draw, every } = options;
     let mut session = match Session::open(deadline)? {
-        Ok(session) => session.drawing(draw),
+        Ok(session) => session.drawing(draw).running_every(every),
         Err(unavailable) => {
             write(Record::Unavailable(Unavailable::because(unavailable.to_string())))?;
             return Ok(ExitCode::from(SKIPPED));
@@ -68,6 +70,7 @@ pub fn run(
         strict,
         seed: draw.seed,
         draws: draw.scenarios,
+        every,
         thorough_minutes: draw.time.map(|time| time.as_secs() / 60),
         lab_host: env::var("DFR0_LAB_HOST").ok(),
         host: session.host().clone(),

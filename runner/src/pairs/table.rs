@@ -32,6 +32,45 @@ struct Row {
     whole: (Verdict, String, Came),
 }
 
+/// A pair, in words.
+#[derive(Clone, Debug)]
+pub struct Move<'a> {
+    /// The source.
+    pub from: &'a str,
+    /// The target.
+    pub to: &'a str,
+    /// The shape that the plan asks for, if it asks for one.
+    pub shape: Option<&'a str>,
+    /// With the debug registers alone.
+    pub debug: MovePart,
+    /// With every register.
+    pub whole: MovePart,
+}
+
+/// What the plan says of a part of a move, and what came of it.
+#[derive(Clone, Debug)]
+pub struct MovePart {
+    /// The plan.
+    pub plan: &'static str,
+    /// What came of it.
+    pub came: String,
+    /// The same in one word.
+    pub how: How,
+    /// How the two differ, if they do, or what was lost.
+    pub problem: Option<String>,
+}
+
+/// What came of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The events are those that the rules allow.
+    Moved,
+    /// The target refused it.
+    Refused,
+    /// Events were lost or added, or nothing can be said.
+    Lost,
+}
+
 /// The pairs of all hosts.
 #[derive(Debug)]
 pub struct Table(Vec<Row>);
@@ -58,6 +97,29 @@ impl Table {
         }
         rows.sort_by(|one, other| (&one.from, &one.to).cmp(&(&other.from, &other.to)));
         Ok(Self(rows))
+    }
+
+    /// The pairs, by source and target.
+    pub fn moves(&self) -> impl Iterator<Item = Move<'_>> {
+        self.0.iter().map(|row| {
+            let part = |(verdict, stops, came): &(Verdict, String, Came)| MovePart {
+                plan: planned(*verdict),
+                came: came.to_string(),
+                how: match came {
+                    Came::Same => How::Moved,
+                    Came::Refused(_) => How::Refused,
+                    Came::Lost(_) | Came::Mixed(_) => How::Lost,
+                },
+                problem: disagreement(*verdict, stops, came),
+            };
+            Move {
+                from: &row.from,
+                to: &row.to,
+                shape: row.shape.as_deref(),
+                debug: part(&row.debug),
+                whole: part(&row.whole),
+            }
+        })
     }
 
     /// Every plan was right, and nothing was lost silently.

@@ -153,6 +153,9 @@ pub fn read(from: impl BufRead) -> Result<Results, Problem> {
     while let Some(line) = lines.next()? {
         match lines.record(&line)? {
             Record::Case(case) => {
+                if !is_name(&case.name) {
+                    return Err(lines.wrong(format!("{:?} is no case's name", case.name)));
+                }
                 if !names.insert(case.name.clone()) {
                     return Err(lines.wrong(format!("a second result of {}", case.name)));
                 }
@@ -173,6 +176,14 @@ pub fn read(from: impl BufRead) -> Result<Results, Problem> {
     }
     let last = cases.last().map_or("none".into(), |case| case.name.clone());
     Err(Problem::Unfinished { are: cases.len(), planned: begin.cases, last })
+}
+
+/// Dotted, and of letters, digits and underscores: no writer has to quote it.
+fn is_name(name: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
+    };
+    name.split('.').all(part)
 }
 
 impl Run {

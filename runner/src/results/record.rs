@@ -5,6 +5,7 @@
 use crate::{
     case::{self, Report, Stop},
     expected::{self, Deviations, Verdict},
+    guest,
     host::Host,
 };
 use dfr0_model::{judge::Words, rule::Rule};
@@ -54,6 +55,8 @@ pub struct Begin {
     pub seed: u64,
     /// How many random scenarios were drawn in each case of the suite random, where the time did not decide.
     pub draws: u32,
+    /// Of each case's scenarios the first ran, and every so many: 1 is all, more is a sample.
+    pub every: usize,
     /// How many minutes each such case had instead, in a thorough run.
     pub thorough_minutes: Option<u64>,
     /// The lab's name of the host, which then is an emulated one.
@@ -126,6 +129,19 @@ pub enum Outcome {
     Xpass,
     /// The case does not apply.
     Skip,
+}
+
+impl Outcome {
+    /// The word for it, as it stands in a file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Xfail => "xfail",
+            Self::Xpass => "xpass",
+            Self::Skip => "skip",
+        }
+    }
 }
 
 /// A departure from a rule.
@@ -218,10 +234,22 @@ pub struct Elsewhere {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stopped {
-    /// The case does not apply; else something failed.
-    pub skip: bool,
+    /// How.
+    pub how: How,
     /// In words.
     pub why: String,
+}
+
+/// How a case ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// It does not apply to the host.
+    Skipped,
+    /// A guest hung or crashed: the host failed.
+    Died,
+    /// Something failed that no case expects: nothing is known of the host.
+    Broken,
 }
 
 /// The end of a run.
@@ -314,6 +342,12 @@ impl Case {
         }
     }
 
+    /// It failed, and for a reason that says nothing of the host.
+    pub fn is_broken(&self) -> bool {
+        let broken = self.stopped.as_ref().is_some_and(|stopped| stopped.how == How::Broken);
+        self.outcome == Outcome::Fail && broken && self.findings.is_empty()
+    }
+
     /// The suite that it is of: the first part of its name.
     pub fn suite(&self) -> &str {
         self.name.split('.').next().unwrap_or_default()
@@ -339,6 +373,11 @@ impl From<&expected::Deviation> for Deviation {
 
 impl From<&Stop> for Stopped {
     fn from(stop: &Stop) -> Self {
-        Self { skip: matches!(stop, Stop::Skip(_)), why: stop.to_string() }
+        let how = match stop {
+            Stop::Skip(_) => How::Skipped,
+            Stop::Broken(guest::Error::Died(_)) => How::Died,
+            Stop::Broken(_) | Stop::NotModelled(_) => How::Broken,
+        };
+        Self { how, why: stop.to_string() }
     }
 }

@@ -53,14 +53,15 @@ pub(crate) fn run() -> Run {
         case("s.a", Outcome::Pass),
         Case {
             findings: vec![finding(Some(departed(2).into())), finding(None)],
+            elsewhere: vec![Elsewhere { name: "m".into(), why: "since 7.4".into() }],
             ..case("s.b", Outcome::Fail)
         },
         Case {
-            stopped: Some(Stopped { skip: true, why: "no watchpoint".into() }),
+            stopped: Some(Stopped { how: How::Skipped, why: "no watchpoint".into() }),
             ..case("s.c", Outcome::Skip)
         },
         Case {
-            findings: vec![finding(None)],
+            findings: vec![finding(Some(String::from("a value in full").into()))],
             deviations: vec![deviation.clone()],
             ..case("s.d", Outcome::Xfail)
         },
@@ -84,6 +85,7 @@ pub(crate) fn run() -> Run {
         strict: false,
         seed: u64::MAX,
         draws: 100,
+        every: 1,
         thorough_minutes: None,
         lab_host: Some("neoverse-v1".into()),
         host,
@@ -124,7 +126,8 @@ fn a_failed_case_is_explained_by_its_rule_its_scenario_and_the_events() {
            operation 1: exec marker 1: no event\n    \
              seen:    nothing\n    allowed: Breakpoint exception\n    or:      nothing\n    \
              rule:    It does (DDI 0487K.a D2.8)\n\
-         observed: exec marker 1: no event\n"
+         observed: exec marker 1: no event\n\
+         known deviation m does not apply here: since 7.4\n"
     );
     assert_eq!(cases[0].explained(), "");
     assert_eq!(cases[2].explained(), "s.c: no watchpoint\n");
