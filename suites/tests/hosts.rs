@@ -5,10 +5,16 @@
 //! `make test` runs this with DFR0_LAB and DFR0_BUNDLE set.
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     env, fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::fs::MetadataExt,
     path::Path,
-    process::{Command, ExitCode, Output},
+    process::{Command, ExitCode, Output, Stdio},
 };
 
 /// Breakpoints, watchpoints and context-aware breakpoints.
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
         Trial::test("suites.one_alone", one_suite_alone),
         Trial::test("pairs.same_events_and_refused", pairs),
         Trial::test("pairs.missing", a_pair_is_missing),
+        Trial::test("matrix.stopped_and_resumed", a_matrix_is_stopped_and_resumed),
         Trial::test("commands.unknown_pattern", unknown_pattern),
         Trial::test("commands.unknown_option", unknown_option),
         Trial::test("commands.broken_deviations", broken_deviations),
@@ -214,6 +221,57 @@ fn a_pair_is_missing() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().to_str().ok_or("a temporary directory that is not UTF-8")?;
     fails_with("the fingerprints of 0 hosts", &here(&["pairs", "table", path])?)
+}
+
+/// Ctrl-C while the second of two cells runs: the first is whole and stays as it is, and the second runs later.
+fn a_matrix_is_stopped_and_resumed() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let out = directory.path().join("run");
+    let lab = |more: &[&str]| -> Result<Command, Failed> {
+        let mut lab = Command::new(variable("DFR0_LAB")?);
+        lab.args(["matrix", "--deadline", "400", "--jobs", "1", "--kernel", "newest"])
+            .args(["--host", "shape-4-2-1", "--host", "neoverse-n1", "--with", &variable("DFR0_BUNDLE")?])
+            .arg("--out")
+            .arg(&out)
+            .args(more)
+            .args(["--", "./dfr0", "run", "id_regs.wrps"]);
+        lab.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(lab)
+    };
+    let statuses = || -> Result<String, Failed> {
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(out.join("matrix.json"))?)?;
+        let cells = record["cells"].as_array().ok_or("matrix.json has no cells")?;
+        Ok(cells.iter().map(|cell| format!("{}: {}\n", cell["host"], cell["status"])).collect())
+    };
+
+    let mut first = lab(&[])?.spawn()?;
+    let mut stderr = BufReader::new(first.stderr.take().ok_or("no stderr")?);
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("shape-4-2-1@newest: exited 0") {
+        if stderr.read_until(b'\n', &mut said)? == 0 {
+            break;
+        }
+    }
+    kill(Pid::from_raw(first.id().try_into()?), Signal::SIGINT)?;
+    stderr.read_to_end(&mut said)?;
+    let stopped = Output { stderr: said, ..first.wait_with_output()? };
+    ensure(stopped.status.code() == Some(130), "exit status of a stopped run", &stopped)?;
+    ensure(!out.join("neoverse-n1@newest").exists(), "a cell that did not end is there", &stopped)?;
+    let expected = "\"shape-4-2-1\": {\"exited\":0}\n\"neoverse-n1\": \"interrupted\"\n";
+    ensure(statuses()? == expected, &statuses()?, &stopped)?;
+    let stdout = |host: &str| out.join(format!("{host}@newest/stdout"));
+    let kept = fs::metadata(stdout("shape-4-2-1"))?.ino();
+
+    let resumed = lab(&["--resume"])?.output()?;
+    ensure(resumed.status.success(), "the resumed run failed", &resumed)?;
+    ensure(fs::metadata(stdout("shape-4-2-1"))?.ino() == kept, "the first cell ran again", &resumed)?;
+    ensure(statuses()?.matches("{\"exited\":0}").count() == 2, &statuses()?, &resumed)?;
+    for (host, counts) in [("shape-4-2-1", "4 breakpoints"), ("neoverse-n1", "6 breakpoints")] {
+        let text = fs::read_to_string(stdout(host))?;
+        let whole = text.contains(counts) && text.lines().any(|line| line.starts_with("# Totals:"));
+        ensure(whole, &format!("{host}: {text}"), &resumed)?;
+    }
+    Ok(())
 }
 
 /// Runs `dfr0` on this machine.
