@@ -2,6 +2,7 @@
 
 //! The commands: `dfr0`, and one program a suite.
 
+mod certify;
 mod pairs;
 mod report;
 mod snapshot;
@@ -106,6 +107,7 @@ Examples:
   dfr0 run --results r.jsonl        every case, and the results as a file
   dfr0 report html --out r.html r.jsonl
                                     the same as a page
+  dfr0 certify --out host.dfr0      every case, and all that was found as an archive
 
 Exit status of run: 0 all passed, were skipped, or failed as listed in expected/; 1 something else; 4 all skipped."
 )]
@@ -200,6 +202,8 @@ enum Command {
     /// Results of one or many runs in other forms, and what differs between two.
     #[command(subcommand)]
     Report(report::Command),
+    /// Run every case here and write all that was found as one archive, which another machine can check.
+    Certify(certify::Certify),
     /// Find the largest shape of debug hardware that hosts share, or who prevents it.
     #[command(after_help = COMMON)]
     Common {
@@ -334,6 +338,7 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
         }
         Ok(Dfr0 { command: Command::Pairs(command) }) => finish(pairs::run(command, moved)),
         Ok(Dfr0 { command: Command::Report(command) }) => finish(report::run(command)),
+        Ok(Dfr0 { command: Command::Certify(command) }) => finish(certify::run(suites, command)),
         Ok(Dfr0 { command: Command::Snapshot(command) }) => finish(snapshot::run(command)),
         Ok(Dfr0 { command: Command::Plan { a, b, json, debug_only } }) => {
             finish(plan(&a, &b, json, debug_only))

@@ -29,6 +29,7 @@
 //! | [`diagnostic`] | what is wrong in a file, with its place |
 //! | [`kernel_version`] | kernel versions, in distributors' releases too |
 //! | [`run`] | runs cases and compares them with the deviations |
+//! | [`certificate`] | all that was found on a host, as an archive |
 //! | [`bench`] | what the suites cost on this host |
 //! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
@@ -39,6 +40,7 @@
 pub mod bench;
 pub mod bless;
 pub mod case;
+pub mod certificate;
 pub mod cli;
 pub mod cpus;
 pub mod diagnostic;
@@ -74,6 +76,7 @@ mod memory;
 mod paper;
 mod payload;
 mod stage1;
+mod whole;
 
 #[cfg(target_arch = "aarch64")]
 mod kvm;

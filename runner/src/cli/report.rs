@@ -6,11 +6,12 @@ use super::{FAILED, Outcome};
 use crate::{
     pairs::Table,
     report::{self, Cell, Diff, Ids},
+    whole,
 };
 use clap::{Args, Subcommand};
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -113,7 +114,8 @@ pub fn run(command: Command) -> Outcome {
         }),
         Command::Junit(of) => of.write(|cells| Ok(report::junit(cells)?.into_bytes())),
         Command::Kcidb { of, origin, build_id } => of.write(|cells| {
-            let mut text = serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
+            let mut text =
+                serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
             text.push(b'\n');
             Ok(text)
         }),
@@ -135,25 +137,19 @@ impl Of {
         let cells = report::load(&self.paths)?;
         let text = form(&cells)?;
         match &self.out {
-            Some(path) => save(&text, path)
+            Some(path) => whole::write(path, &text)
                 .map_err(|error| format!("cannot write {}: {error}; nothing was written", path.display()))?,
             None => io::stdout().lock().write_all(&text)?,
         }
         let silent: Vec<&Cell> = cells.iter().filter(|cell| cell.silence().is_some()).collect();
         for cell in &silent {
             let why = cell.silence().unwrap_or_default();
-            eprintln!("error: {} did not report: {}", report::printable(&cell.name()), report::printable(why));
+            eprintln!(
+                "error: {} did not report: {}",
+                report::printable(&cell.name()),
+                report::printable(why)
+            );
         }
         Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
-}
-
-fn save(text: &[u8], path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file =
-        tempfile::Builder::new().prefix(".dfr0-report-").tempfile_in(directory.unwrap_or(Path::new(".")))?;
-    file.write_all(text)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
