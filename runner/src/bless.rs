@@ -6,7 +6,7 @@
 use crate::{
     case::{Case, varied},
     expected::Deviations,
-    results::{self, Outcome, Run},
+    results::{self, How, Outcome, Run},
 };
 use dfr0_model::rule::Rule;
 use std::{
@@ -73,7 +73,7 @@ impl Drafts {
             let case = all.iter().find(|case| case.name == *name).ok_or_else(|| {
                 format!("the results are of another dfr0: this one has no case \"{}\"", printable(name))
             })?;
-            if let Some(stopped) = result.stopped.as_ref().filter(|stopped| !stopped.skip) {
+            if let Some(stopped) = result.stopped.as_ref().filter(|stopped| stopped.how != How::Skipped) {
                 let why = stopped.why.lines().next().unwrap_or_default();
                 left.push(format!(
                     "{name}: it did not run to its end, which is never forgiven: {}",

@@ -13,8 +13,8 @@ mod text;
 pub use file::{File, Lines};
 pub use read::{Error, Problem, Results, Run, load, read};
 pub use record::{
-    Begin, Case, Departed, Detail, Deviation, Elsewhere, End, FORMAT, Finding, How, Outcome, Record,
-    Stopped, Totals, Unavailable, VERSION, Why,
+    Begin, Case, Departed, Detail, Deviation, Elsewhere, End, FORMAT, Finding, How, Outcome, Record, Stopped,
+    Totals, Unavailable, VERSION, Why,
 };
 pub(crate) use text::listing;
 

@@ -131,14 +131,14 @@ fn what_is_listed_is_no_draft_and_what_is_listed_for_other_hosts_is_said() {
 
 #[test]
 fn a_case_that_did_not_run_to_its_end_has_no_draft_and_an_unknown_one_is_an_error() {
-    let stopped = |skip| Some(Stopped { skip, why: "the guest is lost\nPC 0".into() });
-    let died = results::Case { stopped: stopped(false), ..failed("s.a", &["x"]) };
+    let stopped = |how| Some(Stopped { how, why: "the guest is lost\nPC 0".into() });
+    let died = results::Case { stopped: stopped(How::Died), ..failed("s.a", &["x"]) };
     let new = drafts(vec![died.clone()], &Deviations::none());
     assert_eq!(
         (new.count(), new.left),
         ((0, 0), vec!["s.a: it did not run to its end, which is never forgiven: the guest is lost".into()])
     );
-    let skipped = results::Case { stopped: stopped(true), ..died };
+    let skipped = results::Case { stopped: stopped(How::Skipped), ..died };
     assert_eq!(drafts(vec![skipped], &Deviations::none()).count(), (1, 1));
     let unknown = Drafts::new(&with(vec![failed("s.z\x1b", &["x"])]), &all(), &Deviations::none());
     assert_eq!(

@@ -113,7 +113,8 @@ pub fn run(command: Command) -> Outcome {
         }),
         Command::Junit(of) => of.write(|cells| Ok(report::junit(cells)?.into_bytes())),
         Command::Kcidb { of, origin, build_id } => of.write(|cells| {
-            let mut text = serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
+            let mut text =
+                serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
             text.push(b'\n');
             Ok(text)
         }),
@@ -142,7 +143,11 @@ impl Of {
         let silent: Vec<&Cell> = cells.iter().filter(|cell| cell.silence().is_some()).collect();
         for cell in &silent {
             let why = cell.silence().unwrap_or_default();
-            eprintln!("error: {} did not report: {}", report::printable(&cell.name()), report::printable(why));
+            eprintln!(
+                "error: {} did not report: {}",
+                report::printable(&cell.name()),
+                report::printable(why)
+            );
         }
         Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }

@@ -297,7 +297,8 @@ fn pairs<'a>(old: &mut Vec<Group<'a>>, new: &mut Vec<Group<'a>>) -> Vec<(Group<'
         let mut place = 0;
         while place < old.len() {
             let same: Vec<usize> = (0..new.len()).filter(|other| alike(&old[place], &new[*other])).collect();
-            let alone = old.iter().filter(|other| same.first().is_some_and(|first| alike(other, &new[*first])));
+            let alone =
+                old.iter().filter(|other| same.first().is_some_and(|first| alike(other, &new[*first])));
             if let ([other], 1) = (&same[..], alone.count()) {
                 pairs.push((old.remove(place), new.remove(*other)));
             } else {

@@ -32,7 +32,13 @@ pub struct Ids {
 ///
 /// A build is named, and the cells are of several kernels.
 pub fn kcidb(cells: &[Cell], ids: &Ids) -> Result<Value, String> {
-    let mut report = Report { ids, kernels: BTreeMap::new(), tests: Vec::new(), issues: BTreeMap::new(), incidents: Vec::new() };
+    let mut report = Report {
+        ids,
+        kernels: BTreeMap::new(),
+        tests: Vec::new(),
+        issues: BTreeMap::new(),
+        incidents: Vec::new(),
+    };
     cells.iter().for_each(|cell| report.add(cell));
     report.finish()
 }

@@ -2,11 +2,7 @@
 
 //! Where cells come from: files of results, and folders.
 
-use super::{
-    Cell,
-    cell::number,
-    matrix,
-};
+use super::{Cell, cell::number, matrix};
 use crate::results;
 use std::{
     fs, io,

@@ -63,7 +63,8 @@ pub fn load(directory: &Path) -> Result<Vec<Cell>, Error> {
     if version != VERSION {
         return Err(content(format!("of version {version}; this dfr0 reads version {VERSION}")));
     }
-    let Matrix { kernels, cells } = serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
+    let Matrix { kernels, cells } =
+        serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
     let mut names = BTreeSet::new();
     for Planned { host, kernel, .. } in &cells {
         if let Some(name) = [host, kernel].into_iter().find(|name| !is_plain(name)) {
@@ -94,7 +95,13 @@ impl Planned {
             Reported::Run(run) => run.begin.host.kernel.clone(),
             Reported::Unavailable(_) | Reported::Nothing(_) => None,
         };
-        Cell { host: host.clone(), kernel: Some(kernel.clone()), release: of_run.or(release), turn: 1, reported }
+        Cell {
+            host: host.clone(),
+            kernel: Some(kernel.clone()),
+            release: of_run.or(release),
+            turn: 1,
+            reported,
+        }
     }
 
     fn reported(&self, directory: &Path) -> Reported {

@@ -120,8 +120,7 @@ pub fn page(cells: &[Cell], moves: Option<&Table>) -> String {
         ("moves", "Moves between hosts", moves.map(moves::moves)),
         ("hosts", "Hosts", Some(hosts::hosts(&report))),
     ];
-    let parts: Vec<_> =
-        parts.into_iter().filter_map(|(id, title, part)| Some((id, title, part?))).collect();
+    let parts: Vec<_> = parts.into_iter().filter_map(|(id, title, part)| Some((id, title, part?))).collect();
     let body = html! {
         a.jump href="#cases" { "Skip to the cases" }
         (summary::summary(&report, moves))
@@ -146,7 +145,8 @@ pub fn page(cells: &[Cell], moves: Option<&Table>) -> String {
 fn document(body: &str, title: &str) -> String {
     // No text in the body can hold the digest of the body, so none can pass for the page's own script.
     let nonce: String = Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let policy = format!("default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'");
+    let policy =
+        format!("default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'");
     let document = html! {
         (DOCTYPE)
         html lang="en" {

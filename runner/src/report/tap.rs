@@ -51,6 +51,7 @@ fn write(cell: &Cell, out: &mut impl Write) -> io::Result<bool> {
 
 /// A cell's name without what KTAP gives a meaning to.
 fn name(cell: &Cell) -> String {
-    let plain = |letter: char| if letter.is_alphanumeric() || "._@+-".contains(letter) { letter } else { '_' };
+    let plain =
+        |letter: char| if letter.is_alphanumeric() || "._@+-".contains(letter) { letter } else { '_' };
     cell.name().chars().map(plain).collect()
 }

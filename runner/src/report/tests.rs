@@ -157,12 +157,15 @@ fn a_cell_that_ended_well_without_whole_results_did_not_report() {
     assert_eq!(why(None).as_deref(), Some("its folder has no file stdout"));
     assert!(why(Some(b"")).expect("a reason").contains("no results of dfr0's"));
     assert!(why(Some(&all[..all.len() / 2])).is_some());
-    assert!(why(Some(&lines(&run_of("two", "7.3.4", &[])))).expect("a reason").contains("of the host \"two\""));
+    assert!(
+        why(Some(&lines(&run_of("two", "7.3.4", &[])))).expect("a reason").contains("of the host \"two\"")
+    );
 }
 
 #[test]
 fn a_matrix_leads_to_no_other_place() {
-    let of = |json: Vec<u8>| load_one(folder(&[("matrix.json", &json)]).path()).expect_err("refused").to_string();
+    let of =
+        |json: Vec<u8>| load_one(folder(&[("matrix.json", &json)]).path()).expect_err("refused").to_string();
     let named = |host: &str, kernel: &str| of(matrix_json(&[(host, kernel, json!({ "exited": 0 }))]));
     for bad in ["..", "../x", "a/b", "", ".a", "a b", "é"] {
         assert!(named(bad, "newest").contains("is no name"), "{bad}");
@@ -299,7 +302,10 @@ fn a_page_shows_the_verdict_each_cell_and_each_case() {
         assert!(page.contains(part), "{part}");
     }
     let good = run_of("one", "7", &[("s.b", Outcome::Pass)]);
-    assert!(super::page(&cells_of(&[good]), None).contains("<title>Passed: nothing but 1 known deviation on 1 host"));
+    assert!(
+        super::page(&cells_of(&[good]), None)
+            .contains("<title>Passed: nothing but 1 known deviation on 1 host")
+    );
 }
 
 #[test]
@@ -364,10 +370,17 @@ fn a_difference_names_each_case_by_what_became_of_it() {
     assert_eq!(names(&diff.newly_skipped), ["one@7 s.c"]);
     assert_eq!(names(&diff.newly_xfail), ["one@7 s.d"]);
     assert_eq!(names(&diff.newly_xpass), ["one@7 s.e"]);
-    assert_eq!((names(&diff.gone), names(&diff.added)), (vec!["one@7 s.old".into()], vec!["one@7 s.new".into()]));
+    assert_eq!(
+        (names(&diff.gone), names(&diff.added)),
+        (vec!["one@7 s.old".into()], vec!["one@7 s.new".into()])
+    );
     assert!(!diff.is_good() && diff.flaky.is_empty());
     assert!(diff.to_string().contains("newly failing: s.a\n  one@7: pass → fail\n"), "{diff}");
-    assert!(diff.to_string().ends_with("REGRESSION: 1 host compared, 1 case newly failing, 1 case newly passing\n"), "{diff}");
+    assert!(
+        diff.to_string()
+            .ends_with("REGRESSION: 1 host compared, 1 case newly failing, 1 case newly passing\n"),
+        "{diff}"
+    );
     let same = diff_of(&[with([Fail; 5], "s.f")], &[with([Fail; 5], "s.f")]);
     assert!(same.is_good(), "what failed before fails still: {same}");
     assert_eq!(same.to_string(), "compared: one@7 (7)\nno regression: 1 host compared\n");
@@ -376,7 +389,10 @@ fn a_difference_names_each_case_by_what_became_of_it() {
 #[test]
 fn a_new_case_that_fails_is_newly_failing() {
     let diff = diff_of(&[run_of("one", "7", &[])], &[run_of("one", "7", &[("s.new", Outcome::Fail)])]);
-    assert_eq!((names(&diff.newly_failing), names(&diff.added)), (vec!["one@7 s.new".into()], vec!["one@7 s.new".into()]));
+    assert_eq!(
+        (names(&diff.newly_failing), names(&diff.added)),
+        (vec!["one@7 s.new".into()], vec!["one@7 s.new".into()])
+    );
     assert!(!diff.is_good());
 }
 
@@ -385,7 +401,10 @@ fn runs_that_disagree_are_flaky_and_fail_if_one_does() {
     let of = |outcome| run_of("one", "7", &[("s.a", outcome)]);
     let (pass, fail) = (of(Outcome::Pass), of(Outcome::Fail));
     let new = diff_of(&[pass.clone()], &[pass.clone(), fail.clone()]);
-    assert_eq!((names(&new.flaky), names(&new.newly_failing)), (vec!["one@7 s.a".into()], vec!["one@7 s.a".into()]));
+    assert_eq!(
+        (names(&new.flaky), names(&new.newly_failing)),
+        (vec!["one@7 s.a".into()], vec!["one@7 s.a".into()])
+    );
     let old = diff_of(&[pass.clone(), fail.clone()], &[fail]);
     assert_eq!((names(&old.flaky), names(&old.newly_failing)), (vec!["one@7 s.a".into()], vec![]));
     assert!(diff_of(&[pass.clone()], &[pass.clone(), pass]).flaky.is_empty());
@@ -406,7 +425,8 @@ fn hosts_are_compared_and_kernels_only_where_there_are_several() {
             all.iter().map(|(host, release)| run_of(host, release, &[])).collect()
         };
         let diff = diff_of(&runs(old), &runs(new));
-        let pairs: Vec<String> = diff.compared.iter().map(|pair| format!("{} {}", pair.old, pair.new)).collect();
+        let pairs: Vec<String> =
+            diff.compared.iter().map(|pair| format!("{} {}", pair.old, pair.new)).collect();
         let lost: Vec<String> = diff.lost.iter().map(|lost| lost.cell.clone()).collect();
         (pairs.join(", "), lost.join(", "), diff.only_new.join(", "))
     };
@@ -420,8 +440,14 @@ fn hosts_are_compared_and_kernels_only_where_there_are_several() {
         pairs(&[("a", "6.1.1"), ("a", "6.12.1")], &[("a", "6.12.1"), ("a", "7.3.4")]),
         is("a@6.1.1 a@7.3.4, a@6.12.1 a@6.12.1", "", "")
     );
-    assert_eq!(pairs(&[("a", "6.1.1"), ("a", "6.12.1")], &[("a", "6.12.1")]), is("a@6.12.1 a@6.12.1", "a@6.1.1", ""));
-    assert_eq!(pairs(&[("a", "7.1"), ("b", "7.1")], &[("a", "7.1"), ("c", "7.1")]), is("a@7.1 a@7.1", "b@7.1", "c@7.1"));
+    assert_eq!(
+        pairs(&[("a", "6.1.1"), ("a", "6.12.1")], &[("a", "6.12.1")]),
+        is("a@6.12.1 a@6.12.1", "a@6.1.1", "")
+    );
+    assert_eq!(
+        pairs(&[("a", "7.1"), ("b", "7.1")], &[("a", "7.1"), ("c", "7.1")]),
+        is("a@7.1 a@7.1", "b@7.1", "c@7.1")
+    );
     assert_eq!(
         pairs(&[("a", "6.1.1"), ("a", "6.2.1")], &[("a", "7.1.1"), ("a", "7.2.1")]),
         is("", "a@6.1.1, a@6.2.1", "a@7.1.1, a@7.2.1"),
@@ -436,7 +462,8 @@ fn a_host_that_does_not_report_any_more_is_a_regression() {
         let exited = json!({ "exited": 1 });
         let json = matrix_json(&[("one", "newest", exited.clone()), ("two", "newest", exited)]);
         let two = if torn { &two[..100] } else { &two };
-        let files: [(&str, &[u8]); 3] = [("matrix.json", &json), ("one@newest/stdout", &one), ("two@newest/stdout", two)];
+        let files: [(&str, &[u8]); 3] =
+            [("matrix.json", &json), ("one@newest/stdout", &one), ("two@newest/stdout", two)];
         load_one(folder(&files).path()).expect("a matrix")
     };
     let diff = Diff::new(&cells(false), &cells(true));
@@ -445,7 +472,10 @@ fn a_host_that_does_not_report_any_more_is_a_regression() {
     assert!(diff.to_string().contains("DID NOT REPORT in NEW: two@newest: "), "{diff}");
     assert!(Diff::new(&cells(true), &cells(true)).is_good(), "it did not report before either");
     let again = Diff::new(&cells(true), &cells(false));
-    assert_eq!((again.only_new.clone(), names(&again.newly_failing)), (vec!["two@newest".into()], vec!["two@newest s.b".into()]));
+    assert_eq!(
+        (again.only_new.clone(), names(&again.newly_failing)),
+        (vec!["two@newest".into()], vec!["two@newest s.b".into()])
+    );
     assert!(!Diff::new(&[], &[]).is_good(), "nothing was compared");
 }
 

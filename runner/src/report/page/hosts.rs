@@ -39,7 +39,10 @@ fn facts(run: &Run) -> Markup {
     };
     let begun = day(run.begin.started).unwrap_or_else(|| run.begin.started.to_string());
     let facts = [
-        ("kernel", host.kernel.as_ref().map_or("none, a bare CPU".into(), |release| format!("Linux {release}"))),
+        (
+            "kernel",
+            host.kernel.as_ref().map_or("none, a bare CPU".into(), |release| format!("Linux {release}")),
+        ),
         ("platform", host.platform.clone()),
         ("CPU", host.cpu()),
         ("shape", host.shape().to_string()),

@@ -30,7 +30,8 @@ pub fn moves(table: &Table) -> Markup {
 
 fn grid(title: &str, moves: &[Move<'_>], part: for<'a> fn(&'a Move<'a>) -> &'a MovePart) -> Markup {
     let hosts: BTreeSet<&str> = moves.iter().flat_map(|pair| [pair.from, pair.to]).collect();
-    let pairs: BTreeMap<(&str, &str), &Move<'_>> = moves.iter().map(|pair| ((pair.from, pair.to), pair)).collect();
+    let pairs: BTreeMap<(&str, &str), &Move<'_>> =
+        moves.iter().map(|pair| ((pair.from, pair.to), pair)).collect();
     html! {
         div.scroll tabindex="0" role="group" aria-label=(title) {
             table.moves {

@@ -23,9 +23,8 @@ fn verdict(report: &Report<'_>, moves: Option<&Table>) -> Verdict {
     let cells = report.cells;
     let silent = cells.iter().filter(|cell| cell.silence().is_some()).count();
     let failing = report.of(Kind::Fail).count();
-    let fails = |cell: &&Cell| {
-        cell.run().is_some_and(|run| run.cases.iter().any(|case| run.fails(case.outcome)))
-    };
+    let fails =
+        |cell: &&Cell| cell.run().is_some_and(|run| run.cases.iter().any(|case| run.fails(case.outcome)));
     let hosts = cells.iter().filter(fails).count();
     let wrong = moves.map_or(0, |table| {
         table.moves().filter(|pair| pair.debug.problem.is_some() || pair.whole.problem.is_some()).count()
@@ -57,7 +56,9 @@ fn verdict(report: &Report<'_>, moves: Option<&Table>) -> Verdict {
         said.push(match (ran, deviations.len()) {
             (false, _) => "no case applied to any host".into(),
             (true, 0) => format!("no deviation from the architecture on {}", count(all, "host")),
-            (true, known) => format!("nothing but {} on {}", count(known, "known deviation"), count(all, "host")),
+            (true, known) => {
+                format!("nothing but {} on {}", count(known, "known deviation"), count(all, "host"))
+            }
         });
     }
     Verdict { word, class, sentence: said.join("; ") }
