@@ -125,8 +125,16 @@ impl Planned {
     }
 }
 
-/// The status of a command that did not end by itself, in words.
+/// The status of a command whose results are not to be had, in words.
 fn ended(status: &Value) -> String {
+    let number = |key: &str| status.get(key).and_then(Value::as_u64);
+    if let Some(status) = number("exited") {
+        return format!("its command exited with {status}");
+    } else if let Some(signal) = number("killed") {
+        return format!("its command was killed by signal {signal}");
+    } else if let Some(seconds) = number("deadline") {
+        return format!("its command did not end within {seconds} s");
+    }
     match status {
         Value::String(status) => status.replace('-', " "),
         Value::Object(status) => {

@@ -123,7 +123,7 @@ fn ktap_of_several_is_a_subtest_each() {
             "KTAP version 1",
             "1..4",
             "not ok 1 one@newest",
-            "# deadline: 600",
+            "# its command did not end within 600 s",
             "not ok 2 one@trixie",
             "ok 3 two@newest # SKIP",
             "# not run",
@@ -140,7 +140,7 @@ fn each_cell_of_a_matrix_is_there_whatever_became_of_it() {
     assert_eq!(names, ["one@newest", "one@trixie", "two@newest", "two@trixie"]);
     assert_eq!(cells[0].run(), Some(&run_of("one", "7.3.4", &[])));
     let silence: Vec<Option<&str>> = cells.iter().map(Cell::silence).collect();
-    assert_eq!(silence, [None, Some("deadline: 600"), None, Some("not run")]);
+    assert_eq!(silence, [None, Some("its command did not end within 600 s"), None, Some("not run")]);
     assert_eq!(cells[0].release.as_deref(), Some("7.3.4"));
 }
 
@@ -211,7 +211,7 @@ fn a_host_without_a_name_is_its_cpu_and_platform() {
 fn a_terminal_gets_totals_and_what_fails() {
     let text = text(&matrix());
     assert!(text.contains("one@newest      1     1     1     1     1\n"), "{text}");
-    assert!(text.contains("one@trixie  DID NOT REPORT: deadline: 600\n"), "{text}");
+    assert!(text.contains("one@trixie  DID NOT REPORT: its command did not end within 600 s\n"), "{text}");
     assert!(text.contains("two@newest  skipped: no KVM\n"), "{text}");
     assert!(text.contains("FAIL s.b: one@newest\n"), "{text}");
     let evil = Cell { host: "\x1b[2J\n".into(), ..matrix().remove(0) };
@@ -230,7 +230,7 @@ fn junit_has_each_result_and_each_silence() {
         "  operation 1: exec marker 1: no event\n",
         "<skipped message=\"no watchpoint\" type=\"skip\">",
         "<skipped message=\"known deviation: n\" type=\"xfail\">",
-        "<error message=\"deadline: 600\" type=\"no results\"/>",
+        "<error message=\"its command did not end within 600 s\" type=\"no results\"/>",
         "<property name=\"kernel\" value=\"Linux 7.3.4\"/>",
     ] {
         assert!(xml.contains(part), "{part}\n{xml}");
@@ -293,7 +293,7 @@ fn a_page_shows_the_verdict_each_cell_and_each_case() {
     for part in [
         "<title>Failed: 1 case fails on 1 of 4 hosts; 2 of 4 hosts did not report – dfr0</title>",
         "the CPU of every host is QEMU's and not silicon",
-        "did not report</strong>: deadline: 600",
+        "did not report</strong>: its command did not end within 600 s",
         "id=\"case-s.b\"",
         "<li class=\"departs\" value=\"1\">",
         "id=\"deviation-n\"",

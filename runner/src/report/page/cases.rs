@@ -61,7 +61,7 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
                 span.rule { (says) }
                 span.hosts {
                     @for (of, cells) in &hosts {
-                        span.(of.class()) { (of.class()) " " (cells.len()) }
+                        span.(of.class()) { (cells.len()) " " (of.class()) }
                     }
                 }
             }
@@ -71,8 +71,7 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
                     @for (of, cells) in &hosts {
                         dt.(of.class()) { span.sign aria-hidden="true" { (of.sign()) } " " (of.words()) }
                         dd {
-                            @if cells.len() == results.len() && cells.len() > 1 { "on all " (cells.len()) " hosts" }
-                            @else { (links(cells)) }
+                            (links(cells))
                         }
                     }
                 }

@@ -2,12 +2,13 @@
 
 //! What a case found: the scenario, and the events side by side.
 
-use super::links;
+use super::anchor;
 use crate::{
     report::Cell,
     results::{Case, Departed, Detail, Finding},
 };
 use maud::{Markup, html};
+use std::collections::BTreeSet;
 
 /// Of a long scenario the first and the last operations are shown.
 const ENDS: usize = 24;
@@ -15,7 +16,8 @@ const ENDS: usize = 24;
 /// A finding, and where it was made.
 struct Found<'a> {
     finding: &'a Finding,
-    at: Vec<&'a Cell>,
+    /// The cells, each with how often it was made, in how many checks.
+    at: Vec<(&'a Cell, usize, usize)>,
 }
 
 /// The findings of a case, each once.
@@ -27,8 +29,8 @@ pub fn findings(results: &[(&Cell, &Case)]) -> Markup {
                 (&found.finding.observed, &found.finding.detail) == (&finding.observed, &finding.detail)
             };
             match all.iter_mut().find(same) {
-                Some(found) => found.at.push(cell),
-                None => all.push(Found { finding, at: vec![cell] }),
+                Some(found) => found.at.push((cell, finding.times, case.checks)),
+                None => all.push(Found { finding, at: vec![(cell, finding.times, case.checks)] }),
             }
         }
     }
@@ -39,7 +41,14 @@ fn one(Found { finding, at }: &Found<'_>) -> Markup {
     html! {
         article.finding {
             h4 { "Observed: " (finding.observed) }
-            p { "on " (links(at)) }
+            p {
+                "on "
+                @for (place, (cell, times, checks)) in at.iter().enumerate() {
+                    @if place > 0 { ", " }
+                    a href={ "#" (anchor("host", &cell.name())) } { (cell.name()) }
+                    " (" (times) " of " (checks) " checks)"
+                }
+            }
             @match &finding.detail {
                 Some(Detail::Text(text)) => pre { (text) },
                 Some(Detail::Scenario(scenario)) => (departed(scenario)),
@@ -74,13 +83,13 @@ fn departed(Departed { how, shape, undoing, operations, mismatch }: &Departed) -
             div.events {
                 div.seen {
                     h5 { "Seen" }
-                    (events(&mismatch.seen))
+                    (events(&mismatch.seen, &mismatch.allowed.concat()))
                 }
                 div.allowed {
                     h5 { "Allowed" }
                     @for (number, allowed) in mismatch.allowed.iter().enumerate() {
                         @if number > 0 { p.or { "or" } }
-                        (events(allowed))
+                        (events(allowed, &mismatch.seen))
                     }
                 }
                 p.decides { strong { "Rule " } (mismatch.rule) }
@@ -89,9 +98,24 @@ fn departed(Departed { how, shape, undoing, operations, mismatch }: &Departed) -
     }
 }
 
-fn events(events: &[String]) -> Markup {
+/// Events; their words that stand in none of the `others` are marked.
+fn events(events: &[String], others: &[String]) -> Markup {
+    let words: BTreeSet<&str> = others.iter().flat_map(|other| other.split(' ')).collect();
     html! {
         @if events.is_empty() { p.nothing { "nothing" } }
-        @else { ul { @for event in events { li { code { (event) } } } } }
+        @else {
+            ul {
+                @for event in events {
+                    li {
+                        code {
+                            @for (place, word) in event.split(' ').enumerate() {
+                                @if place > 0 { " " }
+                                @if others.is_empty() || words.contains(word) { (word) } @else { mark { (word) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

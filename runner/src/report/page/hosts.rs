@@ -54,11 +54,12 @@ fn facts(run: &Run) -> Markup {
         ("random scenarios", format!("{drawn}, seed {}", run.begin.seed)),
     ];
     html! {
-        dl {
-            @for (name, value) in facts { div { dt { (name) } dd { (value) } } }
-            @if !host.is_bare() {
-                @for (name, value) in host.capabilities.all() {
-                    div { dt { (name.trim_start_matches("KVM_CAP_")) } dd { (format!("{value:#x}")) } }
+        dl { @for (name, value) in facts { div { dt { (name) } dd { (value) } } } }
+        @if !host.is_bare() {
+            details {
+                summary { "KVM's capabilities" }
+                dl {
+                    @for (name, value) in host.capabilities.all() { div { dt { (name) } dd { (format!("{value:#x}")) } } }
                 }
             }
         }

@@ -37,7 +37,12 @@ fn verdict(report: &Report<'_>, moves: Option<&Table>) -> Verdict {
     let all = cells.len();
     let mut said = Vec::new();
     if failing > 0 {
-        said.push(format!("{} on {hosts} of {}", verb(failing, "case", "fails", "fail"), count(all, "host")));
+        let on = if hosts == all {
+            format!("all {}", count(all, "host"))
+        } else {
+            format!("{hosts} of {}", count(all, "host"))
+        };
+        said.push(format!("{} on {}", verb(failing, "case", "fails", "fail"), on.replace("all 1 ", "1 ")));
     }
     if silent > 0 {
         said.push(format!("{silent} of {} did not report", count(all, "host")));
@@ -89,7 +94,7 @@ pub fn summary(report: &Report<'_>, moves: Option<&Table>) -> Markup {
                 (count(report.cases.len(), "case")) ", " (grouped(checks)) " scenarios and values judged, on "
                 (count(hosts.len(), "host"))
                 @if !kernels.is_empty() { " with " (several("Linux", &kernels)) }
-                @if let Some(when) = dates(&runs) { ", " (when) }
+                @if let Some(when) = dates(&runs) { "; run on " (when) }
                 "."
             }
             (emulated(&runs, report.cells))
@@ -117,6 +122,7 @@ fn tile(class: &str, sign: &str, number: usize, words: &str, target: &str) -> Ma
 fn emulated(runs: &[&Run], cells: &[Cell]) -> Markup {
     let emulated = runs.iter().filter(|run| run.begin.lab_host.is_some()).count();
     let bare = runs.iter().filter(|run| run.begin.host.is_bare()).count();
+    let sample = runs.iter().map(|run| run.begin.every).max().unwrap_or(1);
     let unavailable = cells.iter().filter(|cell| matches!(cell.reported, Reported::Unavailable(_))).count();
     html! {
         @if emulated > 0 {
@@ -126,6 +132,9 @@ fn emulated(runs: &[&Run], cells: &[Cell]) -> Markup {
                 @else { "the CPU of " (count(emulated, "host")) " of " (runs.len()) }
                 " is QEMU's and not silicon. KVM in it is the real one."
             }
+        }
+        @if sample > 1 {
+            p.note { strong { "A sample: " } "of the scenarios of each case the first and one in " (sample) " ran." }
         }
         @if bare > 0 { p.note { strong { "Bare: " } (count(bare, "run")) " on a CPU without KVM, as a control." } }
         @if unavailable > 0 { p.note { strong { "Skipped: " } "on " (count(unavailable, "host")) " no case can run." } }
