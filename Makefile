@@ -3,11 +3,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check bare bench pairs test test-kselftest test-report coverage mutants bundle clean kselftest-install kselftest-remove
+.PHONY: help check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle clean kselftest-install kselftest-remove
 
-# Variables for people: HOST and KERNEL choose a lab host, PATTERNS the cases, KSRC a kernel tree.
+# Variables for people: HOST and KERNEL choose a lab host, HOSTS and KERNELS several, PATTERNS the cases, KSRC a kernel
+# tree.
 HOST ?=
+HOSTS ?=
 KERNEL ?=
+KERNELS ?=
+RESUME ?=
 KSRC ?=
 PATTERNS ?=
 
@@ -17,6 +21,8 @@ help:
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
 	@echo "make bare              run every suite on a lab host's CPU without KVM, the control: HOST and PATTERNS as above"
 	@echo "make bench             how fast the suites run, and against a loop that only takes exceptions"
+	@echo "make matrix            run every suite in each of eight lab hosts with each of four kernels: HOSTS='NAME …',"
+	@echo "                       KERNELS='bookworm …', PATTERNS; RESUME=1 goes on with the last one, under the same terms"
 	@echo "make pairs             move scenarios between lab hosts and hold the plans against it: HOSTS='NAME@KERNEL …'"
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              dfr0's own tests, lab hosts included"
@@ -50,7 +56,7 @@ test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver
     /usr/lib/python3/dist-packages/selenium/__init__.py=python3-selenium
 
 # Finds or installs the toolchain and comes back with it.
-check bare bench pairs test test-kselftest test-report coverage mutants bundle hosts:
+check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -94,6 +100,15 @@ bare: lab
 
 bench: bundle $(if $(HERE),,lab)
 	@$(RUN) bench $(PATTERNS)
+
+# `latest` is the last run: RESUME=1 goes on with it.
+matrix: bundle lab
+	@[ -n '$(RESUME)' ] || { run=$$(date +%Y-%m-%d-%H%M%S) && mkdir -p $(TARGET)/matrix/$$run && \
+	    ln -sfn $$run $(TARGET)/matrix/latest; }
+	@echo "dfr0: matrix: running every suite in each lab host with each kernel, into target/matrix/latest"
+	@$(LAB) matrix --out $(TARGET)/matrix/latest $(if $(RESUME),--resume) $(HOSTS:%=--host %) \
+	    $(KERNELS:%=--kernel %) --with $(BUNDLE) -- ./dfr0 run $(PATTERNS) && failed=0 || failed=$$?; \
+	    exit $$failed  # a report of target/matrix/latest goes before this line
 
 # Minutes each: `make test-kselftest` has them.
 SLOW := tree.newest tree.trixie host.native

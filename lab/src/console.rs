@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::facts::Facts;
 use crate::outcome::Outcome;
@@ -21,6 +21,10 @@ pub trait Output {
     fn stderr(&mut self, bytes: &[u8]) -> Result<()>;
     /// Takes a line for people.
     fn note(&mut self, line: &str) -> Result<()>;
+    /// Takes what the host says of itself.
+    fn facts(&mut self, _facts: Facts) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What has been read of a host.
@@ -35,7 +39,7 @@ pub struct Console<O> {
 }
 
 impl<O: Output> Console<O> {
-    /// A console of which nothing has been read. `verbose` shows each of the kernel's lines as it comes.
+    /// A console of which nothing has been read. `verbose` hands on each of the kernel's lines as it comes.
     pub fn new(output: O, verbose: bool) -> Self {
         let (decoder, kept) = (Decoder::default(), VecDeque::with_capacity(KEPT));
         Self { output, decoder, kept, verbose, lost: 0, outcome: None }
@@ -72,18 +76,18 @@ impl<O: Output> Console<O> {
 
     /// How the command ended. If it did not, or if some of its output is lost: the last lines are shown, and `died`
     /// says why.
-    pub fn outcome(mut self, died: impl FnOnce() -> String) -> Result<Outcome> {
-        let reason = match self.outcome {
+    pub fn outcome(mut self, died: impl FnOnce() -> anyhow::Error) -> Result<Outcome> {
+        let error = match self.outcome {
             Some(outcome) if self.lost == 0 => return Ok(outcome),
             Some(_) => {
-                format!("{} lines of the command's output were lost between kernel messages", self.lost)
+                anyhow!("{} lines of the command's output were lost between kernel messages", self.lost)
             }
             None => died(),
         };
         for line in self.kept {
             self.output.note(&line)?;
         }
-        bail!(reason)
+        Err(error)
     }
 
     fn take(&mut self, event: Event) -> Result<()> {
@@ -94,7 +98,8 @@ impl<O: Output> Console<O> {
             Event::Frame(Kind::Facts, text) => {
                 let text = String::from_utf8_lossy(&text);
                 let facts: Facts = toml::from_str(&text).with_context(|| format!("bad facts: {text:?}"))?;
-                self.line(format!("lab: the host runs {facts}"))
+                self.line(format!("lab: the host runs {facts}"))?;
+                self.output.facts(facts)
             }
             Event::Frame(Kind::Outcome, text) => {
                 let text = printable(&text);
@@ -143,8 +148,8 @@ mod tests {
         }
     }
 
-    fn died() -> String {
-        "QEMU exited".into()
+    fn died() -> anyhow::Error {
+        anyhow!("QEMU exited")
     }
 
     #[test]

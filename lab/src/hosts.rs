@@ -52,6 +52,7 @@ pub struct ShapedCpu {
 pub struct Hosts {
     hosts: BTreeMap<String, Host>,
     default: String,
+    matrix: Vec<String>,
     origin: String,
 }
 
@@ -59,6 +60,7 @@ pub struct Hosts {
 #[serde(deny_unknown_fields)]
 struct FileText {
     default: Spanned<String>,
+    matrix: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     cpu: BTreeMap<String, CpuText>,
     host: BTreeMap<Spanned<String>, HostText>,
@@ -157,9 +159,21 @@ impl Hosts {
             hosts.insert(name, host);
         }
 
-        let place = at(file.default.span().start);
-        let hosts = Self { hosts, default: file.default.into_inner(), origin: origin.into() };
-        hosts.get(None).with_context(|| format!("{place}: default"))?;
+        let all = || hosts.keys().cloned().collect();
+        let names =
+            |listed: &Vec<Spanned<String>>| listed.iter().map(|name| name.get_ref().clone()).collect();
+        let hosts = Self {
+            matrix: file.matrix.as_ref().map_or_else(all, names),
+            default: file.default.get_ref().clone(),
+            hosts,
+            origin: origin.into(),
+        };
+        for (key, name) in [("default", &file.default)]
+            .into_iter()
+            .chain(file.matrix.iter().flatten().map(|name| ("matrix", name)))
+        {
+            hosts.get(Some(name.get_ref())).with_context(|| format!("{}: {key}", at(name.span().start)))?;
+        }
         Ok(hosts)
     }
 
@@ -170,6 +184,18 @@ impl Hosts {
             let known: Vec<_> = self.hosts.keys().map(String::as_str).collect();
             format!("there is no host `{name}` in {}; there are: {}", self.origin, known.join(", "))
         })
+    }
+
+    /// The hosts `names`, each once, or if there are none those of a matrix.
+    pub fn several(&self, names: &[String]) -> Result<Vec<&Host>> {
+        let mut hosts: Vec<&Host> = Vec::new();
+        for name in if names.is_empty() { &self.matrix } else { names } {
+            let host = self.get(Some(name))?;
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        Ok(hosts)
     }
 
     /// All hosts by name, and whether each is the default.
@@ -226,6 +252,19 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
     }
 
     #[test]
+    fn a_matrix_has_the_hosts_named_or_listed_or_all() {
+        let names = |text: &str, names: &[&str]| -> Vec<String> {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let hosts = Hosts::parse("hosts.toml", text).unwrap();
+            hosts.several(&names).unwrap().into_iter().map(|host| host.name.clone()).collect()
+        };
+        assert_eq!(names(GOOD, &[]), ["plain", "shaped"]);
+        assert_eq!(names(&GOOD.replace("[cpu.v1]", "matrix = [\"shaped\"]\n[cpu.v1]"), &[]), ["shaped"]);
+        assert_eq!(names(GOOD, &["shaped", "plain", "shaped"]), ["shaped", "plain"]);
+        assert!(Hosts::load(None).unwrap().several(&["nope".into()]).is_err());
+    }
+
+    #[test]
     fn an_unknown_host_lists_the_known_ones() {
         let hosts = Hosts::parse("hosts.toml", GOOD).unwrap();
         let error = hosts.get(Some("nope")).unwrap_err().to_string();
@@ -242,6 +281,12 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
                 "there are: plain, shaped",
             ),
             ("default = \"plain\"", "", "hosts.toml:", "missing field `default`"),
+            (
+                "[cpu.v1]",
+                "matrix = [\n\"plain\",\n\"nope\"]\n[cpu.v1]",
+                "hosts.toml:5: matrix: ",
+                "host `nope`",
+            ),
             ("kernel = \"bookworm\"", "kernal = 1", "hosts.toml:8: ", "unknown field `kernal`"),
             ("\"bookworm\"", "\"buster\"", "hosts.toml:8: host.plain.kernel: ", "`buster` is not a kernel"),
             ("\"bookworm\"", "bookworm", "hosts.toml:8: ", ""),

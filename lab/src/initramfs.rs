@@ -20,13 +20,11 @@ const REGULAR: u32 = 0o100000;
 const SYMLINK: u32 = 0o120000;
 const CHARACTER_DEVICE: u32 = 0o020000;
 
-/// What a host is made of, besides its kernel.
+/// What hosts are made of, besides their kernel and their job.
 #[derive(Debug)]
 pub struct Contents<'a> {
     /// `lab-init`, process 1.
     pub init: &'a Path,
-    /// What it is to do.
-    pub job: &'a Job,
     /// A directory to copy to [`WORKING_DIRECTORY`].
     pub with: Option<&'a Path>,
     /// A program to put into [`COMMAND_DIRECTORY`].
@@ -34,9 +32,8 @@ pub struct Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// Writes the archive.
+    /// Writes the archive's beginning; [`finish`] writes its end. The same contents make the same bytes.
     pub fn write(&self, out: impl Write) -> Result<()> {
-        let job = toml::to_string(self.job).context("cannot write the job as TOML")?;
         let mut archive = Archive(BufWriter::new(out));
         for directory in ["proc", "sys", "dev", "tmp"] {
             archive.directory(Path::new(directory), 0o755)?;
@@ -44,7 +41,6 @@ impl Contents<'_> {
         archive.device("dev/console", 5, 1)?;
         archive.device("dev/null", 1, 3)?;
         archive.copy(Path::new("init"), 0o755, self.init)?;
-        archive.entry(Path::new(JOB), REGULAR | 0o644, job.len() as u64, &mut job.as_bytes())?;
         archive.directory(Path::new(WORKING_DIRECTORY), 0o755)?;
         if let Some(with) = self.with {
             let mut left = LARGEST_MIB << 20;
@@ -57,9 +53,17 @@ impl Contents<'_> {
             archive.directory(&directory, 0o755)?;
             archive.copy(&directory.join(added.file_name().unwrap_or_default()), 0o755, added)?;
         }
-        let mut out = newc::trailer(archive.0).context("cannot write the initramfs")?;
-        out.flush().context("cannot write the initramfs")
+        archive.0.flush().context("cannot write the initramfs")
     }
+}
+
+/// Puts what `lab-init` is to do behind the contents, and ends the archive.
+pub fn finish(out: impl Write, job: &Job) -> Result<()> {
+    let job = toml::to_string(job).context("cannot write the job as TOML")?;
+    let mut archive = Archive(BufWriter::new(out));
+    archive.entry(Path::new(JOB), REGULAR | 0o644, job.len() as u64, &mut job.as_bytes())?;
+    let mut out = newc::trailer(archive.0).context("cannot write the initramfs")?;
+    out.flush().context("cannot write the initramfs")
 }
 
 struct Archive<W: Write>(BufWriter<W>);
@@ -186,9 +190,10 @@ mod tests {
         symlink("sub/tool", with.join("link")).unwrap();
 
         let job = job();
-        let contents = Contents { init: &init, job: &job, with: Some(&with), added: Some(&added) };
+        let contents = Contents { init: &init, with: Some(&with), added: Some(&added) };
         let mut archive = Vec::new();
         contents.write(&mut archive).unwrap();
+        finish(&mut archive, &job).unwrap();
         let entries = entries(&archive);
 
         for directory in ["proc", "sys", "dev", "tmp", "host", "host/sub", "host/.cmd"] {
@@ -211,9 +216,8 @@ mod tests {
         fs::write(&init, "").unwrap();
         let with = here.path().join("with");
         fs::create_dir(&with).unwrap();
-        let job = job();
         let error = || {
-            let contents = Contents { init: &init, job: &job, with: Some(&with), added: None };
+            let contents = Contents { init: &init, with: Some(&with), added: None };
             format!("{:#}", contents.write(io::sink()).unwrap_err())
         };
 

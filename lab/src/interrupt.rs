@@ -3,9 +3,12 @@
 //! the way out.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -14,37 +17,96 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 #[error("stopped by {0}")]
 pub struct Interrupted(pub Signal);
 
-/// SIGHUP, SIGINT and SIGTERM, held back.
+/// SIGHUP, SIGINT and SIGTERM, held back. The first of them stops every thread that waits here.
 #[derive(Debug)]
-pub struct Signals(SignalFd);
+pub struct Signals {
+    held: SigSet,
+    fd: SignalFd,
+    first: OnceLock<Signal>,
+    /// A signal is read once; this stays readable.
+    told: EventFd,
+}
 
 impl Signals {
     /// Holds the signals back in this thread and in those it will start. (Children get an empty mask from the
     /// standard library.)
     pub fn hold() -> Result<Self> {
-        let set: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-        set.thread_block().context("cannot block signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-        Ok(Self(fd.context("cannot make a signalfd")?))
+        let held: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+        held.thread_block().context("cannot block signals")?;
+        let fd = SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
+        let told = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        Ok(Self {
+            held,
+            fd: fd.context("cannot make a signalfd")?,
+            first: OnceLock::new(),
+            told: told.context("cannot make an eventfd")?,
+        })
+    }
+
+    /// From now on a signal ends this process at once. For the thread that held them.
+    pub fn let_go(&self) -> Result<()> {
+        self.held.thread_unblock().context("cannot unblock signals")
     }
 
     /// An [`Interrupted`] if a signal has come.
     pub fn check(&self) -> Result<()> {
-        let Some(info) = self.0.read_signal().context("cannot read the signalfd")? else { return Ok(()) };
-        let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
-        Err(Interrupted(signal.unwrap_or(Signal::SIGTERM)).into())
+        if self.first.get().is_none()
+            && let Some(info) = self.fd.read_signal().context("cannot read the signalfd")?
+        {
+            let signal = i32::try_from(info.ssi_signo).ok().and_then(|number| Signal::try_from(number).ok());
+            // Another thread may have been first with another signal.
+            let _ = self.first.set(signal.unwrap_or(Signal::SIGTERM));
+            self.told.write(1).context("cannot write to the eventfd")?;
+        }
+        match self.first.get() {
+            Some(&signal) => Err(Interrupted(signal).into()),
+            None => Ok(()),
+        }
     }
 
     /// Waits until one of `fds` is ready or `timeout` is over; an [`Interrupted`] if a signal comes first.
     pub fn wait(&self, fds: &[(BorrowedFd<'_>, PollFlags)], timeout: PollTimeout) -> Result<Vec<bool>> {
         let mut polled: Vec<_> = fds.iter().map(|&(fd, flags)| PollFd::new(fd, flags)).collect();
-        polled.push(PollFd::new(self.0.as_fd(), PollFlags::POLLIN));
+        polled.push(PollFd::new(self.fd.as_fd(), PollFlags::POLLIN));
+        polled.push(PollFd::new(self.told.as_fd(), PollFlags::POLLIN));
         match poll(&mut polled, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot poll"),
         }
         self.check()?;
-        polled.pop();
-        Ok(polled.iter().map(|fd| fd.any().unwrap_or(true)).collect())
+        Ok(polled[..fds.len()].iter().map(|fd| fd.any().unwrap_or(true)).collect())
+    }
+}
+
+/// As poll takes it, and rounded up, so that a deadline is over when the time is.
+pub fn poll_timeout(left: Duration) -> PollTimeout {
+    PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+
+    use super::*;
+
+    #[test]
+    fn one_signal_stops_every_thread_and_stays() {
+        let signals = Signals::hold().unwrap();
+        let interrupted =
+            |result: Result<Vec<bool>>| result.unwrap_err().downcast::<Interrupted>().unwrap().0;
+        thread::scope(|scope| {
+            // A minute, and the test fails.
+            let wait = || interrupted(signals.wait(&[], PollTimeout::from(60_000u16)));
+            let waiting = [scope.spawn(wait), scope.spawn(wait)];
+            // To this thread alone: other tests hold signals, too.
+            pthread_kill(pthread_self(), Signal::SIGHUP).unwrap();
+            assert_eq!(wait(), Signal::SIGHUP);
+            for thread in waiting {
+                assert_eq!(thread.join().unwrap(), Signal::SIGHUP);
+            }
+        });
+        assert_eq!(interrupted(signals.wait(&[], PollTimeout::NONE)), Signal::SIGHUP);
     }
 }

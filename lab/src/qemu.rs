@@ -88,11 +88,19 @@ fn on_path() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn version_of(path: &Path, signals: &Signals) -> Result<Version> {
+/// QEMU's version in its own words, as in `10.0.2 (Debian 1:10.0.2+ds-2)`.
+pub fn version_text(path: &Path, signals: &Signals) -> Result<String> {
     let text = run(Command::new(path).arg("--version"), signals)?;
-    text.strip_prefix("QEMU emulator version ").and_then(Version::parse).with_context(|| {
-        format!("`{} --version` printed no QEMU version: {:?}", path.display(), text.lines().next())
-    })
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("QEMU emulator version ")
+        .map(ToOwned::to_owned)
+        .with_context(|| format!("`{} --version` printed no QEMU version: {line:?}", path.display()))
+}
+
+fn version_of(path: &Path, signals: &Signals) -> Result<Version> {
+    let text = version_text(path, signals)?;
+    Version::parse(&text)
+        .with_context(|| format!("`{} --version` printed no number: {text:?}", path.display()))
 }
 
 fn install(cache: &Cache, signals: &Signals) -> Result<()> {

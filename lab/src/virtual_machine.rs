@@ -2,20 +2,20 @@
 //! QEMU, run once: booted, read, and gone when `lab` is.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::poll::{PollFlags, PollTimeout};
+use nix::poll::PollFlags;
 
 use crate::console::{Console, Output};
 use crate::hosts::Host;
-use crate::interrupt::Signals;
+use crate::interrupt::{Signals, poll_timeout};
 use crate::outcome::Outcome;
 use crate::protocol::printable;
 use crate::running::{Running, die_with_lab};
@@ -34,19 +34,29 @@ pub struct VirtualMachine<'a> {
     pub kernel: &'a Path,
     /// Needs no name, so that none is left behind.
     pub initramfs: File,
-    /// Show the kernel's messages.
+    /// Have the kernel print its messages from the start.
     pub verbose: bool,
 }
 
+/// A host was stopped before its command had ended.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the deadline of {} s is over; the host was stopped (--deadline allows more)", .0.as_secs())]
+pub struct DeadlineOver(pub Duration);
+
 impl VirtualMachine<'_> {
-    /// Boots the host, hands on what its command prints, and returns how the command ended.
-    pub fn run(self, deadline: Duration, signals: &Signals) -> Result<Outcome> {
+    /// Boots the host, hands `console` what it prints, and returns how the command ended; a [`DeadlineOver`] if it
+    /// did not in time.
+    pub fn run(
+        self,
+        deadline: Duration,
+        signals: &Signals,
+        mut console: Console<impl Output>,
+    ) -> Result<Outcome> {
         let end = Instant::now() + deadline;
         let mut running =
             Running(self.command()?.spawn().with_context(|| format!("cannot run {}", self.qemu.display()))?);
         let mut serial = running.0.stdout.take().expect("stdout is piped");
         let mut stderr = running.0.stderr.take().expect("stderr is piped");
-        let mut console = Console::new(Streams { signals, end }, self.verbose);
         let mut messages = Vec::new();
         let mut end = end;
         let mut in_time = true;
@@ -66,7 +76,7 @@ impl VirtualMachine<'_> {
             if stderr_open {
                 fds.push((stderr.as_fd(), PollFlags::POLLIN));
             }
-            let ready = signals.wait(&fds, timeout(left))?;
+            let ready = signals.wait(&fds, poll_timeout(left))?;
             let mut buffer = [0; 16384];
             if serial_open && ready[0] {
                 let size = read(&mut serial, &mut buffer)?;
@@ -90,11 +100,8 @@ impl VirtualMachine<'_> {
         }
         let status = if in_time { Some(running.0.wait().context("cannot wait for QEMU")?) } else { None };
         console.outcome(|| match status {
-            None => format!(
-                "the deadline of {} s is over; the host was stopped (--deadline allows more)",
-                deadline.as_secs()
-            ),
-            Some(status) => format!("the host died before its command ended (QEMU: {status})"),
+            None => DeadlineOver(deadline).into(),
+            Some(status) => anyhow!("the host died before its command ended (QEMU: {status})"),
         })
     }
 
@@ -118,7 +125,11 @@ impl VirtualMachine<'_> {
             .arg("-kernel")
             .arg(self.kernel)
             .args(["-initrd", &format!("/proc/self/fd/{}", self.initramfs.as_raw_fd())])
-            .args(["-append", &format!("console=ttyAMA0 panic=-1 rdinit=/init {messages}{mode}")])
+            // The kernel's tests of its ciphers would run beside the command, for seconds.
+            .args([
+                "-append",
+                &format!("console=ttyAMA0 panic=-1 rdinit=/init cryptomgr.notests {messages}{mode}"),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -132,46 +143,9 @@ impl VirtualMachine<'_> {
 /// QEMU says little; what is beyond this is dropped.
 const LONGEST_MESSAGES: usize = 1 << 16;
 
-fn timeout(left: Duration) -> PollTimeout {
-    // Rounded up, so that the deadline is over when the time is.
-    PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
-}
-
 fn read(pipe: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
     match pipe.read(buffer) {
         Err(error) if error.kind() == ErrorKind::Interrupted => read(pipe, buffer),
         size => size.context("cannot read from QEMU"),
-    }
-}
-
-/// The stdout and stderr of `lab`. A reader that is slow holds the host up, but neither Ctrl-C nor the deadline.
-struct Streams<'a> {
-    signals: &'a Signals,
-    end: Instant,
-}
-
-impl Streams<'_> {
-    fn write(&self, stream: &mut (impl Write + AsFd), name: &str, bytes: &[u8]) -> Result<()> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        // A pipe that is ready takes as much as a frame can hold without blocking.
-        self.signals.wait(&[(stream.as_fd(), PollFlags::POLLOUT)], timeout(left))?;
-        stream
-            .write_all(bytes)
-            .and_then(|()| stream.flush())
-            .with_context(|| format!("cannot pass the host's output on to {name}"))
-    }
-}
-
-impl Output for Streams<'_> {
-    fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write(&mut std::io::stdout(), "stdout", bytes)
-    }
-
-    fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write(&mut std::io::stderr(), "stderr", bytes)
-    }
-
-    fn note(&mut self, line: &str) -> Result<()> {
-        self.write(&mut std::io::stderr(), "stderr", format!("{line}\n").as_bytes())
     }
 }

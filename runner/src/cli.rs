@@ -2,12 +2,14 @@
 
 //! The commands: `dfr0`, and one program a suite.
 
+mod certify;
 mod pairs;
 mod report;
 mod snapshot;
 
 use crate::{
     bench,
+    bless::Drafts,
     case::{Case, Session, Suite},
     expected::Deviations,
     explain::Explanation,
@@ -21,7 +23,7 @@ use crate::{
     profile::{self, Profiles},
     random::Draw,
     replay,
-    results::{self, Lines, Writer},
+    results::{self, Lines, Results, Writer},
     run::{self, Options},
 };
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
@@ -51,6 +53,14 @@ list` prints all. A scenario is listed as a failed case lists it, and `dfr0 repl
 Examples:
   dfr0 explain double_lock.implemented.reads_back
   dfr0 explain '*.refused'               each case whose name ends so";
+
+const BLESSED: &str = "\
+Example:
+  dfr0 run --results run.jsonl
+  dfr0 bless run.jsonl expected/drafts.toml
+  $EDITOR expected/drafts.toml           dfr0 says line by line what is still to be filled in
+
+A case that did not run to its end is never forgiven and has no draft.";
 
 const FINGERPRINTS: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
@@ -97,6 +107,7 @@ Examples:
   dfr0 run --results r.jsonl        every case, and the results as a file
   dfr0 report html --out r.html r.jsonl
                                     the same as a page
+  dfr0 certify --out host.dfr0      every case, and all that was found as an archive
 
 Exit status of run: 0 all passed, were skipped, or failed as listed in expected/; 1 something else; 4 all skipped."
 )]
@@ -129,6 +140,23 @@ enum Command {
         /// Which cases.
         #[arg(required = true, value_name = "CASE")]
         patterns: Vec<String>,
+        /// Read deviations from DIR instead of expected/ beside this program.
+        #[arg(long, value_name = "DIR")]
+        expected: Option<PathBuf>,
+    },
+    /// Draft an entry of expected/ for each deviation that a run found and none lists.
+    ///
+    /// A draft has the cases and what they observed, and no citation: FILE does not load before a person has read the rule
+    /// again, cited it in `why` and said in `source` what departs from it. docs/expected.md has the keys.
+    #[command(after_help = BLESSED)]
+    Bless {
+        /// The results, as `dfr0 run --results` writes them; `-` is standard input.
+        results: PathBuf,
+        /// The file to write, in expected/ or to be moved there.
+        file: PathBuf,
+        /// Write over FILE.
+        #[arg(long)]
+        force: bool,
         /// Read deviations from DIR instead of expected/ beside this program.
         #[arg(long, value_name = "DIR")]
         expected: Option<PathBuf>,
@@ -174,6 +202,8 @@ enum Command {
     /// Results of one or many runs in other forms, and what differs between two.
     #[command(subcommand)]
     Report(report::Command),
+    /// Run every case here and write all that was found as one archive, which another machine can check.
+    Certify(certify::Certify),
     /// Find the largest shape of debug hardware that hosts share, or who prevents it.
     #[command(after_help = COMMON)]
     Common {
@@ -295,6 +325,9 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
         Ok(Dfr0 { command: Command::Explain { patterns, expected } }) => {
             finish(explain(suites, &patterns, expected.as_deref()))
         }
+        Ok(Dfr0 { command: Command::Bless { results, file, force, expected } }) => {
+            finish(bless(suites, &results, &file, force, expected.as_deref()))
+        }
         Ok(Dfr0 { command: Command::Replay { what } }) => finish(replay(suites, &what)),
         Ok(Dfr0 { command: Command::Bench { patterns } }) => finish(bench(suites, &patterns)),
         Ok(Dfr0 { command: Command::Host(HostCommand::Show { json: false }) }) => finish(show_host()),
@@ -305,6 +338,7 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
         }
         Ok(Dfr0 { command: Command::Pairs(command) }) => finish(pairs::run(command, moved)),
         Ok(Dfr0 { command: Command::Report(command) }) => finish(report::run(command)),
+        Ok(Dfr0 { command: Command::Certify(command) }) => finish(certify::run(suites, command)),
         Ok(Dfr0 { command: Command::Snapshot(command) }) => finish(snapshot::run(command)),
         Ok(Dfr0 { command: Command::Plan { a, b, json, debug_only } }) => {
             finish(plan(&a, &b, json, debug_only))
@@ -380,6 +414,34 @@ fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Ou
     let here = here.as_ref().map_err(String::as_str);
     let explanation = Explanation { chosen: &chosen, all: &all, deviations: &deviations, here };
     write!(io::stdout().lock(), "{explanation}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: Option<&Path>) -> Outcome {
+    let run = match results::load(results)? {
+        Results::Run(run) => run,
+        Results::Unavailable(unavailable) => {
+            return Err(format!("{}: nothing ran: {}", results.display(), unavailable.reason).into());
+        }
+    };
+    let all: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
+    let drafts = Drafts::new(&run, &all, &Deviations::load(expected, &names)?)?;
+    drafts.left.iter().for_each(|left| eprintln!("dfr0: no draft: {left}"));
+    let mut out = io::stdout().lock();
+    match drafts.count() {
+        (0, _) => {
+            writeln!(out, "nothing to draft: no case that ran to its end failed by what no deviation lists")?
+        }
+        (drafted, cases) => {
+            drafts.write(file, force)?;
+            writeln!(
+                out,
+                "{}: {drafted} drafts of {cases} cases; fill in why and source of each",
+                file.display()
+            )?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,13 @@ pub struct Source {
     pub text: String,
 }
 
+impl Source {
+    /// A file that was built in: its name and text.
+    pub fn built_in((name, text): &(&str, &str)) -> Self {
+        Self { name: name.to_string(), text: text.to_string() }
+    }
+}
+
 /// A place in a file, and what is there.
 #[derive(Clone, Debug)]
 pub struct Mark {

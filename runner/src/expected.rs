@@ -11,9 +11,10 @@ mod entry;
 pub use condition::Condition;
 
 use crate::{
-    case::{Report, Stop, varied},
+    case::{Report, varied},
     diagnostic::{Diagnostic, Source},
     host::Host,
+    results::How,
 };
 use entry::Placed;
 use std::{
@@ -96,11 +97,7 @@ pub(crate) fn files(
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("expected")));
     match directory.map(Path::to_owned).or(beside.filter(|path| path.is_dir())) {
         Some(directory) => read(&directory.join(folder)),
-        None => {
-            let source =
-                |(name, text): &(&str, &str)| Source { name: name.to_string(), text: text.to_string() };
-            Ok(built_in.iter().map(source).collect())
-        }
+        None => Ok(built_in.iter().map(Source::built_in).collect()),
     }
 }
 
@@ -134,12 +131,25 @@ impl Deviations {
         Ok(Self::parse(files(directory, "", &BUILT_IN)?, cases)?)
     }
 
+    /// Those that were built in.
+    pub(crate) fn built_in(cases: &[String]) -> Result<Self, Diagnostic> {
+        Self::parse(BUILT_IN.iter().map(Source::built_in), cases)
+    }
+
+    /// The text of what [`Self::load`] takes, as one file.
+    pub fn text(directory: Option<&Path>) -> Result<String, Error> {
+        Ok(files(directory, "", &BUILT_IN)?.into_iter().map(|file| file.text + "\n").collect())
+    }
+
     /// No deviation is known.
     pub const fn none() -> Self {
         Self(Vec::new())
     }
 
-    fn parse(files: impl IntoIterator<Item = Source>, cases: &[String]) -> Result<Self, Diagnostic> {
+    pub(crate) fn parse(
+        files: impl IntoIterator<Item = Source>,
+        cases: &[String],
+    ) -> Result<Self, Diagnostic> {
         let mut all: Vec<Placed> = Vec::new();
         for file in files {
             for entry in entry::read(file, cases)? {
@@ -152,13 +162,19 @@ impl Deviations {
 
     /// The verdict on a case that reported `report` on `host`.
     pub fn verdict(&self, case: &str, host: &Host, report: &Report) -> Verdict {
-        match &report.stopped {
-            Some(Stop::Skip(_)) if report.findings.is_empty() => return Verdict::Skip,
-            Some(Stop::Skip(_)) | None => {}
-            Some(_) => return Verdict::Fail,
+        let observed = report.findings.keys().map(String::as_str).collect();
+        self.judge(case, host, &observed, report.stopped.as_ref().map(How::from))
+    }
+
+    /// The verdict on a case that observed this on `host`, and ended early so.
+    pub fn judge(&self, case: &str, host: &Host, observed: &BTreeSet<&str>, stopped: Option<How>) -> Verdict {
+        match stopped {
+            Some(How::Skipped) if observed.is_empty() => return Verdict::Skip,
+            Some(How::Skipped) | None => {}
+            Some(How::Died | How::Broken) => return Verdict::Fail,
         }
         let applying = || self.0.iter().filter(|deviation| deviation.condition.fails_on(host).is_none());
-        if report.findings.is_empty() {
+        if observed.is_empty() {
             // A case that runs another one in a variation is forgiven the same, and need not show it.
             let names: Vec<String> = applying()
                 .filter(|deviation| deviation.cases.contains(case))
@@ -167,18 +183,13 @@ impl Deviations {
             return if names.is_empty() { Verdict::Pass } else { Verdict::XPass(names) };
         }
         let listed: Vec<&Deviation> = applying().filter(|deviation| deviation.forgives(case)).collect();
-        let seen = |deviation: &&&Deviation| {
-            deviation.observed.iter().any(|observed| report.findings.contains_key(observed))
-        };
-        let covered = report
-            .findings
-            .keys()
-            .all(|observed| listed.iter().any(|deviation| deviation.observed.contains(observed)));
-        if covered {
-            Verdict::XFail(listed.iter().filter(seen).map(|deviation| deviation.name.clone()).collect())
-        } else {
-            Verdict::Fail
+        let lists =
+            |deviation: &Deviation, seen: &str| deviation.observed.iter().any(|listed| listed == seen);
+        if observed.iter().any(|seen| !listed.iter().any(|deviation| lists(deviation, seen))) {
+            return Verdict::Fail;
         }
+        let is_seen = |deviation: &&&Deviation| observed.iter().any(|seen| lists(deviation, seen));
+        Verdict::XFail(listed.iter().filter(is_seen).map(|deviation| deviation.name.clone()).collect())
     }
 
     /// The deviation of this name.

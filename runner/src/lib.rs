@@ -23,11 +23,13 @@
 //! | `archive` | the outside of a snapshot, and of a certificate |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
+//! | [`bless`] | drafts of deviations, from what a run found |
 //! | [`explain`] | what a case tests, and what is known of it |
 //! | [`pattern`] | patterns that name cases |
 //! | [`diagnostic`] | what is wrong in a file, with its place |
 //! | [`kernel_version`] | kernel versions, in distributors' releases too |
 //! | [`run`] | runs cases and compares them with the deviations |
+//! | [`certificate`] | all that was found on a host, as an archive |
 //! | [`bench`] | what the suites cost on this host |
 //! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
@@ -36,7 +38,9 @@
 //! | [`cli`] | the commands |
 
 pub mod bench;
+pub mod bless;
 pub mod case;
+pub mod certificate;
 pub mod cli;
 pub mod cpus;
 pub mod diagnostic;
@@ -72,6 +76,7 @@ mod memory;
 mod paper;
 mod payload;
 mod stage1;
+mod whole;
 
 #[cfg(target_arch = "aarch64")]
 mod kvm;

@@ -5,10 +5,16 @@
 //! `make test` runs this with DFR0_LAB and DFR0_BUNDLE set.
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
-    env,
-    io::{Seek, Write},
-    process::{Command, ExitCode, Output},
+    env, fs,
+    io::{BufRead, BufReader, Read, Seek, Write},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::{Command, ExitCode, Output, Stdio},
 };
 
 /// Breakpoints, watchpoints and context-aware breakpoints.
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
         Trial::test("suites.one_alone", one_suite_alone),
         Trial::test("pairs.same_events_and_refused", pairs),
         Trial::test("pairs.missing", a_pair_is_missing),
+        Trial::test("matrix.stopped_and_resumed", a_matrix_is_stopped_and_resumed),
         Trial::test("commands.unknown_pattern", unknown_pattern),
         Trial::test("commands.unknown_option", unknown_option),
         Trial::test("commands.broken_deviations", broken_deviations),
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         Trial::test("commands.explain", explain),
         Trial::test("commands.explain_without_kvm", explain_without_kvm),
         Trial::test("commands.host_check", host_check),
+        Trial::test("commands.bless", bless),
         Trial::test("commands.host_check_without_a_profile", host_check_without_a_profile),
     ];
     libtest_mimic::run(&arguments, hosts.into_iter().chain(bare).chain(places).collect()).exit_code()
@@ -66,11 +74,13 @@ fn variable(name: &str) -> Result<String, Failed> {
 
 /// Runs `command` in a lab host that has the bundle.
 fn in_host(arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
+    in_host_with(&variable("DFR0_BUNDLE")?, arguments, command)
+}
+
+/// Runs `command` in a lab host that has this directory.
+fn in_host_with(directory: &str, arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
     let mut lab = Command::new(variable("DFR0_LAB")?);
-    lab.args(["exec", "--deadline", "400"])
-        .args(arguments)
-        .args(["--with", &variable("DFR0_BUNDLE")?, "--"])
-        .args(command);
+    lab.args(["exec", "--deadline", "400"]).args(arguments).args(["--with", directory, "--"]).args(command);
     Ok(lab.output()?)
 }
 
@@ -214,6 +224,57 @@ fn a_pair_is_missing() -> Result<(), Failed> {
     fails_with("the fingerprints of 0 hosts", &here(&["pairs", "table", path])?)
 }
 
+/// Ctrl-C while the second of two cells runs: the first is whole and stays as it is, and the second runs later.
+fn a_matrix_is_stopped_and_resumed() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let out = directory.path().join("run");
+    let lab = |more: &[&str]| -> Result<Command, Failed> {
+        let mut lab = Command::new(variable("DFR0_LAB")?);
+        lab.args(["matrix", "--deadline", "400", "--jobs", "1", "--kernel", "newest"])
+            .args(["--host", "shape-4-2-1", "--host", "neoverse-n1", "--with", &variable("DFR0_BUNDLE")?])
+            .arg("--out")
+            .arg(&out)
+            .args(more)
+            .args(["--", "./dfr0", "run", "id_regs.wrps"]);
+        lab.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(lab)
+    };
+    let statuses = || -> Result<String, Failed> {
+        let record: serde_json::Value = serde_json::from_slice(&fs::read(out.join("matrix.json"))?)?;
+        let cells = record["cells"].as_array().ok_or("matrix.json has no cells")?;
+        Ok(cells.iter().map(|cell| format!("{}: {}\n", cell["host"], cell["status"])).collect())
+    };
+
+    let mut first = lab(&[])?.spawn()?;
+    let mut stderr = BufReader::new(first.stderr.take().ok_or("no stderr")?);
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains("shape-4-2-1@newest: exited 0") {
+        if stderr.read_until(b'\n', &mut said)? == 0 {
+            break;
+        }
+    }
+    kill(Pid::from_raw(first.id().try_into()?), Signal::SIGINT)?;
+    stderr.read_to_end(&mut said)?;
+    let stopped = Output { stderr: said, ..first.wait_with_output()? };
+    ensure(stopped.status.code() == Some(130), "exit status of a stopped run", &stopped)?;
+    ensure(!out.join("neoverse-n1@newest").exists(), "a cell that did not end is there", &stopped)?;
+    let expected = "\"shape-4-2-1\": {\"exited\":0}\n\"neoverse-n1\": \"interrupted\"\n";
+    ensure(statuses()? == expected, &statuses()?, &stopped)?;
+    let stdout = |host: &str| out.join(format!("{host}@newest/stdout"));
+    let kept = fs::metadata(stdout("shape-4-2-1"))?.ino();
+
+    let resumed = lab(&["--resume"])?.output()?;
+    ensure(resumed.status.success(), "the resumed run failed", &resumed)?;
+    ensure(fs::metadata(stdout("shape-4-2-1"))?.ino() == kept, "the first cell ran again", &resumed)?;
+    ensure(statuses()?.matches("{\"exited\":0}").count() == 2, &statuses()?, &resumed)?;
+    for (host, counts) in [("shape-4-2-1", "4 breakpoints"), ("neoverse-n1", "6 breakpoints")] {
+        let text = fs::read_to_string(stdout(host))?;
+        let whole = text.contains(counts) && text.lines().any(|line| line.starts_with("# Totals:"));
+        ensure(whole, &format!("{host}: {text}"), &resumed)?;
+    }
+    Ok(())
+}
+
 /// Runs `dfr0` on this machine.
 fn here(arguments: &[&str]) -> Result<Output, Failed> {
     Ok(Command::new(env!("CARGO_BIN_EXE_dfr0")).args(arguments).output()?)
@@ -224,6 +285,12 @@ fn fails_with(message: &str, output: &Output) -> Result<(), Failed> {
     ensure(output.status.code() == Some(1), "exit status", output)?;
     ensure(output.stdout.is_empty(), "results", output)?;
     ensure(String::from_utf8_lossy(&output.stderr).contains(message), "the message", output)
+}
+
+/// Standard output has each of these.
+fn prints(texts: &[&str], output: &Output) -> Result<(), Failed> {
+    let all = String::from_utf8_lossy(&output.stdout);
+    texts.iter().try_for_each(|text| ensure(all.contains(text), &format!("no \"{text}\""), output))
 }
 
 fn unknown_pattern() -> Result<(), Failed> {
@@ -240,7 +307,7 @@ fn broken_deviations() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let expected = directory.path().to_str().ok_or("a temporary directory that is not UTF-8")?;
     fails_with("holds no .toml file", &here(&["run", "--expected", expected])?)?;
-    std::fs::write(directory.path().join("broken.toml"), "[[deviation]]\nname = 3\n")?;
+    fs::write(directory.path().join("broken.toml"), "[[deviation]]\nname = 3\n")?;
     let output = here(&["run", "--expected", expected])?;
     fails_with("error: invalid type: integer `3`, expected a string\n", &output)?;
     fails_with("broken.toml:2:8\n  |\n2 | name = 3\n  |        ^\n", &output)
@@ -283,8 +350,7 @@ fn explain() -> Result<(), Failed> {
     let arguments = ["--host", "neoverse-n1", "--kernel", "bookworm"];
     let output = in_host(&arguments, &[&["./dfr0", "explain"][..], &cases].concat())?;
     ensure(output.status.success(), "exit status", &output)?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    for line in [
+    let lines = [
         "this host:\n  kernel: Linux 6.1.",
         "\ndouble_lock.implemented.reads_back\n  rule: ",
         "\n  section: DDI 0487K.a OSDLR_EL1",
@@ -294,10 +360,8 @@ fn explain() -> Result<(), Failed> {
         "\n    here: it does not apply, for userspace may not write WRPs here",
         "\n  known deviation qemu-atomic-wnr of the platform\n",
         "\n    seen: on the platform linux,dummy-virt\n    here: it applies\n",
-    ] {
-        ensure(text.contains(line), &format!("no \"{line}\""), &output)?;
-    }
-    Ok(())
+    ];
+    prints(&lines, &output)
 }
 
 /// Where no guest runs, all is explained but this host; each case has a rule, and scenarios or the reason for none.
@@ -335,18 +399,15 @@ fn host_check() -> Result<(), Failed> {
     let command = ["./dfr0", "host", "check", "--profile", "neoverse-n1"];
     let output = in_host(&["--host", "n1-shape-4-2-1"], &command)?;
     ensure(output.status.code() == Some(1), "exit status", &output)?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    for line in [
+    let lines = [
         "\ndiffers from profile neoverse-n1: ",
         "\n  ID_AA64DFR0_EL1.BRPs: profile 6, host 4\n",
         "\n  ID_AA64DFR0_EL1.CTX_CMPs: profile 2, host 1\n",
         "\n  ID_AA64DFR0_EL1.WRPs: profile 4, host 2\n",
         "\n  KVM_CAP_GUEST_DEBUG_HW_BPS: profile 6, host 4\n",
         "\n  KVM_CAP_GUEST_DEBUG_HW_WPS: profile 4, host 2\n",
-    ] {
-        ensure(text.contains(line), &format!("no \"{line}\""), &output)?;
-    }
-    Ok(())
+    ];
+    prints(&lines, &output)
 }
 
 /// A CPU that has no profile is none that differs, and a name that there is not is an error.
@@ -356,7 +417,7 @@ fn host_check_without_a_profile() -> Result<(), Failed> {
     let fingerprint = r#"{"firecracker_version": "1", "kernel_version": "6.1.5", "guest_cpu_config": {"reg_modifiers": [
         {"addr": "0x603000000013c000", "bitmap": "0b01100001000011110000001000100000"},
         {"addr": "0x603000000013c028", "bitmap": "0b10000001100000101000000000110"}]}}"#;
-    std::fs::write(&path, fingerprint)?;
+    fs::write(&path, fingerprint)?;
     let path = path.to_str().ok_or("a temporary directory that is not UTF-8")?;
     let output = here(&["host", "check", path])?;
     ensure(output.status.code() == Some(4), "exit status", &output)?;
@@ -366,4 +427,43 @@ fn host_check_without_a_profile() -> Result<(), Failed> {
         "there is no profile \"graviton\"; there are graviton2, ",
         &here(&["host", "check", "--profile", "graviton", path])?,
     )
+}
+
+/// What a run found and no deviation lists is drafted, on any machine; the draft does not load before it is filled in, and
+/// then forgives.
+fn bless() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let run = |arguments: &[&str]| {
+        let command = [&["./dfr0", "run", "double_lock", "--expected", "none"], arguments].concat();
+        in_host_with(&path(""), &["--host", "cortex-a57"], &command)
+    };
+    let (results, drafts) = (path("results.jsonl"), path("none/drafts.toml"));
+    let bless = || here(&["bless", &results, &drafts, "--expected", &path("none")]);
+    fs::copy(Path::new(&variable("DFR0_BUNDLE")?).join("dfr0"), path("dfr0"))?;
+    fs::create_dir(path("none"))?;
+    fs::write(path("none/empty.toml"), "deviation = []\n")?;
+
+    let found = run(&["--results", "-"])?;
+    ensure(found.status.code() == Some(1), "exit status", &found)?;
+    fs::write(&results, &found.stdout)?;
+    let blessed = bless()?;
+    ensure(blessed.status.success(), "exit status", &blessed)?;
+    prints(&[": 2 drafts of 2 cases; fill in why and source of each\n"], &blessed)?;
+    let draft = "error: deviation \"double-lock-implemented-reads-back\" is a draft: a person has to read the rule and cite \
+                 it here\n";
+    fails_with(draft, &bless()?)?;
+    fails_with("drafts.toml:", &bless()?)?;
+
+    let text = fs::read_to_string(&drafts)?;
+    let cited = text.replace("why = \"\"", "why = \"It does (DDI 0487K.a OSDLR_EL1)\"");
+    fs::write(&drafts, cited.replace("source = \"\"", "source = \"sys_regs.c\""))?;
+    let again = run(&[])?;
+    ensure(again.status.success(), "exit status", &again)?;
+    let known =
+        "double_lock.implemented.reads_back: known deviation double-lock-implemented-reads-back of KVM\n";
+    prints(&[known, " double_lock.implemented.masks_breakpoints # XFAIL\n"], &again)?;
+    let nothing = bless()?;
+    ensure(nothing.status.success(), "exit status", &nothing)?;
+    prints(&["nothing to draft: "], &nothing)
 }

@@ -6,13 +6,12 @@ use super::{FAILED, Outcome};
 use crate::{
     pairs::Table,
     report::{self, Cell, Diff, Ids},
+    whole,
 };
 use clap::{Args, Subcommand};
 use std::{
-    fs::Permissions,
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -138,7 +137,7 @@ impl Of {
         let cells = report::load(&self.paths)?;
         let text = form(&cells)?;
         match &self.out {
-            Some(path) => save(&text, path)
+            Some(path) => whole::write(path, &text)
                 .map_err(|error| format!("cannot write {}: {error}; nothing was written", path.display()))?,
             None => io::stdout().lock().write_all(&text)?,
         }
@@ -153,16 +152,4 @@ impl Of {
         }
         Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
-}
-
-fn save(text: &[u8], path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .prefix(".dfr0-report-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory.unwrap_or(Path::new(".")))?;
-    file.write_all(text)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

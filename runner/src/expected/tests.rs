@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 use super::*;
+use crate::case::Stop;
 use crate::{case::Finding, fingerprint::Capabilities};
 use dfr0_model::id_write::Writable;
 

@@ -40,7 +40,7 @@ const BARE: &str = "bare";
 
 impl Cell {
     /// The cell of results that stand alone, in a file of this name.
-    pub(super) fn of_file(file: &str, results: Results) -> Self {
+    pub(crate) fn of_file(file: &str, results: Results) -> Self {
         match results {
             Results::Run(run) => {
                 let release = run.begin.host.kernel.clone();

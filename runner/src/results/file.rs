@@ -3,10 +3,9 @@
 //! Results as JSON lines.
 
 use super::{Record, Writer};
+use crate::whole;
 use std::{
-    fs::Permissions,
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -34,12 +33,7 @@ pub struct File {
 impl File {
     /// Will be written to `path`; that it can be is known now.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let file = tempfile::Builder::new()
-            .prefix(".dfr0-results-")
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory.unwrap_or(Path::new(".")))?;
-        Ok(Self { path: path.to_owned(), lines: Some(Lines(file)) })
+        Ok(Self { path: path.to_owned(), lines: Some(Lines(whole::begin(path)?)) })
     }
 }
 
@@ -50,8 +44,7 @@ impl Writer for File {
         if let Record::End(_) | Record::Unavailable(_) = record
             && let Some(Lines(file)) = self.lines.take()
         {
-            file.as_file().sync_all()?;
-            file.persist(&self.path).map_err(|error| error.error)?;
+            whole::end(file, &self.path)?;
         }
         Ok(())
     }

@@ -144,6 +144,19 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// The outcome that a verdict is, and the names of the deviations that decided.
+    pub fn of(verdict: Verdict) -> (Self, Vec<String>) {
+        match verdict {
+            Verdict::Pass => (Self::Pass, vec![]),
+            Verdict::Fail => (Self::Fail, vec![]),
+            Verdict::Skip => (Self::Skip, vec![]),
+            Verdict::XFail(names) => (Self::Xfail, names),
+            Verdict::XPass(names) => (Self::Xpass, names),
+        }
+    }
+}
+
 /// A departure from a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -311,13 +324,7 @@ impl Case {
         (known, host): (&Deviations, &Host),
         took: Duration,
     ) -> Self {
-        let (outcome, names) = match known.verdict(&case.name, host, report) {
-            Verdict::Pass => (Outcome::Pass, vec![]),
-            Verdict::Fail => (Outcome::Fail, vec![]),
-            Verdict::Skip => (Outcome::Skip, vec![]),
-            Verdict::XFail(names) => (Outcome::Xfail, names),
-            Verdict::XPass(names) => (Outcome::Xpass, names),
-        };
+        let (outcome, names) = Outcome::of(known.verdict(&case.name, host, report));
         let elsewhere = |deviation: &expected::Deviation| {
             let is_seen = deviation.observed.iter().any(|observed| report.findings.contains_key(observed));
             let why = deviation.condition.fails_on(host).filter(|_| is_seen)?;
@@ -373,11 +380,16 @@ impl From<&expected::Deviation> for Deviation {
 
 impl From<&Stop> for Stopped {
     fn from(stop: &Stop) -> Self {
-        let how = match stop {
-            Stop::Skip(_) => How::Skipped,
-            Stop::Broken(guest::Error::Died(_)) => How::Died,
-            Stop::Broken(_) | Stop::NotModelled(_) => How::Broken,
-        };
-        Self { how, why: stop.to_string() }
+        Self { how: stop.into(), why: stop.to_string() }
+    }
+}
+
+impl From<&Stop> for How {
+    fn from(stop: &Stop) -> Self {
+        match stop {
+            Stop::Skip(_) => Self::Skipped,
+            Stop::Broken(guest::Error::Died(_)) => Self::Died,
+            Stop::Broken(_) | Stop::NotModelled(_) => Self::Broken,
+        }
     }
 }

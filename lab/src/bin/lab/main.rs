@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 //! `lab`: boots a KVM/arm64 host and runs a command in it.
 
+mod matrix;
+
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use dfr0_lab::bare_machine::BareMachine;
 use dfr0_lab::cache::Cache;
+use dfr0_lab::console::Console;
+use dfr0_lab::errand::Errand;
 use dfr0_lab::hosts::{Host, Hosts};
-use dfr0_lab::initramfs::Contents;
 use dfr0_lab::interrupt::{Interrupted, Signals};
-use dfr0_lab::job::{Job, environment};
 use dfr0_lab::kernel::Choice;
 use dfr0_lab::outcome::{LAB_FAILED, Outcome, signal_status};
-use dfr0_lab::program::{self, Program};
+use dfr0_lab::streams::Streams;
 use dfr0_lab::virtual_machine::VirtualMachine;
 use dfr0_lab::{qemu, shaped_cpu, source, userland};
+
+use crate::matrix::Matrix;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +36,8 @@ Examples:
                                                   a kernel of your own
   lab exec --bare --host neoverse-n1 -- ./dfr0 run
                                                   a program of this machine, with a CPU and no KVM at its disposal
+  lab matrix --out run --with target/bundle -- ./dfr0 run
+                                                  in many hosts with many kernels (`lab matrix --help`)
   lab fetch --kernel trixie --kernel newest       for later use without a network
 
 What is not here yet is fetched: QEMU by apt, kernels from the Debian archive that this machine uses.
@@ -66,6 +72,9 @@ enum Subcommands {
     /// Boot a host and run CMD in it
     #[command(after_help = EXAMPLES)]
     Exec(Exec),
+    /// Boot many hosts with many kernels and run CMD in each
+    #[command(after_help = matrix::EXAMPLES)]
+    Matrix(Matrix),
     /// Fetch QEMU and kernels into the cache, as `exec` does when it needs them
     Fetch(Fetch),
     /// Print the path of a tar archive: what a Debian kernel's selftests are built from
@@ -155,6 +164,7 @@ fn run(cli: &Cli) -> Result<u8> {
     match &cli.command {
         Subcommands::List => list(&hosts),
         Subcommands::Exec(exec) => exec.run(&hosts),
+        Subcommands::Matrix(matrix) => matrix.run(&hosts),
         Subcommands::Fetch(fetch) => fetch.run(&hosts),
         Subcommands::Source(source) => source.run(),
         Subcommands::Userland(userland) => userland.run(),
@@ -164,9 +174,11 @@ fn run(cli: &Cli) -> Result<u8> {
 fn list(hosts: &Hosts) -> Result<u8> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
+    let matrix = hosts.several(&[])?;
     for (host, is_default) in hosts.iter() {
         let default = if is_default { " (default)" } else { "" };
-        writeln!(out, "{:<16} {:<8} {}{default}", host.name, host.kernel.to_string(), host.about)?;
+        let matrix = if matrix.contains(&host) { " (matrix)" } else { "" };
+        writeln!(out, "{:<18} {:<8} {}{default}{matrix}", host.name, host.kernel.to_string(), host.about)?;
     }
     Ok(0)
 }
@@ -178,37 +190,17 @@ impl Exec {
         if self.bare {
             return self.run_bare(host, &signals);
         }
-        let with = match &self.with {
-            Some(with) if with.is_dir() => {
-                Some(with.canonicalize().with_context(|| format!("cannot find {}", with.display()))?)
-            }
-            Some(with) => bail!("--with {}: there is no such directory", with.display()),
-            None => None,
-        };
-        let [name, arguments @ ..] = &self.command[..] else { bail!("CMD is missing") };
-        let Program { in_host, added } = Program::find(name, with.as_deref())?;
-        let init = init()?;
-        let job = Job {
-            program: in_host,
-            arguments: arguments.to_vec(),
-            environment: environment(
-                &host.name,
-                env::vars_os()
-                    .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-            ),
-            expected_shape: host.shaped.as_ref().map(|cpu| cpu.shape),
-        };
-        let mut initramfs = tempfile::tempfile().context("cannot make a temporary file")?;
-        Contents { init: &init, job: &job, with: with.as_deref(), added: added.as_deref() }
-            .write(&mut initramfs)?;
-
+        let errand = Errand::new(&self.command, self.with.as_deref())?;
         let cache = Cache::open()?;
         let kernel = self.kernel.as_ref().unwrap_or(&host.kernel).image(false, &cache, &signals)?;
         let qemu = qemu_of(host, &cache, &signals)?;
         signals.check()?;
+        let initramfs = errand.initramfs(host)?;
         let machine = VirtualMachine { qemu: &qemu, host, kernel: &kernel, initramfs, verbose: self.verbose };
+        let deadline = Duration::from_secs(self.deadline);
+        let console = Console::new(Streams::new(&signals, deadline), self.verbose);
         let outcome = machine
-            .run(Duration::from_secs(self.deadline), &signals)
+            .run(deadline, &signals, console)
             .with_context(|| format!("host {}, kernel {}", host.name, kernel.display()))?;
         if let Outcome::Refused(reason) = &outcome {
             eprintln!("lab: host {}, kernel {}: {reason}", host.name, kernel.display());
@@ -236,31 +228,6 @@ fn qemu_of(host: &Host, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
         Some(cpu) => shaped_cpu::qemu_with(cpu, &qemu, cache),
         None => Ok(qemu),
     }
-}
-
-/// The `lab-init` that belongs to this `lab`.
-fn init() -> Result<PathBuf> {
-    if let Some(init) = env::var_os("DFR0_LAB_INIT").map(PathBuf::from) {
-        program::check(&init).context("DFR0_LAB_INIT must name a lab-init")?;
-        return Ok(init);
-    }
-    let lab = env::current_exe().context("cannot find this program's own path")?;
-    let profile = lab.parent().unwrap_or(Path::new("/"));
-    let target = profile.parent().unwrap_or(profile).join("aarch64-unknown-linux-gnu");
-    let beside = |directory: &Path| directory.join("lab-init");
-    let places = [
-        // The same profile for arm64, the release profile for arm64, and, for an arm64 `lab`, beside it.
-        beside(&target.join(profile.file_name().unwrap_or_default())),
-        beside(&target.join("release")),
-        beside(profile),
-    ];
-    places.iter().find(|place| program::check(place).is_ok()).cloned().with_context(|| {
-        format!(
-            "there is no lab-init for arm64 at {}: build it with `cargo build --release -p dfr0-lab --bin lab-init \
-             --target aarch64-unknown-linux-gnu`, or set DFR0_LAB_INIT to its path",
-            places[0].display()
-        )
-    })
 }
 
 impl Fetch {

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! The kernels of a matrix: each image once, by whatever names it was asked for.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::digest;
+use crate::kernel::Choice;
+
+/// An image, as matrix.json has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// Its name in cells, fit for a file's name: a suite's, or an own image's with the beginning of its digest.
+    pub name: String,
+    /// What it was asked for as.
+    pub asked_for: Vec<String>,
+    /// The image's digest.
+    pub sha256: String,
+    /// `uname -r`, once a host has said it.
+    pub release: Option<String>,
+}
+
+impl Kernel {
+    /// Copies the images to `directory`, for they may change while cells run, and returns each with its copy.
+    pub fn take(images: &[(Choice, PathBuf)], directory: &Path) -> Result<Vec<(Self, PathBuf)>> {
+        let mut kernels: Vec<(Self, PathBuf)> = Vec::new();
+        for (index, (choice, image)) in images.iter().enumerate() {
+            let copy = directory.join(index.to_string());
+            let copied = || {
+                fs::copy(image, &copy)?;
+                digest::sha256(File::open(&copy)?)
+            };
+            let sha256 = copied().with_context(|| format!("cannot copy {}", image.display()))?;
+            let asked_for = choice.to_string();
+            match kernels.iter_mut().find(|(kernel, _)| kernel.sha256 == sha256) {
+                Some((kernel, _)) if kernel.asked_for.contains(&asked_for) => {}
+                Some((kernel, _)) => kernel.asked_for.push(asked_for),
+                None => {
+                    let name = name(choice, &sha256);
+                    kernels.push((Self { name, asked_for: vec![asked_for], sha256, release: None }, copy));
+                }
+            }
+        }
+        Ok(kernels)
+    }
+}
+
+/// No two images share a name, and no name needs quoting.
+fn name(choice: &Choice, sha256: &str) -> String {
+    const LONGEST: usize = 40;
+    let Choice::Path(path) = choice else { return choice.to_string() };
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let safe =
+        |letter: char| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '_' };
+    let file: String = file.chars().map(safe).take(LONGEST).collect();
+    format!("{file}-{}", &sha256[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_one_kernel_by_all_its_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, bytes) in [("sid", "7.3"), ("newest", "7.3"), ("Image", "own")] {
+            fs::write(at(name), bytes).unwrap();
+        }
+        let choice = |text: &str| text.parse::<Choice>().unwrap();
+        let own = Choice::Path(at("Image"));
+        let images = [
+            (choice("sid"), at("sid")),
+            (own.clone(), at("Image")),
+            (choice("newest"), at("newest")),
+            (own, at("Image")),
+        ];
+        let copies = tempfile::tempdir().unwrap();
+        let kernels = Kernel::take(&images, copies.path()).unwrap();
+        fs::write(at("sid"), "7.4").unwrap();
+
+        let [(sid, first), (own, second)] = &kernels[..] else { panic!("{kernels:?}") };
+        assert_eq!(
+            (sid.name.as_str(), &sid.asked_for[..]),
+            ("sid", &["sid".to_owned(), "newest".to_owned()][..])
+        );
+        assert_eq!(fs::read(first).unwrap(), b"7.3", "the image as it was");
+        assert_eq!(own.name, format!("Image-{}", &own.sha256[..8]));
+        assert_eq!((own.asked_for.len(), fs::read(second).unwrap().as_slice()), (1, &b"own"[..]));
+    }
+
+    #[test]
+    fn a_name_is_safe_in_a_file_system() {
+        let named = |path: &str| name(&Choice::Path(path.into()), "0123456789");
+        assert_eq!(named("../a b/Image 7.3*\n@é"), "Image_7.3____-01234567");
+        assert_eq!(named("/"), "-01234567");
+        assert_eq!(named(&format!("/{}", "x".repeat(300))).len(), 49);
+    }
+
+    #[test]
+    fn a_missing_image_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("gone");
+        let error = Kernel::take(&[(Choice::Newest, missing)], directory.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("gone: No such file"), "{error:#}");
+    }
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! What a person sees of a running matrix: on a terminal a line for each cell that runs, elsewhere only one for each
+//! that has ended.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::protocol::printable;
+
+/// The whole run, on stderr.
+#[derive(Debug)]
+pub struct Progress {
+    bars: MultiProgress,
+    total: ProgressBar,
+}
+
+impl Progress {
+    /// Nothing has run of so many cells.
+    pub fn new(cells: usize) -> Self {
+        let shown = std::io::stderr().is_terminal();
+        let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bars = MultiProgress::with_draw_target(target);
+        let total =
+            bars.add(ProgressBar::new(cells as u64).with_style(style("lab: {pos} of {len} cells {elapsed}")));
+        Self { bars, total }
+    }
+
+    /// A cell begins.
+    pub fn begin(&self, cell: String) -> Running {
+        let bar = ProgressBar::new_spinner()
+            .with_style(style("lab: {prefix} {elapsed} {wide_msg}"))
+            .with_prefix(cell);
+        let bar = self.bars.insert_before(&self.total, bar);
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_secs(1));
+        }
+        Running { bar, line: Vec::new() }
+    }
+
+    /// A cell has ended, as `line` says.
+    pub fn ended(&self, line: &str) {
+        self.bars.suspend(|| eprintln!("lab: {line}"));
+        self.total.inc(1);
+    }
+
+    /// There is nothing more to come.
+    pub fn finish(&self) {
+        self.total.finish_and_clear();
+    }
+}
+
+/// A cell that runs; it is no longer shown when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    bar: ProgressBar,
+    line: Vec<u8>,
+}
+
+impl Running {
+    /// The command has printed this: its last line is a sign of life.
+    pub fn printed(&mut self, bytes: &[u8]) {
+        const LONGEST: usize = 200;
+        if self.bar.is_hidden() {
+            return;
+        }
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.bar.set_message(printable(&self.line));
+                self.line.clear();
+            } else if self.line.len() < LONGEST {
+                self.line.push(byte);
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a valid template")
+}

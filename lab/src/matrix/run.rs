@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! A run: its directory, and some cells at a time in it until all have ended or somebody stops them.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::interrupt::{Interrupted, Signals};
+use crate::matrix::cell_folder::{CannotWrite, CellFolder, is_there};
+use crate::matrix::progress::Progress;
+use crate::matrix::record::{Cell, FILE, Record, Status};
+use crate::outcome::Outcome;
+use crate::virtual_machine::DeadlineOver;
+
+/// A run in its directory, which no other lab writes to meanwhile.
+#[derive(Debug)]
+pub struct Run {
+    directory: PathBuf,
+    record: Record,
+    _lock: Flock<File>,
+}
+
+impl Run {
+    /// Begins the run that `record` plans in `directory`, which is empty or made; or with `resume` goes on with the
+    /// same run there.
+    pub fn open(directory: &Path, mut record: Record, resume: bool) -> Result<Self> {
+        let shown = directory.display();
+        if !resume {
+            fs::create_dir_all(directory).with_context(|| format!("cannot make {shown}"))?;
+        }
+        let failed = || match resume {
+            true => format!("there is no run in {shown} to go on with"),
+            false => format!("cannot open {shown}"),
+        };
+        let lock = Flock::lock(File::open(directory).with_context(failed)?, FlockArg::LockExclusiveNonblock);
+        let lock =
+            lock.map_err(|(_, error)| anyhow!("cannot lock {shown} ({error}): another lab may be at it"))?;
+        let mut entries = fs::read_dir(directory).with_context(|| format!("cannot read {shown}"))?;
+        if resume {
+            if !directory.join(FILE).exists() {
+                bail!("there is no run in {shown} to go on with: it has no {FILE}");
+            }
+            let is_there = |cell: &Cell| is_there(directory, cell);
+            Record::load(directory)
+                .and_then(|earlier| record.resume(earlier, is_there))
+                .with_context(|| format!("cannot go on with {shown} (another --out begins a new run)"))?;
+        } else if entries.next().is_some() {
+            bail!(
+                "{shown} is not empty: --resume goes on with the run in it, another --out begins a new one"
+            );
+        }
+        record.save(directory)?;
+        Ok(Self { directory: directory.to_owned(), record, _lock: lock })
+    }
+
+    /// What is known of the run.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Runs what has not ended, `jobs` cells at a time. `run_cell` boots the cell's host and runs the command in it.
+    /// When `signals` stop it, or when the directory cannot be written, the record says how far it came.
+    pub fn go(
+        &mut self,
+        jobs: usize,
+        signals: &Signals,
+        run_cell: &(dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync),
+    ) -> Result<()> {
+        let left = self.record.cells.iter().enumerate().filter(|(_, cell)| !cell.status.has_ended());
+        let left: VecDeque<(usize, Cell)> = left.map(|(index, cell)| (index, cell.clone())).collect();
+        let progress = Progress::new(left.len());
+        let jobs = jobs.min(left.len());
+        let queue = Mutex::new(left);
+        let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = self.directory.clone();
+        let (ended, results) = mpsc::channel();
+        thread::scope(|scope| {
+            let mut stopped = Ok(());
+            for _ in 0..jobs {
+                let ended = ended.clone();
+                let (progress, directory) = (&progress, &directory);
+                scope.spawn(move || {
+                    loop {
+                        let Some((index, cell)) = queue().pop_front() else { return };
+                        let result = signals.check().and_then(|()| one(directory, &cell, progress, run_cell));
+                        if result.is_err() {
+                            queue().clear();
+                        }
+                        // Whoever hears it is there as long as this is.
+                        let _ = ended.send((index, cell, result));
+                    }
+                });
+            }
+            drop(ended);
+            for (index, cell, result) in results {
+                let cell = match result {
+                    Ok(cell) => {
+                        progress.ended(&self.line(&cell));
+                        cell
+                    }
+                    Err(error) => {
+                        if stopped.is_ok() {
+                            // Who asks again does not want to wait for the rest.
+                            signals.let_go()?;
+                            stopped = Err(error);
+                        }
+                        Cell { status: Status::Interrupted, ..cell }
+                    }
+                };
+                self.record.set(index, cell);
+                if let Err(error) = self.record.save(&self.directory) {
+                    queue().clear();
+                    if stopped.is_ok() {
+                        stopped = Err(error);
+                    }
+                }
+            }
+            progress.finish();
+            stopped
+        })
+    }
+
+    /// A cell's end, and where to look if it was a bad one.
+    fn line(&self, cell: &Cell) -> String {
+        let seconds = cell.milliseconds.unwrap_or_default().div_ceil(1000);
+        let line = format!("{}: {} ({seconds} s)", cell.name(), cell.status);
+        if cell.status.is_good() {
+            line
+        } else {
+            format!("{line}; see {}", self.directory.join(cell.name()).display())
+        }
+    }
+}
+
+/// Runs a cell to its end. An error is not the cell's.
+fn one(
+    directory: &Path,
+    cell: &Cell,
+    progress: &Progress,
+    run_cell: &(dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync),
+) -> Result<Cell> {
+    let start = Instant::now();
+    let mut folder = CellFolder::open(directory, cell, progress.begin(cell.name()))?;
+    let status = match run_cell(cell, &mut folder) {
+        Ok(outcome) => outcome.into(),
+        Err(error) if error.is::<Interrupted>() || error.is::<CannotWrite>() => return Err(error),
+        Err(error) => match error.downcast_ref() {
+            Some(DeadlineOver(deadline)) => Status::Deadline(deadline.as_secs()),
+            None => Status::NoReport(format!("{error:#}")),
+        },
+    };
+    let milliseconds = u64::try_from(start.elapsed().as_millis()).ok();
+    let cell = Cell { status, facts: folder.facts().cloned(), milliseconds, ..cell.clone() };
+    folder.close(&cell)?;
+    Ok(cell)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::console::Output;
+    use crate::facts::Facts;
+    use crate::hosts::Hosts;
+    use crate::matrix::kernels::Kernel;
+
+    fn planned() -> Record {
+        let names = ["max", "neoverse-n1"].map(ToOwned::to_owned);
+        let hosts = Hosts::load(None).unwrap();
+        let kernel = |name: &str| Kernel {
+            name: name.into(),
+            asked_for: vec![name.into()],
+            sha256: name.into(),
+            release: None,
+        };
+        let kernels = ["bookworm", "trixie", "sid"].map(kernel).to_vec();
+        Record::new("10.0.2", &["./t".into()], "f00d", &hosts.several(&names).unwrap(), kernels)
+    }
+
+    fn statuses(run: &Run) -> Vec<Status> {
+        run.record().cells.iter().map(|cell| cell.status.clone()).collect()
+    }
+
+    fn says(cell: &Cell, folder: &mut CellFolder) -> Result<Outcome> {
+        let mut output = folder;
+        let (release, no_kvm) = (cell.kernel.clone(), Some("none here".into()));
+        output.facts(Facts { release, midr: None, id_aa64dfr0: None, no_kvm })?;
+        output.stdout(b"ok 1 ")?;
+        output.stdout(cell.host.as_bytes())?;
+        output.stderr(b"a warning\n")?;
+        output.note("host: a message")?;
+        Ok(Outcome::Exited(0))
+    }
+
+    fn entries(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn each_cell_runs_once_and_leaves_its_directory() {
+        let (directory, signals) = (tempfile::tempdir().unwrap(), Signals::hold().unwrap());
+        let out = directory.path().join("some/run");
+        let mut run = Run::open(&out, planned(), false).unwrap();
+        let count = AtomicUsize::new(0);
+        // Two at a time, or this never ends.
+        let two = Barrier::new(2);
+        let run_cell = |cell: &Cell, folder: &mut CellFolder| {
+            two.wait();
+            count.fetch_add(1, Ordering::Relaxed);
+            says(cell, folder)
+        };
+        run.go(2, &signals, &run_cell).unwrap();
+
+        assert_eq!((count.into_inner(), run.record().exit_status()), (6, 0));
+        assert_eq!(Record::load(&out).unwrap(), *run.record());
+        assert_eq!(entries(&out).len(), 7);
+        let cell = out.join("neoverse-n1@trixie");
+        assert_eq!(entries(&cell), ["kernel.log", "status.json", "stderr", "stdout"]);
+        assert_eq!(fs::read(cell.join("stdout")).unwrap(), b"ok 1 neoverse-n1");
+        assert_eq!(fs::read(cell.join("stderr")).unwrap(), b"a warning\n");
+        assert_eq!(fs::read(cell.join("kernel.log")).unwrap(), b"host: a message\n");
+        let kernel = &run.record().kernels[1];
+        assert_eq!((kernel.name.as_str(), kernel.release.as_deref()), ("trixie", Some("trixie")));
+    }
+
+    #[test]
+    fn every_end_is_told_from_every_other() {
+        let (directory, signals) = (tempfile::tempdir().unwrap(), Signals::hold().unwrap());
+        let mut run = Run::open(directory.path(), planned(), false).unwrap();
+        let run_cell = |cell: &Cell, folder: &mut CellFolder| match cell.name().as_str() {
+            "max@bookworm" => Ok(Outcome::Exited(125)),
+            "max@trixie" => Ok(Outcome::Killed(6)),
+            "max@sid" => Ok(Outcome::Refused("another shape".into())),
+            "neoverse-n1@bookworm" => {
+                let mut output = folder;
+                output.stdout(b"ok 1 of 2\n")?;
+                Err(DeadlineOver(Duration::from_secs(9))).context("host neoverse-n1")
+            }
+            "neoverse-n1@trixie" => bail!("the host died"),
+            _ => Ok(Outcome::Exited(4)),
+        };
+        run.go(1, &signals, &run_cell).unwrap();
+        let expected = [
+            Status::Exited(125),
+            Status::Killed(6),
+            Status::Refused("another shape".into()),
+            Status::Deadline(9),
+            Status::NoReport("the host died".into()),
+            Status::Exited(4),
+        ];
+        assert_eq!((statuses(&run), run.record().exit_status()), (expected.to_vec(), 1));
+        let late = directory.path().join("neoverse-n1@bookworm/stdout");
+        assert_eq!(fs::read(late).unwrap(), b"ok 1 of 2\n");
+    }
+
+    /// Stops at the second cell of the run in `directory`.
+    fn interrupted(directory: &Path) -> Run {
+        let signals = Signals::hold().unwrap();
+        let mut run = Run::open(directory, planned(), false).unwrap();
+        let run_cell = |cell: &Cell, folder: &mut CellFolder| match cell.kernel.as_str() {
+            "trixie" => Err(Interrupted(Signal::SIGINT)).context("on the way"),
+            _ => says(cell, folder),
+        };
+        let error = run.go(1, &signals, &run_cell).unwrap_err();
+        assert!(error.is::<Interrupted>(), "{error:#}");
+        run
+    }
+
+    #[test]
+    fn an_interrupted_run_begins_no_more_cells_and_goes_on_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = interrupted(directory.path());
+        let mut expected = vec![Status::NotRun; 6];
+        expected[0] = Status::Exited(0);
+        expected[1] = Status::Interrupted;
+        assert_eq!(statuses(&run), expected);
+        assert_eq!(Record::load(directory.path()).unwrap(), *run.record());
+        assert_eq!(entries(directory.path()), ["matrix.json", "max@bookworm"]);
+        drop(run);
+
+        // What a lab that was killed leaves is no hindrance.
+        fs::create_dir_all(directory.path().join(".max@trixie/stdout")).unwrap();
+        fs::create_dir_all(directory.path().join("max@sid/stdout")).unwrap();
+        let mut run = Run::open(directory.path(), planned(), true).unwrap();
+        let ran = Mutex::new(Vec::new());
+        let run_cell = |cell: &Cell, folder: &mut CellFolder| {
+            ran.lock().unwrap().push(cell.name());
+            says(cell, folder)
+        };
+        run.go(1, &Signals::hold().unwrap(), &run_cell).unwrap();
+        let names: Vec<_> = run.record().cells.iter().map(Cell::name).collect();
+        assert_eq!(ran.into_inner().unwrap(), names[1..]);
+        assert_eq!(statuses(&run), vec![Status::Exited(0); 6]);
+        assert_eq!(entries(directory.path()).len(), 7);
+    }
+
+    #[test]
+    fn a_cell_without_its_directory_runs_again() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(interrupted(directory.path()));
+        fs::remove_dir_all(directory.path().join("max@bookworm")).unwrap();
+        let run = Run::open(directory.path(), planned(), true).unwrap();
+        assert_eq!(statuses(&run), vec![Status::NotRun; 6]);
+    }
+
+    #[test]
+    fn a_directory_is_empty_or_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |resume| format!("{:#}", Run::open(directory.path(), planned(), resume).unwrap_err());
+        assert!(open(true).contains("it has no matrix.json"), "{}", open(true));
+        fs::write(directory.path().join("thesis"), "").unwrap();
+        assert!(open(false).contains("is not empty: --resume"), "{}", open(false));
+        assert_eq!(entries(directory.path()), ["thesis"]);
+        fs::write(directory.path().join(FILE), "{}").unwrap();
+        assert!(
+            open(true).contains("cannot go on") && open(true).contains("missing field"),
+            "{}",
+            open(true)
+        );
+
+        let missing = directory.path().join("missing");
+        let error = format!("{:#}", Run::open(&missing, planned(), true).unwrap_err());
+        assert!(error.contains("no run in") && !missing.exists(), "{error}");
+    }
+
+    #[test]
+    fn two_labs_do_not_share_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = Run::open(directory.path(), planned(), false).unwrap();
+        let error = Run::open(directory.path(), planned(), true).unwrap_err().to_string();
+        assert!(error.contains("another lab"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_no_cells_fault() {
+        let (directory, signals) = (tempfile::tempdir().unwrap(), Signals::hold().unwrap());
+        let mut run = Run::open(directory.path(), planned(), false).unwrap();
+        let run_cell = |cell: &Cell, folder: &mut CellFolder| {
+            fs::remove_dir_all(directory.path()).unwrap();
+            says(cell, folder)
+        };
+        let error = format!("{:#}", run.go(1, &signals, &run_cell).unwrap_err());
+        assert!(error.contains("cannot write"), "{error}");
+        assert!(run.record().cells.iter().all(|cell| !cell.status.has_ended()));
+    }
+}
