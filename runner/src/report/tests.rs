@@ -400,14 +400,14 @@ fn a_new_case_that_fails_is_newly_failing() {
 fn runs_that_disagree_are_flaky_and_fail_if_one_does() {
     let of = |outcome| run_of("one", "7", &[("s.a", outcome)]);
     let (pass, fail) = (of(Outcome::Pass), of(Outcome::Fail));
-    let new = diff_of(&[pass.clone()], &[pass.clone(), fail.clone()]);
+    let new = diff_of(std::slice::from_ref(&pass), &[pass.clone(), fail.clone()]);
     assert_eq!(
         (names(&new.flaky), names(&new.newly_failing)),
         (vec!["one@7 s.a".into()], vec!["one@7 s.a".into()])
     );
     let old = diff_of(&[pass.clone(), fail.clone()], &[fail]);
     assert_eq!((names(&old.flaky), names(&old.newly_failing)), (vec!["one@7 s.a".into()], vec![]));
-    assert!(diff_of(&[pass.clone()], &[pass.clone(), pass]).flaky.is_empty());
+    assert!(diff_of(std::slice::from_ref(&pass), &[pass.clone(), pass]).flaky.is_empty());
 }
 
 #[test]

@@ -15,6 +15,11 @@ pub fn moves(table: &Table) -> Markup {
         }
         (grid("The debug hardware", &moves, |pair| &pair.debug))
         (grid("The whole guest", &moves, |pair| &pair.whole))
+        p.legend {
+            span.pass { span.sign aria-hidden="true" { "✓" } " moved, and the guest saw the same events" }
+            span.skip { span.sign aria-hidden="true" { "⊘" } " refused by the target, which names the register" }
+            span.fail { span.sign aria-hidden="true" { "✗" } " otherwise than planned, or an event was lost" }
+        }
         @for pair in &moves {
             @for (what, part) in [("the debug hardware", &pair.debug), ("the whole guest", &pair.whole)] {
                 @if let Some(problem) = &part.problem {
@@ -43,7 +48,7 @@ fn grid(title: &str, moves: &[Move<'_>], part: for<'a> fn(&'a Move<'a>) -> &'a M
                 tbody {
                     @for from in &hosts {
                         tr {
-                            th scope="row" { (from) }
+                            th scope="row" { span.label { "from " } (from) }
                             @for to in &hosts {
                                 @match pairs.get(&(*from, *to)) {
                                     Some(pair) => (entry(pair, part(pair))),
@@ -68,8 +73,15 @@ fn entry(pair: &Move<'_>, part: &MovePart) -> Markup {
     html! {
         td.(class) title=[shape] {
             span.label { (pair.to) }
-            span.came { span.sign aria-hidden="true" { (sign) } " " (part.came) }
+            span.came { span.sign aria-hidden="true" { (sign) } " " (breakable(&part.came)) }
             span.plan { "plan: " (part.plan) }
         }
+    }
+}
+
+/// Registers and fields, which a line may end behind.
+fn breakable(text: &str) -> Markup {
+    html! {
+        @for part in text.split_inclusive(['.', '/']) { (part) wbr; }
     }
 }
