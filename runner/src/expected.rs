@@ -251,6 +251,7 @@ impl Deviation {
 mod tests {
     use super::*;
     use crate::case::Finding;
+    use proptest::{collection::vec, prelude::*, sample::Index};
 
     const ENTRY: &str = "[[deviation]]\nname = \"n\"\ncases = [\"s.a\"]\nobserved = [\"x\", \"y\"]\nwhy = \"w\"\nsource = \"k\"\n";
 
@@ -373,5 +374,19 @@ mod tests {
         let empty = tempfile::tempdir().expect("a directory");
         assert!(matches!(Deviations::read(empty.path(), &[]), Err(Error::Empty(_))));
         assert!(matches!(Deviations::read(&empty.path().join("no"), &[]), Err(Error::Read { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_that_was_changed_is_read_or_refused(edits in vec((any::<Index>(), any::<char>()), 1..6)) {
+            let mut text: Vec<char> = ENTRY.chars().chain("writable = \"WRPs\"\n".chars()).collect();
+            for (place, new) in edits {
+                let place = place.index(text.len());
+                text[place] = new;
+            }
+            if let Ok(deviations) = parse(&text.into_iter().collect::<String>()) {
+                prop_assert_eq!(deviations.0[0].problem(&["s.a".into(), "s.b".into()]), None);
+            }
+        }
     }
 }

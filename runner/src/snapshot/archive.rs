@@ -12,6 +12,7 @@
 //! ```
 
 use super::Problem;
+use crate::fingerprint::printable;
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 
@@ -104,7 +105,8 @@ fn decompress(frame: &[u8]) -> Result<Vec<u8>, Problem> {
 }
 
 fn parts(archive: &[u8], names: &[&'static str]) -> Result<Vec<Part>, Problem> {
-    let failed = |error: io::Error| Problem::Archive(error.to_string());
+    // tar's messages quote what they could not read.
+    let failed = |error: io::Error| Problem::Archive(printable(&error.to_string()));
     let mut archive = tar::Archive::new(archive);
     let mut parts: Vec<Part> = Vec::new();
     // Raw: a header that would give the next file a long name is a file of that name, which is none of ours.

@@ -7,7 +7,7 @@ use super::{
     manifest::{self, Manifest},
     records,
 };
-use crate::fingerprint;
+use crate::fingerprint::{self, printable};
 use dfr0_model::{
     outcome::Unknown,
     scenario::{Migrate, Op, Scenario},
@@ -61,7 +61,7 @@ pub enum Problem {
 
 impl Problem {
     pub(super) fn part(part: &'static str) -> impl FnOnce(String) -> Self {
-        move |what| Self::Part { part, what }
+        move |what| Self::Part { part, what: printable(&what) }
     }
 }
 
