@@ -11,7 +11,7 @@ use nix::{
 };
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::Path,
     process::{Command, ExitCode, Output, Stdio},
@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         Trial::test("commands.unknown_pattern", unknown_pattern),
         Trial::test("commands.unknown_option", unknown_option),
         Trial::test("commands.broken_deviations", broken_deviations),
+        Trial::test("results.schema", schema),
         Trial::test("commands.explain", explain),
         Trial::test("commands.explain_without_kvm", explain_without_kvm),
         Trial::test("commands.host_check", host_check),
@@ -310,6 +311,37 @@ fn broken_deviations() -> Result<(), Failed> {
     let output = here(&["run", "--expected", expected])?;
     fails_with("error: invalid type: integer `3`, expected a string\n", &output)?;
     fails_with("broken.toml:2:8\n  |\n2 | name = 3\n  |        ^\n", &output)
+}
+
+/// A line of an example with every key, of a run and of a run that could not be is as docs/results.schema.json says, and
+/// one with a key more is not.
+fn schema() -> Result<(), Failed> {
+    const EXAMPLE: &str = include_str!("../../docs/results.example.jsonl");
+    const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.schema.json");
+    const WRONG: &str = "import json, sys, jsonschema
+schema = json.load(open(sys.argv[1]))
+jsonschema.Draft202012Validator.check_schema(schema)
+validator = jsonschema.Draft202012Validator(schema)
+for line in sys.stdin:
+    if not validator.is_valid(json.loads(line)): print(line, end='')";
+    let run = in_host(&[], &["./dfr0", "run", "--every", "20", "--results", "-", "id_regs", "os_lock"])?;
+    ensure(run.status.success(), "exit status", &run)?;
+    let none = here(&["run", "--results", "-", "breakpoints.fires"])?;
+    let stranger = EXAMPLE.lines().next().unwrap_or_default().replacen('{', "{\"more\":1,", 1) + "\n";
+    let mut lines = tempfile::tempfile()?;
+    for part in [EXAMPLE.as_bytes(), &run.stdout, &none.stdout, stranger.as_bytes()] {
+        lines.write_all(part)?;
+    }
+    lines.rewind()?;
+    let has = |python: &&str| {
+        let import = Command::new(python).args(["-c", "import jsonschema"]).output();
+        import.is_ok_and(|output| output.status.success())
+    };
+    let python = ["python3", "/usr/bin/python3"].into_iter().find(has);
+    let python = python.ok_or("no python3 here has the module jsonschema (python3-jsonschema in Debian)")?;
+    let output = Command::new(python).args(["-c", WRONG, SCHEMA]).stdin(lines).output()?;
+    ensure(output.status.success(), "exit status", &output)?;
+    ensure(output.stdout == stranger.as_bytes(), "lines that the schema refuses", &output)
 }
 
 /// A case is explained without being run, and each deviation says whether it applies to this host.

@@ -20,7 +20,7 @@ use crate::{
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
@@ -95,6 +95,17 @@ impl Kind {
         }
     }
 
+    /// What cases are of which it is the worst.
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Fail => "failing",
+            Self::Xpass => "whose known deviation is gone",
+            Self::Xfail => "with a known deviation",
+            Self::Pass => "passed",
+            Self::Skip => "skipped",
+        }
+    }
+
     const fn words(self) -> &'static str {
         match self {
             Self::Fail => "failing",
@@ -104,6 +115,12 @@ impl Kind {
             Self::Skip => "skipped",
         }
     }
+}
+
+/// What cells are called: hosts, if none of them ran twice.
+fn hosts_or_runs(cells: &[Cell]) -> &'static str {
+    let hosts: BTreeSet<&str> = cells.iter().map(|cell| cell.host.as_str()).collect();
+    if hosts.len() == cells.len() { "host" } else { "run" }
 }
 
 fn worst<'a>(results: impl IntoIterator<Item = (&'a Cell, &'a Case)>) -> Option<Kind> {
@@ -139,7 +156,7 @@ pub fn page(cells: &[Cell], moves: Option<&Table>) -> String {
             p { "Written by dfr0 " (env!("CARGO_PKG_VERSION")) "." }
         }
     };
-    document(&body.into_string(), &summary::title(&report))
+    document(&body.into_string(), &summary::title(&report, moves))
 }
 
 fn document(body: &str, title: &str) -> String {

@@ -291,8 +291,8 @@ fn a_build_that_kcidb_has_is_one_kernel() {
 fn a_page_shows_the_verdict_each_cell_and_each_case() {
     let page = page(&matrix(), None);
     for part in [
-        "<title>Failed: 1 case fails on 1 of 4 hosts; 2 of 4 hosts did not report – dfr0</title>",
-        "the CPU of every host is QEMU's and not silicon",
+        "<title>Failed: 1 case fails in 1 of 4 runs; 2 of 4 runs did not report – dfr0</title>",
+        "the CPU of every host that reported is QEMU's and not silicon",
         "did not report</strong>: its command did not end within 600 s",
         "id=\"case-s.b\"",
         "<li class=\"departs\" value=\"1\">",

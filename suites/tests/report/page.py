@@ -202,6 +202,28 @@ def it_fits_a_phone_in_light_and_dark(page):
     nothing_is_wrong(page)
 
 
+def without_its_script_all_is_there(page):
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    page.load()
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert page.run("document.getElementById('shown').textContent") == "", "the script ran"
+    assert not page.one("#filter").is_displayed(), "a filter that does nothing"
+    assert page.shown() == ["s.b", "s.e"], page.shown()
+    page.one("#show-fail").send_keys(Keys.SPACE)
+    assert page.shown() == ["s.e"], page.shown()
+    page.one("#case-s\\.e > summary").send_keys(Keys.ENTER)
+    assert "deviation" in page.one("#case-s\\.e .body").text
+
+
+def paper_shows_what_fails(page):
+    page.load()
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    visible = "document.querySelector('#case-s\\\\.b .events').checkVisibility({contentVisibilityAuto: true})"
+    assert page.run(visible), "a failing case is folded on paper"
+    assert not page.one(".filter").is_displayed()
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def everything_has_a_name(page):
     page.load()
     page.run("document.querySelectorAll('details').forEach(one => { one.open = true; })")
@@ -238,6 +260,8 @@ def main():
             a_case_opens_by_keyboard,
             a_link_opens_its_case,
             it_fits_a_phone_in_light_and_dark,
+            without_its_script_all_is_there,
+            paper_shows_what_fails,
             everything_has_a_name,
         ]
         try:

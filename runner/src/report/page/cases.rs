@@ -37,7 +37,7 @@ pub fn cases(report: &Report<'_>) -> Markup {
             @let number = report.of(kind).count();
             @if number > 0 {
                 details.group.(kind.class()) id=(kind.class()) open[OPEN.contains(&kind)] {
-                    summary { h3 { span.sign aria-hidden="true" { (kind.sign()) } " " (count(number, "case")) " " (kind.words()) } }
+                    summary { h3 { span.sign aria-hidden="true" { (kind.sign()) } " " (count(number, "case")) " " (kind.heading()) } }
                     @for (name, results) in report.of(kind) { (case(name, kind, results)) }
                 }
             }

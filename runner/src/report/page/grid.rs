@@ -19,7 +19,7 @@ pub fn grid(report: &Report<'_>) -> Markup {
     }
     html! {
         div.scroll tabindex="0" role="group" aria-labelledby="grid-title" {
-            table.grid {
+            table.grid aria-labelledby="grid-title" {
                 thead {
                     tr {
                         th scope="col" { "host" }

@@ -2,11 +2,11 @@
 
 //! The first screen: what was tested, on what, and the verdict.
 
-use super::{Kind, Report, count};
+use super::{Kind, Report, count, hosts_or_runs};
 use crate::{
     pairs::Table,
     report::{Cell, Reported},
-    results::Run,
+    results::{Outcome, Run},
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -30,22 +30,21 @@ fn verdict(report: &Report<'_>, moves: Option<&Table>) -> Verdict {
         table.moves().filter(|pair| pair.debug.problem.is_some() || pair.whole.problem.is_some()).count()
     });
     let deviations: BTreeSet<&str> = report
-        .of(Kind::Xfail)
-        .flat_map(|(_, results)| results.iter().flat_map(|(_, case)| &case.deviations))
-        .map(|deviation| deviation.name.as_str())
+        .cases
+        .values()
+        .flatten()
+        .filter(|(_, case)| case.outcome == Outcome::Xfail)
+        .flat_map(|(_, case)| case.deviations.iter().map(|deviation| deviation.name.as_str()))
         .collect();
-    let all = cells.len();
+    let what = hosts_or_runs(cells);
+    let (all, on) = (count(cells.len(), what), if what == "run" { "in" } else { "on" });
     let mut said = Vec::new();
     if failing > 0 {
-        let on = if hosts == all {
-            format!("all {}", count(all, "host"))
-        } else {
-            format!("{hosts} of {}", count(all, "host"))
-        };
-        said.push(format!("{} on {}", verb(failing, "case", "fails", "fail"), on.replace("all 1 ", "1 ")));
+        let of = if hosts == cells.len() { String::new() } else { format!("{hosts} of ") };
+        said.push(format!("{} {on} {of}{all}", verb(failing, "case", "fails", "fail")));
     }
     if silent > 0 {
-        said.push(format!("{silent} of {} did not report", count(all, "host")));
+        said.push(format!("{silent} of {all} did not report"));
     }
     if wrong > 0 {
         said.push(format!("{} between hosts went otherwise than planned", count(wrong, "move")));
@@ -60,9 +59,9 @@ fn verdict(report: &Report<'_>, moves: Option<&Table>) -> Verdict {
     if said.is_empty() {
         said.push(match (ran, deviations.len()) {
             (false, _) => "no case applied to any host".into(),
-            (true, 0) => format!("no deviation from the architecture on {}", count(all, "host")),
+            (true, 0) => format!("no deviation from the architecture {on} {all}"),
             (true, known) => {
-                format!("nothing but {} on {}", count(known, "known deviation"), count(all, "host"))
+                format!("nothing but {} {on} {all}", count(known, "known deviation"))
             }
         });
     }
@@ -74,8 +73,8 @@ fn verb(number: usize, what: &str, one: &str, many: &str) -> String {
 }
 
 /// The title of the page.
-pub fn title(report: &Report<'_>) -> String {
-    let Verdict { word, sentence, .. } = verdict(report, None);
+pub fn title(report: &Report<'_>, moves: Option<&Table>) -> String {
+    let Verdict { word, sentence, .. } = verdict(report, moves);
     format!("{word}: {sentence} – dfr0")
 }
 
@@ -93,6 +92,7 @@ pub fn summary(report: &Report<'_>, moves: Option<&Table>) -> Markup {
             p.ground {
                 (count(report.cases.len(), "case")) ", " (grouped(checks)) " scenarios and values judged, on "
                 (count(hosts.len(), "host"))
+                @if hosts.len() < report.cells.len() { " in " (count(report.cells.len(), "run")) }
                 @if !kernels.is_empty() { " with " (several("Linux", &kernels)) }
                 @if let Some(when) = dates(&runs) { "; run on " (when) }
                 "."
@@ -128,7 +128,8 @@ fn emulated(runs: &[&Run], cells: &[Cell]) -> Markup {
         @if emulated > 0 {
             p.note {
                 strong { "Emulated: " }
-                @if emulated == runs.len() { "the CPU of every host" }
+                @if emulated == cells.len() { "the CPU of every host" }
+                @else if emulated == runs.len() { "the CPU of every host that reported" }
                 @else { "the CPU of " (count(emulated, "host")) " of " (runs.len()) }
                 " is QEMU's and not silicon. KVM in it is the real one."
             }
