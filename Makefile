@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check bare bench matrix pairs test test-kselftest coverage mutants bundle clean kselftest-install kselftest-remove
+.PHONY: help check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle clean kselftest-install kselftest-remove
 
 # Variables for people: HOST and KERNEL choose a lab host, HOSTS and KERNELS several, PATTERNS the cases, KSRC a kernel
 # tree.
@@ -27,6 +27,7 @@ help:
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              dfr0's own tests, lab hosts included"
 	@echo "make test-kselftest    the same for dfr0 in kernel trees"
+	@echo "make test-report       the same for the page that \`dfr0 report html\` writes, in a browser"
 	@echo "make kselftest-install KSRC=/path/to/linux"
 	@echo "                       put dfr0 into a kernel tree: TARGETS=dfr0, and among the tests of TARGETS=kvm"
 	@echo "make kselftest-remove KSRC=/path/to/linux"
@@ -48,10 +49,14 @@ ifndef DFR0_TOOLCHAIN
 
 # What the tests in kernel trees need that Debian does not install of itself.
 test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
-    /usr/lib/python3/dist-packages/tap/parser.py=python3-tap
+    /usr/lib/python3/dist-packages/tap/parser.py=python3-tap \
+    /usr/lib/python3/dist-packages/jsonschema/__init__.py=python3-jsonschema
+# What reads a report as a person does.
+test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver \
+    /usr/lib/python3/dist-packages/selenium/__init__.py=python3-selenium
 
 # Finds or installs the toolchain and comes back with it.
-check bare bench matrix pairs test test-kselftest coverage mutants bundle hosts:
+check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -136,6 +141,12 @@ test-kselftest: bundle lab
 	@echo "dfr0: test-kselftest: Debian's kernel sources with dfr0 in them"
 	@DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
 	    cargo test --quiet --release --package dfr0-suites --features lab --test kselftest
+
+# Not in `make test`: the browser takes longer to install than all else to run.
+test-report:
+	@echo "dfr0: test-report: reading a page in headless Chromium"
+	@cargo build --quiet --release --package dfr0-suites --bin dfr0
+	@/usr/bin/python3 suites/tests/report/page.py $(TARGET)/release/dfr0 docs/results.example.jsonl
 
 coverage:
 	@echo "dfr0: coverage: writing docs/coverage.md"

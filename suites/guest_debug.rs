@@ -291,8 +291,8 @@ fn counts_are_the_hosts(cx: &mut Context<'_>) -> Result<(), Stop> {
         return Stop::skip("there is no KVM to say its capabilities");
     }
     let counts = [
-        ("KVM_CAP_GUEST_DEBUG_HW_BPS", host.guest_debug_breakpoints, shape.breakpoints),
-        ("KVM_CAP_GUEST_DEBUG_HW_WPS", host.guest_debug_watchpoints, shape.watchpoints),
+        ("KVM_CAP_GUEST_DEBUG_HW_BPS", host.capabilities.kvm_cap_guest_debug_hw_bps, shape.breakpoints),
+        ("KVM_CAP_GUEST_DEBUG_HW_WPS", host.capabilities.kvm_cap_guest_debug_hw_wps, shape.watchpoints),
     ];
     for (capability, says, count) in counts {
         cx.count();

@@ -41,22 +41,55 @@ impl Mismatch {
     pub fn rule(&self) -> &'static Rule {
         self.allowed.rule
     }
+
+    /// The same in words.
+    pub fn words(&self) -> Words {
+        fn each(items: &[impl ToString]) -> Vec<String> {
+            items.iter().map(ToString::to_string).collect()
+        }
+        Words {
+            place: self.place,
+            observed: self.observed.clone(),
+            seen: each(&self.events),
+            allowed: self.allowed.alternatives().map(each).collect(),
+            rule: self.rule().to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn list(f: &mut fmt::Formatter<'_>, what: &str, items: &[impl fmt::Display]) -> fmt::Result {
-            if items.is_empty() {
-                return writeln!(f, "{what} nothing");
-            }
-            items.iter().try_for_each(|item| writeln!(f, "{what} {item}"))
+        self.words().fmt(f)
+    }
+}
+
+/// A [`Mismatch`] in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// The operation's place in the program.
+    pub place: usize,
+    /// The operation and its events, in words that hold on any host.
+    pub observed: String,
+    /// Each event, with all its numbers.
+    pub seen: Vec<String>,
+    /// What the rules allow: one of these lists of events.
+    pub allowed: Vec<Vec<String>>,
+    /// The rule that was broken, and its section.
+    pub rule: String,
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut list = |what: &str, events: &[String]| match events {
+            [] => writeln!(f, "{what} nothing"),
+            events => events.iter().try_for_each(|event| writeln!(f, "{what} {event}")),
+        };
+        list(&format!("operation {}:", self.place), core::slice::from_ref(&self.observed))?;
+        list("  seen:   ", &self.seen)?;
+        for (number, allowed) in self.allowed.iter().enumerate() {
+            list(if number == 0 { "  allowed:" } else { "  or:     " }, allowed)?;
         }
-        writeln!(f, "operation {}: {}", self.place, self.observed)?;
-        list(f, "  seen:   ", &self.events)?;
-        for (place, allowed) in self.allowed.alternatives().enumerate() {
-            list(f, if place == 0 { "  allowed:" } else { "  or:     " }, allowed)?;
-        }
-        write!(f, "  rule:    {}", self.rule())
+        write!(f, "  rule:    {}", self.rule)
     }
 }
 

@@ -9,15 +9,10 @@ use crate::{
     machine::Machine,
     program::{Departure, Program},
     random::Draw,
+    results::{Departed, Detail},
 };
 use dfr0_model::{
-    event::Event,
-    outcome::Unknown,
-    pe::Pe,
-    rule::Rule,
-    scenario::{Op, Scenario},
-    shape::Shape,
-    sysreg::DCZID_EL0,
+    event::Event, outcome::Unknown, pe::Pe, rule::Rule, scenario::Scenario, shape::Shape, sysreg::DCZID_EL0,
 };
 use std::{
     collections::BTreeMap,
@@ -35,6 +30,9 @@ pub struct Suite {
     /// Its cases, the same on every host.
     pub cases: fn() -> Vec<Case>,
 }
+
+/// Where nothing runs a case lists so many scenarios: a few to show, and one to know that there are more.
+pub(crate) const LISTED: usize = 3;
 
 /// How many VMs are kept for the scenarios of the next case: one of each configuration.
 const SHARED_GUESTS: usize = 64;
@@ -86,6 +84,11 @@ impl Case {
     }
 }
 
+/// The name of the case that the one of this name runs in a variation, if it is such a case.
+pub(crate) fn varied(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(_, varied)| varied).filter(|varied| varied.contains('.'))
+}
+
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Case").field("name", &self.name).field("rule", self.rule).finish_non_exhaustive()
@@ -109,7 +112,7 @@ pub enum Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         match error {
-            Error::NoVcpu(_) => Self::Skip(error.to_string()),
+            Error::NoVcpu(_) | Error::NothingRuns => Self::Skip(error.to_string()),
             _ => Self::Broken(error),
         }
     }
@@ -133,6 +136,8 @@ pub struct Report {
     pub findings: BTreeMap<String, Finding>,
     /// What the case shows whatever it found.
     pub shown: String,
+    /// Scenarios that it would have run where nothing runs, and the shapes of their VMs.
+    pub listed: Vec<(Shape, Scenario)>,
     /// Why the case ended early, if it did.
     pub stopped: Option<Stop>,
 }
@@ -168,7 +173,13 @@ pub struct Finding {
     /// How often it was seen.
     pub times: usize,
     /// The first time, in full.
-    pub detail: String,
+    pub detail: Detail,
+}
+
+impl Finding {
+    fn first(detail: impl Into<Detail>) -> Self {
+        Self { times: 0, detail: detail.into() }
+    }
 }
 
 /// A host, what guests run on there, and the guest that cases share.
@@ -178,6 +189,8 @@ pub struct Session {
     host: Host,
     deadline: Duration,
     draw: Draw,
+    /// Of a case's scenarios the first runs, and every so many.
+    every: usize,
     /// The last that was used stands last.
     guests: Vec<(Config, Guest)>,
     /// How many bytes DC ZVA zeroes, if it is allowed, once that was asked.
@@ -193,6 +206,7 @@ impl Session {
                 machine,
                 deadline,
                 draw: Draw::default(),
+                every: 1,
                 guests: Vec::new(),
                 zva_block: None,
             }),
@@ -204,7 +218,27 @@ impl Session {
     pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
         let machine = Machine::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let (host, draw) = (host.clone(), Draw::default());
-        Ok(Self { machine, host, deadline, draw, guests: Vec::new(), zva_block: None })
+        Ok(Self { machine, host, deadline, draw, every: 1, guests: Vec::new(), zva_block: None })
+    }
+
+    /// A session where nothing runs: cases are asked for the scenarios that they would run on `host`.
+    pub(crate) fn on_paper(host: Host) -> Self {
+        /// As most CPUs have it.
+        const ZVA_BLOCK: u64 = 64;
+        Self {
+            machine: Machine::Paper(host.clone()),
+            host,
+            deadline: Duration::ZERO,
+            draw: Draw::default(),
+            every: 1,
+            guests: Vec::new(),
+            zva_block: Some(Some(ZVA_BLOCK)),
+        }
+    }
+
+    /// The same session, where of a case's scenarios the first runs, and every so many: a sample.
+    pub fn running_every(self, every: usize) -> Self {
+        Self { every, ..self }
     }
 
     /// The same session, drawing other random scenarios.
@@ -329,6 +363,8 @@ impl Context<'_> {
 
     /// Runs another case in this variation, as a part of this case. False if it ran no scenario.
     pub fn run_in(&mut self, variation: Variation, case: &Case) -> Result<bool, Stop> {
+        let sampled = |moves: Moves| Moves { most: moves.most.div_ceil(self.session.every), ..moves };
+        let variation = Variation { migrating: variation.migrating.map(sampled), ..variation };
         let own = std::mem::replace(&mut self.variation, variation);
         let (given, checks) = (std::mem::take(&mut self.given), self.report.checks);
         let result = (case.test)(self);
@@ -381,6 +417,7 @@ impl Context<'_> {
     /// Runs scenarios in that VM, many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
         let Variation { which, migrating, until, .. } = self.variation;
+        let every = self.session.every;
         let mut given = self.given;
         let mut scenarios = scenarios
             .into_iter()
@@ -392,9 +429,12 @@ impl Context<'_> {
                     None => scenario,
                 };
                 let in_time = until.is_none_or(|until| Instant::now() < until);
-                (in_time && which.includes(place)).then(|| migrated(scenario))
+                (in_time && which.includes(place) && place % every == 0).then(|| migrated(scenario))
             })
             .peekable();
+        if self.is_on_paper() {
+            return scenarios.try_for_each(|scenario| self.list(scenario));
+        }
         while scenarios.peek().is_some() {
             let mut guest = self.shared_guest()?;
             let mut program = guest.program()?;
@@ -413,12 +453,29 @@ impl Context<'_> {
     /// Runs a scenario in this VM, which [`Self::new_guest`] made, and judges it. False if it departed from the rules:
     /// the VM is then in a state that the model does not know.
     pub fn check_on(&mut self, guest: &mut Guest, scenario: &Scenario) -> Result<bool, Stop> {
-        let mut program = guest.program()?;
-        match self.variation.migrating {
-            Some(Moves { from, most }) => program.add(&scenario.clone().migrating(from, most)),
-            None => program.add(scenario),
+        let migrated = match self.variation.migrating {
+            Some(Moves { from, most }) => &scenario.clone().migrating(from, most),
+            None => scenario,
         };
+        if self.is_on_paper() {
+            return self.list(migrated.clone()).map(|()| true);
+        }
+        let mut program = guest.program()?;
+        program.add(migrated);
         self.run_and_report(guest, &program)
+    }
+
+    /// Nothing runs here.
+    pub(crate) fn is_on_paper(&self) -> bool {
+        matches!(self.session.machine, Machine::Paper(_))
+    }
+
+    /// Lists a scenario that would run if something did; with enough of them the case has ended.
+    pub(crate) fn list(&mut self, scenario: Scenario) -> Result<(), Stop> {
+        let shape = self.shape();
+        self.report.listed.push((shape, scenario));
+        self.report.checks += 1;
+        if self.report.listed.len() < LISTED { Ok(()) } else { Stop::skip("enough is listed") }
     }
 
     /// The VM that scenarios share; the caller gives it back while its state is known.
@@ -446,6 +503,7 @@ impl Context<'_> {
             Which::Turn { of, .. } => 4 * of as u32,
             _ => 1,
         };
+        let share = share * self.session.every as u32;
         Draw { scenarios: draw.scenarios.div_ceil(share), time: draw.time.map(|time| time / share), ..draw }
     }
 
@@ -556,32 +614,22 @@ impl Context<'_> {
     }
 
     /// Reports a departure from the rules. `observed` says it in words that hold on any host; `detail` in full.
-    pub fn find(&mut self, observed: String, detail: String) {
-        let finding = self.report.findings.entry(observed).or_insert(Finding { times: 0, detail });
+    pub fn find(&mut self, observed: String, detail: impl Into<Detail>) {
+        let finding = self.report.findings.entry(observed).or_insert_with(|| Finding::first(detail));
         finding.times += 1;
     }
 }
 
 /// A scenario that departed from the rules in a VM of this shape, with a word on how it was found.
-fn describe(shape: Shape, departure: &Departure, how: &str) -> String {
+fn describe(shape: Shape, departure: &Departure, how: &str) -> Departed {
     let Departure { ops, undoing, mismatch, .. } = departure;
-    let what = if *undoing { ", while the scenario before was undone" } else { "" };
-    let how = if how.is_empty() { String::new() } else { format!("{how}:\n") };
-    format!("{how}in a VM of {shape}{what}:\n{}{mismatch}", listing(ops))
-}
-
-/// The operations, a line each; of many, the first and the last.
-fn listing(ops: &[Op]) -> String {
-    const ENDS: usize = 16;
-    let mut text = String::new();
-    for (place, op) in ops.iter().enumerate() {
-        if place < ENDS || place + ENDS >= ops.len() {
-            text.push_str(&format!("{place:4}  {op}\n"));
-        } else if place == ENDS {
-            text.push_str("       …\n");
-        }
+    Departed {
+        how: (!how.is_empty()).then(|| how.to_owned()),
+        shape: shape.to_string(),
+        undoing: *undoing,
+        operations: ops.iter().map(ToString::to_string).collect(),
+        mismatch: mismatch.words(),
     }
-    text
 }
 
 #[cfg(test)]
@@ -599,14 +647,5 @@ mod tests {
     fn of_many_scenarios_few_run() {
         let ran: Vec<usize> = (0..70_000).filter(|place| Which::Few.includes(*place)).collect();
         assert_eq!(ran, [0, 256, 4096, 65536]);
-    }
-
-    #[test]
-    fn a_long_scenario_is_listed_by_its_ends() {
-        assert_eq!(listing(&[Op::Isb, Op::Brk]), "   0  isb\n   1  exec brk\n");
-        let long = listing(&[Op::Isb; 100]);
-        assert_eq!(long.lines().count(), 33);
-        assert!(long.contains("  15  isb\n       …\n  84  isb\n") && long.ends_with("  99  isb\n"));
-        assert_eq!(listing(&[Op::Isb; 32]).lines().count(), 32, "nothing is left out where all fits");
     }
 }

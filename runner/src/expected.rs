@@ -5,14 +5,21 @@
 //! A deviation forgives what it lists and nothing else: each thing that a case observed must be listed for that
 //! case, word for word, or for the case that it runs in a variation.
 
+mod condition;
+mod entry;
+
+pub use condition::Condition;
+
 use crate::{
-    case::{Report, Stop},
+    case::{Report, varied},
+    diagnostic::{Diagnostic, Source},
     host::Host,
+    results::How,
 };
-use dfr0_model::{dfr0::FIELDS, id_write::Writable};
-use serde::Deserialize;
+use entry::Placed;
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -26,41 +33,28 @@ const BUILT_IN: [(&str, &str); 6] = [
     ("watchpoints.toml", include_str!("../../expected/watchpoints.toml")),
 ];
 
-/// A file of deviations.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    deviation: Vec<Deviation>,
-}
-
 /// A known departure from a rule.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Deviation {
     /// A short name.
     pub name: String,
-    /// The cases that show it.
-    pub cases: Vec<String>,
+    /// The cases that show it, by their whole names.
+    pub cases: BTreeSet<String>,
     /// What these cases observe, word for word.
     pub observed: Vec<String>,
     /// What the architecture says instead, with the section.
     pub why: String,
-    /// Where the kernel does it.
+    /// Where the kernel or the platform does it.
     pub source: String,
-    /// The deviation can be seen only where userspace may write this field of ID_AA64DFR0_EL1.
-    pub writable: Option<String>,
-    /// The deviation is the platform's and not KVM's: it is seen only on a host of this platform.
-    pub platform: Option<String>,
-    /// The platform's deviation is seen only on a bare CPU: KVM hides it from these cases.
-    #[serde(default)]
-    pub bare: bool,
+    /// The hosts that can show it.
+    pub condition: Condition,
 }
 
 /// All deviations of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Deviations(Vec<Deviation>);
 
-/// A file of deviations that cannot be used.
+/// A file of `expected/` that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file or its directory cannot be read.
@@ -69,27 +63,12 @@ pub enum Error {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The file is no TOML, or its keys are not those of a deviation; the message has line and column.
-    #[error("{file}: {message}")]
-    Parse {
-        /// Which file.
-        file: String,
-        /// The parser's message.
-        message: String,
-    },
-    /// An entry says what cannot be.
-    #[error("{file}: deviation \"{name}\": {problem}")]
-    Entry {
-        /// Which file.
-        file: String,
-        /// Which entry.
-        name: String,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// The directory holds no deviations.
+    /// The file is no TOML, has other keys than it may, or says what cannot be.
+    #[error(transparent)]
+    Content(#[from] Diagnostic),
+    /// The directory holds no file.
     #[error("{} holds no .toml file", .0.display())]
     Empty(PathBuf),
 }
@@ -109,18 +88,57 @@ pub enum Verdict {
     XPass(Vec<String>),
 }
 
+/// The files in `folder` of `directory`; without one of `expected/` beside this executable, or else those that were built in.
+pub(crate) fn files(
+    directory: Option<&Path>,
+    folder: &str,
+    built_in: &[(&str, &str)],
+) -> Result<Vec<Source>, Error> {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("expected")));
+    match directory.map(Path::to_owned).or(beside.filter(|path| path.is_dir())) {
+        Some(directory) => read(&directory.join(folder)),
+        None => Ok(built_in.iter().map(Source::built_in).collect()),
+    }
+}
+
+fn read(directory: &Path) -> Result<Vec<Source>, Error> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::Read { path, source }
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed(directory))? {
+        let path = entry.map_err(failed(directory))?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::Empty(directory.to_owned()));
+    }
+    paths.sort();
+    let text = |path: PathBuf| {
+        let text = fs::read_to_string(&path).map_err(failed(&path))?;
+        Ok(Source { name: path.display().to_string(), text })
+    };
+    paths.into_iter().map(text).collect()
+}
+
 impl Deviations {
     /// The deviations of `directory`; without one those in `expected/` beside this executable, or else those that
     /// were built in. `cases` are the names of all cases there are.
     pub fn load(directory: Option<&Path>, cases: &[String]) -> Result<Self, Error> {
-        let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("expected")));
-        match directory.map(Path::to_owned).or(beside.filter(|path| path.is_dir())) {
-            Some(directory) => Self::read(&directory, cases),
-            None => {
-                let files = BUILT_IN.map(|(name, text)| (name.to_owned(), text.to_owned()));
-                Self::parse(files, cases)
-            }
-        }
+        Ok(Self::parse(files(directory, "", &BUILT_IN)?, cases)?)
+    }
+
+    /// Those that were built in.
+    pub(crate) fn built_in(cases: &[String]) -> Result<Self, Diagnostic> {
+        Self::parse(BUILT_IN.iter().map(Source::built_in), cases)
+    }
+
+    /// The text of what [`Self::load`] takes, as one file.
+    pub fn text(directory: Option<&Path>) -> Result<String, Error> {
+        Ok(files(directory, "", &BUILT_IN)?.into_iter().map(|file| file.text + "\n").collect())
     }
 
     /// No deviation is known.
@@ -128,250 +146,74 @@ impl Deviations {
         Self(Vec::new())
     }
 
-    fn read(directory: &Path, cases: &[String]) -> Result<Self, Error> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Read { path, source }
-        };
-        let mut files = Vec::new();
-        for entry in fs::read_dir(directory).map_err(failed(directory))? {
-            let path = entry.map_err(failed(directory))?.path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                let text = fs::read_to_string(&path).map_err(failed(&path))?;
-                files.push((path.display().to_string(), text));
+    pub(crate) fn parse(
+        files: impl IntoIterator<Item = Source>,
+        cases: &[String],
+    ) -> Result<Self, Diagnostic> {
+        let mut all: Vec<Placed> = Vec::new();
+        for file in files {
+            for entry in entry::read(file, cases)? {
+                all.iter().try_for_each(|earlier| entry.check_beside(earlier, cases))?;
+                all.push(entry);
             }
         }
-        if files.is_empty() {
-            return Err(Error::Empty(directory.to_owned()));
-        }
-        files.sort();
-        Self::parse(files, cases)
-    }
-
-    fn parse(files: impl IntoIterator<Item = (String, String)>, cases: &[String]) -> Result<Self, Error> {
-        let mut all: Vec<Deviation> = Vec::new();
-        for (file, text) in files {
-            let parsed: File = toml::from_str(&text)
-                .map_err(|error| Error::Parse { file: file.clone(), message: error.to_string() })?;
-            for deviation in parsed.deviation {
-                let problem = deviation.problem(cases).or_else(|| {
-                    all.iter()
-                        .any(|other| other.name == deviation.name)
-                        .then(|| "its name stands twice".into())
-                });
-                if let Some(problem) = problem {
-                    return Err(Error::Entry { file, name: deviation.name, problem });
-                }
-                all.push(deviation);
-            }
-        }
-        Ok(Self(all))
+        Ok(Self(all.into_iter().map(|entry| entry.deviation).collect()))
     }
 
     /// The verdict on a case that reported `report` on `host`.
     pub fn verdict(&self, case: &str, host: &Host, report: &Report) -> Verdict {
-        match &report.stopped {
-            Some(Stop::Skip(_)) if report.findings.is_empty() => return Verdict::Skip,
-            Some(Stop::Skip(_)) | None => {}
-            Some(_) => return Verdict::Fail,
+        let observed = report.findings.keys().map(String::as_str).collect();
+        self.judge(case, host, &observed, report.stopped.as_ref().map(How::from))
+    }
+
+    /// The verdict on a case that observed this on `host`, and ended early so.
+    pub fn judge(&self, case: &str, host: &Host, observed: &BTreeSet<&str>, stopped: Option<How>) -> Verdict {
+        match stopped {
+            Some(How::Skipped) if observed.is_empty() => return Verdict::Skip,
+            Some(How::Skipped) | None => {}
+            Some(How::Died | How::Broken) => return Verdict::Fail,
         }
-        let of = |name: &str| -> Vec<&Deviation> {
-            let is_listed = |deviation: &&Deviation| deviation.cases.iter().any(|listed| listed == name);
-            self.0.iter().filter(is_listed).filter(|deviation| deviation.applies_to(host)).collect()
-        };
-        let mut listed = of(case);
-        if report.findings.is_empty() {
-            let names: Vec<String> = listed.iter().map(|deviation| deviation.name.clone()).collect();
+        let applying = || self.0.iter().filter(|deviation| deviation.condition.fails_on(host).is_none());
+        if observed.is_empty() {
+            // A case that runs another one in a variation is forgiven the same, and need not show it.
+            let names: Vec<String> = applying()
+                .filter(|deviation| deviation.cases.contains(case))
+                .map(|deviation| deviation.name.clone())
+                .collect();
             return if names.is_empty() { Verdict::Pass } else { Verdict::XPass(names) };
         }
-        // A case that runs another one in a variation is forgiven the same, and need not show it.
-        listed.extend(case.split_once('.').map(|(_, varied)| of(varied)).unwrap_or_default());
-        let seen = |deviation: &&&Deviation| {
-            deviation.observed.iter().any(|observed| report.findings.contains_key(observed))
-        };
-        let covered = report
-            .findings
-            .keys()
-            .all(|observed| listed.iter().any(|deviation| deviation.observed.contains(observed)));
-        if covered {
-            Verdict::XFail(listed.iter().filter(seen).map(|deviation| deviation.name.clone()).collect())
-        } else {
-            Verdict::Fail
+        let listed: Vec<&Deviation> = applying().filter(|deviation| deviation.forgives(case)).collect();
+        let lists =
+            |deviation: &Deviation, seen: &str| deviation.observed.iter().any(|listed| listed == seen);
+        if observed.iter().any(|seen| !listed.iter().any(|deviation| lists(deviation, seen))) {
+            return Verdict::Fail;
         }
+        let is_seen = |deviation: &&&Deviation| observed.iter().any(|seen| lists(deviation, seen));
+        Verdict::XFail(listed.iter().filter(is_seen).map(|deviation| deviation.name.clone()).collect())
     }
 
     /// The deviation of this name.
     pub fn get(&self, name: &str) -> Option<&Deviation> {
         self.0.iter().find(|deviation| deviation.name == name)
     }
+
+    /// The deviations that a case is forgiven where they apply, its own and those of the case that it varies.
+    pub fn of(&self, case: &str) -> impl Iterator<Item = &Deviation> {
+        self.0.iter().filter(move |deviation| deviation.forgives(case))
+    }
 }
 
 impl Deviation {
-    fn problem(&self, cases: &[String]) -> Option<String> {
-        let blank = |text: &str| text.trim().is_empty();
-        if blank(&self.name) || blank(&self.why) || blank(&self.source) {
-            return Some("name, why and source must say something".into());
-        }
-        if self.cases.is_empty() || self.observed.is_empty() {
-            return Some("cases and observed must not be empty".into());
-        }
-        if let Some(unknown) = self.cases.iter().find(|name| !cases.contains(name)) {
-            return Some(format!("there is no case \"{unknown}\"; `dfr0 list` prints all"));
-        }
-        if self.bare && (self.platform.is_none() || self.writable.is_some()) {
-            return Some("a deviation of a bare CPU is a platform's, and nothing is writable there".into());
-        }
-        let field = self.writable.as_deref()?;
-        let known = FIELDS.iter().any(|known| known.name == field);
-        (!known).then(|| format!("ID_AA64DFR0_EL1 has no field \"{field}\""))
-    }
-
     /// Who departs: the platform, or KVM.
     pub fn whose(&self) -> &'static str {
-        if self.platform.is_some() { "the platform" } else { "KVM" }
+        if self.condition.platform.is_some() { "the platform" } else { "KVM" }
     }
 
-    fn applies_to(&self, host: &Host) -> bool {
-        let writable = self.writable.as_ref().is_none_or(|name| {
-            let field = FIELDS.iter().find(|field| field.name == name);
-            match (host.writable, field) {
-                (Writable::Mask(mask), Some(field)) => mask & field.mask() == field.mask(),
-                _ => false,
-            }
-        });
-        let whose = match &self.platform {
-            Some(platform) => *platform == host.platform,
-            None => !host.is_bare(),
-        };
-        writable && whose && (host.is_bare() || !self.bare)
+    /// It is listed for the case, or for the one that the case runs in a variation.
+    fn forgives(&self, case: &str) -> bool {
+        self.cases.contains(case) || varied(case).is_some_and(|varied| self.cases.contains(varied))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::case::Finding;
-
-    const ENTRY: &str = "[[deviation]]\nname = \"n\"\ncases = [\"s.a\"]\nobserved = [\"x\", \"y\"]\nwhy = \"w\"\nsource = \"k\"\n";
-
-    fn parse(text: &str) -> Result<Deviations, Error> {
-        Deviations::parse([("f.toml".into(), text.into())], &["s.a".into(), "s.b".into()])
-    }
-
-    fn host(writable: Writable) -> Host {
-        Host {
-            kernel: Some("7".into()),
-            platform: "p".into(),
-            midr: 0,
-            id_aa64dfr0: 0,
-            writable,
-            lse: true,
-            guest_debug_breakpoints: 6,
-            guest_debug_watchpoints: 4,
-            ipa_bits: 40,
-        }
-    }
-
-    fn found(observed: &[&str]) -> Report {
-        let findings =
-            observed.iter().map(|seen| (seen.to_string(), Finding { times: 1, detail: "".into() }));
-        Report { findings: findings.collect(), ..Report::default() }
-    }
-
-    #[test]
-    fn what_is_listed_is_forgiven_and_nothing_else() {
-        let deviations = parse(ENTRY).expect("valid");
-        let host = host(Writable::Unknown);
-        let verdict = |case, observed: &[&str]| deviations.verdict(case, &host, &found(observed));
-        assert_eq!(verdict("s.a", &["x"]), Verdict::XFail(vec!["n".into()]));
-        assert_eq!(verdict("s.a", &["x", "z"]), Verdict::Fail);
-        assert_eq!(verdict("s.b", &["x"]), Verdict::Fail);
-        assert_eq!(verdict("s.b", &[]), Verdict::Pass);
-        assert_eq!(verdict("s.a", &[]), Verdict::XPass(vec!["n".into()]));
-    }
-
-    #[test]
-    fn a_variation_of_a_case_is_forgiven_what_the_case_is_and_need_not_show_it() {
-        let deviations = parse(ENTRY).expect("valid");
-        let host = host(Writable::Unknown);
-        let verdict = |case, observed: &[&str]| deviations.verdict(case, &host, &found(observed));
-        assert_eq!(verdict("v.s.a", &["x"]), Verdict::XFail(vec!["n".into()]));
-        assert_eq!(verdict("v.s.a", &["x", "z"]), Verdict::Fail);
-        assert_eq!(verdict("v.s.b", &["x"]), Verdict::Fail);
-        assert_eq!(verdict("v.s.a", &[]), Verdict::Pass);
-    }
-
-    #[test]
-    fn a_case_that_could_not_be_run_is_never_forgiven() {
-        let deviations = parse(ENTRY).expect("valid");
-        let host = host(Writable::Unknown);
-        let stopped = |stop| Report { stopped: Some(stop), ..found(&[]) };
-        let broken = Stop::Broken(crate::guest::Error::Unfit("x".into()));
-        assert_eq!(deviations.verdict("s.a", &host, &stopped(broken)), Verdict::Fail);
-        assert_eq!(deviations.verdict("s.a", &host, &stopped(Stop::Skip("no".into()))), Verdict::Skip);
-        let late = |observed: &[&str]| Report { stopped: Some(Stop::Skip("no".into())), ..found(observed) };
-        let verdict = |observed: &[&str]| deviations.verdict("s.a", &host, &late(observed));
-        assert_eq!(verdict(&["z"]), Verdict::Fail, "a skip does not hide a finding");
-        assert_eq!(verdict(&["x"]), Verdict::XFail(vec!["n".into()]));
-    }
-
-    #[test]
-    fn a_condition_keeps_a_deviation_to_the_kernels_that_can_show_it() {
-        let deviations = parse(&format!("{ENTRY}writable = \"WRPs\"\n")).expect("valid");
-        let verdict =
-            |writable, observed: &[&str]| deviations.verdict("s.a", &host(writable), &found(observed));
-        assert_eq!(verdict(Writable::Mask(0xf0_0000), &["x"]), Verdict::XFail(vec!["n".into()]));
-        assert_eq!(verdict(Writable::Mask(0), &["x"]), Verdict::Fail);
-        assert_eq!(verdict(Writable::Unknown, &[]), Verdict::Pass, "not an XPASS: it could not be seen");
-    }
-
-    #[test]
-    fn a_platforms_deviation_is_not_forgiven_elsewhere() {
-        let verdict = |platform: &str| {
-            let deviations = parse(&format!("{ENTRY}platform = \"{platform}\"\n")).expect("valid");
-            deviations.verdict("s.a", &host(Writable::Unknown), &found(&["x"]))
-        };
-        assert_eq!(verdict("p"), Verdict::XFail(vec!["n".into()]));
-        assert_eq!(verdict("q"), Verdict::Fail);
-    }
-
-    #[test]
-    fn a_bare_cpu_is_forgiven_the_platforms_deviations_and_none_of_kvms() {
-        let bare = Host { kernel: None, ..host(Writable::Unknown) };
-        let kvms = parse(ENTRY).expect("valid");
-        assert_eq!(kvms.verdict("s.a", &bare, &found(&["x"])), Verdict::Fail);
-        assert_eq!(
-            kvms.verdict("s.a", &bare, &found(&[])),
-            Verdict::Pass,
-            "not an XPASS: it could not be seen"
-        );
-        let platforms = parse(&format!("{ENTRY}platform = \"p\"\n")).expect("valid");
-        assert_eq!(platforms.verdict("s.a", &bare, &found(&["x"])), Verdict::XFail(vec!["n".into()]));
-        let bares = parse(&format!("{ENTRY}platform = \"p\"\nbare = true\n")).expect("valid");
-        assert_eq!(bares.verdict("s.a", &bare, &found(&["x"])), Verdict::XFail(vec!["n".into()]));
-        assert_eq!(bares.verdict("s.a", &host(Writable::Unknown), &found(&["x"])), Verdict::Fail);
-        assert_eq!(bares.verdict("s.a", &host(Writable::Unknown), &found(&[])), Verdict::Pass);
-        let whose = |deviations: &Deviations| deviations.get("n").map(Deviation::whose);
-        assert_eq!([whose(&kvms), whose(&platforms)], [Some("KVM"), Some("the platform")]);
-    }
-
-    #[test]
-    fn errors_name_the_file_and_what_is_wrong() {
-        let message = |text: &str| parse(text).expect_err("invalid").to_string();
-        assert!(message("[[deviation]]\nnames = \"n\"").contains("f.toml"));
-        assert!(message("[[deviation]]\nnames = \"n\"").contains("line 2"));
-        assert!(message(&ENTRY.replace("s.a", "s.z")).contains("no case \"s.z\""));
-        assert!(message(&ENTRY.replace("\"k\"", "\" \"")).contains("must say something"));
-        assert!(message(&ENTRY.replace("[\"x\", \"y\"]", "[]")).contains("must not be empty"));
-        assert!(message(&format!("{ENTRY}{ENTRY}")).contains("stands twice"));
-        assert!(message(&format!("{ENTRY}bare = true\n")).contains("is a platform's"));
-        assert!(message(&format!("{ENTRY}writable = \"WRP\"\n")).contains("no field \"WRP\""));
-    }
-
-    #[test]
-    fn a_directory_without_deviations_is_an_error_and_not_an_empty_list() {
-        let empty = tempfile::tempdir().expect("a directory");
-        assert!(matches!(Deviations::read(empty.path(), &[]), Err(Error::Empty(_))));
-        assert!(matches!(Deviations::read(&empty.path().join("no"), &[]), Err(Error::Read { .. })));
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ mod number;
 
 pub(crate) use number::{Hex, Id};
 
-use crate::{host, register_id::RegisterId};
+use crate::{host, kernel_version::KernelVersion, register_id::RegisterId};
 use dfr0_model::{
     id_register,
     shape::Shape,
@@ -216,7 +216,7 @@ fn json(error: serde_json::Error) -> Problem {
 }
 
 /// Text from a file, as far as it may be shown.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let shown: String =
         text.chars().take(LONGEST_MESSAGE).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if shown.len() < text.len() && text.chars().count() > LONGEST_MESSAGE { shown + "…" } else { shown }
@@ -292,9 +292,9 @@ impl Fingerprint {
         self.id_registers.get(&id_register::ID_AA64PFR0_EL1).copied().map(id_register::has_aarch32)
     }
 
-    /// The kernel's major and minor version, if its release begins with them.
-    pub fn kernel_version(&self) -> Option<(u32, u32)> {
-        kernel_version(&self.kernel)
+    /// The kernel's version, if its release begins with one.
+    pub fn kernel_version(&self) -> Option<KernelVersion> {
+        KernelVersion::of_release(&self.kernel)
     }
 
     /// What is taken for true of this host though its file does not say so.
@@ -314,11 +314,6 @@ impl Fingerprint {
         };
         vec![masks, "the file has those registers of KVM_GET_REG_LIST that cpu-template-helper keeps".into()]
     }
-}
-
-fn kernel_version(release: &str) -> Option<(u32, u32)> {
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 #[cfg(test)]

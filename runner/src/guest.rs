@@ -270,6 +270,9 @@ pub enum Error {
     /// Only a vCPU can do it, and this is a bare CPU.
     #[error("needs KVM, and this is a bare CPU: {0}")]
     NoVcpu(String),
+    /// A guest would have to run, and cases are only asked for their scenarios.
+    #[error("what it does depends on what KVM and a guest answer, and nothing runs")]
+    NothingRuns,
     /// The payload does not fit the model's layout, or a scenario does not fit the payload.
     #[error("{0}")]
     Unfit(String),

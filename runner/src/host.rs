@@ -2,11 +2,17 @@
 
 //! What this machine is, as far as it matters to a guest's debug hardware.
 
+use crate::fingerprint::{Capabilities, Hex};
 use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IgnoredAny},
+};
 use std::fmt;
 
 /// Facts of a host with KVM/arm64, or of a bare CPU.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "Read", into = "Written")]
 pub struct Host {
     /// The kernel's release, as `uname -r` prints it; none on a bare CPU.
     pub kernel: Option<String>,
@@ -20,12 +26,8 @@ pub struct Host {
     pub writable: Writable,
     /// FEAT_LSE: a guest has atomic instructions.
     pub lse: bool,
-    /// KVM_CAP_GUEST_DEBUG_HW_BPS: the host's breakpoints.
-    pub guest_debug_breakpoints: i32,
-    /// KVM_CAP_GUEST_DEBUG_HW_WPS: the host's watchpoints.
-    pub guest_debug_watchpoints: i32,
-    /// KVM_CAP_ARM_VM_IPA_SIZE: the largest IPA space, in bits; 0 where it cannot be chosen.
-    pub ipa_bits: i32,
+    /// What KVM_CHECK_EXTENSION answers; on a bare CPU nothing.
+    pub capabilities: Capabilities,
 }
 
 /// Why no guest can run here. This is no failure: the run is skipped.
@@ -45,6 +47,70 @@ pub enum Unavailable {
     /// `/dev/kvm` is there and cannot be opened.
     #[error("no permission to open /dev/kvm; run as root or as a member of its group (usually kvm)")]
     NoPermission,
+}
+
+/// A host as it stands in a file.
+#[derive(Serialize)]
+struct Written {
+    kernel: Option<String>,
+    platform: String,
+    cpu: &'static str,
+    midr: Hex,
+    shape: String,
+    id_aa64dfr0: Hex,
+    writable: Option<Hex>,
+    lse: bool,
+    capabilities: Capabilities,
+}
+
+/// The same as it is read: `cpu` and `shape` are for people.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Read {
+    kernel: Option<String>,
+    platform: String,
+    #[serde(rename = "cpu")]
+    _cpu: IgnoredAny,
+    midr: Hex,
+    #[serde(rename = "shape")]
+    _shape: IgnoredAny,
+    id_aa64dfr0: Hex,
+    writable: Option<Hex>,
+    lse: bool,
+    capabilities: Capabilities,
+}
+
+impl From<Host> for Written {
+    fn from(host: Host) -> Self {
+        Self {
+            cpu: cpu_name(host.midr),
+            midr: Hex(host.midr),
+            shape: host.shape().to_string(),
+            id_aa64dfr0: Hex(host.id_aa64dfr0),
+            writable: match host.writable {
+                Writable::Mask(mask) => Some(Hex(mask)),
+                Writable::Unknown => None,
+            },
+            kernel: host.kernel,
+            platform: host.platform,
+            lse: host.lse,
+            capabilities: host.capabilities,
+        }
+    }
+}
+
+impl From<Read> for Host {
+    fn from(read: Read) -> Self {
+        Self {
+            kernel: read.kernel,
+            platform: read.platform,
+            midr: read.midr.0,
+            id_aa64dfr0: read.id_aa64dfr0.0,
+            writable: read.writable.map_or(Writable::Unknown, |mask| Writable::Mask(mask.0)),
+            lse: read.lse,
+            capabilities: read.capabilities,
+        }
+    }
 }
 
 impl Host {
@@ -84,8 +150,60 @@ pub(crate) fn cpu(midr: u64) -> String {
 
 /// The name of the CPU with this MIDR_EL1.
 pub(crate) fn cpu_name(midr: u64) -> &'static str {
-    let (implementer, part) = (midr >> 24 & 0xff, midr >> 4 & 0xfff);
-    CPUS.iter().find(|cpu| (cpu.0, cpu.1) == (implementer, part)).map_or("unnamed", |cpu| cpu.2)
+    CpuModel::of(midr).name().unwrap_or("unnamed")
+}
+
+/// A kind of CPU: what MIDR_EL1 says without the revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuModel {
+    implementer: u64,
+    part: u64,
+}
+
+impl CpuModel {
+    /// The kind of the CPU with this MIDR_EL1.
+    pub fn of(midr: u64) -> Self {
+        Self { implementer: midr >> 24 & 0xff, part: midr >> 4 & 0xfff }
+    }
+
+    fn name(self) -> Option<&'static str> {
+        CPUS.iter().find(|cpu| (cpu.0, cpu.1) == (self.implementer, self.part)).map(|cpu| cpu.2)
+    }
+
+    /// Its name, or else implementer and part: 0x61:0x022.
+    fn parse(text: &str) -> Option<Self> {
+        if let Some((implementer, part, _)) = CPUS.iter().find(|cpu| cpu.2 == text) {
+            return Some(Self { implementer: *implementer, part: *part });
+        }
+        let number = |text: &str, limit: u64| {
+            let digits = text.strip_prefix("0x").filter(|digits| !digits.starts_with('+'))?;
+            u64::from_str_radix(digits, 16).ok().filter(|number| *number <= limit)
+        };
+        let (implementer, part) = text.split_once(':')?;
+        Some(Self { implementer: number(implementer, 0xff)?, part: number(part, 0xfff)? })
+    }
+}
+
+impl fmt::Display for CpuModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{:#04x}:{:#05x}", self.implementer, self.part),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CpuModel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            let known = CPUS.map(|(_, _, name)| name).join(", ");
+            de::Error::custom(format!(
+                "\"{text}\" is no CPU that dfr0 has a name for; it has {known}, and any other is its implementer and \
+                 part as MIDR_EL1 has them: \"0x61:0x022\""
+            ))
+        })
+    }
 }
 
 /// FEAT_LSE: ID_AA64ISAR0_EL1.Atomic is 2 or more.
@@ -136,9 +254,7 @@ mod tests {
             id_aa64dfr0: 0xf0_1030_5009,
             writable: Writable::Mask(0xf0_00f0_0f0f),
             lse: true,
-            guest_debug_breakpoints: 6,
-            guest_debug_watchpoints: 4,
-            ipa_bits: 48,
+            capabilities: Capabilities::default(),
         }
     }
 
@@ -166,6 +282,17 @@ mod tests {
         let bare = Host { kernel: None, writable: Writable::Unknown, ..host() }.to_string();
         assert!(bare.starts_with("kernel: none, bare CPU\nplatform: linux,dummy-virt\n"), "{bare}");
         assert!(bare.ends_with("writable in ID_AA64DFR0_EL1: none (there is no KVM)\n"), "{bare}");
+    }
+
+    #[test]
+    fn a_cpu_is_named_or_numbered() {
+        assert_eq!(CpuModel::parse("Neoverse V1"), Some(CpuModel::of(0x411f_d401)));
+        assert_eq!(CpuModel::parse("0x41:0xd40"), Some(CpuModel::of(0x411f_d401)));
+        assert_eq!(CpuModel::parse("0x61:0x022").expect("numbers").to_string(), "0x61:0x022");
+        assert_eq!(CpuModel::parse("0x41:0xd40").expect("numbers").to_string(), "Neoverse V1");
+        for text in ["", "Neoverse", "0x41", "41:d40", "0x141:0xd40", "0x41:0x1d40", "0x+1:0x1"] {
+            assert_eq!(CpuModel::parse(text), None, "{text}");
+        }
     }
 
     #[test]

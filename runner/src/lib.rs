@@ -7,8 +7,9 @@
 //! | [`host`] | what this machine is: kernel, CPU, shape, capabilities |
 //! | [`fingerprint`], [`register_id`] | what decides whether a guest may move, as a file |
 //! | [`plan`] | whether a guest may move from one host to another |
+//! | [`profile`] | what is known of CPUs' debug hardware, and whether a host is so |
 //! | [`guest`] | a guest whose payload runs scenarios |
-//! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM |
+//! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM; or `paper`, where nothing runs |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one behind the other, as one program of the payload |
@@ -19,42 +20,63 @@
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
 //! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
+//! | `archive` | the outside of a snapshot, and of a certificate |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
+//! | [`bless`] | drafts of deviations, from what a run found |
+//! | [`explain`] | what a case tests, and what is known of it |
+//! | [`pattern`] | patterns that name cases |
+//! | [`diagnostic`] | what is wrong in a file, with its place |
+//! | [`kernel_version`] | kernel versions, in distributors' releases too |
 //! | [`run`] | runs cases and compares them with the deviations |
+//! | [`certificate`] | all that was found on a host, as an archive |
 //! | [`bench`] | what the suites cost on this host |
+//! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
+//! | [`report`] | results of one or many runs in other forms, and what differs between two sides |
 //! | [`mimic`] | the same cases for `cargo test` |
 //! | [`cli`] | the commands |
 
 pub mod bench;
+pub mod bless;
 pub mod case;
+pub mod certificate;
 pub mod cli;
 pub mod cpus;
+pub mod diagnostic;
 pub mod expected;
+pub mod explain;
 pub mod fingerprint;
 pub mod guest;
 pub mod host;
+pub mod kernel_version;
 pub mod ktap;
 pub mod mimic;
 pub mod other;
 pub mod pairs;
+pub mod pattern;
 pub mod plain;
 pub mod plan;
+pub mod profile;
 mod program;
 pub mod random;
 pub mod register_id;
 pub mod replay;
+pub mod report;
+pub mod results;
 pub mod run;
 pub mod snapshot;
 pub mod together;
 
+mod archive;
 mod bare;
 mod image;
 mod machine;
 mod memory;
+mod paper;
 mod payload;
 mod stage1;
+mod whole;
 
 #[cfg(target_arch = "aarch64")]
 mod kvm;

@@ -9,6 +9,7 @@ use crate::{
     host::{Host, Unavailable},
     image::Words,
     kvm::Kvm,
+    paper::Paper,
     snapshot::{RestoreError, Restored, Scope, State},
 };
 use std::{env, path::Path, time::Duration};
@@ -23,6 +24,8 @@ pub enum Machine {
     Kvm(Kvm),
     /// A CPU that an emulator gives to the payload alone.
     Bare(Bare),
+    /// Nothing: cases are asked for the scenarios that they would run on this host.
+    Paper(Host),
 }
 
 impl Machine {
@@ -39,6 +42,7 @@ impl Machine {
         match self {
             Self::Kvm(kvm) => kvm.host(),
             Self::Bare(bare) => bare.host(),
+            Self::Paper(host) => Ok(host.clone()),
         }
     }
 
@@ -47,6 +51,7 @@ impl Machine {
         match self {
             Self::Kvm(kvm) => kvm.fingerprint(),
             Self::Bare(_) => Err(Error::NoVcpu("a fingerprint is of what KVM gives to a guest".into())),
+            Self::Paper(_) => Err(Error::NothingRuns),
         }
     }
 
@@ -61,6 +66,7 @@ impl Machine {
         match self {
             Self::Kvm(kvm) => kvm.restore(state, words, scope, deadline),
             Self::Bare(_) => Err(RestoreError::Host(Error::NoVcpu("a snapshot is of a vCPU".into()))),
+            Self::Paper(_) => Err(RestoreError::Host(Error::NothingRuns)),
         }
     }
 
@@ -69,6 +75,7 @@ impl Machine {
         match self {
             Self::Kvm(kvm) => kvm.guest(config, deadline),
             Self::Bare(bare) => bare.guest(config, deadline),
+            Self::Paper(_) => Ok(Guest::on(Paper)),
         }
     }
 }

@@ -3,13 +3,14 @@
 //! The second face of the cases: `cargo test` and nextest, through libtest-mimic.
 
 use crate::{
-    case::{Case, Session, Stop, Suite},
-    expected::{Deviations, Verdict},
+    case::{Case, Session, Suite},
+    expected::Deviations,
     guest::DEADLINE,
-    run::{explain, run_case},
+    results::{self, Outcome},
+    run::run_case,
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
 /// Runs the cases of `suites` as the tests of a `harness = false` target, one after the other: a guest is timed.
 pub fn main(suites: &[Suite]) -> ExitCode {
@@ -34,11 +35,12 @@ fn trial(case: Case, deviations: Arc<Deviations>) -> Trial {
             Ok(session) => session,
             Err(unavailable) => return Ok(Completion::ignored_with(unavailable)),
         };
+        let start = Instant::now();
         let report = run_case(&case, &mut session);
-        let verdict = deviations.verdict(&case.name, session.host(), &report);
-        match (&verdict, &report.stopped) {
-            (Verdict::Skip, Some(Stop::Skip(reason))) => Ok(Completion::ignored_with(reason)),
-            (Verdict::Fail, _) => Err(Failed::from(explain(&case, &report, &verdict, &deviations))),
+        let result = results::Case::new(&case, &report, (&deviations, session.host()), start.elapsed());
+        match (result.outcome, &result.stopped) {
+            (Outcome::Skip, Some(stopped)) => Ok(Completion::ignored_with(&stopped.why)),
+            (Outcome::Fail, _) => Err(Failed::from(result.explained())),
             _ => Ok(Completion::Completed),
         }
     })

@@ -9,10 +9,12 @@
 mod outcome;
 mod set;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use outcome::restore;
 pub use set::save;
-pub use table::Table;
+pub use table::{How, Move, MovePart, Table};
 
 use crate::{
     case::Stop,

@@ -66,8 +66,10 @@ impl Context<'_> {
     /// A VM with so many vCPUs, none of them initialised, which the features are for. Where the host has not the
     /// capabilities, or there is no KVM, the case is skipped.
     pub fn plain_vm(&self, vcpus: usize, features: Features, reads: Reads) -> Result<PlainVm, Stop> {
-        let Machine::Kvm(kvm) = self.machine() else {
-            return Err(Error::NoVcpu("vCPUs handled one ioctl at a time".into()).into());
+        let kvm = match self.machine() {
+            Machine::Kvm(kvm) => kvm,
+            Machine::Bare(_) => return Err(Error::NoVcpu("vCPUs handled one ioctl at a time".into()).into()),
+            Machine::Paper(_) => return Err(Error::NothingRuns.into()),
         };
         if !kvm.can(features) {
             return Stop::skip(format!("this host has no {}", features.capabilities().join(" and ")));

@@ -14,6 +14,8 @@ mod text;
 
 pub use common::{Common, common};
 pub use compare::compare;
+pub(crate) use debug_fields::{in_order, value};
+pub(crate) use other_registers::fields as field_names;
 
 use crate::{
     fingerprint::{Fingerprint, Source},

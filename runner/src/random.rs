@@ -83,6 +83,12 @@ impl Context<'_> {
         let pe = self.pe();
         let ends = time.map(|time| Instant::now() + time);
         let mut drawing = Drawing { strategy, runner, pe, left: scenarios, ends };
+        if self.is_on_paper() {
+            while let Some(tree) = drawing.next()? {
+                self.list(tree.current())?;
+            }
+            return Ok(());
+        }
         let mut next = drawing.next()?;
         while next.is_some() {
             let mut guest = self.shared_guest()?;

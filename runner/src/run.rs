@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Runs cases, compares what they found with the deviations, and writes the results.
+//! Runs cases, and compares what they found with the deviations.
 
 use crate::{
     case::{Case, Report, Session, Stop},
-    expected::{Deviations, Verdict},
-    ktap::{self, Ktap, Totals},
+    expected::Deviations,
     random::Draw,
+    results::{self, Begin, End, FORMAT, Record, Totals, Unavailable, VERSION, Writer},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -14,7 +14,7 @@ use std::{
     io::{self, IsTerminal},
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 /// Exit codes, as kselftest's `ksft_finished` has them.
@@ -30,6 +30,8 @@ pub struct Options {
     pub deadline: Duration,
     /// How random scenarios are drawn.
     pub draw: Draw,
+    /// Of each case's scenarios the first runs, and every so many.
+    pub every: usize,
 }
 
 /// A run that could not be done at all.
@@ -43,32 +45,51 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
-/// Runs `cases`, writes KTAP to standard output and says how to exit.
-pub fn run(cases: &[Case], deviations: &Deviations, options: Options) -> Result<ExitCode, Error> {
-    let nested = env::var_os("KSFT_TAP_LEVEL").is_some();
-    let mut session = match Session::open(options.deadline)? {
-        Ok(session) => session.drawing(options.draw),
+/// Runs `cases`, gives their results to `writers` and says how to exit.
+pub fn run(
+    cases: &[Case],
+    deviations: &Deviations,
+    options: Options,
+    writers: &mut [Box<dyn Writer>],
+) -> Result<ExitCode, Error> {
+    let mut write = |record: Record| writers.iter_mut().try_for_each(|writer| writer.write(&record));
+    let Options { strict, deadline, draw, every } = options;
+    let mut session = match Session::open(deadline)? {
+        Ok(session) => session.drawing(draw).running_every(every),
         Err(unavailable) => {
-            ktap::skip_all(io::stdout().lock(), nested, &unavailable.to_string())?;
+            write(Record::Unavailable(Unavailable::because(unavailable.to_string())))?;
             return Ok(ExitCode::from(SKIPPED));
         }
     };
-    let mut ktap = Ktap::start(io::stdout().lock(), nested, cases.len())?;
-    ktap.comment(&session.host().to_string())?;
+    write(Record::Begin(Begin {
+        format: FORMAT.into(),
+        version: VERSION,
+        dfr0: env!("CARGO_PKG_VERSION").into(),
+        started: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs(),
+        cases: cases.len(),
+        strict,
+        seed: draw.seed,
+        draws: draw.scenarios,
+        every,
+        thorough_minutes: draw.time.map(|time| time.as_secs() / 60),
+        lab_host: env::var("DFR0_LAB_HOST").ok(),
+        host: session.host().clone(),
+    }))?;
     let progress = progress(cases.len());
-    let mut checks = 0;
+    let mut end = End { totals: Totals::default(), checks: 0 };
     for case in cases {
         progress.set_message(case.name.clone());
+        let start = Instant::now();
         let report = run_case(case, &mut session);
-        checks += report.checks;
-        let verdict = deviations.verdict(&case.name, session.host(), &report);
-        ktap.comment(&explain(case, &report, &verdict, deviations))?;
-        ktap.result(&case.name, &verdict)?;
+        let result = results::Case::new(case, &report, (deviations, session.host()), start.elapsed());
+        end.checks += result.checks;
+        end.totals.count(result.outcome);
+        write(Record::Case(result))?;
         progress.inc(1);
     }
     progress.finish_and_clear();
-    ktap.comment(&format!("checks: {checks} scenarios judged and values written"))?;
-    Ok(exit_code(ktap.finish()?, options.strict))
+    write(Record::End(end))?;
+    Ok(exit_code(end.totals, strict))
 }
 
 /// Runs one case; a panic in it is a failure of that case alone.
@@ -79,48 +100,8 @@ pub fn run_case(case: &Case, session: &mut Session) -> Report {
     })
 }
 
-/// What to say of a case before its result; nothing of one that passed.
-pub fn explain(case: &Case, report: &Report, verdict: &Verdict, deviations: &Deviations) -> String {
-    const SHOWN: usize = 4;
-    let mut text = String::new();
-    let mut say = |line: &str| {
-        text.push_str(line);
-        text.push('\n');
-    };
-    report.shown.lines().for_each(&mut say);
-    match verdict {
-        Verdict::Pass => {}
-        Verdict::Skip => {}
-        Verdict::XPass(names) => say(&format!("{}: no longer seen: {}", case.name, names.join(", "))),
-        Verdict::XFail(names) => {
-            for deviation in names.iter().filter_map(|name| deviations.get(name)) {
-                say(&format!("{}: known deviation {} of {}", case.name, deviation.name, deviation.whose()));
-                say(&format!("  why: {}", deviation.why));
-                say(&format!("  source: {}", deviation.source));
-            }
-            for observed in report.findings.keys() {
-                say(&format!("  observed: {observed}"));
-            }
-        }
-        Verdict::Fail => {
-            say(&format!("{}: {}", case.name, case.rule));
-            for (observed, finding) in report.findings.iter().take(SHOWN) {
-                say(&format!("observed: {observed} ({} of {} checks)", finding.times, report.checks));
-                finding.detail.lines().for_each(|line| say(&format!("  {line}")));
-            }
-            for observed in report.findings.keys().skip(SHOWN) {
-                say(&format!("observed: {observed}"));
-            }
-        }
-    }
-    if let Some(stop) = &report.stopped {
-        say(&format!("{}: {stop}", case.name));
-    }
-    text
-}
-
 fn exit_code(totals: Totals, strict: bool) -> ExitCode {
-    let ran = totals.pass + totals.fail + totals.xfail + totals.xpass;
+    let ran = totals.ran();
     if totals.fail > 0 || (strict && totals.xpass > 0) || ran + totals.skip == 0 {
         ExitCode::from(FAILED)
     } else if ran == 0 {

@@ -7,7 +7,6 @@
 //! snapshot is a bundle ([`Snapshot::to_bytes`]), which comes from another machine: what is in it is bounded before it
 //! is read, no name in it is ever one of a file, and all of it is covered by a digest.
 
-mod archive;
 mod bundle;
 mod difference;
 mod file;
@@ -103,4 +102,4 @@ impl Snapshot {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

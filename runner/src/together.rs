@@ -41,6 +41,9 @@ impl Context<'_> {
     /// Runs these lists of scenarios at the same time, on one CPU or each on one of its own; again and again, until each
     /// thread was preempted by another often enough or has had its turns. The case is skipped if one never was.
     pub fn check_together(&mut self, on: Together, lists: &[Vec<Scenario>]) -> Result<(), Stop> {
+        if self.is_on_paper() {
+            return lists.iter().flatten().try_for_each(|scenario| self.list(scenario.clone()));
+        }
         if !self.is_kvm() {
             return Err(Error::NoVcpu("vCPUs at the same time".into()).into());
         }

@@ -99,7 +99,7 @@ fn before_init_changes_nothing(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.count();
     let answer = vm.enter_and_leave(0)?;
     if answer != Answer::Refused(ENOEXEC) {
-        cx.find(format!("KVM_RUN {}", describe(answer)), "with immediate_exit, of vCPU 0".into());
+        cx.find(format!("KVM_RUN {}", describe(answer)), "with immediate_exit, of vCPU 0".to_owned());
     }
     vm.init(0)?;
     let before = id_registers(&vm, 0)?;
@@ -188,7 +188,7 @@ fn immediate_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
         cx.count();
         let answer = vm.enter_and_leave(0)?;
         if answer != Answer::Refused(EINTR) {
-            cx.find(format!("KVM_RUN {}", describe(answer)), "with immediate_exit".into());
+            cx.find(format!("KVM_RUN {}", describe(answer)), "with immediate_exit".to_owned());
         }
         late(cx, &vm, 0, default)?;
         guest_agrees(cx, &mut vm, 0)?;

@@ -11,8 +11,9 @@ use nix::{
 };
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Seek, Write},
     os::unix::fs::MetadataExt,
+    path::Path,
     process::{Command, ExitCode, Output, Stdio},
 };
 
@@ -57,6 +58,12 @@ fn main() -> ExitCode {
         Trial::test("commands.unknown_pattern", unknown_pattern),
         Trial::test("commands.unknown_option", unknown_option),
         Trial::test("commands.broken_deviations", broken_deviations),
+        Trial::test("results.schema", schema),
+        Trial::test("commands.explain", explain),
+        Trial::test("commands.explain_without_kvm", explain_without_kvm),
+        Trial::test("commands.host_check", host_check),
+        Trial::test("commands.bless", bless),
+        Trial::test("commands.host_check_without_a_profile", host_check_without_a_profile),
     ];
     libtest_mimic::run(&arguments, hosts.into_iter().chain(bare).chain(places).collect()).exit_code()
 }
@@ -67,11 +74,13 @@ fn variable(name: &str) -> Result<String, Failed> {
 
 /// Runs `command` in a lab host that has the bundle.
 fn in_host(arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
+    in_host_with(&variable("DFR0_BUNDLE")?, arguments, command)
+}
+
+/// Runs `command` in a lab host that has this directory.
+fn in_host_with(directory: &str, arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
     let mut lab = Command::new(variable("DFR0_LAB")?);
-    lab.args(["exec", "--deadline", "400"])
-        .args(arguments)
-        .args(["--with", &variable("DFR0_BUNDLE")?, "--"])
-        .args(command);
+    lab.args(["exec", "--deadline", "400"]).args(arguments).args(["--with", directory, "--"]).args(command);
     Ok(lab.output()?)
 }
 
@@ -278,6 +287,12 @@ fn fails_with(message: &str, output: &Output) -> Result<(), Failed> {
     ensure(String::from_utf8_lossy(&output.stderr).contains(message), "the message", output)
 }
 
+/// Standard output has each of these.
+fn prints(texts: &[&str], output: &Output) -> Result<(), Failed> {
+    let all = String::from_utf8_lossy(&output.stdout);
+    texts.iter().try_for_each(|text| ensure(all.contains(text), &format!("no \"{text}\""), output))
+}
+
 fn unknown_pattern() -> Result<(), Failed> {
     fails_with("no case matches \"breakpoint\"", &here(&["run", "breakpoint"])?)
 }
@@ -292,8 +307,163 @@ fn broken_deviations() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let expected = directory.path().to_str().ok_or("a temporary directory that is not UTF-8")?;
     fails_with("holds no .toml file", &here(&["run", "--expected", expected])?)?;
-    std::fs::write(directory.path().join("broken.toml"), "[[deviation]]\nname = 3\n")?;
+    fs::write(directory.path().join("broken.toml"), "[[deviation]]\nname = 3\n")?;
     let output = here(&["run", "--expected", expected])?;
-    fails_with("broken.toml", &output)?;
-    fails_with("line 2", &output)
+    fails_with("error: invalid type: integer `3`, expected a string\n", &output)?;
+    fails_with("broken.toml:2:8\n  |\n2 | name = 3\n  |        ^\n", &output)
+}
+
+/// A line of an example with every key, of a run and of a run that could not be is as docs/results.schema.json says, and
+/// one with a key more is not.
+fn schema() -> Result<(), Failed> {
+    const EXAMPLE: &str = include_str!("../../docs/results.example.jsonl");
+    const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.schema.json");
+    const WRONG: &str = "import json, sys, jsonschema
+schema = json.load(open(sys.argv[1]))
+jsonschema.Draft202012Validator.check_schema(schema)
+validator = jsonschema.Draft202012Validator(schema)
+for line in sys.stdin:
+    if not validator.is_valid(json.loads(line)): print(line, end='')";
+    let run = in_host(&[], &["./dfr0", "run", "--every", "20", "--results", "-", "id_regs", "os_lock"])?;
+    ensure(run.status.success(), "exit status", &run)?;
+    let none = here(&["run", "--results", "-", "breakpoints.fires"])?;
+    let stranger = EXAMPLE.lines().next().unwrap_or_default().replacen('{', "{\"more\":1,", 1) + "\n";
+    let mut lines = tempfile::tempfile()?;
+    for part in [EXAMPLE.as_bytes(), &run.stdout, &none.stdout, stranger.as_bytes()] {
+        lines.write_all(part)?;
+    }
+    lines.rewind()?;
+    let has = |python: &&str| {
+        let import = Command::new(python).args(["-c", "import jsonschema"]).output();
+        import.is_ok_and(|output| output.status.success())
+    };
+    let python = ["python3", "/usr/bin/python3"].into_iter().find(has);
+    let python = python.ok_or("no python3 here has the module jsonschema (python3-jsonschema in Debian)")?;
+    let output = Command::new(python).args(["-c", WRONG, SCHEMA]).stdin(lines).output()?;
+    ensure(output.status.success(), "exit status", &output)?;
+    ensure(output.stdout == stranger.as_bytes(), "lines that the schema refuses", &output)
+}
+
+/// A case is explained without being run, and each deviation says whether it applies to this host.
+fn explain() -> Result<(), Failed> {
+    let cases = ["double_lock.implemented.reads_back", "id_regs.wrps.refused", "watchpoints.atomic_accesses"];
+    let arguments = ["--host", "neoverse-n1", "--kernel", "bookworm"];
+    let output = in_host(&arguments, &[&["./dfr0", "explain"][..], &cases].concat())?;
+    ensure(output.status.success(), "exit status", &output)?;
+    let lines = [
+        "this host:\n  kernel: Linux 6.1.",
+        "\ndouble_lock.implemented.reads_back\n  rule: ",
+        "\n  section: DDI 0487K.a OSDLR_EL1",
+        "  0  msr OSDLR_EL1, 0x0\n",
+        "\n  known deviation osdlr-does-not-hold-dlk of KVM\n    observed: mrs OSDLR_EL1: 0x0\n",
+        "\n    seen: on every kernel\n    here: it applies\n",
+        "\n    here: it does not apply, for userspace may not write WRPs here",
+        "\n  known deviation qemu-atomic-wnr of the platform\n",
+        "\n    seen: on the platform linux,dummy-virt\n    here: it applies\n",
+    ];
+    prints(&lines, &output)
+}
+
+/// Where no guest runs, all is explained but this host; each case has a rule, and scenarios or the reason for none.
+fn explain_without_kvm() -> Result<(), Failed> {
+    if cfg!(target_arch = "aarch64") {
+        return Ok(());
+    }
+    let output = here(&["explain", "*"])?;
+    ensure(output.status.success(), "exit status", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure(text.starts_with("this host: no guest runs here"), "this host", &output)?;
+    ensure(!text.contains("\n    here: "), "it says what applies here", &output)?;
+    let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    let cases = String::from_utf8_lossy(&here(&["list"])?.stdout).lines().count();
+    ensure(
+        cases > 500 && count("  rule: ") == cases && count("  scenarios: ") == cases,
+        "not each case",
+        &output,
+    )?;
+    let listed = text.lines().filter(|line| line.starts_with("    in a VM of ")).count();
+    ensure(listed > cases, "few scenarios are listed", &output)?;
+    fails_with("no case matches \"breakpoint\"", &here(&["explain", "breakpoint"])?)
+}
+
+/// A lab host is as its profile says, under each kernel; a shaped one is not as the model that it is made of.
+fn host_check() -> Result<(), Failed> {
+    for (host, kernel) in [("neoverse-v1", "bookworm"), ("n1-shape-4-2-1", "newest")] {
+        let arguments = ["--host", host, "--kernel", kernel];
+        let output = in_host(&arguments, &["./dfr0", "host", "check"])?;
+        ensure(output.status.success(), "exit status", &output)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure(text.contains(&format!("\nsame as profile {host}: ")), "the profile", &output)?;
+        ensure(text.matches("same as").count() == 1, "another profile", &output)?;
+    }
+    let command = ["./dfr0", "host", "check", "--profile", "neoverse-n1"];
+    let output = in_host(&["--host", "n1-shape-4-2-1"], &command)?;
+    ensure(output.status.code() == Some(1), "exit status", &output)?;
+    let lines = [
+        "\ndiffers from profile neoverse-n1: ",
+        "\n  ID_AA64DFR0_EL1.BRPs: profile 6, host 4\n",
+        "\n  ID_AA64DFR0_EL1.CTX_CMPs: profile 2, host 1\n",
+        "\n  ID_AA64DFR0_EL1.WRPs: profile 4, host 2\n",
+        "\n  KVM_CAP_GUEST_DEBUG_HW_BPS: profile 6, host 4\n",
+        "\n  KVM_CAP_GUEST_DEBUG_HW_WPS: profile 4, host 2\n",
+    ];
+    prints(&lines, &output)
+}
+
+/// A CPU that has no profile is none that differs, and a name that there is not is an error.
+fn host_check_without_a_profile() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("a.json");
+    let fingerprint = r#"{"firecracker_version": "1", "kernel_version": "6.1.5", "guest_cpu_config": {"reg_modifiers": [
+        {"addr": "0x603000000013c000", "bitmap": "0b01100001000011110000001000100000"},
+        {"addr": "0x603000000013c028", "bitmap": "0b10000001100000101000000000110"}]}}"#;
+    fs::write(&path, fingerprint)?;
+    let path = path.to_str().ok_or("a temporary directory that is not UTF-8")?;
+    let output = here(&["host", "check", path])?;
+    ensure(output.status.code() == Some(4), "exit status", &output)?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure(text.ends_with("\nno profile: none is of 0x61:0x022 on this platform\n"), "the message", &output)?;
+    fails_with(
+        "there is no profile \"graviton\"; there are graviton2, ",
+        &here(&["host", "check", "--profile", "graviton", path])?,
+    )
+}
+
+/// What a run found and no deviation lists is drafted, on any machine; the draft does not load before it is filled in, and
+/// then forgives.
+fn bless() -> Result<(), Failed> {
+    let directory = tempfile::tempdir()?;
+    let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();
+    let run = |arguments: &[&str]| {
+        let command = [&["./dfr0", "run", "double_lock", "--expected", "none"], arguments].concat();
+        in_host_with(&path(""), &["--host", "cortex-a57"], &command)
+    };
+    let (results, drafts) = (path("results.jsonl"), path("none/drafts.toml"));
+    let bless = || here(&["bless", &results, &drafts, "--expected", &path("none")]);
+    fs::copy(Path::new(&variable("DFR0_BUNDLE")?).join("dfr0"), path("dfr0"))?;
+    fs::create_dir(path("none"))?;
+    fs::write(path("none/empty.toml"), "deviation = []\n")?;
+
+    let found = run(&["--results", "-"])?;
+    ensure(found.status.code() == Some(1), "exit status", &found)?;
+    fs::write(&results, &found.stdout)?;
+    let blessed = bless()?;
+    ensure(blessed.status.success(), "exit status", &blessed)?;
+    prints(&[": 2 drafts of 2 cases; fill in why and source of each\n"], &blessed)?;
+    let draft = "error: deviation \"double-lock-implemented-reads-back\" is a draft: a person has to read the rule and cite \
+                 it here\n";
+    fails_with(draft, &bless()?)?;
+    fails_with("drafts.toml:", &bless()?)?;
+
+    let text = fs::read_to_string(&drafts)?;
+    let cited = text.replace("why = \"\"", "why = \"It does (DDI 0487K.a OSDLR_EL1)\"");
+    fs::write(&drafts, cited.replace("source = \"\"", "source = \"sys_regs.c\""))?;
+    let again = run(&[])?;
+    ensure(again.status.success(), "exit status", &again)?;
+    let known =
+        "double_lock.implemented.reads_back: known deviation double-lock-implemented-reads-back of KVM\n";
+    prints(&[known, " double_lock.implemented.masks_breakpoints # XFAIL\n"], &again)?;
+    let nothing = bless()?;
+    ensure(nothing.status.success(), "exit status", &nothing)?;
+    prints(&["nothing to draft: "], &nothing)
 }

@@ -8,6 +8,7 @@ use super::{
     qmp::Qmp,
 };
 use crate::{
+    fingerprint::Capabilities,
     guest::{Config, Cpu, Death, Error, Guest, Log},
     host::{Host, has_lse},
     memory::GuestMemory,
@@ -82,9 +83,7 @@ impl Bare {
             id_aa64dfr0,
             writable: Writable::Unknown,
             lse: has_lse(id_aa64isar0),
-            guest_debug_breakpoints: 0,
-            guest_debug_watchpoints: 0,
-            ipa_bits: 0,
+            capabilities: Capabilities::default(),
         })
     }
 

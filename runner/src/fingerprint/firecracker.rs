@@ -5,15 +5,14 @@
 //! Its `guest_cpu_config` is a CPU template whose `reg_modifiers` are a vCPU's registers: an id, and all of its bits in
 //! binary. It knows no writable masks, and leaves some registers out.
 
-use super::{
-    Fingerprint, Masks, Problem, Source, few_enough, json, kernel_version, name, number, number::Id, once,
-};
+use super::{Fingerprint, Masks, Problem, Source, few_enough, json, name, number, number::Id, once};
+use crate::kernel_version::KernelVersion;
 use dfr0_model::{id_register, sysreg::ID_AA64DFR0_EL1};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The newest kernel that is known to take no ID register value but its own (6.1 was run).
-const LAST_WITHOUT_MASKS: (u32, u32) = (6, 1);
+/// Kernels before this one are known to take no ID register value but their own (6.1 was run).
+const MASKS_NOT_KNOWN_SINCE: KernelVersion = KernelVersion::new(6, 2);
 
 #[derive(Deserialize)]
 struct File {
@@ -66,8 +65,8 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
                 .into(),
         ));
     }
-    let masks = match kernel_version(&file.kernel_version) {
-        Some(version) if version <= LAST_WITHOUT_MASKS => Masks::Absent,
+    let masks = match KernelVersion::of_release(&file.kernel_version) {
+        Some(version) if version < MASKS_NOT_KNOWN_SINCE => Masks::Absent,
         _ => Masks::Unsaid,
     };
     Ok(Fingerprint {

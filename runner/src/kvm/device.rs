@@ -4,10 +4,16 @@
 
 use super::{vm::Vcpu, writable_masks};
 use crate::{
+    fingerprint::Capabilities,
     guest::{Config, Cpu, Error, Guest},
     host::{Host, Unavailable, has_lse},
 };
 use dfr0_model::sysreg::{ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MIDR_EL1};
+use kvm_bindings::{
+    KVM_CAP_ARM_EL1_32BIT, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES, KVM_CAP_ARM_VM_IPA_SIZE,
+    KVM_CAP_ARM_WRITABLE_IMP_ID_REGS, KVM_CAP_GUEST_DEBUG_HW_BPS, KVM_CAP_GUEST_DEBUG_HW_WPS,
+    KVM_CAP_SET_GUEST_DEBUG, KVM_CAP_SET_GUEST_DEBUG2,
+};
 use kvm_ioctls::Cap;
 use std::{io, time::Duration};
 
@@ -35,7 +41,7 @@ impl Kvm {
     /// The host's facts, some of them from a VM that never runs.
     pub fn host(&self) -> Result<Host, Error> {
         let vcpu = Vcpu::new(self, Config::default(), Duration::ZERO)?;
-        let capability = |cap: Cap| self.0.check_extension_int(cap);
+        let capability = |number: u32| vcpu.vm().check_extension_raw(number.into());
         let uname = nix::sys::utsname::uname()
             .map_err(|errno| Error::System { what: "uname".into(), source: errno.into() })?;
         Ok(Host {
@@ -45,9 +51,16 @@ impl Kvm {
             id_aa64dfr0: vcpu.get(ID_AA64DFR0_EL1)?,
             writable: writable_masks::of(vcpu.vm(), ID_AA64DFR0_EL1),
             lse: has_lse(vcpu.get(ID_AA64ISAR0_EL1)?),
-            guest_debug_breakpoints: capability(Cap::DebugHwBps),
-            guest_debug_watchpoints: capability(Cap::DebugHwWps),
-            ipa_bits: capability(Cap::ArmVmIPASize),
+            capabilities: Capabilities {
+                kvm_cap_guest_debug_hw_bps: capability(KVM_CAP_GUEST_DEBUG_HW_BPS),
+                kvm_cap_guest_debug_hw_wps: capability(KVM_CAP_GUEST_DEBUG_HW_WPS),
+                kvm_cap_set_guest_debug: capability(KVM_CAP_SET_GUEST_DEBUG),
+                kvm_cap_set_guest_debug2: capability(KVM_CAP_SET_GUEST_DEBUG2),
+                kvm_cap_arm_vm_ipa_size: capability(KVM_CAP_ARM_VM_IPA_SIZE),
+                kvm_cap_arm_el1_32bit: capability(KVM_CAP_ARM_EL1_32BIT),
+                kvm_cap_arm_supported_reg_mask_ranges: capability(KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES),
+                kvm_cap_arm_writable_imp_id_regs: capability(KVM_CAP_ARM_WRITABLE_IMP_ID_REGS),
+            },
         })
     }
 

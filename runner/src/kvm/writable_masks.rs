@@ -4,12 +4,15 @@
 
 use crate::plain::MaskRequest;
 use dfr0_model::{id_write::Writable, sysreg::SysReg};
-use kvm_bindings::{KVM_ARM_FEATURE_ID_RANGE, KVM_ARM_FEATURE_ID_RANGE_SIZE, reg_mask_range};
+use kvm_bindings::{
+    KVM_ARM_FEATURE_ID_RANGE, KVM_ARM_FEATURE_ID_RANGE_SIZE, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES,
+    reg_mask_range,
+};
 use kvm_ioctls::VmFd;
 use std::{collections::BTreeMap, os::fd::AsRawFd};
 
 /// KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES; bit 0 is the feature ID range.
-pub const CAPABILITY: u64 = 230;
+const CAPABILITY: u64 = KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES as u64;
 
 mod ioctl {
     use kvm_bindings::reg_mask_range;

@@ -6,8 +6,16 @@ use super::{
     Error, Hosts, OUTCOMES,
     outcome::{Outcome, Pair},
 };
-use crate::plan::{Plan, Reason, Verdict};
-use std::{fmt, fs::File, io::Read, path::Path};
+use crate::{
+    fingerprint::printable,
+    plan::{Plan, Reason, Verdict},
+};
+use std::{
+    fmt::{self, Write},
+    fs::File,
+    io::Read,
+    path::Path,
+};
 
 /// The longest file of outcomes that is read.
 const LONGEST: u64 = 16 << 20;
@@ -30,6 +38,45 @@ struct Row {
     shape: Option<String>,
     debug: (Verdict, String, Came),
     whole: (Verdict, String, Came),
+}
+
+/// A pair, in words.
+#[derive(Clone, Debug)]
+pub struct Move<'a> {
+    /// The source.
+    pub from: &'a str,
+    /// The target.
+    pub to: &'a str,
+    /// The shape that the plan asks for, if it asks for one.
+    pub shape: Option<&'a str>,
+    /// With the debug registers alone.
+    pub debug: MovePart,
+    /// With every register.
+    pub whole: MovePart,
+}
+
+/// What the plan says of a part of a move, and what came of it.
+#[derive(Clone, Debug)]
+pub struct MovePart {
+    /// The plan.
+    pub plan: &'static str,
+    /// What came of it.
+    pub came: String,
+    /// The same in one word.
+    pub how: How,
+    /// How the two differ, if they do, or what was lost.
+    pub problem: Option<String>,
+}
+
+/// What came of a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The events are those that the rules allow.
+    Moved,
+    /// The target refused it.
+    Refused,
+    /// Events were lost or added, or nothing can be said.
+    Lost,
 }
 
 /// The pairs of all hosts.
@@ -60,6 +107,29 @@ impl Table {
         Ok(Self(rows))
     }
 
+    /// The pairs, by source and target.
+    pub fn moves(&self) -> impl Iterator<Item = Move<'_>> {
+        self.0.iter().map(|row| {
+            let part = |(verdict, stops, came): &(Verdict, String, Came)| MovePart {
+                plan: planned(*verdict),
+                came: came.to_string(),
+                how: match came {
+                    Came::Same => How::Moved,
+                    Came::Refused(_) => How::Refused,
+                    Came::Lost(_) | Came::Mixed(_) => How::Lost,
+                },
+                problem: disagreement(*verdict, stops, came),
+            };
+            Move {
+                from: &row.from,
+                to: &row.to,
+                shape: row.shape.as_deref(),
+                debug: part(&row.debug),
+                whole: part(&row.whole),
+            }
+        })
+    }
+
     /// Every plan was right, and nothing was lost silently.
     pub fn agrees(&self) -> bool {
         self.0.iter().all(|row| row.disagreements().is_empty())
@@ -72,7 +142,7 @@ fn outcomes(hosts: &Hosts, to: &str) -> Result<Vec<Pair>, Error> {
     let mut text = Vec::new();
     File::open(&path).map_err(failed)?.take(LONGEST).read_to_end(&mut text).map_err(failed)?;
     serde_json::from_slice(&text)
-        .map_err(|error| Error::Content { path: path.clone(), message: error.to_string() })
+        .map_err(|error| Error::Content { path: path.clone(), message: printable(&error.to_string()) })
 }
 
 impl Row {
@@ -196,7 +266,16 @@ const fn planned(verdict: Verdict) -> &'static str {
 }
 
 impl fmt::Display for Table {
+    /// Registers, fields and details are another machine's words: they must not be able to drive the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text)?;
+        text.chars().try_for_each(|c| f.write_char(if c.is_control() && c != '\n' { '\u{fffd}' } else { c }))
+    }
+}
+
+impl Table {
+    fn write(&self, f: &mut impl Write) -> fmt::Result {
         let width = self.0.iter().map(|row| row.from.len().max(row.to.len())).max().unwrap_or(0);
         writeln!(
             f,

@@ -9,6 +9,7 @@
 use super::{Reason, Verdict};
 use crate::{
     fingerprint::{Fingerprint, Writable},
+    kernel_version::KernelVersion,
     register_id::RegisterId,
 };
 use dfr0_model::{
@@ -33,7 +34,7 @@ const FORGIVEN: [(SysReg, u64); 3] = [
     (ID_AA64MMFR2_EL1, 0xf << 24),
 ];
 /// Since this version AArch32's ID registers ignore writes where EL0 has no AArch32 state (6.1 was run).
-const AARCH32_IGNORED_SINCE: (u32, u32) = (6, 1);
+const AARCH32_IGNORED_SINCE: KernelVersion = KernelVersion::new(6, 1);
 
 /// For each ID register that differs.
 pub fn judge(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {

@@ -3,11 +3,14 @@
 //! A snapshot as a bundle.
 
 use super::{
-    Pages, Snapshot, State, archive,
+    Pages, Snapshot, State,
     manifest::{self, Manifest},
     records,
 };
-use crate::fingerprint;
+use crate::{
+    archive::{self, Kind},
+    fingerprint::{self, printable},
+};
 use dfr0_model::{
     outcome::Unknown,
     scenario::{Migrate, Op, Scenario},
@@ -22,33 +25,24 @@ const MEMORY: &str = "memory.bin";
 const SCENARIO: &str = "scenario.txt";
 const SEEN: &str = "seen.json";
 const EXPECTED: &str = "expected.txt";
-/// Every name that a part may have.
-pub(super) const NAMES: [&str; 8] =
-    [MANIFEST, FINGERPRINT, VCPUS[0], VCPUS[1], MEMORY, SCENARIO, SEEN, EXPECTED];
 
 const MAKE_ONE: &str = "`dfr0 snapshot save` writes a bundle";
+
+/// The outside of a bundle.
+pub(super) const KIND: Kind = Kind {
+    name: "dfr0snapshot",
+    version: 1,
+    parts: &[MANIFEST, FINGERPRINT, VCPUS[0], VCPUS[1], MEMORY, SCENARIO, SEEN, EXPECTED],
+    longest: 8 << 20,
+    longest_parts: 25,
+};
 
 /// What is wrong with a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// It is too long.
-    #[error("longer than {} bytes, which no bundle is; {MAKE_ONE}", archive::LONGEST)]
-    Long,
-    /// It does not begin as a bundle does.
-    #[error("no bundle of dfr0's; {MAKE_ONE}")]
-    Stranger,
-    /// It is of another version.
-    #[error("a bundle of version {version}; this dfr0 reads version {}: {MAKE_ONE}", archive::VERSION)]
-    Version {
-        /// Its version.
-        version: u64,
-    },
-    /// Its digest is not that of its bytes.
-    #[error("it was changed since it was written, or is not whole: its SHA-256 is another one; {MAKE_ONE}")]
-    Digest,
-    /// What is in it is no archive of parts.
-    #[error("{0}")]
-    Archive(String),
+    /// It is none from the outside.
+    #[error("no bundle of dfr0's: {0}; {MAKE_ONE}")]
+    Archive(#[from] archive::Problem),
     /// A part is missing, or is not what the manifest says.
     #[error("{part}: {what}")]
     Part {
@@ -61,7 +55,7 @@ pub enum Problem {
 
 impl Problem {
     pub(super) fn part(part: &'static str) -> impl FnOnce(String) -> Self {
-        move |what| Self::Part { part, what }
+        move |what| Self::Part { part, what: printable(&what) }
     }
 }
 
@@ -81,12 +75,12 @@ impl Snapshot {
         ]);
         let manifest = Manifest::of(self, &parts).to_json()?;
         parts.insert(0, (MANIFEST, manifest));
-        archive::write(&parts)
+        KIND.write(&parts)
     }
 
     /// The snapshot in a bundle.
     pub fn from_bytes(bundle: &[u8]) -> Result<Self, Problem> {
-        let parts = archive::read(bundle, &NAMES)?;
+        let parts = KIND.read(bundle)?;
         let part = |name| {
             let found = parts.iter().find(|(part, _)| *part == name);
             found

@@ -2,10 +2,11 @@
 
 //! Bundles as files: written whole or not at all.
 
-use super::{Problem, Snapshot, archive::LONGEST};
+use super::{Problem, Snapshot, bundle::KIND};
+use crate::whole;
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -38,18 +39,9 @@ pub enum Error {
     },
 }
 
-/// Writes a bundle beside its place, and moves it there when all of it is on the disk.
+/// Writes a bundle.
 pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), Error> {
-    let write = || {
-        let bundle = snapshot.to_bytes()?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let directory = directory.unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".dfr0-snapshot-").tempfile_in(directory)?;
-        file.write_all(&bundle)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(directory)?.sync_all()
-    };
+    let write = || whole::write(path, &snapshot.to_bytes()?);
     write().map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
@@ -63,6 +55,8 @@ pub fn load(path: &Path) -> Result<Snapshot, Error> {
 pub fn read(from: impl Read, path: &Path) -> Result<Snapshot, Error> {
     let path = || path.to_owned();
     let mut bundle = Vec::new();
-    from.take(LONGEST + 1).read_to_end(&mut bundle).map_err(|source| Error::Read { path: path(), source })?;
+    from.take(KIND.longest + 1)
+        .read_to_end(&mut bundle)
+        .map_err(|source| Error::Read { path: path(), source })?;
     Snapshot::from_bytes(&bundle).map_err(|problem| Error::Content { path: path(), problem })
 }

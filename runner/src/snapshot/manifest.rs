@@ -2,15 +2,18 @@
 
 //! The manifest: what a bundle holds, and what is in no other part.
 
-use super::{Pages, Problem, Snapshot, archive::Part};
-use crate::{fingerprint::Hex, image::Words};
+use super::{Pages, Problem, Snapshot, bundle::KIND};
+use crate::{
+    archive::{self, Entry, Part},
+    fingerprint::Hex,
+    image::Words,
+};
 use dfr0_model::wire::{RAM, RAM_SIZE};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, io};
 
 const FORMAT: &str = "dfr0-snapshot";
-const VERSION: u32 = super::archive::VERSION as u32;
+const VERSION: u32 = KIND.version as u32;
 /// A manifest longer than this is none, in bytes.
 const LONGEST: usize = 256 << 10;
 
@@ -52,21 +55,6 @@ struct Memory {
     size: usize,
     page_size: usize,
     pages: Vec<Hex>,
-}
-
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    name: String,
-    size: usize,
-    sha256: String,
-}
-
-impl Entry {
-    fn of((name, bytes): &Part) -> Self {
-        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { name: (*name).to_owned(), size: bytes.len(), sha256 }
-    }
 }
 
 impl Manifest {
@@ -113,10 +101,11 @@ impl Manifest {
         if bytes.len() > LONGEST {
             return Err(Problem::part(part)(format!("longer than {LONGEST} bytes")));
         }
-        let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Problem::part(part)(printable(&error.to_string())))?;
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|error| Problem::part(part)(error.to_string()))?;
         if manifest.version != VERSION {
-            return Err(Problem::Version { version: manifest.version.into() });
+            let version = manifest.version.into();
+            return Err(archive::Problem::Version { version, reads: KIND.version }.into());
         }
         manifest.check().map_err(Problem::part(part))?;
         Ok(manifest)
@@ -125,7 +114,7 @@ impl Manifest {
     fn check(&self) -> Result<(), String> {
         let Memory { address, size, page_size, .. } = &self.memory;
         if self.format != FORMAT {
-            return Err(format!("format \"{}\", where \"{FORMAT}\" is needed", printable(&self.format)));
+            return Err(format!("format \"{}\", where \"{FORMAT}\" is needed", self.format));
         }
         if (address.0, *size, *page_size) != (RAM, RAM_SIZE, Pages::SIZE) {
             return Err(format!(
@@ -149,19 +138,7 @@ impl Manifest {
 
     /// The parts behind the manifest are those that it lists.
     pub fn check_parts(&self, parts: &[Part]) -> Result<(), Problem> {
-        if self.parts.len() != parts.len() {
-            return Err(Problem::Archive(format!(
-                "the manifest lists {} parts, and {} are there",
-                self.parts.len(),
-                parts.len()
-            )));
-        }
-        for (entry, part) in self.parts.iter().zip(parts) {
-            if *entry != Entry::of(part) {
-                return Err(Problem::part(part.0)("its name, size or SHA-256 is not the manifest's".into()));
-            }
-        }
-        Ok(())
+        Ok(Entry::check(&self.parts, parts)?)
     }
 
     /// The pages in the memory's part.
@@ -220,9 +197,4 @@ impl Manifest {
 /// The address may be one of a word in the guest's memory.
 pub fn is_word(address: u64) -> bool {
     (RAM..RAM + RAM_SIZE as u64).contains(&address) && address.is_multiple_of(4)
-}
-
-/// As much of a text from a bundle as may be shown.
-pub fn printable(text: &str) -> String {
-    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

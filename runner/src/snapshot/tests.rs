@@ -39,7 +39,7 @@ fn scenario() -> Scenario {
 }
 
 /// One of five registers and two pages, saved behind the read of OSLSR_EL1.
-pub(super) fn small() -> Snapshot {
+pub fn small() -> Snapshot {
     let registers = vec![
         system(MIDR_EL1, 0x411f_d402),
         system(ID_AA64DFR0_EL1, ID_AA64DFR0),
@@ -81,7 +81,7 @@ pub(super) fn small() -> Snapshot {
     }
 }
 
-pub(super) fn bundle() -> Vec<u8> {
+pub fn bundle() -> Vec<u8> {
     small().to_bytes().expect("a bundle")
 }
 
@@ -208,7 +208,10 @@ fn a_file_is_read_as_it_was_saved_and_an_error_names_it() {
     assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 1, "nothing else is left");
     std::fs::write(&path, "dfr0").expect("written");
     let error = load(&path).expect_err("no bundle").to_string();
-    assert!(error.contains("a.snapshot: no bundle of dfr0's; `dfr0 snapshot save`"), "{error}");
+    assert!(
+        error.contains("a.snapshot: no bundle of dfr0's: it does not begin as one; `dfr0 snapshot save`"),
+        "{error}"
+    );
     let nowhere = directory.path().join("none").join("b");
     assert!(save(&small(), &nowhere).is_err_and(|error| error.to_string().contains("cannot write")));
     assert!(load(&nowhere).is_err_and(|error| error.to_string().contains("cannot read")));

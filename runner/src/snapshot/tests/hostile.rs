@@ -3,10 +3,9 @@
 //! Bundles that nobody saved.
 
 use super::{bundle, small};
-use crate::snapshot::{
-    Snapshot,
+use crate::{
     archive::{self, Part},
-    bundle::NAMES,
+    snapshot::{Difference, Shown, Snapshot, bundle::KIND},
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
@@ -17,7 +16,7 @@ fn problem(bundle: &[u8]) -> String {
 }
 
 fn parts() -> Vec<Part> {
-    archive::read(&bundle(), &NAMES).expect("its own")
+    KIND.read(&bundle()).expect("its own")
 }
 
 /// A bundle with other parts, of which the manifest knows.
@@ -32,7 +31,7 @@ fn forged(edit: impl FnOnce(&mut Vec<Part>, &mut Value)) -> Vec<u8> {
     });
     manifest["parts"] = list.collect();
     parts.insert(0, (name, manifest.to_string().into_bytes()));
-    archive::write(&parts).expect("a bundle")
+    KIND.write(&parts).expect("a bundle")
 }
 
 fn part<'a>(parts: &'a mut [Part], name: &str) -> &'a mut Vec<u8> {
@@ -79,7 +78,7 @@ fn it_says_what_it_is_and_of_which_version() {
     assert!(problem(b"").contains("no bundle of dfr0's"));
     assert!(problem(&bundle[4..]).contains("no bundle of dfr0's"));
     bundle[20] = 2;
-    assert!(problem(&bundle).contains("a bundle of version 2; this dfr0 reads version 1"));
+    assert!(problem(&bundle).contains("it is of version 2, and this dfr0 reads version 1"));
     let other = |key: &str, value: Value| problem(&forged(|_, manifest| manifest[key] = value));
     assert!(other("version", json!(7)).contains("version 7"));
     assert!(other("format", json!("\u{1b}[31mred")).contains("format \"\u{fffd}[31mred\""));
@@ -89,18 +88,16 @@ fn it_says_what_it_is_and_of_which_version() {
 fn a_part_is_what_the_manifest_says() {
     let mut parts = parts();
     part(&mut parts, "seen.json").push(b'\n');
-    assert!(
-        problem(&archive::write(&parts).expect("a bundle")).contains("seen.json: its name, size or SHA-256")
-    );
+    assert!(problem(&KIND.write(&parts).expect("a bundle")).contains("seen.json: its name, size or SHA-256"));
     parts.pop();
-    assert!(problem(&archive::write(&parts).expect("a bundle")).contains("lists 6 parts, and 5 are there"));
-    for name in &NAMES[1..] {
+    assert!(problem(&KIND.write(&parts).expect("a bundle")).contains("lists 6 parts, and 5 are there"));
+    for name in &KIND.parts[1..] {
         if *name != "vcpu1.json" {
             let without = forged(|parts, _| parts.retain(|(part, _)| part != name));
             assert_eq!(problem(&without), format!("{name}: it is missing"));
         }
     }
-    assert!(problem(&archive::write(&[]).expect("a bundle")).contains("manifest.json: it is missing"));
+    assert!(problem(&KIND.write(&[]).expect("a bundle")).contains("manifest.json: it is missing"));
 }
 
 #[test]
@@ -182,7 +179,7 @@ fn archive_of(name: &[u8], kind: tar::EntryType, size: u64, bytes: &[u8]) -> Vec
 }
 
 fn sealed(archive: &[u8]) -> Vec<u8> {
-    archive::seal(&zstd::bulk::compress(archive, 3).expect("compressed"))
+    KIND.seal(&zstd::bulk::compress(archive, 3).expect("compressed"))
 }
 
 #[test]
@@ -216,12 +213,12 @@ fn nothing_stands_in_an_archive_that_is_not_read() {
     *other.last_mut().expect("bytes") = 1;
     assert!(problem(&sealed(&other)).contains("no archive as dfr0 writes it"), "in its end");
     let frame = zstd::bulk::compress(&archive, 3).expect("compressed");
-    let behind = archive::seal(&[frame.as_slice(), b"more"].concat());
+    let behind = KIND.seal(&[frame.as_slice(), b"more"].concat());
     assert!(problem(&behind).contains("behind its zstd frame"));
-    let two = archive::seal(&[frame.as_slice(), frame.as_slice()].concat());
+    let two = KIND.seal(&[frame.as_slice(), frame.as_slice()].concat());
     assert!(problem(&two).contains("behind its zstd frame"));
     for len in 0..frame.len() {
-        assert!(Snapshot::from_bytes(&archive::seal(&frame[..len])).is_err(), "{len} bytes of the frame");
+        assert!(Snapshot::from_bytes(&KIND.seal(&frame[..len])).is_err(), "{len} bytes of the frame");
     }
 }
 
@@ -254,13 +251,18 @@ fn edits() -> impl Strategy<Value = Edits> {
     vec((any::<Index>(), any::<u8>()), 1..8)
 }
 
-/// What is read is what would be written.
+/// What is read is what would be written, and can be shown; nothing that is said drives a terminal.
 fn is_read_or_refused(bundle: &[u8]) -> Result<(), TestCaseError> {
-    if let Ok(read) = Snapshot::from_bytes(bundle)
-        && let Ok(bytes) = read.to_bytes()
-    {
-        prop_assert_eq!(Snapshot::from_bytes(&bytes).expect("its own"), read);
-    }
+    let said = match Snapshot::from_bytes(bundle) {
+        Ok(read) => {
+            if let Ok(bytes) = read.to_bytes() {
+                prop_assert_eq!(&Snapshot::from_bytes(&bytes).expect("its own"), &read);
+            }
+            format!("{}{}{}", Shown(&read), Shown(&read).to_json(), Difference(&small(), &read))
+        }
+        Err(problem) => problem.to_string(),
+    };
+    prop_assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{}", said);
     Ok(())
 }
 
@@ -269,7 +271,7 @@ proptest! {
     #[test]
     fn any_bytes_do_no_harm(bytes in vec(any::<u8>(), 0..2000)) {
         is_read_or_refused(&bytes)?;
-        is_read_or_refused(&archive::seal(&bytes))?;
+        is_read_or_refused(&KIND.seal(&bytes))?;
         is_read_or_refused(&sealed(&bytes))?;
     }
 
@@ -277,7 +279,7 @@ proptest! {
     fn a_frame_that_was_changed_does_no_harm(edits in edits()) {
         let mut frame = zstd::bulk::compress(&archive::tar(&parts()).expect("an archive"), 3).expect("compressed");
         edit(&mut frame, &edits);
-        is_read_or_refused(&archive::seal(&frame))?;
+        is_read_or_refused(&KIND.seal(&frame))?;
     }
 
     #[test]
@@ -303,6 +305,6 @@ proptest! {
     fn a_manifest_that_was_changed_does_no_harm(edits in edits()) {
         let mut parts = parts();
         edit(&mut parts[0].1, &edits);
-        is_read_or_refused(&archive::write(&parts).expect("a bundle"))?;
+        is_read_or_refused(&KIND.write(&parts).expect("a bundle"))?;
     }
 }

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Certificates: everything that dfr0 found on a host, in one archive that another machine can check.
+//!
+//! What counts are the raw results and the deviations that were known to the run: [`verify`] judges them again and takes
+//! no verdict on trust, neither a case's nor the whole one. Everything else is made from them, and is made again to be
+//! compared. A certificate says that nothing in it was changed since, by accident or by a careless hand; who made it is
+//! for a signature over the file to say.
+
+mod kernel;
+mod manifest;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use kernel::Kernel;
+pub use manifest::Verdict;
+pub use verify::{Certificate, Problem, load, verify};
+
+use crate::{
+    archive::{Entry, Kind, Part},
+    fingerprint::Fingerprint,
+    report::{self, Cell, Ids},
+    results::{Lines, Outcome, Results, Run, Writer},
+};
+use manifest::Manifest;
+use serde::Serialize;
+use std::{collections::BTreeMap, error, io};
+
+const MANIFEST: &str = "manifest.json";
+const RESULTS: &str = "results.jsonl";
+const EXPECTED: &str = "expected.toml";
+const FINGERPRINT: &str = "fingerprint.json";
+const WAIVERS: &str = "waivers.json";
+const TAP: &str = "results.tap";
+const JUNIT: &str = "results.junit.xml";
+const KCIDB: &str = "results.kcidb.json";
+const PAGE: &str = "results.html";
+const COMMAND_LINE: &str = "kernel-cmdline.txt";
+/// The kernel's configuration as it was found, text or gzip.
+const CONFIGS: [&str; 2] = ["kernel-config.txt", "kernel-config.gz"];
+
+/// The outside of a certificate.
+const KIND: Kind = Kind {
+    name: "dfr0certificate",
+    version: 1,
+    parts: &[
+        MANIFEST,
+        RESULTS,
+        EXPECTED,
+        FINGERPRINT,
+        WAIVERS,
+        TAP,
+        JUNIT,
+        KCIDB,
+        PAGE,
+        COMMAND_LINE,
+        CONFIGS[0],
+        CONFIGS[1],
+    ],
+    longest: 32 << 20,
+    longest_parts: 27,
+};
+
+/// What a certificate is made of.
+#[derive(Debug)]
+pub struct Evidence {
+    /// The results of every case.
+    pub run: Run,
+    /// The text of the deviations that were known to the run.
+    pub expected: String,
+    /// The host.
+    pub fingerprint: Fingerprint,
+    /// The SHA-256 of the program that ran, in hexadecimal digits.
+    pub program_sha256: String,
+    /// The host's kernel.
+    pub kernel: Kernel,
+}
+
+type Failure = Box<dyn error::Error>;
+
+impl Evidence {
+    /// The certificate.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Failure> {
+        let mut parts = vec![
+            (RESULTS, lines(&self.run)?),
+            (EXPECTED, self.expected.clone().into_bytes()),
+            (FINGERPRINT, self.fingerprint.to_json().into_bytes()),
+            (COMMAND_LINE, self.kernel.command_line.clone()),
+        ];
+        parts.extend(self.kernel.config.clone());
+        parts.extend(made_from(&self.run)?);
+        let manifest = Manifest::of(self, parts.iter().map(Entry::of).collect());
+        parts.insert(0, (MANIFEST, json(&manifest)?));
+        Ok(KIND.write(&parts)?)
+    }
+}
+
+fn lines(run: &Run) -> io::Result<Vec<u8>> {
+    let mut lines = Lines(Vec::new());
+    run.records().try_for_each(|record| lines.write(&record))?;
+    Ok(lines.0)
+}
+
+fn json(what: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(what)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// The parts that are the results in other forms.
+fn made_from(run: &Run) -> Result<Vec<Part>, Failure> {
+    let cells = [Cell::of_file("", Results::Run(run.clone()))];
+    let mut tap = Vec::new();
+    report::tap(&cells, &mut tap)?;
+    let kcidb = report::kcidb(&cells, &Ids { origin: "dfr0".into(), build: None })?;
+    Ok(vec![
+        (WAIVERS, json(&waivers(run))?),
+        (TAP, tap),
+        (JUNIT, report::junit(&cells)?.into_bytes()),
+        (KCIDB, json(&kcidb)?),
+        (PAGE, report::page(&cells, None).into_bytes()),
+    ])
+}
+
+/// A deviation that was seen, and what it excuses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Waiver {
+    /// Its name.
+    pub name: String,
+    /// Who departs.
+    pub whose: String,
+    /// What the architecture says instead.
+    pub why: String,
+    /// Where the kernel or platform does it.
+    pub source: String,
+    /// The cases that showed it.
+    pub cases: Vec<String>,
+}
+
+/// The deviations that were seen, by name.
+fn waivers(run: &Run) -> Vec<Waiver> {
+    let mut waivers: BTreeMap<&str, Waiver> = BTreeMap::new();
+    for case in run.cases.iter().filter(|case| case.outcome == Outcome::Xfail) {
+        for deviation in &case.deviations {
+            let waiver = waivers.entry(&deviation.name).or_insert_with(|| Waiver {
+                name: deviation.name.clone(),
+                whose: deviation.whose.clone(),
+                why: deviation.why.clone(),
+                source: deviation.source.clone(),
+                cases: Vec::new(),
+            });
+            waiver.cases.push(case.name.clone());
+        }
+    }
+    waivers.into_values().collect()
+}

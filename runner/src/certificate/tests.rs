@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+use super::*;
+use crate::{
+    fingerprint::{Masks, Source},
+    register_id::RegisterId,
+    results::{Begin, Case, tests::run},
+};
+use dfr0_model::{
+    id_write::Writable,
+    sysreg::{ID_AA64DFR0_EL1, MIDR_EL1},
+};
+use std::collections::BTreeSet;
+
+const EXPECTED_TEXT: &str = "[[deviation]]\nname = \"n\"\ncases = [\"s.d\", \"s.e\"]\nobserved = [\"exec marker 1: no event\"]\nwhy = \"w (DDI 0487K.a OSDLR_EL1)\"\nsource = \"sys_regs.c\"\n";
+
+/// A host that conforms but for a known deviation, and the names of its cases.
+fn evidence() -> (Evidence, Vec<String>) {
+    let mut run = run();
+    run.begin.dfr0 = env!("CARGO_PKG_VERSION").into();
+    for deviation in run.cases.iter_mut().flat_map(|case| &mut case.deviations) {
+        deviation.why = "w (DDI 0487K.a OSDLR_EL1)".into();
+    }
+    let failed = run.cases[1].outcome;
+    run.cases[1].outcome = Outcome::Pass;
+    run.cases[1].findings.clear();
+    assert_eq!(failed, Outcome::Fail);
+    (run.end.totals.pass, run.end.totals.fail) = (2, 0);
+    let names = run.cases.iter().map(|case| case.name.clone()).collect();
+    let host = &run.begin.host;
+    let Writable::Mask(mask) = host.writable else { panic!("{host:?}") };
+    let fingerprint = Fingerprint {
+        source: Source::Dfr0("0.1.0".into()),
+        kernel: host.kernel.clone().expect("a kernel"),
+        platform: Some(host.platform.clone()),
+        capabilities: Some(host.capabilities.clone()),
+        id_registers: BTreeMap::from([(MIDR_EL1, host.midr), (ID_AA64DFR0_EL1, host.id_aa64dfr0)]),
+        masks: Masks::Known(BTreeMap::from([(ID_AA64DFR0_EL1, mask)])),
+        registers: BTreeSet::from([MIDR_EL1, ID_AA64DFR0_EL1].map(RegisterId::system)),
+    };
+    let kernel =
+        Kernel { command_line: b"quiet\n".into(), config: Some((CONFIGS[0], b"CONFIG_KVM=y\n".into())) };
+    let expected = EXPECTED_TEXT.into();
+    (Evidence { run, expected, fingerprint, program_sha256: "00".into(), kernel }, names)
+}
+
+fn bytes(evidence: &Evidence) -> Vec<u8> {
+    evidence.to_bytes().expect("an archive")
+}
+
+/// What is wrong when each digest is right.
+fn problem(change: impl FnOnce(&mut Evidence)) -> String {
+    let (mut evidence, names) = evidence();
+    change(&mut evidence);
+    verify(&bytes(&evidence), &names).expect_err("wrong").to_string()
+}
+
+/// The same where a part was changed and all digests were made again.
+fn forged(part: &str, from: &str, to: &str) -> String {
+    let (evidence, names) = evidence();
+    let mut parts = KIND.read(&bytes(&evidence)).expect("its own");
+    let text = &mut parts.iter_mut().find(|(name, _)| *name == part).expect("a part").1;
+    let changed = String::from_utf8(text.clone()).expect("text").replacen(from, to, 1).into_bytes();
+    assert_ne!(*text, changed, "{from}");
+    *text = changed;
+    let mut manifest: serde_json::Value = serde_json::from_slice(&parts[0].1).expect("JSON");
+    manifest["parts"] =
+        parts[1..].iter().map(|part| serde_json::to_value(Entry::of(part)).expect("JSON")).collect();
+    parts[0].1 = manifest.to_string().into_bytes();
+    verify(&KIND.write(&parts).expect("an archive"), &names).expect_err("wrong").to_string()
+}
+
+#[test]
+fn a_certificate_says_what_was_found_and_what_was_waived() {
+    let (evidence, names) = evidence();
+    let certificate = verify(&bytes(&evidence), &names).expect("its own");
+    assert_eq!(certificate.verdict, Verdict::ConformsWithWaivers);
+    let text = certificate.to_string();
+    for line in [
+        "kernel: Linux 7.3.4",
+        "dfr0: 0.1.0 (sha256 00)",
+        "totals: pass:2 fail:0 xfail:1 xpass:1 skip:1",
+        "waiver n of KVM, in 1 cases: w (DDI 0487K.a OSDLR_EL1)",
+        "note: the host is an emulated one of the lab: KVM is real, its CPU is not",
+        "verdict: this host conforms, with waivers",
+    ] {
+        assert!(text.lines().any(|is| is == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn one_byte_of_any_part_is_noticed() {
+    let (evidence, names) = evidence();
+    let bytes = bytes(&evidence);
+    for place in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] ^= 1;
+        assert!(verify(&changed, &names).is_err(), "byte {place}");
+        assert!(place % 16 != 0 || verify(&bytes[..place], &names).is_err(), "{place} bytes");
+    }
+    let parts = KIND.read(&bytes).expect("its own");
+    for (place, (name, part)) in parts.iter().enumerate() {
+        let mut parts = parts.clone();
+        let middle = part.len() / 2;
+        parts[place].1[middle] ^= 1;
+        assert!(verify(&KIND.write(&parts).expect("an archive"), &names).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn the_verdict_is_found_again_and_not_believed() {
+    let failing = |evidence: &mut Evidence| {
+        let case = &mut evidence.run.cases[1];
+        *case = Case { findings: run().cases[1].findings.clone(), ..case.clone() };
+    };
+    assert!(
+        problem(failing).contains("results.jsonl: s.b is Fail by what it found, and the results say Pass")
+    );
+    let other = |evidence: &mut Evidence| evidence.expected = EXPECTED_TEXT.replace("\"n\"", "\"m\"");
+    assert!(problem(other).contains("s.d names other deviations than expected.toml"));
+    let none = |evidence: &mut Evidence| evidence.expected = EXPECTED_TEXT.replace("exec", "step");
+    assert!(problem(none).contains("s.d is Fail by what it found"));
+    let uncited = |evidence: &mut Evidence| evidence.expected = EXPECTED_TEXT.replace("DDI 0487K.a", "");
+    assert!(problem(uncited).contains("expected.toml: deviation \"n\" cites no section"));
+    assert!(
+        forged(MANIFEST, "conforms_with_waivers", "conforms")
+            .contains("it says that the host conforms, and by")
+    );
+}
+
+#[test]
+fn it_is_of_every_case_and_of_one_host() {
+    let missing = |evidence: &mut Evidence| {
+        evidence.run.cases.remove(0);
+        evidence.run.begin.cases -= 1;
+        evidence.run.end.totals.pass -= 1;
+        evidence.run.end.checks -= 3;
+    };
+    assert!(problem(missing).contains("s.a did not run, and a certificate is of every case"));
+    let stranger = |evidence: &mut Evidence| evidence.run.cases[0].name = "s.z".into();
+    assert!(problem(stranger).contains("s.a did not run"));
+    assert!(problem(|evidence| evidence.run.begin.every = 2).contains("a sample"));
+    assert!(
+        problem(|evidence| evidence.run.begin.host.midr ^= 1)
+            .contains("fingerprint.json: it is of another host")
+    );
+    assert!(problem(|evidence| evidence.fingerprint.kernel = "6.1".into()).contains("another host"));
+}
+
+#[test]
+fn forms_that_say_something_else_than_the_results_are_refused() {
+    for (part, from, to) in [
+        (TAP, "ok 4 s.d # XFAIL", "ok 4 s.d"),
+        (JUNIT, "s.d", "s.q"),
+        (KCIDB, "s.d", "s.q"),
+        (PAGE, "s.d", "s.q"),
+        (WAIVERS, "sys_regs.c", "sys_regs.d"),
+    ] {
+        assert_eq!(forged(part, from, to), format!("{part}: it is not what results.jsonl says"));
+    }
+}
+
+#[test]
+fn of_another_dfr0_what_cannot_be_checked_is_said() {
+    let (mut evidence, _) = evidence();
+    evidence.run.begin = Begin { dfr0: "0.0.9".into(), ..evidence.run.begin };
+    let text = verify(&bytes(&evidence), &[]).expect("another's").to_string();
+    assert!(text.contains("note: it is of dfr0 0.0.9: whether these were all of its cases"), "{text}");
+}
+
+#[test]
+fn a_host_where_something_fails_or_nothing_ran_does_not_conform() {
+    use crate::results::Totals;
+    let of = |pass, fail, xfail| Verdict::of(&Totals { pass, fail, xfail, skip: 7, xpass: 0 });
+    assert_eq!(of(3, 0, 0), Verdict::Conforms);
+    assert_eq!(of(3, 0, 1), Verdict::ConformsWithWaivers);
+    assert_eq!(of(0, 0, 1), Verdict::ConformsWithWaivers);
+    assert_eq!(of(3, 1, 1), Verdict::DoesNotConform);
+    assert_eq!(of(0, 0, 0), Verdict::DoesNotConform);
+}

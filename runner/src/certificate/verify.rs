@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A certificate as another machine takes it: nothing in it is believed that can be found again.
+
+use super::{
+    EXPECTED, FINGERPRINT, KIND, MANIFEST, RESULTS, Verdict, Waiver, made_from,
+    manifest::{FORMAT, Manifest, VERSION},
+    waivers,
+};
+use crate::{
+    archive::{self, Entry, Part},
+    diagnostic::Source,
+    expected::Deviations,
+    fingerprint,
+    results::{self, Case, Outcome, Results, Run},
+};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+const MAKE_ONE: &str = "`dfr0 certify --out FILE` writes one";
+
+/// A certificate that was checked.
+#[derive(Debug)]
+pub struct Certificate {
+    /// The verdict, found again.
+    pub verdict: Verdict,
+    run: Run,
+    program_sha256: String,
+    waivers: Vec<Waiver>,
+    /// What could not be checked, or is worth to be known.
+    notes: Vec<String>,
+}
+
+/// What is wrong with a certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It cannot be read.
+    #[error("{0}")]
+    Read(#[from] io::Error),
+    /// It is none from the outside, or was changed.
+    #[error("no certificate of dfr0's: {0}; {MAKE_ONE}")]
+    Archive(#[from] archive::Problem),
+    /// A part is missing, or says what cannot be.
+    #[error("{part}: {what}")]
+    Part {
+        /// The part.
+        part: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Problem {
+    fn of<E: ToString>(part: &'static str) -> impl FnOnce(E) -> Self {
+        move |what| Self::Part { part, what: what.to_string() }
+    }
+}
+
+/// Checks the certificate in a file; `cases` are the names of all cases of this dfr0.
+pub fn load(path: &Path, cases: &[String]) -> Result<Certificate, Problem> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(KIND.longest + 1).read_to_end(&mut bytes)?;
+    verify(&bytes, cases)
+}
+
+/// Checks a certificate; `cases` are the names of all cases of this dfr0.
+pub fn verify(bytes: &[u8], cases: &[String]) -> Result<Certificate, Problem> {
+    let parts = KIND.read(bytes)?;
+    let part = |name: &'static str| {
+        let found = parts.iter().find(|(part, _)| *part == name);
+        found.map(|(_, bytes)| bytes.as_slice()).ok_or_else(|| Problem::of(name)("it is missing"))
+    };
+    let manifest: Manifest = serde_json::from_slice(part(MANIFEST)?).map_err(Problem::of(MANIFEST))?;
+    if (manifest.format.as_str(), manifest.version) != (FORMAT, VERSION) {
+        return Err(Problem::of(MANIFEST)("it is of another format"));
+    }
+    Entry::check(&manifest.parts, &parts[1..])?;
+    let run = match results::read(part(RESULTS)?).map_err(Problem::of(RESULTS))? {
+        Results::Run(run) => run,
+        Results::Unavailable(_) => return Err(Problem::of(RESULTS)("no case could run")),
+    };
+    if manifest.dfr0 != run.begin.dfr0 {
+        return Err(Problem::of(MANIFEST)("it names another dfr0 than the results"));
+    }
+    check_host(&run, part(FINGERPRINT)?).map_err(Problem::of(FINGERPRINT))?;
+    check_outcomes(&run, part(EXPECTED)?)?;
+    let verdict = Verdict::of(&run.end.totals);
+    if verdict != manifest.verdict {
+        let (says, is) = (manifest.verdict, verdict);
+        return Err(Problem::of(MANIFEST)(format!(
+            "it says that the host {says}, and by the results it {is}"
+        )));
+    }
+    let is_same = manifest.dfr0 == env!("CARGO_PKG_VERSION");
+    let mut notes = Vec::new();
+    if is_same {
+        check_cases(&run, cases).map_err(Problem::of(RESULTS))?;
+        check_made(&run, &parts)?;
+    } else {
+        notes.push(format!(
+            "it is of dfr0 {}: whether these were all of its cases, and whether the forms other than {RESULTS} say the \
+             same, that dfr0 can check",
+            run.begin.dfr0
+        ));
+    }
+    if run.begin.every > 1 {
+        return Err(Problem::of(RESULTS)("a sample of the scenarios ran, and not all"));
+    }
+    let waivers = waivers(&run);
+    notes.extend(strange(&waivers, cases, is_same));
+    if run.begin.lab_host.is_some() {
+        notes.push("the host is an emulated one of the lab: KVM is real, its CPU is not".into());
+    }
+    Ok(Certificate { verdict, run, program_sha256: manifest.program_sha256, waivers, notes })
+}
+
+/// The fingerprint is of the host that ran.
+fn check_host(run: &Run, bytes: &[u8]) -> Result<(), String> {
+    let fingerprint = fingerprint::parse(bytes).map_err(|problem| problem.to_string())?;
+    let host = &run.begin.host;
+    let dfr0 = fingerprint.id_registers.get(&dfr0_model::sysreg::ID_AA64DFR0_EL1).copied();
+    let same = host.kernel.as_ref() == Some(&fingerprint.kernel)
+        && fingerprint.midr() == Some(host.midr)
+        && dfr0 == Some(host.id_aa64dfr0)
+        && fingerprint.platform.as_ref() == Some(&host.platform);
+    if same { Ok(()) } else { Err("it is of another host than the results".into()) }
+}
+
+/// Each case's outcome is what its findings come to by the deviations.
+fn check_outcomes(run: &Run, expected: &[u8]) -> Result<(), Problem> {
+    let text = String::from_utf8(expected.to_vec()).map_err(Problem::of(EXPECTED))?;
+    let names: Vec<String> = run.cases.iter().map(|case| case.name.clone()).collect();
+    let source = Source { name: EXPECTED.into(), text };
+    let deviations = Deviations::parse([source], &names).map_err(Problem::of(EXPECTED))?;
+    for case in &run.cases {
+        let observed: BTreeSet<&str> =
+            case.findings.iter().map(|finding| finding.observed.as_str()).collect();
+        let stopped = case.stopped.as_ref().map(|stopped| stopped.how);
+        let verdict = deviations.judge(&case.name, &run.begin.host, &observed, stopped);
+        let (outcome, names) = Outcome::of(verdict);
+        if outcome != case.outcome {
+            let problem = format!(
+                "{} is {:?} by what it found, and the results say {:?}",
+                case.name, outcome, case.outcome
+            );
+            return Err(Problem::of(RESULTS)(problem));
+        }
+        let known: Vec<results::Deviation> =
+            names.iter().filter_map(|name| deviations.get(name)).map(results::Deviation::from).collect();
+        if known != case.deviations {
+            return Err(Problem::of(RESULTS)(format!(
+                "{} names other deviations than {EXPECTED}",
+                case.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Every case ran, and no other.
+fn check_cases(run: &Run, cases: &[String]) -> Result<(), String> {
+    let ran: BTreeSet<&str> = run.cases.iter().map(|case| case.name.as_str()).collect();
+    let all: BTreeSet<&str> = cases.iter().map(String::as_str).collect();
+    match (all.difference(&ran).next(), ran.difference(&all).next()) {
+        (Some(missing), _) => Err(format!("{missing} did not run, and a certificate is of every case")),
+        (None, Some(stranger)) => Err(format!("there is no case {stranger}")),
+        (None, None) => Ok(()),
+    }
+}
+
+/// The other forms say what the results say.
+fn check_made(run: &Run, parts: &[Part]) -> Result<(), Problem> {
+    for made in made_from(run).map_err(|error| Problem::of(RESULTS)(error.to_string()))? {
+        if !parts.contains(&made) {
+            return Err(Problem::of(made.0)(format!("it is not what {RESULTS} says")));
+        }
+    }
+    Ok(())
+}
+
+/// What this dfr0 does not know as it stands there.
+fn strange(waivers: &[Waiver], cases: &[String], is_same: bool) -> Option<String> {
+    let known = is_same.then(|| Deviations::built_in(cases).ok()).flatten()?;
+    let is_known = |waiver: &&Waiver| {
+        let known = known.get(&waiver.name).map(results::Deviation::from);
+        known.is_some_and(|known| (&known.why, &known.source) == (&waiver.why, &waiver.source))
+    };
+    let own: Vec<&str> =
+        waivers.iter().filter(|waiver| !is_known(waiver)).map(|waiver| waiver.name.as_str()).collect();
+    (!own.is_empty()).then(|| format!("not among the deviations that dfr0 itself knows: {}", own.join(", ")))
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Run { begin, end, .. } = &self.run;
+        writeln!(f, "{}dfr0: {} (sha256 {})", begin.host, begin.dfr0, self.program_sha256)?;
+        let results::Totals { pass, fail, xfail, xpass, skip } = end.totals;
+        writeln!(f, "totals: pass:{pass} fail:{fail} xfail:{xfail} xpass:{xpass} skip:{skip}")?;
+        for waiver in &self.waivers {
+            writeln!(
+                f,
+                "waiver {} of {}, in {} cases: {}",
+                waiver.name,
+                waiver.whose,
+                waiver.cases.len(),
+                waiver.why
+            )?;
+        }
+        for Case { name, rule, .. } in self.run.cases.iter().filter(|case| case.outcome == Outcome::Fail) {
+            writeln!(f, "failed {name}: {rule}")?;
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        writeln!(f, "verdict: this host {}", self.verdict)
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! `dfr0 report`.
+
+use super::{FAILED, Outcome};
+use crate::{
+    pairs::Table,
+    report::{self, Cell, Diff, Ids},
+    whole,
+};
+use clap::{Args, Subcommand};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+const PATHS: &str = "\
+PATH is a file that `dfr0 run --results FILE` wrote, the folder of a run of `lab matrix`, or a folder of such files
+(*.jsonl). This machine needs no KVM. A file is written whole or not at all.
+
+Exit status: 0 all results are there, whatever they are; 1 a host did not report (the report says which and why), or a
+path or the command line is wrong.";
+
+const DIFF: &str = "\
+OLD and NEW are each a file of results, the folder of a run of `lab matrix`, or a folder of files of results (*.jsonl):
+several of one host and kernel are runs of the same, and where they disagree a case is flaky.
+
+Hosts are compared by the lab's name, or else by CPU and platform. The kernel is what changes between OLD and NEW, so it
+decides only where a side has several for a host: then the same kernel is compared, or one of the same series.
+
+Exit status: 0 nothing is worse; 1 a case fails that did not, a host that reported does not any more, there is nothing to
+compare, or a path or the command line is wrong.";
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// KTAP: of one run what `dfr0 run` printed, of several a subtest each.
+    #[command(after_help = PATHS)]
+    Ktap(Of),
+    /// JUnit XML: a test suite for each host and suite; a known deviation is a skipped test.
+    #[command(after_help = PATHS)]
+    Junit(Of),
+    /// KernelCI's KCIDB, I/O schema version 5.
+    ///
+    /// A known deviation is a failed test with an incident of a known issue. A host that did not report is a test that was
+    /// missed.
+    #[command(after_help = PATHS)]
+    Kcidb {
+        #[command(flatten)]
+        of: Of,
+        /// Who submits: the name of the CI system, of lower-case letters, digits and underscores.
+        #[arg(long, value_name = "NAME", default_value = "dfr0", value_parser = origin)]
+        origin: String,
+        /// The build that was tested, as KCIDB knows it; else each kernel's release is a build of NAME's.
+        #[arg(long, value_name = "ID", value_parser = build)]
+        build_id: Option<String>,
+    },
+    /// One page of HTML for a browser, which needs nothing else.
+    #[command(after_help = PATHS)]
+    Html {
+        #[command(flatten)]
+        of: Of,
+        /// Show the moves between hosts that are in DIR, as `make pairs` leaves them in target/pairs.
+        #[arg(long, value_name = "DIR")]
+        pairs: Option<PathBuf>,
+    },
+    /// A table for a terminal: the totals of each host, and what fails.
+    #[command(after_help = PATHS)]
+    Text(Of),
+    /// Say what differs between two runs, or two matrices: what CI calls.
+    #[command(after_help = DIFF)]
+    Diff {
+        /// What was.
+        old: PathBuf,
+        /// What is.
+        new: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+pub struct Of {
+    /// Write to FILE instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Files of results, and folders.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+fn origin(name: &str) -> Result<String, String> {
+    let plain = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'_';
+    if !name.is_empty() && name.bytes().all(plain) {
+        return Ok(name.to_owned());
+    }
+    Err("KCIDB takes lower-case letters, digits and underscores".into())
+}
+
+fn build(id: &str) -> Result<String, String> {
+    let Some((name, _)) = id.split_once(':') else {
+        return Err("an id is the name of a CI system, a colon, and a name of its own".into());
+    };
+    origin(name).map(|_| id.to_owned())
+}
+
+pub fn run(command: Command) -> Outcome {
+    match command {
+        Command::Ktap(of) => of.write(|cells| {
+            let mut text = Vec::new();
+            report::tap(cells, &mut text)?;
+            Ok(text)
+        }),
+        Command::Junit(of) => of.write(|cells| Ok(report::junit(cells)?.into_bytes())),
+        Command::Kcidb { of, origin, build_id } => of.write(|cells| {
+            let mut text =
+                serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
+            text.push(b'\n');
+            Ok(text)
+        }),
+        Command::Html { of, pairs } => {
+            let moves = pairs.map(|directory| Table::load(&directory)).transpose()?;
+            of.write(|cells| Ok(report::page(cells, moves.as_ref()).into_bytes()))
+        }
+        Command::Text(of) => of.write(|cells| Ok(report::text(cells).into_bytes())),
+        Command::Diff { old, new, json } => {
+            let diff = Diff::new(&report::load(&[old])?, &report::load(&[new])?);
+            super::print(&diff, json)?;
+            Ok(if diff.is_good() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+        }
+    }
+}
+
+impl Of {
+    fn write(&self, form: impl FnOnce(&[Cell]) -> Result<Vec<u8>, Box<dyn std::error::Error>>) -> Outcome {
+        let cells = report::load(&self.paths)?;
+        let text = form(&cells)?;
+        match &self.out {
+            Some(path) => whole::write(path, &text)
+                .map_err(|error| format!("cannot write {}: {error}; nothing was written", path.display()))?,
+            None => io::stdout().lock().write_all(&text)?,
+        }
+        let silent: Vec<&Cell> = cells.iter().filter(|cell| cell.silence().is_some()).collect();
+        for cell in &silent {
+            let why = cell.silence().unwrap_or_default();
+            eprintln!(
+                "error: {} did not report: {}",
+                report::printable(&cell.name()),
+                report::printable(why)
+            );
+        }
+        Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+}

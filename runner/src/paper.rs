@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A CPU on which nothing runs: a case that would run scenarios there is asked for them.
+
+use crate::{
+    guest::{Cpu, Error, Log},
+    payload::Payload,
+};
+use dfr0_model::{event::Event, id_write::Answer, scenario::Op, sysreg::SysReg, wire::Bell};
+
+/// The CPU.
+#[derive(Debug)]
+pub struct Paper;
+
+impl Cpu for Paper {
+    fn can(&self, _: Op) -> bool {
+        false
+    }
+
+    fn prepare(&mut self) -> Result<Vec<SysReg>, Error> {
+        Err(Error::NothingRuns)
+    }
+
+    fn payload(&self) -> Result<&Payload, Error> {
+        Err(Error::NothingRuns)
+    }
+
+    fn enter(&mut self, _: &mut Log) -> Result<Bell, Error> {
+        Err(Error::NothingRuns)
+    }
+
+    fn act(&mut self, _: Op) -> Result<Option<Event>, Error> {
+        Err(Error::NothingRuns)
+    }
+
+    fn get(&self, _: SysReg) -> Result<u64, Error> {
+        Err(Error::NothingRuns)
+    }
+
+    fn set(&self, _: SysReg, _: u64) -> Result<Answer, Error> {
+        Err(Error::NothingRuns)
+    }
+
+    fn listed(&self) -> Result<Vec<SysReg>, Error> {
+        Err(Error::NothingRuns)
+    }
+
+    fn died(&self, _: String) -> Error {
+        Error::NothingRuns
+    }
+}

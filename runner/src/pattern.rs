@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Patterns that name cases: a whole name, its first dotted parts, or a glob.
+
+use glob::Pattern;
+
+/// The pattern is the name, its first dotted parts, or a glob that matches it. An error says that it is no pattern.
+pub fn matches(pattern: &str, name: &str) -> Result<bool, String> {
+    if name.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
+        return Ok(true);
+    }
+    let glob = Pattern::new(pattern).map_err(|error| format!("\"{pattern}\" is no pattern: {error}"))?;
+    Ok(glob.matches(name))
+}
+
+/// Which of these names a pattern means; that it means none is an error.
+pub fn places<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<usize>, String> {
+    let mut places = Vec::new();
+    for (place, name) in names.enumerate() {
+        if matches(pattern, name)? {
+            places.push(place);
+        }
+    }
+    if places.is_empty() {
+        return Err(format!("no case matches \"{pattern}\"; `dfr0 list` prints all"));
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_names_a_case_its_parts_or_a_glob() {
+        let hit = |pattern: &str| matches(pattern, "id_regs.wrps.mask");
+        assert_eq!(hit("id_regs.wrps.mask"), Ok(true));
+        assert_eq!(hit("id_regs.wrps"), Ok(true));
+        assert_eq!(hit("id_regs"), Ok(true));
+        assert_eq!(hit("id_regs.wrp"), Ok(false), "half a part is no part");
+        assert_eq!(hit("*.mask"), Ok(true));
+        assert_eq!(hit("*.masks"), Ok(false));
+        assert!(hit("***").is_err());
+    }
+
+    #[test]
+    fn a_pattern_that_names_nothing_is_an_error() {
+        let places = |pattern: &str| places(pattern, ["s.a", "s.b", "t.a"].into_iter());
+        assert_eq!(places("*.a"), Ok(vec![0, 2]));
+        assert_eq!(places("u"), Err("no case matches \"u\"; `dfr0 list` prints all".into()));
+    }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Profiles: what KVM shows of known CPUs' debug hardware, by kernel, and whether a host is as its profile says.
+//!
+//! A profile is chosen by what a host is: CPU, platform and kernel. Where the CPU comes in several shapes under one
+//! MIDR_EL1, as an emulator's may, several profiles fit, and a host is as it should be if it is as one of them says; the
+//! one that it must be can only be named.
+
+mod check;
+mod file;
+
+pub use check::{Check, Difference, Outcome};
+
+use crate::{
+    expected::{self, Error},
+    host::CpuModel,
+    kernel_version::KernelVersion,
+};
+use dfr0_model::sysreg::{ID_AA64DFR0_EL1, ID_DFR0_EL1, SysReg};
+use std::path::Path;
+
+/// The files of `expected/hosts/`, as they were when this program was built.
+const BUILT_IN: [(&str, &str); 2] = [
+    ("hosts/graviton.toml", include_str!("../../expected/hosts/graviton.toml")),
+    ("hosts/lab.toml", include_str!("../../expected/hosts/lab.toml")),
+];
+
+/// What is known of one kind of host.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// A short name.
+    pub name: String,
+    /// What it is.
+    pub about: String,
+    /// Its CPU.
+    pub cpu: CpuModel,
+    /// Its platform, where another platform has other facts.
+    pub platform: Option<String>,
+    /// Where the facts come from.
+    pub source: String,
+    /// The facts, by kernel.
+    pub kernels: Vec<Kernel>,
+}
+
+/// The facts of a range of kernels.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The first that has them.
+    pub since: KernelVersion,
+    /// The first that has not.
+    pub until: Option<KernelVersion>,
+    /// The facts.
+    pub facts: Facts,
+}
+
+/// What a new VM is shown, and what userspace may do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// ID_AA64DFR0_EL1: the shape.
+    pub id_aa64dfr0: u64,
+    /// Which bits of it userspace may write; none where the kernel does not say.
+    pub writable: Option<u64>,
+    /// ID_AA64DFR1_EL1: the counts of FEAT_Debugv8p9, which ID_AA64DFR0_EL1 has no room for.
+    pub id_aa64dfr1: u64,
+    /// ID_DFR0_EL1: the debug architecture that AArch32 code is shown.
+    pub id_dfr0: u64,
+    /// KVM_CAP_GUEST_DEBUG_HW_BPS: the breakpoints that userspace has for its own.
+    pub guest_debug_breakpoints: i32,
+    /// KVM_CAP_GUEST_DEBUG_HW_WPS.
+    pub guest_debug_watchpoints: i32,
+}
+
+/// The ID registers that a profile has, by the names that its file has for them.
+pub(crate) const REGISTERS: [SysReg; 3] =
+    [ID_AA64DFR0_EL1, dfr0_model::id_register::ID_AA64DFR1_EL1, ID_DFR0_EL1];
+
+/// All profiles.
+#[derive(Clone, Debug)]
+pub struct Profiles(Vec<Profile>);
+
+impl Profiles {
+    /// The profiles in `hosts/` of `directory`; without one those beside this executable, or else those that were built in.
+    pub fn load(directory: Option<&Path>) -> Result<Self, Error> {
+        let mut all: Vec<file::Placed> = Vec::new();
+        for source in expected::files(directory, "hosts", &BUILT_IN)? {
+            for profile in file::read(source)? {
+                all.iter().try_for_each(|earlier| profile.check_beside(earlier))?;
+                all.push(profile);
+            }
+        }
+        Ok(Self(all.into_iter().map(|placed| placed.profile).collect()))
+    }
+
+    /// The profile of this name.
+    pub fn get(&self, name: &str) -> Result<&Profile, String> {
+        self.0.iter().find(|profile| profile.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.0.iter().map(|profile| profile.name.as_str()).collect();
+            format!("there is no profile \"{name}\"; there are {}", names.join(", "))
+        })
+    }
+}
+
+impl Kernel {
+    /// The kernel is one of them.
+    fn includes(&self, version: KernelVersion) -> bool {
+        version >= self.since && self.until.is_none_or(|until| version < until)
+    }
+
+    /// The range, in words.
+    fn range(&self) -> String {
+        match self.until {
+            Some(until) => format!("Linux {} and later, before {until}", self.since),
+            None => format!("Linux {} and later", self.since),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Results of one or many runs, in the forms that people and machines read.
+//!
+//! A report is of [`Cell`]s, which [`load`] finds in files of results and in folders. A cell that has no whole results is
+//! an error in every form.
+
+mod cell;
+mod diff;
+mod junit;
+mod kcidb;
+mod load;
+mod matrix;
+mod page;
+mod tap;
+mod text;
+
+pub use cell::{Cell, Reported};
+pub use diff::Diff;
+pub use junit::junit;
+pub use kcidb::{Ids, kcidb};
+pub use load::{Error, load};
+pub use page::page;
+pub use tap::tap;
+pub use text::{printable, text};
+
+#[cfg(test)]
+mod tests;

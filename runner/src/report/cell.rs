@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A cell: one run on one host.
+
+use crate::{
+    host::{self, Host},
+    results::{Begin, Case, Outcome, Results, Run, Unavailable},
+};
+use std::collections::BTreeMap;
+
+/// One run on one host, or what there is instead of its results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// The lab's name of the host, or its CPU and platform. If not even that is known: the file.
+    pub host: String,
+    /// The matrix's name of the kernel, or its release; `bare` where there is none.
+    pub kernel: Option<String>,
+    /// The kernel's release, if somebody said it.
+    pub release: Option<String>,
+    /// Its number among the cells of the same host and kernel, from 1.
+    pub turn: usize,
+    /// What it reported.
+    pub reported: Reported,
+}
+
+/// What a cell reported.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are runs")]
+pub enum Reported {
+    /// Whole results.
+    Run(Run),
+    /// That no case can run there.
+    Unavailable(Unavailable),
+    /// No whole results, for this reason.
+    Nothing(String),
+}
+
+/// What a host is called where no matrix names it.
+const BARE: &str = "bare";
+
+impl Cell {
+    /// The cell of results that stand alone, in a file of this name.
+    pub(crate) fn of_file(file: &str, results: Results) -> Self {
+        match results {
+            Results::Run(run) => {
+                let release = run.begin.host.kernel.clone();
+                let kernel = Some(release.clone().unwrap_or(BARE.into()));
+                Self { host: host_name(&run.begin), kernel, release, turn: 1, reported: Reported::Run(run) }
+            }
+            Results::Unavailable(unavailable) => {
+                Self { reported: Reported::Unavailable(unavailable), ..Self::silent(file, String::new()) }
+            }
+        }
+    }
+
+    /// The cell of a file that holds no whole results.
+    pub(super) fn silent(file: &str, why: String) -> Self {
+        let reported = Reported::Nothing(why);
+        Self { host: file.to_owned(), kernel: None, release: None, turn: 1, reported }
+    }
+
+    /// Its name, for people: `neoverse-v1@newest`. No two cells of a report share one.
+    pub fn name(&self) -> String {
+        let kernel = self.kernel.as_ref().map(|kernel| format!("@{kernel}")).unwrap_or_default();
+        let turn = if self.turn > 1 { format!(" #{}", self.turn) } else { String::new() };
+        format!("{}{kernel}{turn}", self.host)
+    }
+
+    /// Its run, if it is whole.
+    pub fn run(&self) -> Option<&Run> {
+        match &self.reported {
+            Reported::Run(run) => Some(run),
+            Reported::Unavailable(_) | Reported::Nothing(_) => None,
+        }
+    }
+
+    /// Why there are no results, where there should be.
+    pub fn silence(&self) -> Option<&str> {
+        match &self.reported {
+            Reported::Nothing(why) => Some(why),
+            Reported::Run(_) | Reported::Unavailable(_) => None,
+        }
+    }
+}
+
+impl Run {
+    /// Whether the run calls this outcome a failure.
+    pub(super) fn fails(&self, outcome: Outcome) -> bool {
+        outcome == Outcome::Fail || (self.begin.strict && outcome == Outcome::Xpass)
+    }
+
+    /// The cases by suite, the suites in the order in which they ran.
+    pub(super) fn suites(&self) -> Vec<(&str, Vec<&Case>)> {
+        let mut suites: Vec<(&str, Vec<&Case>)> = Vec::new();
+        let mut places = BTreeMap::new();
+        for case in &self.cases {
+            let place = *places.entry(case.suite()).or_insert_with(|| {
+                suites.push((case.suite(), Vec::new()));
+                suites.len() - 1
+            });
+            suites[place].1.push(case);
+        }
+        suites
+    }
+}
+
+/// Numbers the cells that share a host and a kernel.
+pub(super) fn number(cells: &mut [Cell]) {
+    let mut turns = BTreeMap::new();
+    for cell in cells {
+        let turn = turns.entry((cell.host.clone(), cell.kernel.clone())).or_insert(0);
+        *turn += 1;
+        cell.turn = *turn;
+    }
+}
+
+fn host_name(begin: &Begin) -> String {
+    let Host { midr, platform, .. } = &begin.host;
+    begin.lab_host.clone().unwrap_or_else(|| match host::cpu_name(*midr) {
+        "unnamed" => format!("MIDR_EL1 {midr:#010x} on {platform}"),
+        cpu => format!("{cpu} on {platform}"),
+    })
+}

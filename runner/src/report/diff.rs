@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! What differs between two sides, each of one or many cells: the question of regression CI.
+//!
+//! The kernel is what CI changes between two sides, so hosts are compared by their names. A side that ran a host with one
+//! kernel is compared as it is; where a side ran it with several, kernels of the same name belong together, then those of
+//! the same series, and then those that are left over if they are one on each side.
+//!
+//! Several runs of the same host and kernel on one side are one: what fails in any of them fails, and where they disagree
+//! the case is flaky.
+
+mod text;
+
+use super::Cell;
+use crate::results::{Case, Outcome, Run};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The name of the format of a difference as JSON.
+const FORMAT: &str = "dfr0-diff";
+/// Its version.
+const VERSION: u32 = 1;
+
+/// What differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diff {
+    format: &'static str,
+    version: u32,
+    /// What was compared.
+    pub compared: Vec<Pair>,
+    /// Fails in NEW and did not in OLD, or was not there.
+    pub newly_failing: Vec<Change>,
+    /// Passes in NEW and did not in OLD.
+    pub newly_passing: Vec<Change>,
+    /// A known deviation in NEW, and not in OLD.
+    pub newly_xfail: Vec<Change>,
+    /// A known deviation that is gone in NEW, and was not in OLD.
+    pub newly_xpass: Vec<Change>,
+    /// Skipped in NEW and not in OLD.
+    pub newly_skipped: Vec<Change>,
+    /// Only in OLD.
+    pub gone: Vec<Change>,
+    /// Only in NEW.
+    pub added: Vec<Change>,
+    /// The runs of a side disagree.
+    pub flaky: Vec<Change>,
+    /// Reported in OLD, and not in NEW.
+    pub lost: Vec<Lost>,
+    /// Reported in NEW, and not in OLD.
+    pub only_new: Vec<String>,
+    /// Reported on neither side.
+    pub silent: Vec<Lost>,
+}
+
+/// A host of OLD and the same of NEW.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// The cell of OLD.
+    pub old: String,
+    /// Its kernel's release.
+    pub old_release: Option<String>,
+    /// The cell of NEW.
+    pub new: String,
+    /// Its kernel's release.
+    pub new_release: Option<String>,
+}
+
+/// A case that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub case: String,
+    /// The cell, by its name in NEW; of a case that is gone, in OLD.
+    pub cell: String,
+    /// Its outcomes in OLD.
+    pub old: BTreeSet<Outcome>,
+    /// Its outcomes in NEW.
+    pub new: BTreeSet<Outcome>,
+    /// What was observed, if it fails in NEW.
+    pub observed: Vec<String>,
+}
+
+/// A cell without results.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Its name.
+    pub cell: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The runs of a host with a kernel on one side.
+struct Group<'a> {
+    host: &'a str,
+    kernel: Option<&'a str>,
+    cells: Vec<&'a Cell>,
+}
+
+impl<'a> Group<'a> {
+    fn name(&self) -> String {
+        self.cells[0].name()
+    }
+
+    fn release(&self) -> Option<String> {
+        self.cells.iter().find_map(|cell| cell.release.clone())
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &'a Run> + '_ {
+        self.cells.iter().filter_map(|cell| cell.run())
+    }
+
+    fn reported(&self) -> bool {
+        self.runs().next().is_some()
+    }
+
+    /// How many of its cells have no results, and why the first has none.
+    fn silence(&self) -> (usize, String) {
+        let mut silent = self.cells.iter().filter_map(|cell| cell.silence());
+        let why = silent.next();
+        (why.iter().count() + silent.count(), why.unwrap_or("no case could run there").to_owned())
+    }
+
+    /// `6.12` of the release 6.12.57.
+    fn series(&self) -> Option<String> {
+        let release = self.release()?;
+        let mut parts = release.splitn(3, '.');
+        Some(format!("{}.{}", parts.next()?, parts.next()?))
+    }
+
+    fn cases(&self) -> BTreeMap<&'a str, Vec<(&'a Run, &'a Case)>> {
+        let mut cases: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for run in self.runs() {
+            run.cases.iter().for_each(|case| cases.entry(&case.name).or_default().push((run, case)));
+        }
+        cases
+    }
+}
+
+impl Diff {
+    /// What differs from `old` to `new`.
+    pub fn new(old: &[Cell], new: &[Cell]) -> Self {
+        let mut diff = Self {
+            format: FORMAT,
+            version: VERSION,
+            compared: Vec::new(),
+            newly_failing: Vec::new(),
+            newly_passing: Vec::new(),
+            newly_xfail: Vec::new(),
+            newly_xpass: Vec::new(),
+            newly_skipped: Vec::new(),
+            gone: Vec::new(),
+            added: Vec::new(),
+            flaky: Vec::new(),
+            lost: Vec::new(),
+            only_new: Vec::new(),
+            silent: Vec::new(),
+        };
+        let (mut old, mut new) = (groups(old), groups(new));
+        for (old, new) in pairs(&mut old, &mut new) {
+            diff.compare(&old, &new);
+        }
+        for gone in old {
+            let (_, why) = gone.silence();
+            if gone.reported() {
+                diff.lost.push(Lost { cell: gone.name(), why: "NEW does not have it".into() });
+            } else {
+                diff.silent.push(Lost { cell: gone.name(), why });
+            }
+        }
+        for added in new {
+            if added.reported() {
+                diff.only_new.push(added.name());
+                diff.failing_without_old(&added);
+            } else {
+                diff.silent.push(Lost { cell: added.name(), why: added.silence().1 });
+            }
+        }
+        diff
+    }
+
+    /// Nothing fails, or is silent, that did not fail or was not silent before; and there was something to compare.
+    pub fn is_good(&self) -> bool {
+        self.newly_failing.is_empty() && self.lost.is_empty() && !self.compared.is_empty()
+    }
+
+    fn compare(&mut self, old: &Group<'_>, new: &Group<'_>) {
+        let (cell, (silent, why)) = (new.name(), new.silence());
+        match (old.reported(), new.reported()) {
+            (true, true) => {}
+            (true, false) => return self.lost.push(Lost { cell, why }),
+            (false, false) => return self.silent.push(Lost { cell, why }),
+            (false, true) => {
+                self.only_new.push(cell);
+                return self.failing_without_old(new);
+            }
+        }
+        self.compared.push(Pair {
+            old: old.name(),
+            old_release: old.release(),
+            new: cell.clone(),
+            new_release: new.release(),
+        });
+        if silent > old.silence().0 {
+            self.lost.push(Lost { cell, why });
+        }
+        let (before, mut now) = (old.cases(), new.cases());
+        for (name, before) in before {
+            match now.remove(name) {
+                Some(now) => self.case(name, new, &before, &now),
+                None => self.gone.push(change(name, old, &before, &[])),
+            }
+        }
+        for (name, now) in now {
+            let change = change(name, new, &[], &now);
+            if fails(&now) {
+                self.newly_failing.push(change.clone());
+            }
+            self.added.push(change);
+        }
+    }
+
+    fn case(&mut self, name: &str, cell: &Group<'_>, before: &[(&Run, &Case)], now: &[(&Run, &Case)]) {
+        let change = change(name, cell, before, now);
+        if fails(now) && !fails(before) {
+            self.newly_failing.push(change.clone());
+        }
+        if change.old.len() > 1 || change.new.len() > 1 {
+            self.flaky.push(change);
+            return;
+        }
+        if change.old == change.new {
+            return;
+        }
+        match change.new.first() {
+            Some(Outcome::Pass) => self.newly_passing.push(change),
+            Some(Outcome::Xfail) => self.newly_xfail.push(change),
+            Some(Outcome::Xpass) => self.newly_xpass.push(change),
+            Some(Outcome::Skip) => self.newly_skipped.push(change),
+            Some(Outcome::Fail) | None => {}
+        }
+    }
+
+    fn failing_without_old(&mut self, new: &Group<'_>) {
+        for (name, now) in new.cases() {
+            if fails(&now) {
+                self.newly_failing.push(change(name, new, &[], &now));
+            }
+        }
+    }
+}
+
+fn change(name: &str, cell: &Group<'_>, before: &[(&Run, &Case)], now: &[(&Run, &Case)]) -> Change {
+    let outcomes = |all: &[(&Run, &Case)]| all.iter().map(|(_, case)| case.outcome).collect();
+    let failed = now.iter().map(|(_, case)| case).find(|case| case.outcome == Outcome::Fail);
+    let observed = failed.map(|case| {
+        let stopped = case.stopped.iter().map(|stopped| stopped.why.clone());
+        case.findings.iter().map(|finding| finding.observed.clone()).chain(stopped).collect()
+    });
+    Change {
+        case: name.to_owned(),
+        cell: cell.name(),
+        old: outcomes(before),
+        new: outcomes(now),
+        observed: observed.unwrap_or_default(),
+    }
+}
+
+fn fails(all: &[(&Run, &Case)]) -> bool {
+    all.iter().any(|(run, case)| run.fails(case.outcome))
+}
+
+fn groups(cells: &[Cell]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for cell in cells {
+        let (host, kernel) = (cell.host.as_str(), cell.kernel.as_deref());
+        match groups.iter_mut().find(|group| (group.host, group.kernel) == (host, kernel)) {
+            Some(group) => group.cells.push(cell),
+            None => groups.push(Group { host, kernel, cells: vec![cell] }),
+        }
+    }
+    groups
+}
+
+/// Takes out of both sides what belongs together.
+fn pairs<'a>(old: &mut Vec<Group<'a>>, new: &mut Vec<Group<'a>>) -> Vec<(Group<'a>, Group<'a>)> {
+    type Alike = fn(&Group<'_>, &Group<'_>) -> bool;
+    // What is more alike first. A likeness that is not of one to one says nothing.
+    let alike: [Alike; 4] = [
+        |one, other| one.kernel == other.kernel,
+        |one, other| one.release().is_some() && one.release() == other.release(),
+        |one, other| one.series().is_some() && one.series() == other.series(),
+        |_, _| true,
+    ];
+    let mut pairs = Vec::new();
+    for alike in alike {
+        let alike = |one: &Group<'_>, other: &Group<'_>| one.host == other.host && alike(one, other);
+        let mut place = 0;
+        while place < old.len() {
+            let same: Vec<usize> = (0..new.len()).filter(|other| alike(&old[place], &new[*other])).collect();
+            let alone =
+                old.iter().filter(|other| same.first().is_some_and(|first| alike(other, &new[*first])));
+            if let ([other], 1) = (&same[..], alone.count()) {
+                pairs.push((old.remove(place), new.remove(*other)));
+            } else {
+                place += 1;
+            }
+        }
+    }
+    pairs.sort_by(|(one, _), (other, _)| (one.host, one.kernel).cmp(&(other.host, other.kernel)));
+    pairs
+}

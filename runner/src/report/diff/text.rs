@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A difference in words.
+
+use super::{Change, Diff, Lost, Pair};
+use crate::{
+    report::{printable, text::count},
+    results::Outcome,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Pair { old, old_release, new, new_release } in &self.compared {
+            let release = |release: &Option<String>| release.clone().unwrap_or("bare".into());
+            let (before, now) = (release(old_release), release(new_release));
+            let names = if old == new { new.clone() } else { format!("{old} → {new}") };
+            let kernels = if before == now { now } else { format!("{before} → {now}") };
+            writeln!(f, "compared: {} ({})", printable(&names), printable(&kernels))?;
+        }
+        let parts = [
+            ("newly failing", &self.newly_failing),
+            ("newly passing", &self.newly_passing),
+            ("newly a known deviation (XFAIL)", &self.newly_xfail),
+            ("known deviation newly gone (XPASS)", &self.newly_xpass),
+            ("newly skipped", &self.newly_skipped),
+            ("flaky", &self.flaky),
+            ("gone", &self.gone),
+            ("added", &self.added),
+        ];
+        for (what, changes) in parts {
+            by_case(f, what, changes)?;
+        }
+        for cell in &self.only_new {
+            writeln!(f, "only NEW has results of {}", printable(cell))?;
+        }
+        for Lost { cell, why } in &self.silent {
+            writeln!(f, "no results on either side: {}: {}", printable(cell), printable(why))?;
+        }
+        for Lost { cell, why } in &self.lost {
+            writeln!(f, "DID NOT REPORT in NEW: {}: {}", printable(cell), printable(why))?;
+        }
+        let mut parts = vec![format!("{} compared", count(self.compared.len(), "host"))];
+        let mut part = |number: usize, what: &str, became: &str| {
+            if number > 0 {
+                parts.push(format!("{} {became}", count(number, what)));
+            }
+        };
+        let cases = |changes: &[Change]| {
+            changes.iter().map(|change| change.case.as_str()).collect::<BTreeSet<_>>().len()
+        };
+        part(cases(&self.newly_failing), "case", "newly failing");
+        part(cases(&self.newly_passing), "case", "newly passing");
+        part(cases(&self.flaky), "case", "flaky");
+        part(self.lost.len(), "host", "not reporting");
+        let verdict = if self.is_good() { "no regression" } else { "REGRESSION" };
+        writeln!(f, "{verdict}: {}", parts.join(", "))
+    }
+}
+
+/// The changes of one kind, those of a case together.
+fn by_case(f: &mut fmt::Formatter<'_>, what: &str, changes: &[Change]) -> fmt::Result {
+    let mut cases: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
+    changes.iter().for_each(|change| cases.entry(&change.case).or_default().push(change));
+    for (case, changes) in cases {
+        writeln!(f, "{what}: {case}")?;
+        for Change { cell, old, new, observed, .. } in changes {
+            writeln!(f, "  {}: {} → {}", printable(cell), in_words(old), in_words(new))?;
+            for observed in observed {
+                writeln!(f, "    observed: {}", printable(observed))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_words(outcomes: &BTreeSet<Outcome>) -> String {
+    let words: Vec<&str> = outcomes.iter().map(|outcome| outcome.word()).collect();
+    if words.is_empty() { "not there".into() } else { words.join(" or ") }
+}

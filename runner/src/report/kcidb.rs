@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Cells as KernelCI's KCIDB takes them: I/O schema version 5.
+//!
+//! A case is a test of the build that is the kernel. A case whose deviation is known has failed, and an incident of an
+//! issue says that the failure is known: so KCIDB does it, which has no status for that. An XPASS is a passed test with an
+//! incident that says that the issue is gone. A cell that did not report is a test that was missed.
+
+use super::{Cell, Reported};
+use crate::results::{Case, Deviation, Outcome, Run};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The root of the paths of dfr0's tests.
+const ROOT: &str = "dfr0";
+/// The longest excerpt of a log, in characters.
+const EXCERPT: usize = 16_384;
+
+/// Who submits, and to what.
+#[derive(Clone, Debug)]
+pub struct Ids {
+    /// The name of the CI system: lower-case letters, digits and underscores.
+    pub origin: String,
+    /// A build that KCIDB knows already, which was tested; else each kernel is one of the origin's own.
+    pub build: Option<String>,
+}
+
+/// The cells as a document.
+///
+/// # Errors
+///
+/// A build is named, and the cells are of several kernels.
+pub fn kcidb(cells: &[Cell], ids: &Ids) -> Result<Value, String> {
+    let mut report = Report {
+        ids,
+        kernels: BTreeMap::new(),
+        tests: Vec::new(),
+        issues: BTreeMap::new(),
+        incidents: Vec::new(),
+    };
+    cells.iter().for_each(|cell| report.add(cell));
+    report.finish()
+}
+
+struct Report<'a> {
+    ids: &'a Ids,
+    /// The id of each kernel's build.
+    kernels: BTreeMap<String, String>,
+    tests: Vec<Value>,
+    issues: BTreeMap<&'a str, Value>,
+    incidents: Vec<Value>,
+}
+
+impl<'a> Report<'a> {
+    fn id(&self, what: &str) -> String {
+        format!("{}:{}", self.ids.origin, clean(what))
+    }
+
+    fn build(&mut self, cell: &Cell) -> String {
+        let kernel = cell.release.as_ref().or(cell.kernel.as_ref());
+        let id = match &self.ids.build {
+            Some(build) => build.clone(),
+            None => self.id(&format!("kernel:{}", kernel.map_or("unknown", String::as_str))),
+        };
+        if kernel.is_some() || self.ids.build.is_none() {
+            self.kernels.insert(kernel.map_or("unknown", String::as_str).into(), id.clone());
+        }
+        id
+    }
+
+    fn add(&mut self, cell: &'a Cell) {
+        let build = self.build(cell);
+        match &cell.reported {
+            Reported::Run(run) => {
+                let environment = environment(cell, run);
+                run.cases.iter().for_each(|case| self.case(cell, run, case, &build, &environment));
+            }
+            Reported::Unavailable(unavailable) => self.whole(cell, &build, "SKIP", &unavailable.reason),
+            Reported::Nothing(why) => self.whole(cell, &build, "MISS", why),
+        }
+    }
+
+    /// A cell that has no cases.
+    fn whole(&mut self, cell: &Cell, build: &str, status: &str, why: &str) {
+        self.tests.push(json!({
+            "id": self.id(&cell.name()),
+            "origin": self.ids.origin,
+            "build_id": build,
+            "path": ROOT,
+            "status": status,
+            "comment": clean(why),
+            "environment": { "comment": clean(&cell.name()) },
+        }));
+    }
+
+    fn case(&mut self, cell: &Cell, run: &Run, case: &'a Case, build: &str, environment: &Value) {
+        let id = self.id(&format!("{}:{}:{}", cell.name(), run.begin.started, case.name));
+        let status = match case.outcome {
+            Outcome::Pass => "PASS",
+            Outcome::Xpass if !run.fails(case.outcome) => "PASS",
+            Outcome::Skip => "SKIP",
+            Outcome::Fail if case.is_broken() => "ERROR",
+            Outcome::Fail | Outcome::Xfail | Outcome::Xpass => "FAIL",
+        };
+        let mut test = Map::new();
+        let mut set = |key: &str, value: Value| test.insert(key.into(), value);
+        set("id", json!(id));
+        set("origin", json!(self.ids.origin));
+        set("build_id", json!(build));
+        set("path", json!(format!("{ROOT}.{}", case.name)));
+        set("status", json!(status));
+        set("comment", json!(clean(&case.rule.to_string())));
+        set("environment", environment.clone());
+        set("duration", json!(case.milliseconds as f64 / 1000.0));
+        if let Some(started) = time(run) {
+            set("start_time", json!(started));
+        }
+        let explained = excerpt(&case.explained());
+        if !explained.is_empty() {
+            set("log_excerpt", json!(explained));
+        }
+        set("misc", json!({ "dfr0_outcome": case.outcome, "dfr0_checks": case.checks }));
+        self.tests.push(Value::Object(test));
+        for deviation in &case.deviations {
+            self.incident(run, deviation, &id, case.outcome != Outcome::Xpass);
+        }
+    }
+
+    fn incident(&mut self, run: &Run, deviation: &'a Deviation, test: &str, present: bool) {
+        let issue = self.id(&format!("deviation:{}", deviation.name));
+        let version = version(&run.begin.dfr0);
+        let kvms = deviation.whose == "KVM";
+        self.issues.entry(&deviation.name).or_insert_with(|| {
+            json!({
+                "id": issue,
+                "version": version,
+                "origin": self.ids.origin,
+                "comment": clean(&format!("{}: {}; {}", deviation.name, deviation.why, deviation.source)),
+                "culprit": { "code": kvms, "tool": false, "harness": !kvms },
+            })
+        });
+        let id = self.id(&format!("deviation:{}:{test}", deviation.name));
+        self.incidents.push(json!({
+            "id": id,
+            "origin": self.ids.origin,
+            "issue_id": issue,
+            "issue_version": version,
+            "test_id": test,
+            "present": present,
+        }));
+    }
+
+    fn finish(self) -> Result<Value, String> {
+        let mut document = json!({ "version": { "major": 5, "minor": 3 } });
+        let mut set = |key: &str, all: Vec<Value>| {
+            if !all.is_empty() {
+                document[key] = Value::Array(all);
+            }
+        };
+        match &self.ids.build {
+            Some(build) if self.kernels.len() > 1 => {
+                let kernels: Vec<&str> = self.kernels.keys().map(String::as_str).collect();
+                return Err(format!("{build} is one build, and the results are of {}", kernels.join(", ")));
+            }
+            Some(_) => {}
+            None => {
+                let origin = &self.ids.origin;
+                let checkout = |kernel: &str| format!("{origin}:checkout:{}", clean(kernel));
+                let name = |kernel: &str| format!("Linux {}", clean(kernel));
+                let all = || self.kernels.iter();
+                set(
+                    "checkouts",
+                    all()
+                        .map(|(kernel, _)| {
+                            json!({ "id": checkout(kernel), "origin": origin, "comment": name(kernel) })
+                        })
+                        .collect(),
+                );
+                set(
+                    "builds",
+                    all()
+                        .map(|(kernel, id)| {
+                            json!({
+                                "id": id,
+                                "checkout_id": checkout(kernel),
+                                "origin": origin,
+                                "architecture": "arm64",
+                                "comment": name(kernel),
+                            })
+                        })
+                        .collect(),
+                );
+            }
+        }
+        set("tests", self.tests);
+        set("issues", self.issues.into_values().collect());
+        set("incidents", self.incidents);
+        Ok(document)
+    }
+}
+
+fn environment(cell: &Cell, run: &Run) -> Value {
+    let host = &run.begin.host;
+    let emulated = if run.begin.lab_host.is_some() { ", an emulated CPU" } else { "" };
+    let mut environment = json!({
+        "comment": clean(&format!("{}: {}{emulated}", cell.name(), host.cpu())),
+        "misc": { "dfr0": run.begin.dfr0, "host": host, "lab_host": run.begin.lab_host },
+    });
+    // A device tree's name has a comma, a firmware's vendor none.
+    let parts = || host.platform.split(',');
+    if parts().count() > 1 && parts().all(|part| !part.is_empty() && !part.contains([' ', '\0'])) {
+        environment["compatible"] = json!([host.platform]);
+    }
+    environment
+}
+
+/// When the run began, as RFC 3339 has it.
+fn time(run: &Run) -> Option<String> {
+    let seconds = i64::try_from(run.begin.started).ok()?;
+    let time = DateTime::<Utc>::from_timestamp(seconds, 0)?;
+    // RFC 3339 knows no year of five digits.
+    (time.year() <= 9999).then(|| time.to_rfc3339_opts(SecondsFormat::Secs, true))
+}
+
+/// The version of issues: that of the dfr0 whose deviations they are, so that the newest text is kept.
+fn version(dfr0: &str) -> u32 {
+    let mut parts = dfr0.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or(0).min(99));
+    let mut next = || parts.next().unwrap_or(0);
+    next() * 10_000 + next() * 100 + next()
+}
+
+fn excerpt(text: &str) -> String {
+    clean(text).chars().take(EXCERPT).collect()
+}
+
+/// Text without NUL, which KCIDB's strings may not hold.
+fn clean(text: &str) -> String {
+    text.replace('\0', " ")
+}

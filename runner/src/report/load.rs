@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Where cells come from: files of results, and folders.
+
+use super::{Cell, cell::number, matrix};
+use crate::results;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The end of the name of a file of results in a folder.
+const EXTENSION: &str = "jsonl";
+
+/// A path that no report can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {message}", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A folder holds no results.
+    #[error(
+        "{} has neither {} nor a file *.{EXTENSION}: it is no folder of `lab matrix` or of results", .0.display(),
+        matrix::FILE
+    )]
+    Empty(PathBuf),
+}
+
+/// The cells that these paths hold: a file of results has one, the folder of a matrix those of its plan, another folder one
+/// for each of its files `*.jsonl`.
+pub fn load(paths: &[PathBuf]) -> Result<Vec<Cell>, Error> {
+    let mut cells = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            cells.push(file(path)?);
+        } else if path.join(matrix::FILE).exists() {
+            cells.extend(matrix::load(path)?);
+        } else {
+            for file_in in files(path)? {
+                cells.push(file(&file_in)?);
+            }
+        }
+    }
+    number(&mut cells);
+    Ok(cells)
+}
+
+fn file(path: &Path) -> Result<Cell, Error> {
+    let name = if path == Path::new("-") {
+        "standard input".into()
+    } else {
+        path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy()
+    };
+    match results::load(path) {
+        Ok(results) => Ok(Cell::of_file(&name, results)),
+        Err(results::Error::File { path, source }) => Err(Error::File { path, source }),
+        Err(error @ results::Error::Content { .. }) => Ok(Cell::silent(&name, error.to_string())),
+    }
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::File { path: directory.to_owned(), source };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION) {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(Error::Empty(directory.to_owned()));
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The folder of `lab matrix`: its matrix.json says which cells there are, and each has a folder with its output.
+//!
+//! It comes from outside like any results. Only what a report needs of it is read.
+
+use super::{Cell, Error, Reported};
+use crate::results::{self, Results};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+/// The file that makes a folder one of a matrix.
+pub const FILE: &str = "matrix.json";
+/// The version of it that is read.
+const VERSION: u32 = 1;
+/// A longer one is none, in bytes.
+const LONGEST: u64 = 16 << 20;
+/// Of a cell's folder: what its command printed.
+const STDOUT: &str = "stdout";
+
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Matrix {
+    kernels: Vec<Kernel>,
+    cells: Vec<Planned>,
+}
+
+#[derive(Deserialize)]
+struct Kernel {
+    name: String,
+    release: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Planned {
+    host: String,
+    kernel: String,
+    status: Value,
+}
+
+/// The cells of the matrix in `directory`, each of them, whatever became of it.
+pub fn load(directory: &Path) -> Result<Vec<Cell>, Error> {
+    let path = directory.join(FILE);
+    let content = |message: String| Error::Content { path: path.clone(), message };
+    let mut text = Vec::new();
+    File::open(&path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text))
+        .map_err(|source| Error::File { path: path.clone(), source })?;
+    if text.len() as u64 > LONGEST {
+        return Err(content(format!("longer than any: {LONGEST} bytes")));
+    }
+    let Version { version } = serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
+    if version != VERSION {
+        return Err(content(format!("of version {version}; this dfr0 reads version {VERSION}")));
+    }
+    let Matrix { kernels, cells } =
+        serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
+    let mut names = BTreeSet::new();
+    for Planned { host, kernel, .. } in &cells {
+        if let Some(name) = [host, kernel].into_iter().find(|name| !is_plain(name)) {
+            return Err(content(format!("{name:?} is no name of a host or kernel")));
+        }
+        if !names.insert((host, kernel)) {
+            return Err(content(format!("a second cell of {host}@{kernel}")));
+        }
+    }
+    if cells.is_empty() {
+        return Err(content("it has no cell".into()));
+    }
+    let release = |name: &str| kernels.iter().find(|kernel| kernel.name == name)?.release.clone();
+    Ok(cells.iter().map(|planned| planned.cell(directory, release(&planned.kernel))).collect())
+}
+
+/// A name that is a part of a path and of no other.
+fn is_plain(name: &str) -> bool {
+    let plain = |letter: u8| letter.is_ascii_alphanumeric() || b"._+~-".contains(&letter);
+    !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.bytes().all(plain)
+}
+
+impl Planned {
+    fn cell(&self, directory: &Path, release: Option<String>) -> Cell {
+        let Self { host, kernel, .. } = self;
+        let reported = self.reported(directory);
+        let of_run = match &reported {
+            Reported::Run(run) => run.begin.host.kernel.clone(),
+            Reported::Unavailable(_) | Reported::Nothing(_) => None,
+        };
+        Cell {
+            host: host.clone(),
+            kernel: Some(kernel.clone()),
+            release: of_run.or(release),
+            turn: 1,
+            reported,
+        }
+    }
+
+    fn reported(&self, directory: &Path) -> Reported {
+        let Self { host, kernel, status } = self;
+        // 0, 1 and 4 are the statuses of a run of dfr0's that came to its end.
+        if !matches!(status.get("exited").and_then(Value::as_u64), Some(0 | 1 | 4)) {
+            return Reported::Nothing(ended(status));
+        }
+        match results::load(&directory.join(format!("{host}@{kernel}")).join(STDOUT)) {
+            Ok(Results::Run(run)) if run.begin.lab_host.as_ref().is_some_and(|name| name != host) => {
+                let other = run.begin.lab_host.unwrap_or_default();
+                Reported::Nothing(format!("its results are of the host {other:?}"))
+            }
+            Ok(Results::Run(run)) => Reported::Run(run),
+            Ok(Results::Unavailable(unavailable)) => Reported::Unavailable(unavailable),
+            Err(results::Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Reported::Nothing(format!("its folder has no file {STDOUT}"))
+            }
+            Err(error) => Reported::Nothing(error.to_string()),
+        }
+    }
+}
+
+/// The status of a command whose results are not to be had, in words.
+fn ended(status: &Value) -> String {
+    let number = |key: &str| status.get(key).and_then(Value::as_u64);
+    if let Some(status) = number("exited") {
+        return format!("its command exited with {status}");
+    } else if let Some(signal) = number("killed") {
+        return format!("its command was killed by signal {signal}");
+    } else if let Some(seconds) = number("deadline") {
+        return format!("its command did not end within {seconds} s");
+    }
+    match status {
+        Value::String(status) => status.replace('-', " "),
+        Value::Object(status) => {
+            let part = |(how, what): (&String, &Value)| {
+                let what = what.as_str().map_or_else(|| what.to_string(), ToOwned::to_owned);
+                format!("{}: {what}", how.replace('-', " "))
+            };
+            status.iter().map(part).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}

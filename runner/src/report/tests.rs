@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+use super::*;
+use crate::{
+    ktap::Ktap,
+    results::{Case, Lines, Outcome, Record, Run, Totals, Unavailable, Writer, tests::run},
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+fn lines(run: &Run) -> Vec<u8> {
+    let mut out = Vec::new();
+    run.records().try_for_each(|record| Lines(&mut out).write(&record)).expect("a vector");
+    out
+}
+
+/// The run of the tests, on this host and kernel, with these outcomes instead of its own where they are named.
+fn run_of(host: &str, release: &str, outcomes: &[(&str, Outcome)]) -> Run {
+    let Run { mut begin, mut cases, mut end } = run();
+    begin.lab_host = Some(host.into());
+    begin.host.kernel = Some(release.into());
+    for (name, outcome) in outcomes {
+        match cases.iter_mut().find(|case| case.name == *name) {
+            Some(case) => case.outcome = *outcome,
+            None => cases.push(Case { name: (*name).into(), outcome: *outcome, ..cases[0].clone() }),
+        }
+    }
+    begin.cases = cases.len();
+    end.totals = Totals::default();
+    cases.iter().for_each(|case| end.totals.count(case.outcome));
+    end.checks = cases.iter().map(|case| case.checks).sum();
+    Run { begin, cases, end }
+}
+
+/// A folder that holds these files.
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, bytes) in files {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, bytes).expect("written");
+    }
+    directory
+}
+
+fn load_one(path: &Path) -> Result<Vec<Cell>, Error> {
+    load(&[path.to_owned()])
+}
+
+fn cells_of(runs: &[Run]) -> Vec<Cell> {
+    let names: Vec<String> = (0..runs.len()).map(|number| format!("{number}.jsonl")).collect();
+    let bytes: Vec<Vec<u8>> = runs.iter().map(lines).collect();
+    let files: Vec<(&str, &[u8])> =
+        names.iter().map(String::as_str).zip(bytes.iter().map(Vec::as_slice)).collect();
+    load_one(folder(&files).path()).expect("results")
+}
+
+/// matrix.json of cells of one host with the kernels newest, trixie and so on.
+fn matrix_json(cells: &[(&str, &str, Value)]) -> Vec<u8> {
+    let cells: Vec<Value> = cells
+        .iter()
+        .map(|(host, kernel, status)| json!({ "host": host, "kernel": kernel, "status": status, "facts": null }))
+        .collect();
+    json!({ "version": 1, "lab": "0.1.0", "kernels": [{ "name": "newest", "release": "7.3.4" }], "cells": cells })
+        .to_string()
+        .into_bytes()
+}
+
+/// A matrix of four cells, of which two reported.
+fn matrix() -> Vec<Cell> {
+    let exited = |status: u8| json!({ "exited": status });
+    let cells = [
+        ("one", "newest", exited(1)),
+        ("one", "trixie", json!({ "deadline": 600 })),
+        ("two", "newest", exited(4)),
+        ("two", "trixie", json!("not-run")),
+    ];
+    let unavailable = Record::Unavailable(Unavailable::because("no KVM".into()));
+    let mut none = Vec::new();
+    Lines(&mut none).write(&unavailable).expect("a vector");
+    let directory = folder(&[
+        ("matrix.json", &matrix_json(&cells)),
+        ("one@newest/stdout", &lines(&run_of("one", "7.3.4", &[]))),
+        ("one@trixie/stdout", &lines(&run_of("one", "6.12.5", &[]))),
+        ("two@newest/stdout", &none),
+    ]);
+    load_one(directory.path()).expect("a matrix")
+}
+
+fn junit_of(cells: &[Cell]) -> String {
+    junit(cells).expect("XML")
+}
+
+fn kcidb_of(cells: &[Cell]) -> Value {
+    kcidb(cells, &Ids { origin: "ci".into(), build: None }).expect("a document")
+}
+
+fn tap_of(cells: &[Cell]) -> String {
+    let mut out = Vec::new();
+    tap(cells, &mut out).expect("a vector");
+    String::from_utf8(out).expect("text")
+}
+
+#[test]
+fn ktap_of_a_file_is_what_the_run_printed() {
+    let mut printed = Vec::new();
+    let mut ktap = Ktap::new(&mut printed, false);
+    run().records().try_for_each(|record| ktap.write(&record)).expect("a vector");
+    assert_eq!(tap_of(&cells_of(&[run()])), String::from_utf8(printed).expect("text"));
+}
+
+#[test]
+fn ktap_of_several_is_a_subtest_each() {
+    let text = tap_of(&matrix());
+    let outer: Vec<&str> = text.lines().filter(|line| !line.starts_with("  ")).collect();
+    assert_eq!(
+        outer,
+        [
+            "KTAP version 1",
+            "1..4",
+            "not ok 1 one@newest",
+            "# its command did not end within 600 s",
+            "not ok 2 one@trixie",
+            "ok 3 two@newest # SKIP",
+            "# not run",
+            "not ok 4 two@trixie"
+        ]
+    );
+    assert!(text.contains("\n  1..5\n") && text.contains("\n  1..0 # SKIP no KVM\n"), "{text}");
+}
+
+#[test]
+fn each_cell_of_a_matrix_is_there_whatever_became_of_it() {
+    let cells = matrix();
+    let names: Vec<String> = cells.iter().map(Cell::name).collect();
+    assert_eq!(names, ["one@newest", "one@trixie", "two@newest", "two@trixie"]);
+    assert_eq!(cells[0].run(), Some(&run_of("one", "7.3.4", &[])));
+    let silence: Vec<Option<&str>> = cells.iter().map(Cell::silence).collect();
+    assert_eq!(silence, [None, Some("its command did not end within 600 s"), None, Some("not run")]);
+    assert_eq!(cells[0].release.as_deref(), Some("7.3.4"));
+}
+
+#[test]
+fn a_cell_that_ended_well_without_whole_results_did_not_report() {
+    let all = lines(&run_of("one", "7.3.4", &[]));
+    let why = |stdout: Option<&[u8]>| {
+        let cells = matrix_json(&[("one", "newest", json!({ "exited": 0 }))]);
+        let mut files: Vec<(&str, &[u8])> = vec![("matrix.json", &cells)];
+        files.extend(stdout.map(|stdout| ("one@newest/stdout", stdout)));
+        load_one(folder(&files).path()).expect("a matrix")[0].silence().map(ToOwned::to_owned)
+    };
+    assert_eq!(why(Some(&all)), None);
+    assert_eq!(why(None).as_deref(), Some("its folder has no file stdout"));
+    assert!(why(Some(b"")).expect("a reason").contains("no results of dfr0's"));
+    assert!(why(Some(&all[..all.len() / 2])).is_some());
+    assert!(
+        why(Some(&lines(&run_of("two", "7.3.4", &[])))).expect("a reason").contains("of the host \"two\"")
+    );
+}
+
+#[test]
+fn a_matrix_leads_to_no_other_place() {
+    let of =
+        |json: Vec<u8>| load_one(folder(&[("matrix.json", &json)]).path()).expect_err("refused").to_string();
+    let named = |host: &str, kernel: &str| of(matrix_json(&[(host, kernel, json!({ "exited": 0 }))]));
+    for bad in ["..", "../x", "a/b", "", ".a", "a b", "é"] {
+        assert!(named(bad, "newest").contains("is no name"), "{bad}");
+        assert!(named("one", bad).contains("is no name"), "{bad}");
+    }
+    let twice = ("one", "newest", json!("not-run"));
+    assert!(of(matrix_json(&[twice.clone(), twice])).contains("a second cell of one@newest"));
+    assert!(of(matrix_json(&[])).contains("no cell"));
+    assert!(of(b"{\"version\":2}".to_vec()).contains("of version 2"));
+    assert!(of(b"{\"version\":1}".to_vec()).contains("missing field"));
+}
+
+#[test]
+fn a_torn_file_is_a_cell_that_did_not_report_and_a_missing_one_is_an_error() {
+    let all = lines(&run());
+    let directory = folder(&[("a.jsonl", &all), ("b.jsonl", &all[..100]), ("c.txt", b"")]);
+    let cells = load_one(directory.path()).expect("results");
+    let silence: Vec<Option<&str>> = cells.iter().map(Cell::silence).collect();
+    assert!(matches!(silence[..], [None, Some(_)]), "{silence:?}");
+    assert_eq!(cells[1].name(), "b");
+    assert!(matches!(load_one(&directory.path().join("d.jsonl")), Err(Error::File { .. })));
+    assert!(matches!(load_one(folder(&[]).path()), Err(Error::Empty(_))));
+}
+
+#[test]
+fn runs_of_the_same_host_and_kernel_are_told_apart() {
+    let cells = cells_of(&[run_of("one", "7", &[]), run_of("one", "6", &[]), run_of("one", "7", &[])]);
+    let names: Vec<String> = cells.iter().map(Cell::name).collect();
+    assert_eq!(names, ["one@7", "one@6", "one@7 #2"]);
+}
+
+#[test]
+fn a_host_without_a_name_is_its_cpu_and_platform() {
+    let mut real = run();
+    real.begin.lab_host = None;
+    assert_eq!(cells_of(&[real.clone()])[0].name(), "Neoverse V1 on linux,dummy-virt@7.3.4");
+    real.begin.host.midr = 0x610f_0000;
+    real.begin.host.kernel = None;
+    assert_eq!(cells_of(&[real])[0].name(), "MIDR_EL1 0x610f0000 on linux,dummy-virt@bare");
+}
+
+#[test]
+fn a_terminal_gets_totals_and_what_fails() {
+    let text = text(&matrix());
+    assert!(text.contains("one@newest      1     1     1     1     1\n"), "{text}");
+    assert!(text.contains("one@trixie  DID NOT REPORT: its command did not end within 600 s\n"), "{text}");
+    assert!(text.contains("two@newest  skipped: no KVM\n"), "{text}");
+    assert!(text.contains("FAIL s.b: one@newest\n"), "{text}");
+    let evil = Cell { host: "\x1b[2J\n".into(), ..matrix().remove(0) };
+    assert!(!super::text(&[evil]).contains('\x1b'));
+}
+
+#[test]
+fn junit_has_each_result_and_each_silence() {
+    let xml = junit_of(&matrix());
+    let parsed = quick_junit::Report::deserialize_from_str(&xml).expect("its own");
+    assert_eq!((parsed.tests, parsed.failures, parsed.errors, parsed.skipped), (8, 1, 2, 3));
+    let suites: Vec<&str> = parsed.test_suites.iter().map(|suite| suite.name.as_str()).collect();
+    assert_eq!(suites, ["one@newest.s", "one@trixie.dfr0", "two@newest.dfr0", "two@trixie.dfr0"]);
+    for part in [
+        "<failure message=\"exec marker 1: no event\" type=\"fail\">s.b: It does (DDI 0487K.a D2.8)\n",
+        "  operation 1: exec marker 1: no event\n",
+        "<skipped message=\"no watchpoint\" type=\"skip\">",
+        "<skipped message=\"known deviation: n\" type=\"xfail\">",
+        "<error message=\"its command did not end within 600 s\" type=\"no results\"/>",
+        "<property name=\"kernel\" value=\"Linux 7.3.4\"/>",
+    ] {
+        assert!(xml.contains(part), "{part}\n{xml}");
+    }
+    let mut strict = run();
+    strict.begin.strict = true;
+    assert!(junit_of(&cells_of(&[strict])).contains("message=\"no longer seen: n\" type=\"xpass\""));
+}
+
+#[test]
+fn a_case_that_says_nothing_of_the_host_is_an_error_and_a_dead_guest_a_failure() {
+    use crate::results::{How, Stopped};
+    let with = |how| {
+        let mut run = run();
+        run.cases[1].findings.clear();
+        run.cases[1].stopped = Some(Stopped { how, why: "it hung".into() });
+        cells_of(&[run])
+    };
+    assert!(junit_of(&with(How::Broken)).contains("<error message=\"it hung\" type=\"broken\">"));
+    assert!(junit_of(&with(How::Died)).contains("<failure message=\"it hung\" type=\"fail\">"));
+    let status = |cells: &[Cell]| kcidb_of(cells)["tests"][1]["status"].clone();
+    assert_eq!([status(&with(How::Broken)), status(&with(How::Died))], ["ERROR", "FAIL"]);
+}
+
+#[test]
+fn kcidb_has_a_test_for_each_result_and_an_incident_for_each_deviation() {
+    let document = kcidb_of(&matrix());
+    let all = |kind: &str, key: &str| -> Vec<String> {
+        let all = document[kind].as_array().expect("a list");
+        all.iter().map(|one| one[key].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(all("tests", "status"), ["PASS", "FAIL", "SKIP", "FAIL", "PASS", "MISS", "SKIP", "MISS"]);
+    assert_eq!(all("tests", "path")[..2], ["dfr0.s.a", "dfr0.s.b"]);
+    assert_eq!(all("builds", "id"), ["ci:kernel:7.3.4", "ci:kernel:trixie"]);
+    assert_eq!(all("issues", "id"), ["ci:deviation:n"]);
+    assert_eq!(document["issues"][0]["version"], 100, "0.1.0");
+    let present: Vec<&Value> =
+        document["incidents"].as_array().expect("a list").iter().map(|one| &one["present"]).collect();
+    assert_eq!(present, [true, false]);
+    let mut ids = all("tests", "id");
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 8);
+    assert_eq!(document["tests"][0]["start_time"], "2027-01-15T08:00:00Z");
+    assert_eq!(document["tests"][0]["environment"]["compatible"], json!(["linux,dummy-virt"]));
+}
+
+#[test]
+fn a_build_that_kcidb_has_is_one_kernel() {
+    let ids = Ids { origin: "ci".into(), build: Some("maestro:1".into()) };
+    let one = kcidb(&cells_of(&[run()]), &ids).expect("a document");
+    assert_eq!((&one["tests"][0]["build_id"], &one["builds"]), (&json!("maestro:1"), &Value::Null));
+    let two = kcidb(&cells_of(&[run_of("a", "6", &[]), run_of("a", "7", &[])]), &ids);
+    assert!(two.expect_err("two kernels").contains("of 6, 7"));
+}
+
+#[test]
+fn a_page_shows_the_verdict_each_cell_and_each_case() {
+    let page = page(&matrix(), None);
+    for part in [
+        "<title>Failed: 1 case fails in 1 of 4 runs; 2 of 4 runs did not report – dfr0</title>",
+        "the CPU of every host that reported is QEMU's and not silicon",
+        "did not report</strong>: its command did not end within 600 s",
+        "id=\"case-s.b\"",
+        "<li class=\"departs\" value=\"1\">",
+        "id=\"deviation-n\"",
+        "sys_regs.c",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    let good = run_of("one", "7", &[("s.b", Outcome::Pass)]);
+    assert!(
+        super::page(&cells_of(&[good]), None)
+            .contains("<title>Passed: nothing but 1 known deviation on 1 host")
+    );
+}
+
+#[test]
+fn what_comes_from_outside_is_text_on_the_page() {
+    const EVIL: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;";
+    let mut value: Vec<Value> = String::from_utf8(lines(&run()))
+        .expect("JSON")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    fn poison(value: &mut Value, key: &str) {
+        const KEPT: [&str; 9] =
+            ["record", "format", "name", "outcome", "midr", "id_aa64dfr0", "writable", "seed", "how"];
+        match value {
+            Value::String(text) if !KEPT.contains(&key) => *text = EVIL.into(),
+            Value::Array(all) => all.iter_mut().for_each(|one| poison(one, key)),
+            Value::Object(all) => all.iter_mut().for_each(|(key, one)| {
+                poison(one, key);
+                if key == "deviations" {
+                    one.as_array_mut().into_iter().flatten().for_each(|one| one["name"] = EVIL.into());
+                }
+            }),
+            _ => {}
+        }
+    }
+    value.iter_mut().for_each(|line| poison(line, ""));
+    let text: String = value.iter().map(|line| format!("{line}\n")).collect();
+    let directory = folder(&[("a.jsonl", text.as_bytes()), ("<script>alert(2)</script>.jsonl", b"torn")]);
+    let cells = load_one(directory.path()).expect("results");
+    assert!(cells.iter().any(|cell| cell.run().is_some_and(|run| run.cases[1].rule.says == EVIL)));
+    let page = page(&cells, None);
+    assert_eq!(page.matches("<script").count(), 1, "its own");
+    assert!(!page.contains("<img") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert!(!page.contains("\"'>") && !page.contains("=\"'"), "no attribute is left");
+    let xml = junit_of(&cells);
+    assert!(!xml.contains("<script") && quick_junit::Report::deserialize_from_str(&xml).is_ok());
+}
+
+fn diff_of(old: &[Run], new: &[Run]) -> Diff {
+    Diff::new(&cells_of(old), &cells_of(new))
+}
+
+fn names(changes: &[diff::Change]) -> Vec<String> {
+    changes.iter().map(|change| format!("{} {}", change.cell, change.case)).collect()
+}
+
+#[test]
+fn a_difference_names_each_case_by_what_became_of_it() {
+    use Outcome::{Fail, Pass, Skip, Xfail, Xpass};
+    let all = ["s.a", "s.b", "s.c", "s.d", "s.e"];
+    let with = |outcomes: [Outcome; 5], more: &str| {
+        let mut outcomes: Vec<(&str, Outcome)> = all.into_iter().zip(outcomes).collect();
+        outcomes.push((more, Pass));
+        run_of("one", "7", &outcomes)
+    };
+    let diff = diff_of(
+        &[with([Pass, Fail, Pass, Pass, Xfail], "s.old")],
+        &[with([Fail, Pass, Skip, Xfail, Xpass], "s.new")],
+    );
+    assert_eq!(names(&diff.newly_failing), ["one@7 s.a"]);
+    assert_eq!(names(&diff.newly_passing), ["one@7 s.b"]);
+    assert_eq!(names(&diff.newly_skipped), ["one@7 s.c"]);
+    assert_eq!(names(&diff.newly_xfail), ["one@7 s.d"]);
+    assert_eq!(names(&diff.newly_xpass), ["one@7 s.e"]);
+    assert_eq!(
+        (names(&diff.gone), names(&diff.added)),
+        (vec!["one@7 s.old".into()], vec!["one@7 s.new".into()])
+    );
+    assert!(!diff.is_good() && diff.flaky.is_empty());
+    assert!(diff.to_string().contains("newly failing: s.a\n  one@7: pass → fail\n"), "{diff}");
+    assert!(
+        diff.to_string()
+            .ends_with("REGRESSION: 1 host compared, 1 case newly failing, 1 case newly passing\n"),
+        "{diff}"
+    );
+    let same = diff_of(&[with([Fail; 5], "s.f")], &[with([Fail; 5], "s.f")]);
+    assert!(same.is_good(), "what failed before fails still: {same}");
+    assert_eq!(same.to_string(), "compared: one@7 (7)\nno regression: 1 host compared\n");
+}
+
+#[test]
+fn a_new_case_that_fails_is_newly_failing() {
+    let diff = diff_of(&[run_of("one", "7", &[])], &[run_of("one", "7", &[("s.new", Outcome::Fail)])]);
+    assert_eq!(
+        (names(&diff.newly_failing), names(&diff.added)),
+        (vec!["one@7 s.new".into()], vec!["one@7 s.new".into()])
+    );
+    assert!(!diff.is_good());
+}
+
+#[test]
+fn runs_that_disagree_are_flaky_and_fail_if_one_does() {
+    let of = |outcome| run_of("one", "7", &[("s.a", outcome)]);
+    let (pass, fail) = (of(Outcome::Pass), of(Outcome::Fail));
+    let new = diff_of(&[pass.clone()], &[pass.clone(), fail.clone()]);
+    assert_eq!(
+        (names(&new.flaky), names(&new.newly_failing)),
+        (vec!["one@7 s.a".into()], vec!["one@7 s.a".into()])
+    );
+    let old = diff_of(&[pass.clone(), fail.clone()], &[fail]);
+    assert_eq!((names(&old.flaky), names(&old.newly_failing)), (vec!["one@7 s.a".into()], vec![]));
+    assert!(diff_of(&[pass.clone()], &[pass.clone(), pass]).flaky.is_empty());
+}
+
+#[test]
+fn a_strict_run_fails_for_a_deviation_that_is_gone() {
+    let mut strict = run_of("one", "7", &[]);
+    strict.begin.strict = true;
+    let diff = diff_of(&[run_of("one", "7", &[])], &[strict]);
+    assert_eq!(names(&diff.newly_failing), ["one@7 s.e"]);
+}
+
+#[test]
+fn hosts_are_compared_and_kernels_only_where_there_are_several() {
+    let pairs = |old: &[(&str, &str)], new: &[(&str, &str)]| {
+        let runs = |all: &[(&str, &str)]| -> Vec<Run> {
+            all.iter().map(|(host, release)| run_of(host, release, &[])).collect()
+        };
+        let diff = diff_of(&runs(old), &runs(new));
+        let pairs: Vec<String> =
+            diff.compared.iter().map(|pair| format!("{} {}", pair.old, pair.new)).collect();
+        let lost: Vec<String> = diff.lost.iter().map(|lost| lost.cell.clone()).collect();
+        (pairs.join(", "), lost.join(", "), diff.only_new.join(", "))
+    };
+    let is = |pairs: &str, lost: &str, new: &str| (pairs.to_owned(), lost.to_owned(), new.to_owned());
+    assert_eq!(pairs(&[("a", "6.12.1")], &[("a", "7.3.4")]), is("a@6.12.1 a@7.3.4", "", ""));
+    assert_eq!(
+        pairs(&[("a", "6.12.1"), ("a", "7.3.4")], &[("a", "7.3.5"), ("a", "6.12.2")]),
+        is("a@6.12.1 a@6.12.2, a@7.3.4 a@7.3.5", "", "")
+    );
+    assert_eq!(
+        pairs(&[("a", "6.1.1"), ("a", "6.12.1")], &[("a", "6.12.1"), ("a", "7.3.4")]),
+        is("a@6.1.1 a@7.3.4, a@6.12.1 a@6.12.1", "", "")
+    );
+    assert_eq!(
+        pairs(&[("a", "6.1.1"), ("a", "6.12.1")], &[("a", "6.12.1")]),
+        is("a@6.12.1 a@6.12.1", "a@6.1.1", "")
+    );
+    assert_eq!(
+        pairs(&[("a", "7.1"), ("b", "7.1")], &[("a", "7.1"), ("c", "7.1")]),
+        is("a@7.1 a@7.1", "b@7.1", "c@7.1")
+    );
+    assert_eq!(
+        pairs(&[("a", "6.1.1"), ("a", "6.2.1")], &[("a", "7.1.1"), ("a", "7.2.1")]),
+        is("", "a@6.1.1, a@6.2.1", "a@7.1.1, a@7.2.1"),
+        "nothing says which is which"
+    );
+}
+
+#[test]
+fn a_host_that_does_not_report_any_more_is_a_regression() {
+    let cells = |torn: bool| {
+        let (one, two) = (lines(&run_of("one", "7.3.4", &[])), lines(&run_of("two", "7.3.4", &[])));
+        let exited = json!({ "exited": 1 });
+        let json = matrix_json(&[("one", "newest", exited.clone()), ("two", "newest", exited)]);
+        let two = if torn { &two[..100] } else { &two };
+        let files: [(&str, &[u8]); 3] =
+            [("matrix.json", &json), ("one@newest/stdout", &one), ("two@newest/stdout", two)];
+        load_one(folder(&files).path()).expect("a matrix")
+    };
+    let diff = Diff::new(&cells(false), &cells(true));
+    assert!(!diff.is_good() && diff.newly_failing.is_empty());
+    assert_eq!(diff.lost[0].cell, "two@newest");
+    assert!(diff.to_string().contains("DID NOT REPORT in NEW: two@newest: "), "{diff}");
+    assert!(Diff::new(&cells(true), &cells(true)).is_good(), "it did not report before either");
+    let again = Diff::new(&cells(true), &cells(false));
+    assert_eq!(
+        (again.only_new.clone(), names(&again.newly_failing)),
+        (vec!["two@newest".into()], vec!["two@newest s.b".into()])
+    );
+    assert!(!Diff::new(&[], &[]).is_good(), "nothing was compared");
+}
+
+#[test]
+fn the_example_is_what_is_written() {
+    const EXAMPLE: &str = include_str!("../../../docs/results.example.jsonl");
+    let written = String::from_utf8(lines(&run())).expect("JSON");
+    if std::env::var_os("DFR0_BLESS").is_some_and(|bless| bless == "1") {
+        let path: PathBuf = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.example.jsonl").into();
+        return fs::write(path, written).expect("docs/results.example.jsonl can be written");
+    }
+    assert_eq!(
+        EXAMPLE, written,
+        "docs/results.example.jsonl is not what is written: DFR0_BLESS=1 cargo test -p dfr0-runner --lib the_example writes it anew; \
+         then bring docs/results.schema.json and docs/results.md up to date"
+    );
+}

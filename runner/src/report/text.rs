@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Cells as a table for a terminal.
+
+use super::{Cell, Reported};
+use crate::results::{Outcome, Totals};
+use std::{collections::BTreeMap, fmt::Write};
+
+/// Each cell with its totals, and below what fails and where.
+pub fn text(cells: &[Cell]) -> String {
+    let width = cells.iter().map(|cell| cell.name().chars().count()).max().unwrap_or_default().max(4);
+    let mut text = format!("{:width$}   pass  fail xfail xpass  skip\n", "host");
+    let mut failing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for cell in cells {
+        let name = printable(&cell.name());
+        // A string takes what is written.
+        let _ = match &cell.reported {
+            Reported::Run(run) => {
+                let Totals { pass, fail, xfail, xpass, skip } = run.end.totals;
+                for case in run.cases.iter().filter(|case| run.fails(case.outcome)) {
+                    let xpass = if case.outcome == Outcome::Xpass { " (XPASS, strict)" } else { "" };
+                    failing.entry(&case.name).or_default().push(format!("{name}{xpass}"));
+                }
+                writeln!(text, "{name:width$}  {pass:5} {fail:5} {xfail:5} {xpass:5} {skip:5}")
+            }
+            Reported::Unavailable(unavailable) => {
+                writeln!(text, "{name:width$}  skipped: {}", printable(&unavailable.reason))
+            }
+            Reported::Nothing(why) => writeln!(text, "{name:width$}  DID NOT REPORT: {}", printable(why)),
+        };
+    }
+    for (case, hosts) in failing {
+        let _ = writeln!(text, "FAIL {case}: {}", hosts.join(", "));
+    }
+    text
+}
+
+/// Text from outside on one line, without what a terminal obeys.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// `1 case`, `2 cases`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The records.
+
+use crate::{
+    case::{self, Report, Stop},
+    expected::{self, Deviations, Verdict},
+    guest,
+    host::Host,
+};
+use dfr0_model::{judge::Words, rule::Rule};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The name of the format, which its first line holds.
+pub const FORMAT: &str = "dfr0-results";
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// How many of a case's findings are recorded in full.
+const IN_FULL: usize = 4;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "they are written and forgotten one by one")]
+pub enum Record {
+    /// The first.
+    Begin(Begin),
+    /// The only one of a run that could not be.
+    Unavailable(Unavailable),
+    /// One for each case.
+    Case(Case),
+    /// The last.
+    End(End),
+}
+
+/// What ran, and where.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Begin {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`VERSION`].
+    pub version: u32,
+    /// dfr0's version.
+    pub dfr0: String,
+    /// When, in seconds since 1970-01-01 UTC, by the host's clock.
+    pub started: u64,
+    /// How many cases run.
+    pub cases: usize,
+    /// A deviation that is gone fails the run.
+    pub strict: bool,
+    /// What random scenarios were drawn from.
+    pub seed: u64,
+    /// How many random scenarios were drawn in each case of the suite random, where the time did not decide.
+    pub draws: u32,
+    /// Of each case's scenarios the first ran, and every so many: 1 is all, more is a sample.
+    pub every: usize,
+    /// How many minutes each such case had instead, in a thorough run.
+    pub thorough_minutes: Option<u64>,
+    /// The lab's name of the host, which then is an emulated one.
+    pub lab_host: Option<String>,
+    /// The host.
+    pub host: Host,
+}
+
+/// No case could run.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unavailable {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`VERSION`].
+    pub version: u32,
+    /// dfr0's version.
+    pub dfr0: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The result of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Its name.
+    pub name: String,
+    /// The rule that it tests.
+    pub rule: Why,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// How many scenarios were judged, or values written.
+    pub checks: usize,
+    /// How long it took, in milliseconds.
+    pub milliseconds: u64,
+    /// What departed from the rules.
+    pub findings: Vec<Finding>,
+    /// The deviations that were seen (an XFAIL) or are gone (an XPASS).
+    pub deviations: Vec<Deviation>,
+    /// Deviations that were seen and are known of other hosts.
+    pub elsewhere: Vec<Elsewhere>,
+    /// Why it ended early, if it did.
+    pub stopped: Option<Stopped>,
+    /// What it shows whatever it found.
+    pub shown: String,
+}
+
+/// A rule and where it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Why {
+    /// The rule, in one sentence.
+    pub says: String,
+    /// Its section.
+    pub section: String,
+}
+
+/// The outcome of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Nothing was found.
+    Pass,
+    /// Something was found that is not listed, or the case could not be run to its end.
+    Fail,
+    /// All that was found is listed.
+    Xfail,
+    /// Nothing was found though something is listed.
+    Xpass,
+    /// The case does not apply.
+    Skip,
+}
+
+impl Outcome {
+    /// The word for it, as it stands in a file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Xfail => "xfail",
+            Self::Xpass => "xpass",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+impl Outcome {
+    /// The outcome that a verdict is, and the names of the deviations that decided.
+    pub fn of(verdict: Verdict) -> (Self, Vec<String>) {
+        match verdict {
+            Verdict::Pass => (Self::Pass, vec![]),
+            Verdict::Fail => (Self::Fail, vec![]),
+            Verdict::Skip => (Self::Skip, vec![]),
+            Verdict::XFail(names) => (Self::Xfail, names),
+            Verdict::XPass(names) => (Self::Xpass, names),
+        }
+    }
+}
+
+/// A departure from a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// In words that hold on any host.
+    pub observed: String,
+    /// How often.
+    pub times: usize,
+    /// The first time in full, for the first few of a case.
+    pub detail: Option<Detail>,
+}
+
+/// A departure in full.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// Of something else than a scenario.
+    Text(String),
+    /// Of a scenario.
+    Scenario(Departed),
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Departed> for Detail {
+    fn from(departed: Departed) -> Self {
+        Self::Scenario(departed)
+    }
+}
+
+/// A scenario that departed from the rules.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Departed {
+    /// A word on how it was found.
+    pub how: Option<String>,
+    /// The VM's shape.
+    pub shape: String,
+    /// It departed while the scenario before was undone.
+    pub undoing: bool,
+    /// The operations up to the one that departed.
+    pub operations: Vec<String>,
+    /// That one, what was seen and what is allowed.
+    #[serde(with = "Mismatch")]
+    pub mismatch: Words,
+}
+
+/// The keys of [`Words`].
+#[derive(Deserialize, Serialize)]
+#[serde(remote = "Words", deny_unknown_fields)]
+struct Mismatch {
+    place: usize,
+    observed: String,
+    seen: Vec<String>,
+    allowed: Vec<Vec<String>>,
+    rule: String,
+}
+
+/// A known deviation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// Its name.
+    pub name: String,
+    /// Who departs: `KVM`, or `the platform`.
+    pub whose: String,
+    /// What the architecture says instead.
+    pub why: String,
+    /// Where the kernel or platform does it.
+    pub source: String,
+}
+
+/// A deviation that is known of other hosts than this.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elsewhere {
+    /// Its name.
+    pub name: String,
+    /// Why not of this one.
+    pub why: String,
+}
+
+/// Why a case ended early.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stopped {
+    /// How.
+    pub how: How,
+    /// In words.
+    pub why: String,
+}
+
+/// How a case ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum How {
+    /// It does not apply to the host.
+    Skipped,
+    /// A guest hung or crashed: the host failed.
+    Died,
+    /// Something failed that no case expects: nothing is known of the host.
+    Broken,
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct End {
+    /// How many results of each kind.
+    pub totals: Totals,
+    /// How many scenarios were judged and values written.
+    pub checks: usize,
+}
+
+/// How many results of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Passed.
+    pub pass: usize,
+    /// Failed.
+    pub fail: usize,
+    /// Failed as listed.
+    pub xfail: usize,
+    /// Passed though listed.
+    pub xpass: usize,
+    /// Skipped.
+    pub skip: usize,
+}
+
+impl Totals {
+    /// Counts one more.
+    pub fn count(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Pass => &mut self.pass,
+            Outcome::Fail => &mut self.fail,
+            Outcome::Xfail => &mut self.xfail,
+            Outcome::Xpass => &mut self.xpass,
+            Outcome::Skip => &mut self.skip,
+        } += 1;
+    }
+
+    /// How many cases ran: all that were not skipped.
+    pub const fn ran(&self) -> usize {
+        self.pass + self.fail + self.xfail + self.xpass
+    }
+}
+
+impl Unavailable {
+    /// A run that could not be, because `reason`.
+    pub fn because(reason: String) -> Self {
+        Self { format: FORMAT.into(), version: VERSION, dfr0: env!("CARGO_PKG_VERSION").into(), reason }
+    }
+}
+
+impl Case {
+    /// The result of a case that reported this, by the deviations that are known of this host.
+    pub fn new(
+        case: &case::Case,
+        report: &Report,
+        (known, host): (&Deviations, &Host),
+        took: Duration,
+    ) -> Self {
+        let (outcome, names) = Outcome::of(known.verdict(&case.name, host, report));
+        let elsewhere = |deviation: &expected::Deviation| {
+            let is_seen = deviation.observed.iter().any(|observed| report.findings.contains_key(observed));
+            let why = deviation.condition.fails_on(host).filter(|_| is_seen)?;
+            Some(Elsewhere { name: deviation.name.clone(), why })
+        };
+        let finding = |(number, (observed, finding)): (usize, (&String, &case::Finding))| Finding {
+            observed: observed.clone(),
+            times: finding.times,
+            detail: (number < IN_FULL).then(|| finding.detail.clone()),
+        };
+        Self {
+            name: case.name.clone(),
+            rule: case.rule.into(),
+            outcome,
+            checks: report.checks,
+            milliseconds: took.as_millis().try_into().unwrap_or(u64::MAX),
+            findings: report.findings.iter().enumerate().map(finding).collect(),
+            deviations: names.iter().filter_map(|name| known.get(name)).map(Deviation::from).collect(),
+            elsewhere: known.of(&case.name).filter_map(elsewhere).collect(),
+            stopped: report.stopped.as_ref().map(Stopped::from),
+            shown: report.shown.clone(),
+        }
+    }
+
+    /// It failed, and for a reason that says nothing of the host.
+    pub fn is_broken(&self) -> bool {
+        let broken = self.stopped.as_ref().is_some_and(|stopped| stopped.how == How::Broken);
+        self.outcome == Outcome::Fail && broken && self.findings.is_empty()
+    }
+
+    /// The suite that it is of: the first part of its name.
+    pub fn suite(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+}
+
+impl From<&Rule> for Why {
+    fn from(rule: &Rule) -> Self {
+        Self { says: rule.says.into(), section: rule.section.into() }
+    }
+}
+
+impl From<&expected::Deviation> for Deviation {
+    fn from(deviation: &expected::Deviation) -> Self {
+        Self {
+            name: deviation.name.clone(),
+            whose: deviation.whose().into(),
+            why: deviation.why.clone(),
+            source: deviation.source.clone(),
+        }
+    }
+}
+
+impl From<&Stop> for Stopped {
+    fn from(stop: &Stop) -> Self {
+        Self { how: stop.into(), why: stop.to_string() }
+    }
+}
+
+impl From<&Stop> for How {
+    fn from(stop: &Stop) -> Self {
+        match stop {
+            Stop::Skip(_) => Self::Skipped,
+            Stop::Broken(guest::Error::Died(_)) => Self::Died,
+            Stop::Broken(_) | Stop::NotModelled(_) => Self::Broken,
+        }
+    }
+}
