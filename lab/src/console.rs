@@ -98,7 +98,7 @@ impl<O: Output> Console<O> {
             Event::Frame(Kind::Facts, text) => {
                 let text = String::from_utf8_lossy(&text);
                 let facts: Facts = toml::from_str(&text).with_context(|| format!("bad facts: {text:?}"))?;
-                self.line(format!("lab: the host runs {facts}"))?;
+                self.line(format!("lab: the host runs {}", printable(facts.to_string().as_bytes())))?;
                 self.output.facts(facts)
             }
             Event::Frame(Kind::Outcome, text) => {
@@ -205,5 +205,13 @@ mod tests {
             let mut console = Console::new(&mut heard, false);
             assert!(console.read(&Encoder::default().encode(kind, text.as_bytes())).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_hosts_facts_drive_no_terminal() {
+        let mut heard = Heard::default();
+        let mut console = Console::new(&mut heard, true);
+        console.read(&Encoder::default().encode(Kind::Facts, b"release = \"7\\u001b[2J\"")).unwrap();
+        assert_eq!(heard.notes, ["lab: the host runs Linux 7\u{fffd}[2J"]);
     }
 }

@@ -207,6 +207,7 @@ impl Hosts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection::vec, prelude::*, sample::Index};
 
     const GOOD: &str = r#"
 default = "plain"
@@ -313,5 +314,23 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
     fn a_missing_file_is_named() {
         let error = Hosts::load(Some(Path::new("/nonexistent/h.toml"))).unwrap_err();
         assert!(format!("{error:#}").contains("/nonexistent/h.toml: No such file"), "{error:#}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_that_was_changed_is_read_or_refused(edits in vec((any::<Index>(), any::<char>()), 1..6)) {
+            let mut text: Vec<char> = GOOD.chars().collect();
+            for (place, new) in edits {
+                let place = place.index(text.len());
+                text[place] = new;
+            }
+            match Hosts::parse("hosts.toml", &text.into_iter().collect::<String>()) {
+                Ok(hosts) => prop_assert!(hosts.get(None).is_ok()),
+                Err(error) => {
+                    let message = format!("{error:#}");
+                    prop_assert!(message.starts_with("hosts.toml:"));
+                }
+            }
+        }
     }
 }

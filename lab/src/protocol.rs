@@ -209,6 +209,7 @@ pub fn printable(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection::vec, prelude::*, sample::Index};
 
     fn everything() -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..=255).collect();
@@ -319,5 +320,32 @@ mod tests {
         assert_eq!(decoder.push(b"Kernel panic - not syn"), []);
         assert_eq!(decoder.finish(), [Event::Kernel("Kernel panic - not syn".into())]);
         assert_eq!(decoder.finish(), []);
+    }
+
+    /// Frames and what may stand between them.
+    fn console() -> impl Strategy<Value = Vec<u8>> {
+        let framed = (0..Kind::ALL.len(), vec(any::<u8>(), 0..40));
+        let frame = framed.prop_map(|(kind, payload)| Encoder::default().encode(Kind::ALL[kind], &payload));
+        let piece = prop_oneof![frame, vec(any::<u8>(), 0..40), Just(vec![SOH]), Just(vec![b'x'; MAX_LINE])];
+        vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_in_any_bytes_does_not_depend_on_how_they_are_cut(
+            mut console in console(), edits in vec((any::<Index>(), any::<u8>()), 0..4), size in 1..300_usize,
+        ) {
+            for (place, byte) in edits.iter().filter(|_| !console.is_empty()).collect::<Vec<_>>() {
+                let place = place.index(console.len());
+                console[place] = *byte;
+            }
+            let mut decoder = Decoder::default();
+            let mut cut: Vec<Event> = console.chunks(size).flat_map(|chunk| decoder.push(chunk)).collect();
+            cut.extend(decoder.finish());
+            let mut decoder = Decoder::default();
+            let mut whole = decoder.push(&console);
+            whole.extend(decoder.finish());
+            prop_assert_eq!(cut, whole);
+        }
     }
 }

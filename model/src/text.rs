@@ -155,7 +155,8 @@ mod tests {
         guest_debug::GuestDebug,
         sysreg,
     };
-    use proptest::prelude::*;
+    use alloc::vec::Vec;
+    use proptest::{collection::vec, prelude::*, sample::Index};
 
     fn scenario() -> Scenario {
         Scenario::new()
@@ -214,6 +215,21 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,80}") {
             let _ = text.parse::<Scenario>();
+        }
+
+        #[test]
+        fn a_text_that_was_changed_is_read_as_it_is_printed_or_refused(
+            edits in vec((any::<Index>(), 0..4_usize, "[0-9a-fx]{0,3}|[A-Zx, \\[\\]#\n…]{0,3}|\\PC{0,3}"), 1..4),
+        ) {
+            let mut text: Vec<char> = scenario().to_string().chars().collect();
+            for (place, removed, new) in edits {
+                let place = place.index(text.len());
+                let end = (place + removed).min(text.len());
+                text.splice(place..end, new.chars());
+            }
+            if let Ok(read) = text.into_iter().collect::<String>().parse::<Scenario>() {
+                prop_assert_eq!(read.to_string().parse(), Ok(read));
+            }
         }
 
         #[test]

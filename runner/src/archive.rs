@@ -11,6 +11,7 @@
 //!   a zstd frame       a tar archive of the parts, each an ordinary file
 //! ```
 
+use crate::fingerprint::printable;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
@@ -168,7 +169,8 @@ impl Kind {
     }
 
     fn split(&self, archive: &[u8]) -> Result<Vec<Part>, Problem> {
-        let failed = |error: io::Error| Problem::Content(error.to_string());
+        // tar's messages quote what they could not read.
+        let failed = |error: io::Error| Problem::Content(printable(&error.to_string()));
         let mut archive = tar::Archive::new(archive);
         let mut parts: Vec<Part> = Vec::new();
         // Raw: a header that would give the next file a long name is a file of that name, which is none of ours.

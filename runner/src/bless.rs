@@ -6,15 +6,15 @@
 use crate::{
     case::{Case, varied},
     expected::Deviations,
+    report::printable,
     results::{self, How, Outcome, Run},
+    whole,
 };
 use dfr0_model::rule::Rule;
 use std::{
     collections::BTreeSet,
     fmt,
-    fs::{File, Permissions},
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -134,21 +134,13 @@ impl Drafts {
     /// Writes the file, whole or not at all, over one that is there only by `force`.
     pub fn write(&self, path: &Path, force: bool) -> Result<(), Error> {
         let failed = |source| Error::Write { path: path.to_owned(), source };
-        let directory =
-            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .prefix(".dfr0-draft-")
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(directory)
-            .map_err(failed)?;
+        let mut file = whole::begin(path).map_err(failed)?;
         file.write_all(self.to_string().as_bytes()).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        let placed = if force { file.persist(path) } else { file.persist_noclobber(path) };
-        placed.map_err(|error| match error.error.kind() {
+        let placed = if force { whole::end(file, path) } else { whole::end_new(file, path) };
+        placed.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
-            _ => failed(error.error),
-        })?;
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+            _ => failed(error),
+        })
     }
 }
 
@@ -191,11 +183,6 @@ fn list(f: &mut fmt::Formatter<'_>, key: &str, values: &[String]) -> fmt::Result
 /// A TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
-}
-
-/// One line, whatever the results hold.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod verify;
 
 pub use kernel::Kernel;
 pub use manifest::Verdict;
-pub use verify::{Certificate, Problem, load, verify};
+pub use verify::{Certificate, Problem, read, verify};
 
 use crate::{
     archive::{Entry, Kind, Part},

@@ -216,7 +216,7 @@ fn json(error: serde_json::Error) -> Problem {
 }
 
 /// Text from a file, as far as it may be shown.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let shown: String =
         text.chars().take(LONGEST_MESSAGE).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if shown.len() < text.len() && text.chars().count() > LONGEST_MESSAGE { shown + "…" } else { shown }

@@ -9,6 +9,8 @@
 mod outcome;
 mod set;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use outcome::restore;
 pub use set::save;

@@ -23,6 +23,13 @@ pub fn end(file: NamedTempFile, path: &Path) -> io::Result<()> {
     fs::File::open(directory(path))?.sync_all()
 }
 
+/// The same where no other may be: else [`io::ErrorKind::AlreadyExists`].
+pub fn end_new(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    fs::File::open(directory(path))?.sync_all()
+}
+
 /// Writes a file.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = begin(path)?;

@@ -19,8 +19,10 @@ const STATUS: &str = "status.json";
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}", .path.display())]
 pub struct CannotWrite {
-    path: PathBuf,
-    source: io::Error,
+    /// What was written.
+    pub path: PathBuf,
+    /// Why it was not.
+    pub source: io::Error,
 }
 
 /// A cell's files while it runs. They are gone when this is dropped before [`CellFolder::close`].

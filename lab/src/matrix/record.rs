@@ -228,7 +228,7 @@ impl Record {
         self.cells[index] = cell;
     }
 
-    /// Takes the cells of `earlier`, a record of the same run, that have ended and that `is_there` vouches for.
+    /// Takes the cells of `earlier`, a record of the same run, that `is_there` vouches for.
     pub fn resume(&mut self, earlier: Self, is_there: impl Fn(&Cell) -> bool) -> Result<()> {
         let differences = earlier.differences(self);
         if !differences.is_empty() {
@@ -241,7 +241,7 @@ impl Record {
         for index in 0..self.cells.len() {
             let name = self.cells[index].name();
             let Some(cell) = cells.remove(&name) else { bail!("{FILE} is without the cell {name}") };
-            if cell.status.has_ended() && is_there(&cell) {
+            if is_there(&cell) {
                 self.set(index, cell);
             }
         }

@@ -348,14 +348,21 @@ mod tests {
 
     #[test]
     fn a_directory_that_cannot_be_written_is_no_cells_fault() {
-        let (directory, signals) = (tempfile::tempdir().unwrap(), Signals::hold().unwrap());
-        let mut run = Run::open(directory.path(), planned(), false).unwrap();
-        let run_cell = |cell: &Cell, folder: &mut CellFolder| {
-            fs::remove_dir_all(directory.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let gone = |cell: &Cell, folder: &mut CellFolder| {
+            fs::remove_dir_all(directory.path().join("1")).unwrap();
             says(cell, folder)
         };
-        let error = format!("{:#}", run.go(1, &signals, &run_cell).unwrap_err());
-        assert!(error.contains("cannot write"), "{error}");
-        assert!(run.record().cells.iter().all(|cell| !cell.status.has_ended()));
+        let full = |_: &Cell, _: &mut CellFolder| {
+            let source = std::io::ErrorKind::StorageFull.into();
+            Err(CannotWrite { path: "2/stdout".into(), source }.into())
+        };
+        type RunCell<'a> = &'a (dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync);
+        for (name, run_cell) in [("1", &gone as RunCell<'_>), ("2", &full)] {
+            let mut run = Run::open(&directory.path().join(name), planned(), false).unwrap();
+            let error = format!("{:#}", run.go(1, &Signals::hold().unwrap(), run_cell).unwrap_err());
+            assert!(error.contains("cannot write"), "{error}");
+            assert!(run.record().cells.iter().all(|cell| !cell.status.has_ended()));
+        }
     }
 }

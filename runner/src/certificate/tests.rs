@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     fingerprint::{Masks, Source},
+    register_id::RegisterId,
     results::{Begin, Case, tests::run},
 };
 use dfr0_model::{
@@ -35,7 +36,7 @@ fn evidence() -> (Evidence, Vec<String>) {
         capabilities: Some(host.capabilities.clone()),
         id_registers: BTreeMap::from([(MIDR_EL1, host.midr), (ID_AA64DFR0_EL1, host.id_aa64dfr0)]),
         masks: Masks::Known(BTreeMap::from([(ID_AA64DFR0_EL1, mask)])),
-        registers: BTreeSet::new(),
+        registers: BTreeSet::from([MIDR_EL1, ID_AA64DFR0_EL1].map(RegisterId::system)),
     };
     let kernel =
         Kernel { command_line: b"quiet\n".into(), config: Some((CONFIGS[0], b"CONFIG_KVM=y\n".into())) };

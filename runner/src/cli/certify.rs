@@ -6,12 +6,12 @@ use super::{FAILED, Outcome, ktap};
 use crate::{
     archive,
     case::{Case, Suite},
-    certificate::{self, Certificate, Evidence, Kernel, Verdict},
+    certificate::{self, Evidence, Kernel, Verdict},
     expected::Deviations,
     guest::DEADLINE,
     machine::Machine,
     random::Draw,
-    results::{self, Results},
+    results::{self, Results, Writer},
     run::{self, Options},
     whole,
 };
@@ -39,7 +39,7 @@ Exit status: 0 the host conforms, or does with waivers; 1 it does not, or the ce
 pub struct Certify {
     #[command(subcommand)]
     verify: Option<Verify>,
-    /// The archive to write, whole or not at all.
+    /// The archive to write, whole or not at all; `-` is standard output, without KTAP.
     #[arg(long, value_name = "FILE", required = true)]
     out: Option<PathBuf>,
     /// Read deviations from DIR instead of expected/ beside this program.
@@ -65,32 +65,44 @@ enum Verify {
 pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
     let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
-    let (certificate, file) = match (certify.verify, certify.out) {
-        (Some(Verify::Verify { file }), _) => (load(&file, &names)?, file),
+    let is_check = certify.verify.is_some();
+    let (bytes, file) = match (certify.verify, certify.out) {
+        (Some(Verify::Verify { file }), _) => (read(&file)?, file),
         (None, Some(out)) => {
             let draw = Draw {
                 seed: certify.seed,
                 time: certify.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
                 ..Draw::default()
             };
-            let evidence = evidence(&cases, &names, certify.expected.as_deref(), draw)?;
-            whole::write(&out, &evidence.to_bytes()?)
-                .map_err(|error| format!("cannot write {}: {error}; nothing was written", out.display()))?;
-            // What another machine will say of it.
-            (load(&out, &names)?, out)
+            let own = if out == Path::new("-") { None } else { Some(ktap()) };
+            let bytes = evidence(&cases, &names, certify.expected.as_deref(), draw, own)?.to_bytes()?;
+            match out == Path::new("-") {
+                true => io::stdout().lock().write_all(&bytes),
+                false => whole::write(&out, &bytes),
+            }
+            .map_err(|error| format!("cannot write {}: {error}; nothing was written", out.display()))?;
+            (bytes, out)
         }
         (None, None) => return Err("--out is missing".into()),
     };
-    // Standard output is KTAP's while cases run.
-    write!(io::stderr().lock(), "{}: a whole certificate\n{certificate}", file.display())?;
+    // Of a new one, too: it is what another machine will say.
+    let certificate =
+        certificate::verify(&bytes, &names).map_err(|problem| format!("{}: {problem}", file.display()))?;
+    let text = format!("{}: a whole certificate\n{certificate}", file.display());
+    if is_check {
+        io::stdout().lock().write_all(text.as_bytes())?;
+    } else {
+        // Standard output is the archive's, or KTAP's.
+        io::stderr().lock().write_all(text.as_bytes())?;
+    }
     Ok(match certificate.verdict {
         Verdict::Conforms | Verdict::ConformsWithWaivers => ExitCode::SUCCESS,
         Verdict::DoesNotConform => ExitCode::from(FAILED),
     })
 }
 
-fn load(file: &Path, names: &[String]) -> Result<Certificate, String> {
-    certificate::load(file, names).map_err(|problem| format!("{}: {problem}", file.display()))
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    certificate::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
 }
 
 /// Runs every case here.
@@ -99,6 +111,7 @@ fn evidence(
     names: &[String],
     expected: Option<&Path>,
     draw: Draw,
+    own: Option<Box<dyn Writer>>,
 ) -> Result<Evidence, Box<dyn std::error::Error>> {
     let deviations = Deviations::load(expected, names)?;
     let fingerprint = Machine::open()??.fingerprint()?;
@@ -107,7 +120,8 @@ fn evidence(
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("results.jsonl");
     let options = Options { strict: false, deadline: DEADLINE, draw, every: 1 };
-    let mut writers = [ktap(), Box::new(results::File::create(&path)?)];
+    let file: Box<dyn Writer> = Box::new(results::File::create(&path)?);
+    let mut writers: Vec<_> = own.into_iter().chain([file]).collect();
     run::run(cases, &deviations, options, &mut writers)?;
     let Results::Run(run) = results::load(&path)? else {
         return Err("no case could run".into());

@@ -4,6 +4,7 @@ use super::*;
 use crate::case::Stop;
 use crate::{case::Finding, fingerprint::Capabilities};
 use dfr0_model::id_write::Writable;
+use proptest::{collection::vec, prelude::*, sample::Index};
 
 const ENTRY: &str = r#"[[deviation]]
 name = "n"
@@ -610,4 +611,18 @@ fn a_directory_without_deviations_is_an_error_and_not_an_empty_list() {
     let empty = tempfile::tempdir().expect("a directory");
     assert!(matches!(read(empty.path()), Err(Error::Empty(_))));
     assert!(matches!(read(&empty.path().join("no")), Err(Error::Read { .. })));
+}
+
+proptest! {
+    #[test]
+    fn an_entry_that_was_changed_does_no_harm(edits in vec((any::<Index>(), any::<char>()), 1..6)) {
+        let mut text: Vec<char> = ENTRY.chars().chain("writable = \"WRPs\"\n".chars()).collect();
+        for (place, new) in edits {
+            let place = place.index(text.len());
+            text[place] = new;
+        }
+        if let Err(diagnostic) = parse(&text.into_iter().collect::<String>()) {
+            prop_assert!(!diagnostic.to_string().is_empty());
+        }
+    }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 use super::*;
-use proptest::prelude::*;
+use crate::plan::{Named, common, compare, plan};
+use proptest::{collection::vec, prelude::*, sample::Index};
 use std::io::Write;
 
 /// A vCPU of three registers on a kernel with masks.
@@ -240,6 +241,41 @@ fn a_bit_flipped_in_firecrackers_file_is_an_error_or_another_fingerprint() {
     }
 }
 
+/// A place, and what is put there instead of as many bytes.
+type Edit = (Index, Vec<u8>);
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let digits = vec(prop::sample::select(b"0123456789abcdefx".to_vec()), 1..20);
+    (any::<Index>(), prop_oneof![digits, vec(any::<u8>(), 1..40)])
+}
+
+fn spoiled(whole: String, (place, new): Edit) -> Vec<u8> {
+    let mut bytes = whole.into_bytes();
+    let place = place.index(bytes.len());
+    let end = (place + new.len()).min(bytes.len());
+    bytes.splice(place..end, new);
+    bytes
+}
+
+/// What is read can be planned with, and nothing that is said drives a terminal.
+fn does_no_harm(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let said = match parse(bytes) {
+        Ok(read) => planned(&read),
+        Err(problem) => problem.to_string(),
+    };
+    prop_assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{}", said);
+    Ok(())
+}
+
+/// Everything that is said of a host beside another one.
+fn planned(host: &Fingerprint) -> String {
+    let small = small();
+    let [host, other] =
+        [("host", host), ("other", &small)].map(|(name, fingerprint)| Named { name, fingerprint });
+    let plans = [plan(host, other), plan(other, host), plan(host, host)].map(|plan| plan.to_string());
+    format!("{}{}{}", plans.concat(), compare(host, other), common(&[host, other]))
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
@@ -247,17 +283,20 @@ proptest! {
     }
 
     #[test]
-    fn a_file_with_arbitrary_bytes_in_it_is_itself_or_an_error(
-        place in 0..2000_usize, bytes in proptest::collection::vec(any::<u8>(), 1..40), whose in any::<bool>(),
-    ) {
-        let whole = if whose { small().to_json() } else { firecracker("6.18", &dfr0_bits(0x1030_5006)) };
-        let mut spoiled = whole.into_bytes();
-        let place = place % spoiled.len();
-        let end = (place + bytes.len()).min(spoiled.len());
-        spoiled.splice(place..end, bytes);
-        if let Ok(read) = parse(&spoiled) {
-            prop_assert!(!whose || read == small());
+    fn dfr0s_file_with_arbitrary_bytes_in_it_is_itself_or_an_error(edit in edit()) {
+        if let Ok(read) = parse(&spoiled(small().to_json(), edit)) {
+            prop_assert_eq!(read, small());
         }
+    }
+
+    #[test]
+    fn dfr0s_file_without_a_digest_does_no_harm(edit in edit()) {
+        does_no_harm(&spoiled(edited(), edit))?;
+    }
+
+    #[test]
+    fn firecrackers_file_with_arbitrary_bytes_in_it_does_no_harm(edit in edit()) {
+        does_no_harm(&spoiled(firecracker("6.18", &dfr0_bits(0x1030_5006)), edit))?;
     }
 
     #[test]
@@ -269,6 +308,7 @@ proptest! {
         let masks = if masks { Masks::Known(id_registers.clone()) } else { Masks::Absent };
         let registers = id_registers.keys().map(|reg| RegisterId::system(*reg)).collect();
         let fingerprint = Fingerprint { id_registers, masks, registers, ..small() };
+        planned(&fingerprint);
         prop_assert_eq!(parse(fingerprint.to_json().as_bytes()).map_err(|problem| problem.to_string()), Ok(fingerprint));
     }
 }

@@ -5,6 +5,7 @@
 use super::{Error, Hosts, Moved, SNAPSHOTS, Scenarios};
 use crate::{
     case::Session,
+    fingerprint::printable,
     guest::{Config, DEADLINE},
     snapshot::Snapshot,
 };
@@ -19,6 +20,8 @@ use std::{
 
 /// The longest file that is read: some hundred snapshots of some ten thousand bytes.
 const LONGEST: u64 = 256 << 20;
+/// More snapshots of one shape are not loaded: each may unfold to all of a guest's memory.
+const MOST: usize = 256;
 
 /// One line.
 #[derive(Debug, Deserialize, Serialize)]
@@ -73,9 +76,16 @@ pub fn load(hosts: &Hosts, from: &str, to: &str, value: u64) -> Result<Vec<Saved
             path: path.clone(),
             message: format!("line {line}: {message}"),
         };
-        let parsed: Line = serde_json::from_str(&text).map_err(|error| content(error.to_string()))?;
+        let parsed: Line =
+            serde_json::from_str(&text).map_err(|error| content(printable(&error.to_string())))?;
         if parsed.id_aa64dfr0 != format!("{value:#x}") {
             continue;
+        }
+        if saved.len() == MOST {
+            return Err(content(format!(
+                "more than {MOST} snapshots for a guest with {}",
+                parsed.id_aa64dfr0
+            )));
         }
         let bundle =
             bytes(&parsed.bundle).ok_or_else(|| content("the bundle is not in hexadecimal digits".into()))?;

@@ -6,8 +6,16 @@ use super::{
     Error, Hosts, OUTCOMES,
     outcome::{Outcome, Pair},
 };
-use crate::plan::{Plan, Reason, Verdict};
-use std::{fmt, fs::File, io::Read, path::Path};
+use crate::{
+    fingerprint::printable,
+    plan::{Plan, Reason, Verdict},
+};
+use std::{
+    fmt::{self, Write},
+    fs::File,
+    io::Read,
+    path::Path,
+};
 
 /// The longest file of outcomes that is read.
 const LONGEST: u64 = 16 << 20;
@@ -134,7 +142,7 @@ fn outcomes(hosts: &Hosts, to: &str) -> Result<Vec<Pair>, Error> {
     let mut text = Vec::new();
     File::open(&path).map_err(failed)?.take(LONGEST).read_to_end(&mut text).map_err(failed)?;
     serde_json::from_slice(&text)
-        .map_err(|error| Error::Content { path: path.clone(), message: error.to_string() })
+        .map_err(|error| Error::Content { path: path.clone(), message: printable(&error.to_string()) })
 }
 
 impl Row {
@@ -258,7 +266,16 @@ const fn planned(verdict: Verdict) -> &'static str {
 }
 
 impl fmt::Display for Table {
+    /// Registers, fields and details are another machine's words: they must not be able to drive the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text)?;
+        text.chars().try_for_each(|c| f.write_char(if c.is_control() && c != '\n' { '\u{fffd}' } else { c }))
+    }
+}
+
+impl Table {
+    fn write(&self, f: &mut impl Write) -> fmt::Result {
         let width = self.0.iter().map(|row| row.from.len().max(row.to.len())).max().unwrap_or(0);
         writeln!(
             f,

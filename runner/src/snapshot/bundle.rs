@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     archive::{self, Kind},
-    fingerprint,
+    fingerprint::{self, printable},
 };
 use dfr0_model::{
     outcome::Unknown,
@@ -55,7 +55,7 @@ pub enum Problem {
 
 impl Problem {
     pub(super) fn part(part: &'static str) -> impl FnOnce(String) -> Self {
-        move |what| Self::Part { part, what }
+        move |what| Self::Part { part, what: printable(&what) }
     }
 }
 

@@ -101,8 +101,8 @@ impl Manifest {
         if bytes.len() > LONGEST {
             return Err(Problem::part(part)(format!("longer than {LONGEST} bytes")));
         }
-        let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Problem::part(part)(printable(&error.to_string())))?;
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|error| Problem::part(part)(error.to_string()))?;
         if manifest.version != VERSION {
             let version = manifest.version.into();
             return Err(archive::Problem::Version { version, reads: KIND.version }.into());
@@ -114,7 +114,7 @@ impl Manifest {
     fn check(&self) -> Result<(), String> {
         let Memory { address, size, page_size, .. } = &self.memory;
         if self.format != FORMAT {
-            return Err(format!("format \"{}\", where \"{FORMAT}\" is needed", printable(&self.format)));
+            return Err(format!("format \"{}\", where \"{FORMAT}\" is needed", self.format));
         }
         if (address.0, *size, *page_size) != (RAM, RAM_SIZE, Pages::SIZE) {
             return Err(format!(
@@ -197,9 +197,4 @@ impl Manifest {
 /// The address may be one of a word in the guest's memory.
 pub fn is_word(address: u64) -> bool {
     (RAM..RAM + RAM_SIZE as u64).contains(&address) && address.is_multiple_of(4)
-}
-
-/// As much of a text from a bundle as may be shown.
-pub fn printable(text: &str) -> String {
-    text.chars().take(300).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -2,7 +2,7 @@
 
 //! Lists in a bundle: a vCPU's registers, and events.
 
-use super::{Register, manifest::printable, state::hexadecimal};
+use super::{Register, state::hexadecimal};
 use crate::fingerprint::{Hex, Id};
 use dfr0_model::{
     event::{Event, Exception, Logged},
@@ -145,5 +145,5 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     if bytes.len() > LONGEST {
         return Err(format!("longer than {LONGEST} bytes"));
     }
-    serde_json::from_slice(bytes).map_err(|error| printable(&error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }

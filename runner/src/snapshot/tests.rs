@@ -39,7 +39,7 @@ fn scenario() -> Scenario {
 }
 
 /// One of five registers and two pages, saved behind the read of OSLSR_EL1.
-pub(super) fn small() -> Snapshot {
+pub fn small() -> Snapshot {
     let registers = vec![
         system(MIDR_EL1, 0x411f_d402),
         system(ID_AA64DFR0_EL1, ID_AA64DFR0),
@@ -81,7 +81,7 @@ pub(super) fn small() -> Snapshot {
     }
 }
 
-pub(super) fn bundle() -> Vec<u8> {
+pub fn bundle() -> Vec<u8> {
     small().to_bytes().expect("a bundle")
 }
 

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
     let mut trials = vec![
         Trial::test("tree.newest", || beside_upstreams("newest", Programs::Cargo)),
         Trial::test("tree.trixie", || beside_upstreams("trixie", Programs::Ready)),
+        Trial::test("tree.among_kvms.newest", || among_kvms("newest")),
+        Trial::test("tree.among_kvms.trixie", || among_kvms("trixie")),
         Trial::test("tree.own_target", own_target),
         Trial::test("tree.patch", the_patch_is_what_install_does),
         Trial::test("tree.refused", what_is_refused),
@@ -40,10 +42,7 @@ const UPSTREAMS: [&str; 2] = ["psci_test", "hypercalls"];
 fn beside_upstreams(kernel: &str, programs: Programs) -> Result<(), Failed> {
     let tree = Tree::unpack(kernel)?;
     let before = tree.status()?;
-    let said = tree.in_tree("install")?;
-    shell::ensure(said.contains("TARGETS=kvm has dfr0"), "install does not say what it changed", &said)?;
-    let again = tree.in_tree("install")?;
-    shell::ensure(!again.contains("made") && !again.contains("added"), "the second install changed", &again)?;
+    tree.in_tree("install")?;
 
     make(&["headers"]).build(&tree, Build::Cross).run()?;
     let install =
@@ -107,6 +106,56 @@ fn without_cargo(tree: &Tree, install: &shell::Make) -> Result<(), Failed> {
     bare.set("FORCE_TARGETS", "1").fails("dfr0: not built: there is no cargo").map(drop)
 }
 
+/// What kvm's own Makefile makes of the line, with nothing of upstream's compiled.
+fn among_kvms(kernel: &str) -> Result<(), Failed> {
+    let tree = Tree::unpack(kernel)?;
+    let said = tree.in_tree("install")?;
+    shell::ensure(said.contains("TARGETS=kvm has dfr0"), "install does not say what it changed", &said)?;
+    let again = tree.in_tree("install")?;
+    shell::ensure(!again.contains("made") && !again.contains("added"), "the second install changed", &again)?;
+    let tests = tree.suites()?;
+    let kvm =
+        |goal: &str| make(&["--silent", "--no-print-directory", goal]).of_kvm(&tree).set("ARCH", "arm64");
+    let ours = |said: String| -> Vec<String> {
+        let mut listed: Vec<_> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("kvm:dfr0_"))
+            .map(|name| format!("dfr0_{name}"))
+            .collect();
+        listed.sort();
+        listed
+    };
+
+    let said = kvm("all").dry().run()?;
+    shell::ensure(said.contains("dfr0/build"), "`all` does not build them", &said)?;
+    let said = kvm("emit_tests").run()?;
+    shell::ensure(said.contains("kvm:"), "upstream's are not listed", &said)?;
+    shell::ensure(ours(said.clone()).is_empty(), "what was not built is listed", &said)?;
+    let programs = kvm("dfr0_programs").programs(&Programs::Ready, &tree)?;
+    programs.run()?;
+    let built = tree.built("kvm", &tests)?;
+    programs.run()?;
+    shell::ensure(tree.built("kvm", &tests)? == built, "what was up to date was made again", "")?;
+    let said = kvm("emit_tests").run()?;
+    shell::ensure(ours(said.clone()) == tests, "not each of them is listed", &said)?;
+    kvm("clean").run()?;
+    shell::ensure(tree.built("kvm", &tests).is_err(), "clean leaves programs", "")?;
+
+    programs.run()?;
+    let bare = kvm("dfr0_programs").without_toolchain()?;
+    let said = bare.run()?;
+    shell::ensure(said.contains("dfr0: not built: there is no cargo"), "no word about cargo", &said)?;
+    let said = kvm("emit_tests").run()?;
+    shell::ensure(ours(said.clone()).is_empty(), "older programs are left", &said)?;
+    bare.set("FORCE_TARGETS", "1").fails("dfr0: not built: there is no cargo")?;
+
+    for arch in ["x86_64", "riscv", "s390"] {
+        let all = make(&["all"]).of_kvm(&tree).set("ARCH", arch).dry().run()?;
+        shell::ensure(!all.contains("dfr0"), &format!("they are built for ARCH={arch}"), &all)?;
+    }
+    Ok(())
+}
+
 /// TARGETS=dfr0 needs no change to the tree's own files.
 fn own_target() -> Result<(), Failed> {
     let tree = Tree::unpack("newest")?;
@@ -114,6 +163,7 @@ fn own_target() -> Result<(), Failed> {
     tree.git(&["checkout", "--quiet", "tools/testing/selftests/kvm"])?;
     tree.git(&["clean", "--quiet", "-fdx", "tools/testing/selftests/kvm"])?;
     let tests = tree.suites()?;
+    let before = tree.status()?;
 
     for build in [Build::Cross, Build::CrossInTree] {
         let install =
@@ -128,10 +178,9 @@ fn own_target() -> Result<(), Failed> {
             let installed = tree.installed().join("dfr0").join(file);
             shell::ensure(installed.is_file(), "not installed", &installed.display().to_string())?;
         }
-        let before = tree.git(&["status", "--porcelain"])?;
         make(&["clean"]).target("dfr0", &tree).build(&tree, build).run()?;
-        let after = tree.git(&["status", "--porcelain"])?;
-        shell::ensure(before == after, "clean removes more than it made", &after)?;
+        let after = tree.status()?;
+        shell::ensure(before == after, "clean removes more or less than was made", &after)?;
     }
 
     for arch in ["x86_64", "riscv", "s390"] {
@@ -156,10 +205,11 @@ fn own_target() -> Result<(), Failed> {
 /// `git am` takes the patch, and it adds the line that install adds; what it added stays when dfr0 is removed.
 fn the_patch_is_what_install_does() -> Result<(), Failed> {
     let tree = Tree::unpack("newest")?;
+    let before = tree.status()?;
     tree.in_tree("install")?;
     let by_install = tree.git(&["diff"])?;
     tree.in_tree("remove")?;
-    shell::ensure(tree.git(&["diff"])?.is_empty(), "remove leaves a difference", &tree.git(&["diff"])?)?;
+    shell::ensure(tree.status()? == before, "remove leaves a difference", &tree.status()?)?;
     tree.git(&["am", "--quiet", &tree::repository_file("suites/kselftest/kvm-rust.patch")])?;
     let by_patch = tree.git(&["diff", "HEAD~"])?;
     shell::ensure(by_install == by_patch, "the patch does something else", &by_patch)?;

@@ -103,6 +103,18 @@ impl Make {
         self.directory(&tree.selftests()).set("TARGETS", targets).set("KSFT_INSTALL_PATH", &installed)
     }
 
+    /// kvm's own Makefile, as the selftests' calls it.
+    pub fn of_kvm(self, tree: &Tree) -> Self {
+        let output = tree.build().join("kselftest/kvm").display().to_string();
+        self.directory(&tree.selftests().join("kvm")).set("OUTPUT", &output).set("COLLECTION", "kvm")
+    }
+
+    /// Prints what would be done.
+    pub fn dry(mut self) -> Self {
+        self.arguments.push("--dry-run".into());
+        self
+    }
+
     /// For arm64, into the tree's build directory or into the tree.
     pub fn build(mut self, tree: &Tree, build: Build) -> Self {
         if self.directory.as_os_str().is_empty() {

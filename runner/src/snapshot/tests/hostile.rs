@@ -5,7 +5,7 @@
 use super::{bundle, small};
 use crate::{
     archive::{self, Part},
-    snapshot::{Snapshot, bundle::KIND},
+    snapshot::{Difference, Shown, Snapshot, bundle::KIND},
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value, json};
@@ -251,13 +251,18 @@ fn edits() -> impl Strategy<Value = Edits> {
     vec((any::<Index>(), any::<u8>()), 1..8)
 }
 
-/// What is read is what would be written.
+/// What is read is what would be written, and can be shown; nothing that is said drives a terminal.
 fn is_read_or_refused(bundle: &[u8]) -> Result<(), TestCaseError> {
-    if let Ok(read) = Snapshot::from_bytes(bundle)
-        && let Ok(bytes) = read.to_bytes()
-    {
-        prop_assert_eq!(Snapshot::from_bytes(&bytes).expect("its own"), read);
-    }
+    let said = match Snapshot::from_bytes(bundle) {
+        Ok(read) => {
+            if let Ok(bytes) = read.to_bytes() {
+                prop_assert_eq!(&Snapshot::from_bytes(&bytes).expect("its own"), &read);
+            }
+            format!("{}{}{}", Shown(&read), Shown(&read).to_json(), Difference(&small(), &read))
+        }
+        Err(problem) => problem.to_string(),
+    };
+    prop_assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{}", said);
     Ok(())
 }
 
