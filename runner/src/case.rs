@@ -429,7 +429,7 @@ impl Context<'_> {
                     None => scenario,
                 };
                 let in_time = until.is_none_or(|until| Instant::now() < until);
-                (in_time && which.includes(place) && place % every == 0).then(|| migrated(scenario))
+                (in_time && which.includes(place) && place.is_multiple_of(every)).then(|| migrated(scenario))
             })
             .peekable();
         if self.is_on_paper() {
