@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// The groups that are open at first: what needs a person.
 const OPEN: [Kind; 2] = [Kind::Fail, Kind::Xpass];
 
+/// So many hosts are named even where a case came to the same on all.
+const FEW: usize = 4;
+
 pub fn cases(report: &Report<'_>) -> Markup {
     html! {
         form.filter role="search" aria-label="Filter the cases" {
@@ -71,7 +74,8 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
                     @for (of, cells) in &hosts {
                         dt.(of.class()) { span.sign aria-hidden="true" { (of.sign()) } " " (of.words()) }
                         dd {
-                            (links(cells))
+                            @if cells.len() == results.len() && cells.len() > FEW { "all " (cells.len()) " hosts" }
+                            @else { (links(cells)) }
                         }
                     }
                 }
