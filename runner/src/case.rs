@@ -377,6 +377,11 @@ impl Context<'_> {
         self.session.draw.time
     }
 
+    /// Of the scenarios the first runs and every so many: 1 is all, more is a sample.
+    pub fn every(&self) -> usize {
+        self.session.every
+    }
+
     /// How many CPUs this thread may run on.
     pub fn cpus(&self) -> Result<usize, Stop> {
         Ok(cpus::allowed()?.len())
@@ -429,7 +434,7 @@ impl Context<'_> {
                     None => scenario,
                 };
                 let in_time = until.is_none_or(|until| Instant::now() < until);
-                (in_time && which.includes(place) && place % every == 0).then(|| migrated(scenario))
+                (in_time && which.includes(place) && place.is_multiple_of(every)).then(|| migrated(scenario))
             })
             .peekable();
         if self.is_on_paper() {
