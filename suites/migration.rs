@@ -47,6 +47,9 @@ const NOT_KEPT: [&str; 3] =
 /// How often a scenario moves in a run that is not thorough: to read and write a vCPU's registers takes milliseconds.
 const MOVES: usize = 2;
 
+/// In a sample one of so many cases moves: most of its time would go into that.
+const SAMPLED: usize = 4;
+
 fn cases() -> Vec<Case> {
     let is_kept = |case: &Case| !NOT_KEPT.contains(&case.name.as_str());
     let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_kept);
@@ -132,6 +135,9 @@ fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
 /// The cases begin with each operation and each way in turn.
 fn migrating(from: usize, case: Case) -> Case {
     Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
+        if cx.every() > 1 && !from.is_multiple_of(SAMPLED) {
+            return Stop::skip(format!("a sample has one of {SAMPLED} of these cases"));
+        }
         let variation = match cx.thorough() {
             Some(time) => Variation {
                 migrating: Some(Moves { from, most: usize::MAX }),

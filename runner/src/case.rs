@@ -377,6 +377,11 @@ impl Context<'_> {
         self.session.draw.time
     }
 
+    /// Of the scenarios the first runs and every so many: 1 is all, more is a sample.
+    pub fn every(&self) -> usize {
+        self.session.every
+    }
+
     /// How many CPUs this thread may run on.
     pub fn cpus(&self) -> Result<usize, Stop> {
         Ok(cpus::allowed()?.len())

@@ -272,8 +272,8 @@ struct Run {
     /// Draw more random scenarios, or fewer, in each case of the suite random.
     #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
-    /// Run a sample: of the scenarios of each case the first and every Nth, one move of a scenario that migrates, and an
-    /// Nth of the random ones.
+    /// Run a sample: of the scenarios of each case the first and every Nth, an Nth of the random ones, and of the cases that
+    /// move a vCPU each fourth, with one move.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     every: u32,
     /// Draw random scenarios for so many minutes in each case of the suite random, however many that are, let all
