@@ -129,15 +129,15 @@ test: bundle lab
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
 	@cargo fmt --all --check
 	@cargo clippy --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab --all-targets
-	@cargo clippy --quiet --release --workspace --all-targets --features dfr0-suites/lab,dfr0-runner/lab --target $(ARM64)
+	@cargo clippy --quiet --release --workspace --all-targets --test bare_cpu --test hosts --test kselftest --target $(ARM64)
 	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 	@{ cargo test --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab && \
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
-	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --features lab --test bare_cpu && \
+	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --test bare_cpu && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	       cargo test --quiet --release --package dfr0-suites --features lab --test hosts && \
+	       cargo test --quiet --release --package dfr0-suites --test hosts && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	       cargo test --quiet --release --package dfr0-suites --features lab --test kselftest -- $(SLOW:%=--skip %); \
+	       cargo test --quiet --release --package dfr0-suites --test kselftest -- $(SLOW:%=--skip %); \
 	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \
 	 awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' \
@@ -146,7 +146,7 @@ test: bundle lab
 test-kselftest: bundle lab
 	@echo "dfr0: test-kselftest: Debian's kernel sources with dfr0 in them"
 	@DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	    cargo test --quiet --release --package dfr0-suites --features lab --test kselftest
+	    cargo test --quiet --release --package dfr0-suites --test kselftest
 
 # Not in `make test`: the browser takes longer to install than all else to run.
 test-report:
