@@ -3,8 +3,8 @@
 //! Rewriting the debug feature registers, ID_AA64DFR0_EL1 first of all: which answers, what reads back, what the guest
 //! reads, before the VM runs and afterwards.
 //!
-//! In this file each of the 16 values of each field of ID_AA64DFR0_EL1, in a VM of its own; the parts have other moments,
-//! vCPUs, features and registers.
+//! In this file each of the 16 values of each field of ID_AA64DFR0_EL1, in a VM that holds KVM's own; the parts have other
+//! moments, vCPUs, features and registers.
 
 use dfr0_model::{
     dfr0::{FIELDS, Field},
@@ -113,12 +113,19 @@ fn observe(cx: &Context<'_>, field: &Field, values: &Values) -> Result<[Observed
     }
     let default = cx.host().id_aa64dfr0;
     let mut observed = [Observed { answer: Answer::Accepted, userspace: 0, guest: None }; 16];
+    let mut untouched = None;
     for (value, observed) in (0..).zip(&mut observed) {
-        let mut guest = cx.new_guest()?;
+        let mut guest = match untouched.take() {
+            Some(guest) => guest,
+            None => cx.new_guest()?,
+        };
         let answer = guest.set(ID_AA64DFR0_EL1, field.with(default, value))?;
         let userspace = guest.get(ID_AA64DFR0_EL1)?;
         let read = if answer == Answer::Accepted { guest_mrs(&mut guest)? } else { None };
         *observed = Observed { answer, userspace, guest: read };
+        if answer != Answer::Accepted && userspace == default {
+            untouched = Some(guest);
+        }
     }
     Ok(*values.get_or_init(|| observed))
 }

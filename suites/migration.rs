@@ -12,6 +12,7 @@ use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, Mdscr},
     rule,
     scenario::{Entry, Migrate, Op, Scenario},
+    sysreg::{OSLAR_EL1, OSLSR_EL1},
     wire::{TARGET, access_code, passage},
 };
 use dfr0_runner::{
@@ -40,9 +41,13 @@ const SUITES: [Suite; 9] = [
     guest_debug::SUITE,
 ];
 
-/// Cases of registers that KVM keeps for no guest, and lists for no VMM.
-const NOT_KEPT: [&str; 3] =
-    ["register_access.claim_tags", "register_access.oseccr", "register_access.dbgauthstatus"];
+/// Cases of registers that KVM keeps for no guest, and lists for no VMM, and one whose guest does not run.
+const NOT_MOVED: [&str; 4] = [
+    "register_access.claim_tags",
+    "register_access.oseccr",
+    "register_access.dbgauthstatus",
+    "register_access.one_reg_keeps_each_bit",
+];
 
 /// How often a scenario moves in a run that is not thorough: to read and write a vCPU's registers takes milliseconds.
 const MOVES: usize = 2;
@@ -51,8 +56,9 @@ const MOVES: usize = 2;
 const SAMPLED: usize = 4;
 
 fn cases() -> Vec<Case> {
-    let is_kept = |case: &Case| !NOT_KEPT.contains(&case.name.as_str());
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_kept);
+    let moves =
+        |case: &Case| !NOT_MOVED.iter().chain(&register_access::OWN_VMS).any(|other| *other == case.name);
+    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(moves);
     let varied = cases.enumerate().map(|(place, case)| migrating(place, case));
     let in_code = |name: &str, scenarios: fn(Migrate) -> Vec<Scenario>| {
         Case::new(format!("migration.in_code.{name}"), &rule::MIGRATION, move |cx| {
@@ -62,9 +68,13 @@ fn cases() -> Vec<Case> {
             cx.check_each(Migrate::ALL.into_iter().flat_map(scenarios))
         })
     };
+    let os_lock_held = Case::new("migration.os_lock_held", &rule::MIGRATION, |cx| {
+        cx.check_each(Migrate::ALL.into_iter().map(locked_while_it_moves))
+    });
     let into_another_shape = Case::new("migration.into_another_shape", &rule::MIGRATION, into_another_shape);
     varied
         .chain([
+            os_lock_held,
             into_another_shape,
             in_code("between_steps", between_steps),
             in_code("before_a_breakpoint", |to| at_the_return(to, Dbgbcr::address_at_el1())),
@@ -102,12 +112,22 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+const HERE: u8 = 1;
 const STORE: u8 = access::place("str x1");
 /// No instruction of the payload's own is exposed.
 const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
 
 fn unmasked() -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1())
+}
+
+/// Armed, locked, moved, unlocked: what is restored before OSLSR_EL1, and what behind it, leaves the lock and each other.
+fn locked_while_it_moves(to: Migrate) -> Scenario {
+    let armed =
+        unmasked().breakpoint(0, HERE, Dbgbcr::address_at_el1()).watchpoint(0, TARGET, Dbgwcr::doubleword());
+    let hit = |scenario: Scenario| scenario.exec(HERE).access(STORE, TARGET);
+    let moved = hit(armed.write(OSLAR_EL1, 1).isb().then(Op::Migrate(to))).read(OSLSR_EL1);
+    hit(moved.write(OSLAR_EL1, 0).isb())
 }
 
 /// A store of the guest's that migrates it in the middle of what it executes.

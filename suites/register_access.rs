@@ -2,8 +2,9 @@
 
 //! Which debug registers exist for a guest, and what an access to another does.
 
+use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
-    control::{Dbgbcr, Mdscr},
+    control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     id_write::Answer,
     rule::{self, Rule},
     scenario::{Op, Scenario},
@@ -14,7 +15,7 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Context, Stop, Suite},
-    plain::{Features, Reads},
+    plain::{Features, Reads, StepState},
 };
 
 /// The suite.
@@ -23,6 +24,13 @@ pub const SUITE: Suite = Suite {
     about: "debug registers exist up to the VM's counts, and go the ways that they should",
     cases,
 };
+
+/// Cases that make their VMs themselves: there is nothing in them to move, and KVM's shape is theirs.
+pub const OWN_VMS: [&str; 3] = [
+    "register_access.reset_by_second_init",
+    "register_access.step_state_by_userspace",
+    "register_access.vector_catch_by_userspace",
+];
 
 /// MDCCINT_EL1.{RX, TX}, each and both and none.
 const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
@@ -67,6 +75,9 @@ fn cases() -> Vec<Case> {
                 cx.check(&set.then(Op::KvmGet { reg: MDCCINT_EL1 }).read(MDCCINT_EL1))
             })
         }),
+        case("one_reg_keeps_each_bit", &rule::ONE_REG_IS_THE_REGISTER, one_reg_keeps_each_bit),
+        case("step_state_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, step_state_by_userspace),
+        case("vector_catch_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, vector_catch_by_userspace),
         case("claim_tags", &rule::CLAIM_TAGS, |cx| {
             cx.check(&claim_tags(Scenario::new().then(Op::Exit)))?;
             cx.check(&claim_tags(Scenario::new().enable(Mdscr::breakpoints_at_el1())))
@@ -220,6 +231,110 @@ fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Each bit that DBGBVR, DBGBCR, DBGWVR and DBGWCR have for a guest, set and clear, before it has run: what userspace wrote
+/// is what it reads, also where a guest that nobody told of EL3 has no use for it. None is enabled.
+fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
+    /// HMC, SSC, and PMC or PAC: none that is reserved where there is EL3.
+    const STATES: [(bool, u8, u2); 4] =
+        [(false, 0b01, PMC_EL0), (true, 0b00, PMC_EL1), (false, 0b10, PMC_EL1_EL0), (true, 0b01, PMC_EL1)];
+    const ADDRESSES: [u64; 4] =
+        [0x0000_5555_5555_5550, 0xffff_aaaa_aaaa_aaa8, 0x0000_3333_cccc_6660, 0xffff_cccc_3333_9998];
+    let shape = cx.shape();
+    let context = u4::new(shape.breakpoints - 1);
+    let guest = cx.new_guest()?;
+    for round in 0..STATES.len() {
+        let nth = |n: u8| (usize::from(n) + round) % STATES.len();
+        let breakpoints = shape.breakpoint_numbers().flat_map(|n| {
+            let (hmc, ssc, pmc) = STATES[nth(n)];
+            let linked = nth(n) % 2 == 1;
+            let kind = if linked { Dbgbcr::address_linked_to(context) } else { Dbgbcr::address_at_el1() };
+            let control = kind.with_e(false).with_hmc(hmc).with_ssc(u2::new(ssc)).with_pmc(pmc);
+            [(dbgbvr(n), ADDRESSES[nth(n)]), (dbgbcr(n), control.raw_value())]
+        });
+        let watchpoints = (0..shape.watchpoints).flat_map(|n| {
+            let (hmc, ssc, pac) = STATES[nth(n)];
+            let linked = nth(n) % 2 == 0;
+            let control = Dbgwcr::doubleword()
+                .with_e(false)
+                .with_bas([0x55, 0xaa, 0x0f, 0xf0][nth(n)])
+                .with_lsc([LSC_LOAD, LSC_STORE, LSC_BOTH, LSC_LOAD][nth(n)])
+                .with_mask(u5::new([0b10101, 0b01010, 0b11111, 0][nth(n)]))
+                .with_wt(linked)
+                .with_lbn(if linked { context } else { u4::new(0) })
+                .with_hmc(hmc)
+                .with_ssc(u2::new(ssc))
+                .with_pac(pac);
+            [(dbgwvr(n), ADDRESSES[nth(n)]), (dbgwcr(n), control.raw_value())]
+        });
+        let registers: Vec<(SysReg, u64)> = breakpoints.chain(watchpoints).collect();
+        for (reg, value) in &registers {
+            if let Answer::Refused(errno) = guest.set(*reg, *value)? {
+                cx.find(format!("KVM_SET_ONE_REG {reg}: errno {errno}"), format!("the value is {value:#x}"));
+            }
+        }
+        for (reg, value) in registers {
+            let read = guest.get(reg)?;
+            cx.count();
+            if read != value {
+                cx.find(
+                    format!("KVM_GET_ONE_REG {reg}: {read:#x}"),
+                    format!("KVM_SET_ONE_REG wrote {value:#x}, and nothing has run since"),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// SS and D of PSTATE, and of the SPSR_EL1 that an exception return is about to take them from, at EL1 and at EL0.
+fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const SS: u64 = 1 << 21;
+    const D: u64 = 1 << 9;
+    const EL1H: u64 = 0b0101;
+    const EL0T: u64 = 0b0000;
+    const MASKED: u64 = 0b1111 << 6 | EL1H;
+    let mut vm = cx.plain_vm(1, Features::None, Reads::Registers(vec![MDSCR_EL1]))?;
+    vm.init(0)?;
+    for moment in ["before the first run", "behind the first run"] {
+        for state in [StepState::Pstate, StepState::SpsrEl1] {
+            for value in [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED] {
+                let (answer, read) = vm.set_state(0, state, value)?;
+                cx.count();
+                if (answer, read) != (Answer::Accepted, Ok(value)) {
+                    let observed =
+                        format!("KVM_SET_ONE_REG {state:?}, {value:#x}: {answer:?}, and then {read:x?}");
+                    cx.find(observed, moment.to_owned());
+                }
+            }
+        }
+        vm.guest_reads(0)?;
+    }
+    Ok(())
+}
+
+/// DBGVCR of a guest in AArch32, which a snapshot has as DBGVCR32_EL2. Another guest has none.
+fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const DBGVCR32_EL2: SysReg = SysReg::new(2, 4, 0, 7, 0);
+    /// SF, SI, SD, SP, SS and SU, which are there with EL3 and without.
+    const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
+    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::Dbgdidr)?;
+    vm.init(0)?;
+    for moment in ["before the first run", "behind the first run"] {
+        for value in CAUGHT {
+            let answer = vm.set(0, DBGVCR32_EL2, value)?;
+            let read = vm.read(0, DBGVCR32_EL2)?;
+            cx.count();
+            if (answer, read) != (Answer::Accepted, value) {
+                let observed =
+                    format!("KVM_SET_ONE_REG DBGVCR32_EL2, {value:#x}: {answer:?}, and it reads {read:#x}");
+                cx.find(observed, moment.to_owned());
+            }
+        }
+        vm.guest_reads(0)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::{
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
     image::Words,
-    plain::{Features, MaskRequest, Reads},
+    plain::{Features, MaskRequest, Reads, StepState},
     snapshot::{RestoreError, Restored, Scope, State},
 };
 use dfr0_model::{
@@ -85,6 +85,11 @@ impl PlainVm {
 
     /// KVM_SET_ONE_REG.
     pub fn set(&self, _: usize, _: SysReg, _: u64) -> Result<Answer, Error> {
+        match *self {}
+    }
+
+    /// KVM_SET_ONE_REG of a state, and KVM_GET_ONE_REG behind it.
+    pub fn set_state(&self, _: usize, _: StepState, _: u64) -> Result<(Answer, Result<u64, i32>), Error> {
         match *self {}
     }
 

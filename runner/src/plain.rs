@@ -51,6 +51,15 @@ pub enum Reads {
     Dbgdidr,
 }
 
+/// What of a vCPU's step state is no system register to KVM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepState {
+    /// PSTATE.
+    Pstate,
+    /// SPSR_EL1, from which an exception return takes PSTATE.
+    SpsrEl1,
+}
+
 /// The argument of a KVM_ARM_GET_REG_WRITABLE_MASKS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaskRequest {

@@ -24,6 +24,9 @@ impl Progress {
         let bars = MultiProgress::with_draw_target(target);
         let total =
             bars.add(ProgressBar::new(cells as u64).with_style(style("lab: {pos} of {len} cells {elapsed}")));
+        if shown {
+            total.enable_steady_tick(Duration::from_secs(1));
+        }
         Self { bars, total }
     }
 

@@ -38,6 +38,8 @@ pub fn name(id: u64) -> String {
 pub const PC: u64 = core_word(64);
 /// PSTATE.
 pub const PSTATE: u64 = core_word(66);
+/// SPSR_EL1.
+pub const SPSR_EL1: u64 = core_word(72);
 
 /// X0 to X30.
 pub const fn x(n: u64) -> u64 {
@@ -55,7 +57,7 @@ pub const STATE: [(&str, u64); 8] = [
     ("PSTATE", PSTATE),
     ("SP_EL1", core_word(68)),
     ("ELR_EL1", core_word(70)),
-    ("SPSR_EL1", core_word(72)),
+    ("SPSR_EL1", SPSR_EL1),
     ("ESR_EL1", system(SysReg::new(3, 0, 5, 2, 0))),
     ("FAR_EL1", system(SysReg::new(3, 0, 6, 0, 0))),
     ("VBAR_EL1", system(SysReg::new(3, 0, 12, 0, 0))),

@@ -16,7 +16,7 @@ use super::{deadline::Deadline, device::Kvm, memslot, one_reg, registers, writab
 use crate::{
     guest::{Death, Error},
     memory::GuestMemory,
-    plain::{Features, MaskRequest, Reads},
+    plain::{Features, MaskRequest, Reads, StepState},
 };
 use dfr0_model::{
     id_write::{Answer, Writable},
@@ -140,9 +140,7 @@ impl PlainVm {
 
     /// KVM_GET_ONE_REG of a system register, or the errno of its refusal.
     pub fn get(&self, n: usize, reg: SysReg) -> Result<Result<u64, i32>, Error> {
-        let mut bytes = [0; size_of::<u64>()];
-        let got = self.vcpu(n)?.fd.get_one_reg(one_reg::system(reg), &mut bytes);
-        Ok(got.map(|_| u64::from_le_bytes(bytes)).map_err(|error| error.errno()))
+        self.get_id(n, one_reg::system(reg))
     }
 
     /// KVM_GET_ONE_REG of a system register that must be there.
@@ -156,6 +154,20 @@ impl PlainVm {
     /// KVM_SET_ONE_REG of a system register.
     pub fn set(&self, n: usize, reg: SysReg, value: u64) -> Result<Answer, Error> {
         self.set_id(n, one_reg::system(reg), value)
+    }
+
+    /// KVM_SET_ONE_REG of a state, and what KVM_GET_ONE_REG reads then, or the errno of its refusal.
+    pub fn set_state(
+        &self,
+        n: usize,
+        state: StepState,
+        value: u64,
+    ) -> Result<(Answer, Result<u64, i32>), Error> {
+        let id = match state {
+            StepState::Pstate => one_reg::PSTATE,
+            StepState::SpsrEl1 => one_reg::SPSR_EL1,
+        };
+        Ok((self.set_id(n, id, value)?, self.get_id(n, id)?))
     }
 
     /// The system registers that KVM_GET_REG_LIST lists.
@@ -244,6 +256,12 @@ impl PlainVm {
 
     fn vcpu_mut(&mut self, n: usize) -> Result<&mut Vcpu, Error> {
         self.vcpus.get_mut(n).ok_or_else(|| no_vcpu(n))
+    }
+
+    fn get_id(&self, n: usize, id: u64) -> Result<Result<u64, i32>, Error> {
+        let mut bytes = [0; size_of::<u64>()];
+        let got = self.vcpu(n)?.fd.get_one_reg(id, &mut bytes);
+        Ok(got.map(|_| u64::from_le_bytes(bytes)).map_err(|error| error.errno()))
     }
 
     fn set_id(&self, n: usize, id: u64, value: u64) -> Result<Answer, Error> {
