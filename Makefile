@@ -101,15 +101,15 @@ bare: lab
 bench: bundle $(if $(HERE),,lab)
 	@$(RUN) bench $(PATTERNS)
 
-# `latest` is the last run: RESUME=1 goes on with it. EVERY=1 runs all scenarios, which takes twice as long.
-EVERY ?= 8
+# `latest` is the last run: RESUME=1 goes on with it. EVERY=1 runs all scenarios, which takes three times as long.
+EVERY ?= 16
 matrix: bundle lab
 	@[ -n '$(RESUME)' ] || { run=$$(date +%Y-%m-%d-%H%M%S) && mkdir -p $(TARGET)/matrix/$$run && \
 	    ln -sfn $$run $(TARGET)/matrix/latest; }
 	@cargo build --quiet --release --package dfr0-suites --bin dfr0
 	@echo "dfr0: matrix: running a sample of every suite in each lab host with each kernel, into target/matrix/latest"
 	@$(LAB) matrix --out $(TARGET)/matrix/latest $(if $(RESUME),--resume) $(HOSTS:%=--host %) \
-	    $(KERNELS:%=--kernel %) --with $(BUNDLE) -- ./dfr0 run --every $(EVERY) --results - $(PATTERNS) && \
+	    $(KERNELS:%=--kernel %) -- $(BUNDLE)/dfr0 run --every $(EVERY) --results - $(PATTERNS) && \
 	    failed=0 || failed=$$?; case $$failed in 0|1|4) ;; *) exit $$failed; esac; \
 	    report() { $(TARGET)/release/dfr0 report $$1 --out $(TARGET)/matrix/latest/$$2 $(TARGET)/matrix/latest; }; \
 	    report text report.txt; report html report.html; report junit report.xml; report kcidb report.kcidb.json; \
@@ -119,7 +119,7 @@ matrix: bundle lab
 NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bins --test bare_cpu --test hosts --test kselftest
 
 # Minutes each: `make test-kselftest` has them.
-SLOW := tree.newest tree.trixie host.native
+SLOW := tree.with_cargo host.native
 
 pairs: bundle lab
 	@echo "dfr0: pairs: saving on each lab host and restoring on each other one"

@@ -278,7 +278,7 @@ fn raised_again(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn frozen_by_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let (default, writable) = (cx.host().id_aa64dfr0, cx.host().writable);
     let others = legal_others(cx);
-    for given in others.iter().copied().chain([default]) {
+    for given in cx.sample([default].into_iter().chain(others.iter().copied())) {
         let mut guest = cx.new_guest()?;
         if guest.set(ID_AA64DFR0_EL1, given)? != Answer::Accepted {
             continue;

@@ -103,7 +103,8 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
         .flat_map(|suite| (suite.cases)())
         .filter(|case| CASES.contains(&case.name.as_str()))
         .collect();
-    for ((own, other), case) in shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle()) {
+    let moves = shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle());
+    for ((own, other), case) in cx.sample(moves) {
         let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other) };
         // The first is to a fresh VM.
         let moves = Moves { from: 0, most: 2 };

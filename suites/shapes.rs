@@ -48,6 +48,7 @@ const OF_A_FIELD: [(&str, &Field); 3] = [
 ];
 /// In how many shapes the scenarios of a case take turns; the cases take turns among more.
 const AT_ONCE: usize = 8;
+const AT_ONCE_IN_A_SAMPLE: usize = 2;
 /// How many shapes differ from the host's in everything that may differ.
 const COMBINED: usize = 3;
 
@@ -81,8 +82,8 @@ fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &C
     if is_whole || case.rules().any(|rule| rule == &rule::CONTEXT_AWARE_HIGHEST) {
         return in_each(cx, shapes.iter().map(|value| (*value, Which::All)), case);
     }
-    let count = shapes.len().min(AT_ONCE);
-    let its = shapes.iter().cycle().skip(turn * AT_ONCE % shapes.len().max(1)).take(count);
+    let count = shapes.len().min(if cx.every() > 1 { AT_ONCE_IN_A_SAMPLE } else { AT_ONCE });
+    let its = shapes.iter().cycle().skip(turn * count % shapes.len().max(1)).take(count);
     in_each(cx, its.enumerate().map(|(place, value)| (*value, Which::Turn { this: place, of: count })), case)
 }
 

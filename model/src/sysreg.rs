@@ -24,7 +24,8 @@ impl SysReg {
         self.0 >> 14
     }
 
-    /// It is of the ID space: op0 3, op1 0, 1 or 3, CRn 0, CRm 0 to 7 (DDI 0487 C5.3; KVM's feature ID range).
+    /// It is in the space of feature ID registers, for which KVM_ARM_GET_REG_WRITABLE_MASKS has masks (KVM API, 4.139):
+    /// op0 = 3, op1 one of 0, 1 and 3, CRn = 0, CRm = 0 to 7.
     pub const fn is_id(self) -> bool {
         let (op1, crn, crm) = (self.0 >> 11 & 7, self.0 >> 7 & 0xf, self.0 >> 3 & 0xf);
         self.op0() == 3 && matches!(op1, 0 | 1 | 3) && crn == 0 && crm < 8
@@ -283,12 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn the_id_space_holds_what_says_which_features_there_are() {
+    fn the_id_space_ends_where_kvms_masks_do() {
         assert!(ID_AA64DFR0_EL1.is_id() && MIDR_EL1.is_id() && SysReg::new(3, 3, 0, 0, 1).is_id());
+        assert!(SysReg::new(3, 3, 0, 7, 7).is_id());
         for other in [
             MDSCR_EL1,
             CONTEXTIDR_EL1,
+            SysReg::new(2, 0, 0, 5, 0),
             SysReg::new(3, 2, 0, 0, 0),
+            SysReg::new(3, 4, 0, 0, 0),
             SysReg::new(3, 0, 0, 8, 0),
             SysReg::new(3, 0, 1, 0, 0),
         ] {

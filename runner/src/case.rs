@@ -17,6 +17,7 @@ use dfr0_model::{
 use std::{
     collections::BTreeMap,
     fmt,
+    iter::StepBy,
     time::{Duration, Instant},
 };
 
@@ -241,6 +242,11 @@ impl Session {
         Self { every, ..self }
     }
 
+    /// Cases leave scenarios out.
+    pub(crate) fn is_sample(&self) -> bool {
+        self.every > 1
+    }
+
     /// The same session, drawing other random scenarios.
     pub fn drawing(self, draw: Draw) -> Self {
         Self { draw, ..self }
@@ -380,6 +386,11 @@ impl Context<'_> {
     /// Of the scenarios the first runs and every so many: 1 is all, more is a sample.
     pub fn every(&self) -> usize {
         self.session.every
+    }
+
+    /// All of these, and in a sample the first and every so many.
+    pub fn sample<I: IntoIterator>(&self, all: I) -> StepBy<I::IntoIter> {
+        all.into_iter().step_by(self.session.every)
     }
 
     /// How many CPUs this thread may run on.

@@ -37,7 +37,7 @@ fn trial(case: Case, deviations: Arc<Deviations>) -> Trial {
         };
         let start = Instant::now();
         let report = run_case(&case, &mut session);
-        let result = results::Case::new(&case, &report, (&deviations, session.host()), start.elapsed());
+        let result = results::Case::new(&case, &report, (&deviations, &session), start.elapsed());
         match (result.outcome, &result.stopped) {
             (Outcome::Skip, Some(stopped)) => Ok(Completion::ignored_with(&stopped.why)),
             (Outcome::Fail, _) => Err(Failed::from(result.explained())),

@@ -81,7 +81,7 @@ pub fn run(
         progress.set_message(case.name.clone());
         let start = Instant::now();
         let report = run_case(case, &mut session);
-        let result = results::Case::new(case, &report, (deviations, session.host()), start.elapsed());
+        let result = results::Case::new(case, &report, (deviations, &session), start.elapsed());
         end.checks += result.checks;
         end.totals.count(result.outcome);
         write(Record::Case(result))?;

@@ -46,14 +46,14 @@ fn pairs(cx: &mut Context<'_>, others: fn(&Changes) -> &[Change]) -> Result<(), 
     if changes.legal.is_empty() {
         return Stop::skip("this kernel lets userspace change no field of ID_AA64DFR0_EL1");
     }
-    let mut any = false;
-    for legal in &changes.legal {
-        for other in others(&changes).iter().filter(|other| other.0.lsb != legal.0.lsb) {
-            any = true;
-            check(cx, &vm, default, [*legal, *other])?;
-        }
+    let others = others(&changes);
+    let with_each = |first: Change| others.iter().map(move |other| [first, *other]);
+    let of_two_fields = |[first, other]: &[Change; 2]| first.0.lsb != other.0.lsb;
+    let mut pairs = changes.legal.iter().copied().flat_map(with_each).filter(of_two_fields).peekable();
+    if pairs.peek().is_none() {
+        return Stop::skip("there are no two fields that userspace may change");
     }
-    if any { Ok(()) } else { Stop::skip("there are no two fields that userspace may change") }
+    cx.sample(pairs).try_for_each(|pair| check(cx, &vm, default, pair))
 }
 
 /// Changes that are accepted alone though they need not be, such as reserved encodings, are neither: other cases

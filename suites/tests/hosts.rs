@@ -20,22 +20,22 @@ use std::{
 /// Breakpoints, watchpoints and context-aware breakpoints.
 type Counts = (u8, u8, u8);
 
-/// Host, kernel, and what it must report: the release and the counts. The default host is that of `cargo test`, and a host
-/// that is like another runs a sample.
+/// Host, kernel, and what it must report: the release and the counts. The default host is that of `cargo test`, which runs
+/// everything, as does the one that a certificate is made of; most others run a sample.
 const HOSTS: [(&str, &str, &str, Counts, &str); 8] = [
     ("neoverse-v1", "trixie", "6.12.", (6, 4, 2), WHOLE),
     ("neoverse-n1", "newest", "7.", (6, 4, 2), SAMPLE),
     ("cortex-a57", "newest", "7.", (6, 4, 2), SAMPLE),
     ("shape-16-16-4", "newest", "7.", (16, 16, 4), WHOLE),
-    ("shape-4-2-1", "newest", "7.", (4, 2, 1), WHOLE),
+    ("shape-4-2-1", "newest", "7.", (4, 2, 1), SAMPLE),
     ("shape-2-2-2", "newest", "7.", (2, 2, 2), SAMPLE),
-    ("shape-8-4-6", "bookworm", "6.1.", (8, 4, 6), WHOLE),
+    ("shape-8-4-6", "bookworm", "6.1.", (8, 4, 6), SAMPLE),
     ("nvhe-shape-16-16-4", "newest", "7.", (16, 16, 4), SAMPLE),
 ];
 
 /// What `--every` says.
 const WHOLE: &str = "1";
-const SAMPLE: &str = "8";
+const SAMPLE: &str = "16";
 
 /// Hosts whose CPU runs the suites without KVM too.
 const BARE: [&str; 3] = ["neoverse-v1", "neoverse-n1", "shape-16-16-4"];

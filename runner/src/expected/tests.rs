@@ -55,6 +55,9 @@ fn what_is_listed_is_forgiven_and_nothing_else() {
     assert_eq!(verdict("s.b", &["x"]), Verdict::Fail);
     assert_eq!(verdict("s.b", &[]), Verdict::Pass);
     assert_eq!(verdict("s.a", &[]), Verdict::XPass(vec!["n".into()]));
+    assert_eq!(verdict("s.a", &[]).of_a_sample(), Verdict::Pass);
+    assert_eq!(verdict("s.a", &["x"]).of_a_sample(), Verdict::XFail(vec!["n".into()]));
+    assert_eq!(verdict("s.b", &["x"]).of_a_sample(), Verdict::Fail);
 }
 
 #[test]

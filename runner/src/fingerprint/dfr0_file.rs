@@ -25,10 +25,7 @@ use super::{
     once,
 };
 use crate::{host, register_id::RegisterId};
-use dfr0_model::{
-    id_register,
-    sysreg::{ID_AA64DFR0_EL1, SysReg},
-};
+use dfr0_model::sysreg::{ID_AA64DFR0_EL1, SysReg};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -223,7 +220,7 @@ fn map(
     few_enough(&format!("\"{key}\""), entries.len())?;
     let mut map = BTreeMap::new();
     for (Id(id), Hex(value)) in entries {
-        let Some(reg) = id.system_register().filter(|reg| id_register::is_feature_id(*reg)) else {
+        let Some(reg) = id.system_register().filter(|reg| reg.is_id()) else {
             return Err(Problem::Value(format!(
                 "{id} ({}) in \"{key}\" is no feature ID register",
                 id.name()

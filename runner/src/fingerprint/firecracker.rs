@@ -7,7 +7,7 @@
 
 use super::{Fingerprint, Masks, Problem, Source, few_enough, json, name, number, number::Id, once};
 use crate::kernel_version::KernelVersion;
-use dfr0_model::{id_register, sysreg::ID_AA64DFR0_EL1};
+use dfr0_model::sysreg::ID_AA64DFR0_EL1;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +55,7 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
             )));
         }
         once(&mut registers, id, &format!("register {id} ({})", id.name()))?;
-        if let Some(reg) = id.system_register().filter(|reg| id_register::is_feature_id(*reg)) {
+        if let Some(reg) = id.system_register().filter(|reg| reg.is_id()) {
             id_registers.insert(reg, value);
         }
     }

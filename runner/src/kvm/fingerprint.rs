@@ -8,7 +8,7 @@ use crate::{
     guest::{Config, Cpu, Error},
     register_id::RegisterId,
 };
-use dfr0_model::{id_register, sysreg::SysReg};
+use dfr0_model::sysreg::SysReg;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -31,7 +31,7 @@ impl Kvm {
         let id_registers: BTreeMap<SysReg, u64> = registers
             .iter()
             .filter_map(|id| id.system_register())
-            .filter(|reg| id_register::is_feature_id(*reg))
+            .filter(|reg| reg.is_id())
             .map(|reg| Ok((reg, vcpu.get(reg)?)))
             .collect::<Result<_, Error>>()?;
         Ok(Fingerprint {

@@ -3,7 +3,7 @@
 //! The records.
 
 use crate::{
-    case::{self, Report, Stop},
+    case::{self, Report, Session, Stop},
     expected::{self, Deviations, Verdict},
     guest,
     host::Host,
@@ -321,10 +321,12 @@ impl Case {
     pub fn new(
         case: &case::Case,
         report: &Report,
-        (known, host): (&Deviations, &Host),
+        (known, session): (&Deviations, &Session),
         took: Duration,
     ) -> Self {
-        let (outcome, names) = Outcome::of(known.verdict(&case.name, host, report));
+        let host = session.host();
+        let verdict = known.verdict(&case.name, host, report);
+        let (outcome, names) = Outcome::of(if session.is_sample() { verdict.of_a_sample() } else { verdict });
         let elsewhere = |deviation: &expected::Deviation| {
             let is_seen = deviation.observed.iter().any(|observed| report.findings.contains_key(observed));
             let why = deviation.condition.fails_on(host).filter(|_| is_seen)?;

@@ -22,8 +22,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     let mut trials = vec![
-        Trial::test("tree.newest", || beside_upstreams("newest", Programs::Cargo)),
-        Trial::test("tree.trixie", || beside_upstreams("trixie", Programs::Ready)),
+        Trial::test("tree.newest", || beside_upstreams("newest", Programs::Ready, "--every 16")),
+        Trial::test("tree.trixie", || beside_upstreams("trixie", Programs::Ready, "--every 16")),
+        Trial::test("tree.with_cargo", || beside_upstreams("newest", Programs::Cargo, "")),
         Trial::test("tree.among_kvms.newest", || among_kvms("newest")),
         Trial::test("tree.among_kvms.trixie", || among_kvms("trixie")),
         Trial::test("tree.own_target", own_target),
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
 /// Two of upstream's own tests, which must go on to work.
 const UPSTREAMS: [&str; 2] = ["psci_test", "hypercalls"];
 
-/// TARGETS=kvm in a kernel tree: installed, built with upstream's, run in a lab host, removed.
-fn beside_upstreams(kernel: &str, programs: Programs) -> Result<(), Failed> {
+/// TARGETS=kvm in a kernel tree: installed, built with upstream's, run in a lab host with these arguments, removed.
+fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result<(), Failed> {
     let tree = Tree::unpack(kernel)?;
     let before = tree.status()?;
     tree.in_tree("install")?;
@@ -67,9 +68,10 @@ fn beside_upstreams(kernel: &str, programs: Programs) -> Result<(), Failed> {
     host.copy(&tree.installed(), "kselftest")?;
     host.keep_in("kselftest/kvm", &chosen)?;
     host.copy_program("dfr0")?;
-    let arguments = "--draws 40 --seed 7";
-    let nested = host
-        .run(&format!("cd kselftest; KSELFTEST_DFR0_RANDOM_ARGS='{arguments}' ./run_kselftest.sh -c kvm"))?;
+    let arguments = format!("--draws 40 --seed 7 {arguments}");
+    let set = |test: &String| format!("KSELFTEST_{}_ARGS='{arguments}' ", test.to_uppercase());
+    let set: String = tests.iter().map(set).collect();
+    let nested = host.run(&format!("cd kselftest; {set} ./run_kselftest.sh -c kvm"))?;
     let outer = tap::results(&nested)?;
     for (test, result) in chosen.iter().zip(&outer) {
         let name = format!("selftests: kvm: {test}");
