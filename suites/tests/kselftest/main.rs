@@ -262,7 +262,9 @@ fn natively() -> Result<(), Failed> {
         "cd linux/tools/testing/selftests; make='make TARGETS=dfr0 PREBUILT=/host/bundle'; \
          $make run_tests; $make install KSFT_INSTALL_PATH=/tmp/kselftest > /tmp/said; cd /tmp/kselftest; \
          echo '# listed:'; ./run_kselftest.sh -l; echo '# one:'; ./run_kselftest.sh -t dfr0:dfr0_double_lock | cat; \
-         echo '# summary:'; ./run_kselftest.sh -s -t dfr0:dfr0_double_lock | cat; echo '# log:'; cat output.log",
+         echo '# summary:'; ./run_kselftest.sh -s -t dfr0:dfr0_double_lock | cat; echo '# log:'; cat output.log; \
+         echo '# longer:'; ./run_kselftest.sh -p /tmp/logs -o 4000 -t dfr0:dfr0_double_lock | cat; \
+         echo '# its log:'; cat /tmp/logs/dfr0_double_lock",
     )?;
     let part =
         |from: &str| said.split_once(from).map(|(_, rest)| rest.split("\n# listed:").next().unwrap_or(rest));
@@ -275,6 +277,11 @@ fn natively() -> Result<(), Failed> {
     shell::ensure(listed.starts_with(&wanted), "the list is another", listed)?;
     let one = part("# one:\n").unwrap_or_default();
     shell::ensure(one.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-t", one)?;
+    let one_log = |log: &str| log.lines().filter(|line| line.trim_start_matches("# ") == "1..12").count() == 1;
     let log = part("# log:\n").unwrap_or_default();
-    shell::ensure(log.contains("# 1..18\n") || log.contains("# 1..12\n"), "-s keeps no log", log)
+    let (log, longer) = log.split_once("# longer:\n").unwrap_or((log, ""));
+    shell::ensure(one_log(log), "-s keeps no log", log)?;
+    let (longer, log) = longer.split_once("# its log:\n").unwrap_or((longer, ""));
+    shell::ensure(longer.contains("timeout set to 4000"), "-o is not heeded", longer)?;
+    shell::ensure(one_log(log), "-p keeps no log", log)
 }
