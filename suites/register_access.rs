@@ -334,7 +334,7 @@ fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
                 cx.find(observed, moment.to_owned());
             }
         }
-        vm.guest_reads(0)?;
+        vm.enter_and_leave(0)?;
     }
     Ok(())
 }

@@ -267,6 +267,9 @@ pub enum Error {
     /// The guest did not come back, or came back in a way that it should not.
     #[error("{0}")]
     Died(Box<Death>),
+    /// The guest of a [`crate::plain::PlainVm`] took an exception when it read one of its registers, by their order.
+    #[error("the guest took an exception when it read register {0}")]
+    Exception(usize),
     /// Only a vCPU can do it, and this is a bare CPU.
     #[error("needs KVM, and this is a bare CPU: {0}")]
     NoVcpu(String),

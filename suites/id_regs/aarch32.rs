@@ -11,6 +11,7 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
+    guest::Error,
     plain::{Features, PlainVm, Reads},
 };
 
@@ -53,7 +54,14 @@ fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 fn dbgdidr_agrees(cx: &mut Context<'_>, vm: &mut PlainVm) -> Result<(), Stop> {
-    let guest = vm.guest_reads(0)?;
+    let guest = match vm.guest_reads(0) {
+        Err(Error::Exception(_)) => {
+            cx.count();
+            cx.find("DBGDIDR: UNDEFINED".into(), "the guest took an exception".to_owned());
+            return Ok(());
+        }
+        read => read?,
+    };
     let register = vm.read(0, ID_AA64DFR0_EL1)?;
     let dbgdidr = guest.first().copied().unwrap_or(0);
     for (name, lsb, field) in

@@ -216,9 +216,7 @@ impl PlainVm {
                     values.push(u64::from_le_bytes(bytes));
                     continue;
                 }
-                Ok(VcpuExit::MmioWrite(EXCEPTION, _)) => {
-                    format!("the guest took an exception when it read register {}", values.len())
-                }
+                Ok(VcpuExit::MmioWrite(EXCEPTION, _)) => return Err(Error::Exception(values.len())),
                 Ok(exit) => format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
                     if !deadline.is_over()? {

@@ -277,7 +277,8 @@ fn natively() -> Result<(), Failed> {
     shell::ensure(listed.starts_with(&wanted), "the list is another", listed)?;
     let one = part("# one:\n").unwrap_or_default();
     shell::ensure(one.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-t", one)?;
-    let one_log = |log: &str| log.lines().filter(|line| line.trim_start_matches("# ") == "1..12").count() == 1;
+    let one_log =
+        |log: &str| log.lines().filter(|line| line.trim_start_matches("# ") == "1..12").count() == 1;
     let log = part("# log:\n").unwrap_or_default();
     let (log, longer) = log.split_once("# longer:\n").unwrap_or((log, ""));
     shell::ensure(one_log(log), "-s keeps no log", log)?;
