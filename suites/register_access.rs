@@ -10,7 +10,8 @@ use dfr0_model::{
     scenario::{Op, Scenario},
     sysreg::{
         CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, ID_AA64DFR0_EL1, MDCCINT_EL1,
-        MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr,
+        MDCCSR_EL0, MDRAR_EL1, MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr,
+        dbgwvr,
     },
 };
 use dfr0_runner::{
@@ -93,6 +94,12 @@ fn cases() -> Vec<Case> {
             cx.check(&Scenario::new().then(Op::Exit).read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))?;
             let on = Scenario::new().enable(Mdscr::breakpoints_at_el1());
             cx.check(&on.read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))
+        }),
+        case("external_debug_status", &rule::EXTERNAL_DEBUG_STATUS, |cx| {
+            let read = |scenario: Scenario| scenario.read(MDRAR_EL1).read(MDCCSR_EL0);
+            cx.check(&read(read(Scenario::new()).then(Op::Exit)))?;
+            cx.check(&read(Scenario::new().enable(Mdscr::breakpoints_at_el1())))?;
+            cx.check(&read(Scenario::new().write(OSLAR_EL1, 1).isb()))
         }),
         case("reset_values", &rule::REGISTERS_RESET, reset_values),
         case("reset_by_second_init", &rule::REGISTERS_RESET, reset_by_second_init),

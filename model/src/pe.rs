@@ -32,13 +32,15 @@ const ZVA_BLOCK: u64 = 64;
 const MAX_VIEWS: usize = 64;
 
 /// What KVM does not list, in any version.
-const UNLISTED: [SysReg; 6] = [
+const UNLISTED: [SysReg; 8] = [
     sysreg::OSLAR_EL1,
     sysreg::OSDLR_EL1,
     sysreg::OSECCR_EL1,
     sysreg::DBGCLAIMSET_EL1,
     sysreg::DBGCLAIMCLR_EL1,
     sysreg::DBGAUTHSTATUS_EL1,
+    sysreg::MDRAR_EL1,
+    sysreg::MDCCSR_EL0,
 ];
 
 /// A PE's debug state, as software at EL1 in a VM may see it.
@@ -82,7 +84,12 @@ impl Pe {
                 Ok(self.undefined(&rule::REGISTERS_BEYOND_COUNT))
             }
             Op::Write {
-                reg: sysreg::OSLSR_EL1 | sysreg::DBGAUTHSTATUS_EL1 | sysreg::ID_AA64DFR0_EL1,
+                reg:
+                    sysreg::OSLSR_EL1
+                    | sysreg::DBGAUTHSTATUS_EL1
+                    | sysreg::MDRAR_EL1
+                    | sysreg::MDCCSR_EL0
+                    | sysreg::ID_AA64DFR0_EL1,
                 ..
             }
             | Op::Read { reg: sysreg::OSLAR_EL1 } => Ok(self.undefined(&rule::REGISTERS_ONE_WAY)),
@@ -221,6 +228,7 @@ impl Pe {
             sysreg::DBGCLAIMSET_EL1 | sysreg::DBGCLAIMCLR_EL1 => &rule::CLAIM_TAGS,
             sysreg::OSECCR_EL1 => &rule::EXCEPTION_CATCH_ACCESS,
             sysreg::DBGAUTHSTATUS_EL1 => &rule::AUTHENTICATION_STATUS,
+            sysreg::MDRAR_EL1 | sysreg::MDCCSR_EL0 => &rule::EXTERNAL_DEBUG_STATUS,
             _ => &rule::REGISTERS_READ_BACK,
         }
     }
@@ -897,6 +905,17 @@ mod tests {
         silent_by(&Scenario::new().write(sysreg::OSECCR_EL1, 1), &rule::EXCEPTION_CATCH_ACCESS);
         let written = last(SHAPE, &Scenario::new().write(sysreg::DBGAUTHSTATUS_EL1, 0));
         assert_eq!(written, Outcome::undefined(&rule::REGISTERS_ONE_WAY));
+    }
+
+    #[test]
+    fn what_tells_of_an_external_debugger_can_be_read_and_not_written() {
+        let read = |reg| compared(&Scenario::new().read(reg));
+        assert_eq!(read(sysreg::MDRAR_EL1), (0, 0, &rule::EXTERNAL_DEBUG_STATUS));
+        assert_eq!(read(sysreg::MDCCSR_EL0), (0, !0xffff_ffff, &rule::EXTERNAL_DEBUG_STATUS));
+        for reg in [sysreg::MDRAR_EL1, sysreg::MDCCSR_EL0] {
+            let written = last(SHAPE, &Scenario::new().write(reg, 0));
+            assert_eq!(written, Outcome::undefined(&rule::REGISTERS_ONE_WAY));
+        }
     }
 
     #[test]

@@ -117,8 +117,8 @@ impl Registers {
             sysreg::DBGCLAIMSET_EL1 => CLAIM,
             sysreg::DBGCLAIMCLR_EL1 => self.claim_tags,
             // EDECCR's bits depend on the Security states that are implemented; what is permitted to an external debugger
-            // is the platform's.
-            sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 => 0,
+            // is the platform's, and so is what an external debugger finds and sends.
+            sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 | sysreg::MDRAR_EL1 | sysreg::MDCCSR_EL0 => 0,
             sysreg::OSLAR_EL1 => self.oslk.into(),
             sysreg::OSDLR_EL1 => self.dlk.into(),
             _ => return None,
@@ -176,7 +176,8 @@ impl Registers {
             sysreg::CONTEXTIDR_EL1 | sysreg::OSDLR_EL1 => u64::MAX,
             sysreg::MDCCINT_EL1 => MDCCINT_DEFINED,
             sysreg::DBGCLAIMSET_EL1 | sysreg::DBGCLAIMCLR_EL1 => LOW_HALF,
-            sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 => !LOW_HALF,
+            sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 | sysreg::MDCCSR_EL0 => !LOW_HALF,
+            sysreg::MDRAR_EL1 => 0,
             _ => return None,
         })
     }

@@ -179,6 +179,9 @@ rules! {
     EXCEPTION_CATCH_ACCESS:
         "OSECCR_EL1 can be read and written at EL1; its bits [63:32] are RES0",
         "DDI 0487K.a OSECCR_EL1";
+    EXTERNAL_DEBUG_STATUS:
+        "MDRAR_EL1 and MDCCSR_EL0 can be read at EL1, whatever they hold; bits [63:32] of MDCCSR_EL0 are RES0",
+        "DDI 0487K.a MDRAR_EL1, MDCCSR_EL0";
     AUTHENTICATION_STATUS:
         "DBGAUTHSTATUS_EL1 can be read at EL1; its bits [63:32] are RES0",
         "DDI 0487K.a DBGAUTHSTATUS_EL1";

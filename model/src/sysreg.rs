@@ -133,6 +133,10 @@ pub const DBGCLAIMSET_EL1: SysReg = SysReg::new(2, 0, 7, 8, 6);
 pub const DBGCLAIMCLR_EL1: SysReg = SysReg::new(2, 0, 7, 9, 6);
 /// DBGAUTHSTATUS_EL1, Debug Authentication Status register (read-only).
 pub const DBGAUTHSTATUS_EL1: SysReg = SysReg::new(2, 0, 7, 14, 6);
+/// MDRAR_EL1, Monitor Debug ROM Address Register (read-only).
+pub const MDRAR_EL1: SysReg = SysReg::new(2, 0, 1, 0, 0);
+/// MDCCSR_EL0, Monitor DCC Status Register (read-only).
+pub const MDCCSR_EL0: SysReg = SysReg::new(2, 3, 0, 1, 0);
 /// CONTEXTIDR_EL1, Context ID Register.
 pub const CONTEXTIDR_EL1: SysReg = SysReg::new(3, 0, 13, 0, 1);
 /// ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0.
@@ -155,7 +159,7 @@ pub const MIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 0);
 /// DCZID_EL0, Data Cache Zero ID Register (read-only).
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
-const NAMED: [(SysReg, &str); 14] = [
+const NAMED: [(SysReg, &str); 16] = [
     (MDSCR_EL1, "MDSCR_EL1"),
     (OSLAR_EL1, "OSLAR_EL1"),
     (OSLSR_EL1, "OSLSR_EL1"),
@@ -165,6 +169,8 @@ const NAMED: [(SysReg, &str); 14] = [
     (DBGCLAIMSET_EL1, "DBGCLAIMSET_EL1"),
     (DBGCLAIMCLR_EL1, "DBGCLAIMCLR_EL1"),
     (DBGAUTHSTATUS_EL1, "DBGAUTHSTATUS_EL1"),
+    (MDRAR_EL1, "MDRAR_EL1"),
+    (MDCCSR_EL0, "MDCCSR_EL0"),
     (CONTEXTIDR_EL1, "CONTEXTIDR_EL1"),
     (ID_AA64DFR0_EL1, "ID_AA64DFR0_EL1"),
     (DCZID_EL0, "DCZID_EL0"),
@@ -245,6 +251,8 @@ mod tests {
         assert_eq!(DBGCLAIMSET_EL1.mrs_x0(), 0xd530_78c0, "mrs x0, dbgclaimset_el1");
         assert_eq!(DBGCLAIMCLR_EL1.mrs_x0(), 0xd530_79c0, "mrs x0, dbgclaimclr_el1");
         assert_eq!(DBGAUTHSTATUS_EL1.mrs_x0(), 0xd530_7ec0, "mrs x0, dbgauthstatus_el1");
+        assert_eq!(MDRAR_EL1.mrs_x0(), 0xd530_1000, "mrs x0, mdrar_el1");
+        assert_eq!(MDCCSR_EL0.mrs_x0(), 0xd533_0100, "mrs x0, mdccsr_el0");
     }
 
     #[test]
