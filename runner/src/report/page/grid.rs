@@ -17,6 +17,8 @@ pub fn grid(report: &Report<'_>) -> Markup {
             suites.push(suite);
         }
     }
+    // Where every host is emulated the summary says so, once.
+    let mixed = report.cells.iter().filter_map(Cell::run).any(|run| run.begin.lab_host.is_none());
     html! {
         div.scroll tabindex="0" role="group" aria-labelledby="grid-title" {
             table.grid aria-labelledby="grid-title" {
@@ -27,7 +29,7 @@ pub fn grid(report: &Report<'_>) -> Markup {
                     }
                 }
                 tbody {
-                    @for cell in report.cells { (row(cell, &suites)) }
+                    @for cell in report.cells { (row(cell, &suites, mixed)) }
                 }
             }
         }
@@ -39,9 +41,9 @@ pub fn grid(report: &Report<'_>) -> Markup {
     }
 }
 
-fn row(cell: &Cell, suites: &[&str]) -> Markup {
+fn row(cell: &Cell, suites: &[&str], mixed: bool) -> Markup {
     let name = cell.name();
-    let emulated = cell.run().is_some_and(|run| run.begin.lab_host.is_some());
+    let emulated = mixed && cell.run().is_some_and(|run| run.begin.lab_host.is_some());
     let whole = suites.len().max(1);
     html! {
         tr {
