@@ -80,7 +80,7 @@ fn a_certificate_says_what_was_found_and_what_was_waived() {
         "kernel: Linux 7.3.4",
         "dfr0: 0.1.0 (sha256 00)",
         "totals: pass:2 fail:0 xfail:1 xpass:1 skip:1",
-        "waiver n of KVM, in 1 cases: w (DDI 0487K.a OSDLR_EL1)",
+        "waiver n of KVM, in 1 case: w (DDI 0487K.a OSDLR_EL1)",
         "note: the host is an emulated one of the lab: KVM is real, its CPU is not",
         "verdict: this host conforms, with waivers",
     ] {

@@ -12,6 +12,7 @@ use crate::{
     diagnostic::Source,
     expected::Deviations,
     fingerprint,
+    report::count,
     results::{self, Case, Outcome, Results, Run},
 };
 use std::{
@@ -201,10 +202,10 @@ impl fmt::Display for Certificate {
         for waiver in &self.waivers {
             writeln!(
                 f,
-                "waiver {} of {}, in {} cases: {}",
+                "waiver {} of {}, in {}: {}",
                 waiver.name,
                 waiver.whose,
-                waiver.cases.len(),
+                count(waiver.cases.len(), "case"),
                 waiver.why
             )?;
         }
