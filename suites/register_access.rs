@@ -18,6 +18,7 @@ use dfr0_runner::{
     case::{Case, Context, Stop, Suite},
     plain::{Features, Reads, StepState},
 };
+use std::fmt;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -310,12 +311,7 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
         for state in [StepState::Pstate, StepState::SpsrEl1] {
             for value in [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED] {
                 let (answer, read) = vm.set_state(0, state, value)?;
-                cx.count();
-                if (answer, read) != (Answer::Accepted, Ok(value)) {
-                    let observed =
-                        format!("KVM_SET_ONE_REG {state:?}, {value:#x}: {answer:?}, and then {read:x?}");
-                    cx.find(observed, moment.to_owned());
-                }
+                is_kept(cx, state, value, (answer, read), moment);
             }
         }
         vm.guest_reads(0)?;
@@ -333,17 +329,28 @@ fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     for moment in ["before the first run", "behind the first run"] {
         for value in CAUGHT {
             let answer = vm.set(0, DBGVCR32_EL2, value)?;
-            let read = vm.read(0, DBGVCR32_EL2)?;
-            cx.count();
-            if (answer, read) != (Answer::Accepted, value) {
-                let observed =
-                    format!("KVM_SET_ONE_REG DBGVCR32_EL2, {value:#x}: {answer:?}, and it reads {read:#x}");
-                cx.find(observed, moment.to_owned());
-            }
+            is_kept(cx, "DBGVCR32_EL2", value, (answer, vm.read(0, DBGVCR32_EL2)?), moment);
         }
         vm.enter_and_leave(0)?;
     }
     Ok(())
+}
+
+/// What KVM_SET_ONE_REG answered to a value, and what KVM_GET_ONE_REG reads then, is that value.
+fn is_kept(
+    cx: &mut Context<'_>,
+    register: impl fmt::Display,
+    value: u64,
+    (answer, read): (Answer, u64),
+    moment: &str,
+) {
+    cx.count();
+    let set = format!("KVM_SET_ONE_REG {register}, {value:#x}");
+    match answer {
+        Answer::Refused(errno) => cx.find(format!("{set}: errno {errno}"), moment.to_owned()),
+        Answer::Accepted if read != value => cx.find(format!("{set}: it reads {read:#x}"), moment.to_owned()),
+        Answer::Accepted => {}
+    }
 }
 
 /// Tags are set and cleared one by one and together, and none is left.

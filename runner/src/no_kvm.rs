@@ -89,7 +89,7 @@ impl PlainVm {
     }
 
     /// KVM_SET_ONE_REG of a state, and KVM_GET_ONE_REG behind it.
-    pub fn set_state(&self, _: usize, _: StepState, _: u64) -> Result<(Answer, Result<u64, i32>), Error> {
+    pub fn set_state(&self, _: usize, _: StepState, _: u64) -> Result<(Answer, u64), Error> {
         match *self {}
     }
 

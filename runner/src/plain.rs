@@ -12,6 +12,7 @@ use crate::{
     machine::Machine,
 };
 use dfr0_model::sysreg::SysReg;
+use std::fmt;
 
 /// What KVM_ARM_VCPU_INIT asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,15 @@ pub enum StepState {
     Pstate,
     /// SPSR_EL1, from which an exception return takes PSTATE.
     SpsrEl1,
+}
+
+impl fmt::Display for StepState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pstate => "PSTATE",
+            Self::SpsrEl1 => "SPSR_EL1",
+        })
+    }
 }
 
 /// The argument of a KVM_ARM_GET_REG_WRITABLE_MASKS.

@@ -145,10 +145,7 @@ impl PlainVm {
 
     /// KVM_GET_ONE_REG of a system register that must be there.
     pub fn read(&self, n: usize, reg: SysReg) -> Result<u64, Error> {
-        self.get(n, reg)?.map_err(|errno| Error::System {
-            what: format!("KVM_GET_ONE_REG {reg} of vCPU {n}"),
-            source: std::io::Error::from_raw_os_error(errno),
-        })
+        self.get(n, reg)?.map_err(|errno| unreadable(&reg, n, errno))
     }
 
     /// KVM_SET_ONE_REG of a system register.
@@ -156,18 +153,15 @@ impl PlainVm {
         self.set_id(n, one_reg::system(reg), value)
     }
 
-    /// KVM_SET_ONE_REG of a state, and what KVM_GET_ONE_REG reads then, or the errno of its refusal.
-    pub fn set_state(
-        &self,
-        n: usize,
-        state: StepState,
-        value: u64,
-    ) -> Result<(Answer, Result<u64, i32>), Error> {
+    /// KVM_SET_ONE_REG of a state, and what KVM_GET_ONE_REG reads then.
+    pub fn set_state(&self, n: usize, state: StepState, value: u64) -> Result<(Answer, u64), Error> {
         let id = match state {
             StepState::Pstate => one_reg::PSTATE,
             StepState::SpsrEl1 => one_reg::SPSR_EL1,
         };
-        Ok((self.set_id(n, id, value)?, self.get_id(n, id)?))
+        let answer = self.set_id(n, id, value)?;
+        let read = self.get_id(n, id)?.map_err(|errno| unreadable(&state, n, errno))?;
+        Ok((answer, read))
     }
 
     /// The system registers that KVM_GET_REG_LIST lists.
@@ -300,6 +294,13 @@ impl PlainVm {
             Some(("PC".to_owned(), u64::from_le_bytes(bytes)))
         });
         Error::Died(Box::new(Death { reason, registers: pc.into_iter().collect() }))
+    }
+}
+
+fn unreadable(register: &dyn std::fmt::Display, n: usize, errno: i32) -> Error {
+    Error::System {
+        what: format!("KVM_GET_ONE_REG {register} of vCPU {n}"),
+        source: std::io::Error::from_raw_os_error(errno),
     }
 }
 
