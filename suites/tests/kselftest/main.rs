@@ -283,6 +283,7 @@ fn natively() -> Result<(), Failed> {
     let (log, longer) = log.split_once("# longer:\n").unwrap_or((log, ""));
     shell::ensure(one_log(log), "-s keeps no log", log)?;
     let (longer, log) = longer.split_once("# its log:\n").unwrap_or((longer, ""));
-    shell::ensure(longer.contains("timeout set to 4000"), "-o is not heeded", longer)?;
-    shell::ensure(one_log(log), "-p keeps no log", log)
+    shell::ensure(longer.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-p", longer)?;
+    shell::ensure(one_log(log), "-p keeps no log", log)?;
+    shell::ensure(log.contains("overriding timeout to 4000"), "-o is not heeded", log)
 }
