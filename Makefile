@@ -62,7 +62,7 @@ check bare bench matrix pairs test test-kselftest test-report coverage mutants b
 else
 
 ARM64 := aarch64-unknown-linux-gnu
-TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BUNDLE := $(TARGET)/bundle
 LAB := $(TARGET)/release/lab
 SUITES := $(patsubst suites/bin/%.rs,%,$(wildcard suites/bin/*.rs))
@@ -118,6 +118,7 @@ matrix: bundle lab
 	    cat report.txt; \
 	    echo "dfr0: matrix: target/matrix/latest/report.html is for a browser"; exit $$failed
 
+# What `make test` needs after the suites.
 NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bins --test bare_cpu --test hosts --test kselftest
 
 # Minutes each: `make test-kselftest` has them.
