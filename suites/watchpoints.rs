@@ -69,7 +69,7 @@ fn cases() -> Vec<Case> {
             cx.check_each(numbers(cx).map(|n| both(with(n, DOUBLEWORD.with_lsc(u2::new(0))))))
         }),
         whole("conditional_stores", &rule::WATCHPOINT_CONDITIONAL_STORE, |cx| {
-            each_lsc(cx, |access| access.may_not_write() && !access.lse)
+            each_lsc(cx, |access| access.kind == Kind::StoreExclusive)
         }),
         whole("several_on_one_access", &rule::WATCHPOINT_SYNDROME, several_on_one_access),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),

@@ -145,14 +145,10 @@ impl Access {
         matches!(self.kind, Kind::Load | Kind::Atomic | Kind::CompareAndSwap)
     }
 
-    /// It writes memory, or may find that it does not have to.
+    /// It writes memory, or may find that it does not have to. For watchpoints a compare and swap always does: Atomic
+    /// instructions are treated as performing both a load and a store (DDI 0487 C3.2, Atomic memory operations).
     pub fn writes(&self) -> bool {
         !matches!(self.kind, Kind::Load | Kind::Prefetch)
-    }
-
-    /// It may find that it does not have to write.
-    pub fn may_not_write(&self) -> bool {
-        matches!(self.kind, Kind::CompareAndSwap | Kind::StoreExclusive)
     }
 
     /// The bytes that it accesses, where DC ZVA zeroes blocks of `zva_block` bytes; none if they wrap around.
@@ -265,7 +261,6 @@ mod tests {
             ["ldadd x1, x2", "swp x1, x2", "cas x1, x2", "casp x2, x3, x4, x5"]
         );
         assert_eq!(which(|access| access.load_exclusive), ["ldxr x1", "ldxp x1, x2"]);
-        assert_eq!(which(Access::may_not_write), ["stxr w1, x2", "cas x1, x2", "casp x2, x3, x4, x5"]);
         assert_eq!(which(|access| access.unprivileged), ["ldtr x1", "ldtrb w1", "sttr x1"]);
     }
 

@@ -10,6 +10,15 @@ use core::fmt;
 #[bitfield(u64, default = 0)]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dbgbcr {
+    /// LBNX, bits \[31:30\]: with FEAT_Debugv8p9 the upper bits of LBN, otherwise RES0.
+    #[bits(30..=31, rw)]
+    lbnx: u2,
+    /// SSCE, bit \[29\]: with FEAT_RME Security state control extended, otherwise RES0.
+    #[bit(29, rw)]
+    ssce: bool,
+    /// MASK, bits \[28:24\]: with FEAT_BWE how many low address bits are not compared, otherwise RES0.
+    #[bits(24..=28, rw)]
+    mask: u5,
     /// BT, bits \[23:20\]: the breakpoint's type.
     #[bits(20..=23, rw)]
     bt: u4,
@@ -25,6 +34,9 @@ pub struct Dbgbcr {
     /// BAS, bits \[8:5\]: byte address select.
     #[bits(5..=8, rw)]
     bas: u4,
+    /// BT2, bit \[3\]: with FEAT_ABLE an address match that watchpoints link to, otherwise RES0.
+    #[bit(3, rw)]
+    bt2: bool,
     /// PMC, bits \[2:1\]: Privilege mode control.
     #[bits(1..=2, rw)]
     pmc: u2,
@@ -55,6 +67,12 @@ pub const PMC_EL1_EL0: u2 = u2::new(0b11);
 pub const BAS_A64: u4 = u4::new(0b1111);
 
 impl Dbgbcr {
+    /// BT is that of a breakpoint with linking enabled (0b0011, 0b0111, 0b1xx1): it generates no event by itself.
+    pub fn has_linking_enabled(self) -> bool {
+        let bt = self.bt().value();
+        bt & 0b0001 != 0 && bt & 0b1010 != 0
+    }
+
     /// An enabled address match on an A64 instruction that EL1 executes.
     pub const fn address_at_el1() -> Self {
         Self::DEFAULT.with_e(true).with_pmc(PMC_EL1).with_bas(BAS_A64).with_bt(BT_ADDRESS)
@@ -83,7 +101,11 @@ impl fmt::Display for Dbgbcr {
             self.ssc().value(),
             self.lbn().value(),
             self.bt().value()
-        )
+        )?;
+        if_set(f, "MASK", self.mask().value())?;
+        if_set(f, "LBNX", self.lbnx().value())?;
+        if_set(f, "SSCE", self.ssce().into())?;
+        if_set(f, "BT2", self.bt2().into())
     }
 }
 
@@ -91,9 +113,18 @@ impl fmt::Display for Dbgbcr {
 #[bitfield(u64, default = 0)]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dbgwcr {
+    /// LBNX, bits \[31:30\]: with FEAT_Debugv8p9 the upper bits of LBN, otherwise RES0.
+    #[bits(30..=31, rw)]
+    lbnx: u2,
+    /// SSCE, bit \[29\]: with FEAT_RME Security state control extended, otherwise RES0.
+    #[bit(29, rw)]
+    ssce: bool,
     /// MASK, bits \[28:24\]: how many low address bits are not compared.
     #[bits(24..=28, rw)]
     mask: u5,
+    /// WT2, bit \[21\]: with FEAT_BWE2 an address mismatch, otherwise RES0.
+    #[bit(21, rw)]
+    wt2: bool,
     /// WT, bit \[20\]: linked to a context-aware breakpoint.
     #[bit(20, rw)]
     wt: bool,
@@ -128,6 +159,14 @@ pub const LSC_STORE: u2 = u2::new(0b10);
 pub const LSC_BOTH: u2 = u2::new(0b11);
 
 impl Dbgwcr {
+    /// The set bits of BAS are one run, or there are none.
+    pub fn bas_is_one_run(self) -> bool {
+        let bas = self.bas();
+        let lowest = bas & bas.wrapping_neg();
+        let above = bas.wrapping_add(lowest);
+        above & above.wrapping_sub(1) == 0
+    }
+
     /// Enabled, on all bytes of a doubleword, for loads and stores of EL1 and EL0.
     pub const fn doubleword() -> Self {
         Self::DEFAULT.with_e(true).with_pac(PMC_EL1_EL0).with_lsc(LSC_BOTH).with_bas(0xff)
@@ -153,8 +192,16 @@ impl fmt::Display for Dbgwcr {
             self.lbn().value(),
             u8::from(self.wt()),
             self.mask().value()
-        )
+        )?;
+        if_set(f, "LBNX", self.lbnx().value())?;
+        if_set(f, "SSCE", self.ssce().into())?;
+        if_set(f, "WT2", self.wt2().into())
     }
+}
+
+/// A field that is RES0 on most PEs is printed only if it is not zero.
+fn if_set(f: &mut fmt::Formatter<'_>, name: &str, value: u8) -> fmt::Result {
+    if value == 0 { Ok(()) } else { write!(f, " {name}={value}") }
 }
 
 /// MDSCR_EL1, the bits that enable debug exceptions.

@@ -50,6 +50,8 @@ pub(crate) enum Instruction {
 #[derive(Debug)]
 pub(crate) struct Execution<'a> {
     pub shape: &'a Shape,
+    /// How many bytes DC ZVA zeroes.
+    pub zva_block: u64,
     /// The registers as the PE may see them before the next context synchronization event: the last is what was
     /// written.
     pub views: &'a [Registers],
@@ -141,7 +143,7 @@ impl Execution<'_> {
     }
 
     fn view<'a>(&'a self, registers: &'a Registers) -> View<'a> {
-        View { shape: self.shape, registers, el: self.el, masked: self.masked }
+        View { shape: self.shape, registers, el: self.el, masked: self.masked, zva_block: self.zva_block }
     }
 
     /// The PE with all registers as they were written.
@@ -243,7 +245,12 @@ impl Execution<'_> {
                 open.push(self.taken(path, event));
             }
             Instruction::Access(access, bytes) => {
-                let hit = agreed_hit(self.views_on(&path).map(|view| view.watchpoint(access, bytes)));
+                let mut hit = agreed_hit(self.views_on(&path).map(|view| view.watchpoint(access, bytes)));
+                // The address is translated first: where stage 2 maps nothing KVM has the access to itself, and whoever does
+                // it for the guest need not look at the watchpoints.
+                if hit.verdict.matches == Match::Yes && wire::passage_at(bytes.start).is_some() {
+                    hit.verdict = Verdict::may(&rule::WATCHPOINT_AFTER_TRANSLATION);
+                }
                 if hit.verdict.matches < Match::Yes {
                     open.push(done(path.clone(), access.load_exclusive));
                 }
@@ -414,7 +421,7 @@ mod tests {
 
     #[test]
     fn of_several_rules_that_decide_the_first_is_named() {
-        let odd = |address| start(ON).breakpoint_at(0, address, ADDRESS.with_bas(u4::new(1)));
+        let odd = |address| start(ON).breakpoint_at(0, address, ADDRESS.with_bas(u4::new(4)));
         let load = access::named("ldr x1").expect("an access");
         let watched = odd(wire::access_code(load)).watchpoint(0, WATCHED, Dbgwcr::doubleword());
         for scenario in [odd(wire::BRK).brk(), watched.access(load, WATCHED)] {
@@ -435,7 +442,7 @@ mod tests {
         let watched = start(ON).watchpoint(0, WATCHED, certain.with_e(false)).isb();
         let watched = watched.write(dbgwcr(0), certain.raw_value()).write(dbgwcr(0), odd.raw_value());
         let hit = breakpoint(ADDRESS.with_e(false)).isb().write(dbgbcr(5), ADDRESS.raw_value());
-        let hit = hit.write(dbgbcr(5), ADDRESS.with_bas(u4::new(1)).raw_value());
+        let hit = hit.write(dbgbcr(5), ADDRESS.with_bas(u4::new(4)).raw_value());
         let watched = watched.then(Op::Access { access: load, address: WATCHED });
         for scenario in [hit.then(Op::Exec { marker: 1 }), watched] {
             assert_eq!(sequences(&scenario).len(), 2, "{scenario}");
@@ -492,29 +499,131 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_select_other_than_all_ones_may_match_at_its_address_and_nowhere_else() {
+    fn a_byte_select_with_its_lowest_bit_matches_and_another_may_at_the_address_and_nowhere_else() {
         for bas in 0..15 {
             let odd = breakpoint(ADDRESS.with_bas(u4::new(bas)));
-            assert_eq!(sequences(&odd.clone().exec(1)).len(), 2, "{bas:#06b}");
+            let at_it = sequences(&odd.clone().exec(1));
+            if bas & 1 == 1 {
+                assert_eq!(at_it, [vec![(0x31, MARKER)]], "{bas:#06b}");
+            } else {
+                assert_eq!(at_it.len(), 2, "{bas:#06b}");
+            }
             assert_eq!(sequences(&odd.exec(2)), [vec![]], "{bas:#06b}");
         }
     }
 
     #[test]
-    fn hmc_and_ssc_and_no_privilege_may_match_or_not() {
-        let count = |control: Dbgbcr| sequences(&breakpoint(control).exec(1)).len();
-        assert_eq!(count(ADDRESS.with_hmc(true)), 2);
-        assert_eq!(count(ADDRESS.with_ssc(u2::new(1))), 2);
-        assert_eq!(count(ADDRESS.with_pmc(u2::new(0))), 2);
-        assert_eq!(count(ADDRESS), 1);
+    fn states_that_depend_on_what_a_guest_is_not_told_may_match_or_not() {
+        // HMC, SSC, PMC or PAC, and whether EL1 and EL0 must (2), may (1) or must not (0) match.
+        for hmc in [false, true] {
+            for ssc in 0..4 {
+                for privilege in 0..4 {
+                    let expected = match (hmc, ssc, privilege) {
+                        (false, 0, 1) | (true, 0, 1) => [2, 0],
+                        (false, 0, 2) => [0, 2],
+                        (false, 0, 3) | (true, 0, 3) => [2, 2],
+                        (true, 3, 0) => [0, 0],
+                        _ => [1, 1],
+                    };
+                    let control = ADDRESS.with_hmc(hmc).with_ssc(u2::new(ssc)).with_pmc(u2::new(privilege));
+                    let watch = Dbgwcr::doubleword().with_hmc(hmc).with_ssc(u2::new(ssc));
+                    let watch = watch.with_pac(u2::new(privilege));
+                    let load = access::named("ldr x1").expect("an access");
+                    let watched = start(ON).watchpoint(0, WATCHED, watch);
+                    for (el, expected) in [El::El1, El::El0].into_iter().zip(expected) {
+                        let at = |scenario: Scenario| certainty(&scenario.entered(BY_RETURN).at(el));
+                        assert_eq!(at(breakpoint(control)).exec(), expected, "{control}");
+                        assert_eq!(at(watched.clone()).access(load), expected, "{watch}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
-    fn address_bits_from_48_on_may_be_compared() {
-        let at = |address| sequences(&start(ON).breakpoint_at(5, address, ADDRESS).exec(1)).len();
-        assert_eq!(at(MARKER ^ 1 << 48), 2);
-        assert_eq!(at(MARKER ^ 1 << 63), 2);
-        assert_eq!(sequences(&start(ON).breakpoint_at(5, MARKER ^ 1 << 47, ADDRESS).exec(1)), [vec![]]);
+    fn an_ssce_that_a_pe_with_rme_would_heed_may_keep_a_match_from_happening() {
+        let load = access::named("ldr x1").expect("an access");
+        assert_eq!(certainty(&breakpoint(ADDRESS.with_ssce(true)).entered(BY_RETURN)).exec(), 1);
+        let watched = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_ssce(true));
+        assert_eq!(certainty(&watched).access(load), 1);
+    }
+
+    #[test]
+    fn fields_of_later_features_may_mean_something_or_not() {
+        let at = |address, control: Dbgbcr| {
+            let set = start(ON).breakpoint_at(0, address, control).entered(BY_RETURN);
+            let context = set.write(dbgbvr(5), 1).write(dbgbcr(5), Dbgbcr::linked_context().raw_value());
+            certainty(&context.write(CONTEXTIDR_EL1, 1)).exec()
+        };
+        let block = |mask| ADDRESS.with_mask(u5::new(mask));
+        let aligned = MARKER & !0xff;
+        assert_eq!(at(MARKER, ADDRESS.with_bt2(true)), 1, "FEAT_ABLE: it only links");
+        assert_eq!(at(MARKER + 8, ADDRESS.with_bt2(true)), 0);
+        assert_eq!(at(aligned, block(8)), 1, "FEAT_BWE: the range holds the marker");
+        assert_eq!(at(MARKER + 0x100, block(8)), 0, "neither does its range");
+        assert_eq!(at(MARKER, block(3)), 2, "at its address with a mask and without");
+        assert_eq!(at(MARKER, block(4)), 1, "a masked bit of the address is set");
+        assert_eq!(at(MARKER ^ 1 << 30, block(1)), 1, "a reserved mask may be any");
+        assert_eq!(at(MARKER ^ 1 << 31, block(1)), 0);
+        let linked = Dbgbcr::address_linked_to(u4::new(5));
+        assert_eq!(at(MARKER, linked), 2);
+        assert_eq!(at(MARKER, linked.with_lbnx(u2::new(1))), 1, "FEAT_Debugv8p9: to number 21");
+        let mismatch = ADDRESS.with_bt(u4::new(0b0100)).with_mask(u5::new(3));
+        let both = breakpoint(ADDRESS).breakpoint_at(0, MARKER + 0x1000, mismatch).entered(BY_RETURN);
+        assert_eq!(certainty(&both).exec(), 1, "FEAT_BWE: a mismatch is heeded beside a match");
+    }
+
+    #[test]
+    fn a_watchpoint_that_a_pe_with_bwe2_takes_for_a_mismatch_may_hit_anywhere() {
+        let load = access::named("ldr x1").expect("an access");
+        let one = |address, control| start(ON).watchpoint(0, address, control);
+        let mismatch = Dbgwcr::doubleword().with_wt2(true);
+        assert_eq!(certainty(&one(WATCHED + 0x100, mismatch)).access(load), 1);
+        let beside = one(WATCHED + 0x100, mismatch).watchpoint(1, WATCHED, Dbgwcr::doubleword());
+        assert_eq!(certainty(&beside).access(load), 1, "a match counts only beside it");
+        let linked = Dbgwcr::linked_to(u4::new(5)).with_lbnx(u2::new(1));
+        assert_eq!(certainty(&one(WATCHED, linked)).access(load), 1);
+    }
+
+    /// Whether the first instruction must (2), may (1) or must not (0) take a debug exception.
+    struct Certainty(Scenario);
+
+    fn certainty(scenario: &Scenario) -> Certainty {
+        Certainty(scenario.clone())
+    }
+
+    impl Certainty {
+        fn exec(&self) -> u8 {
+            taken_at(&self.0.clone().exec(1), MARKER)
+        }
+
+        fn access(&self, access: u8) -> u8 {
+            taken_at(&self.0.clone().access(access, WATCHED), wire::access_code(access))
+        }
+    }
+
+    fn taken_at(scenario: &Scenario, first: u64) -> u8 {
+        let sequences = sequences(scenario);
+        let taken = |events: &Vec<(u8, u64)>| events.first().is_some_and(|(_, elr)| *elr == first);
+        match (sequences.iter().all(taken), sequences.iter().any(taken)) {
+            (true, _) => 2,
+            (false, any) => any.into(),
+        }
+    }
+
+    #[test]
+    fn address_bits_above_48_may_be_compared_and_those_up_to_it_are() {
+        let load = access::named("ldr x1").expect("an access");
+        for bit in 2..64 {
+            let expected = u8::from(bit > 48);
+            let at = |address| certainty(&start(ON).breakpoint_at(5, address, ADDRESS).entered(BY_RETURN));
+            assert_eq!(at(MARKER ^ 1 << bit).exec(), expected, "{bit}");
+            assert_eq!(at(MARKER ^ 1 << bit | 1 << 48).exec(), 0, "{bit}");
+            if bit > 3 {
+                let watched = start(ON).watchpoint(0, WATCHED ^ 1 << bit, Dbgwcr::doubleword());
+                assert_eq!(certainty(&watched).access(load), expected, "{bit}");
+            }
+        }
     }
 
     #[test]
@@ -547,19 +656,69 @@ mod tests {
     }
 
     #[test]
-    fn reserved_types_may_match_but_are_masked_as_all_are() {
-        let types = [4, 5, 8, 9, 10, 11, 12, 13, 14, 15].map(u4::new);
-        for bt in types {
-            let set = |mdscr| start(mdscr).breakpoint(5, 1, ADDRESS.with_bt(bt)).entered(BY_RETURN).exec(1);
-            assert!(sequences(&set(ON)).len() > 1, "{bt}");
-            assert_eq!(sequences(&set(ON.with_mde(false))), [vec![]], "{bt}");
+    fn what_each_type_of_breakpoint_may_match_by_itself() {
+        let context = MARKER & 0xffff_ffff;
+        for bt in 0..16 {
+            let set = |n, marker, contextidr, mdscr| {
+                let control = ADDRESS.with_bt(u4::new(bt)).with_lbn(u4::new(4));
+                let partner = Dbgbcr::linked_context();
+                let set = start(mdscr).breakpoint(n, 1, control).write(dbgbvr(4), contextidr);
+                let set = set.write(dbgbcr(4), partner.raw_value()).write(CONTEXTIDR_EL1, contextidr);
+                let code = wire::marker(marker);
+                taken_at(&set.entered(BY_RETURN).exec(marker), code)
+            };
+            // At its address, elsewhere, and elsewhere while CONTEXTIDR_EL1 is the low half of DBGBVR.
+            let all = |n| [set(n, 1, 7, ON), set(n, 2, 7, ON), set(n, 2, context, ON)];
+            let links_only = matches!(bt, 3 | 7 | 9 | 11 | 13 | 15);
+            let aware = match bt {
+                0 | 1 => [2, 0, 0],
+                2 | 6 => [0, 0, 2],
+                4 | 5 | 8 | 12 => [1, 1, 1],
+                10 | 14 => [0, 0, 1],
+                _ => [0, 0, 0],
+            };
+            assert_eq!(all(5), aware, "context-aware, type {bt:#06b}");
+            let not_aware = match bt {
+                0 | 1 => [2, 0, 0],
+                _ if links_only => [0, 0, 0],
+                _ => [1, 0, 0],
+            };
+            assert_eq!(all(0), not_aware, "not context-aware, type {bt:#06b}");
+            assert_eq!(set(5, 1, context, ON.with_mde(false)), 0, "masked as all are, type {bt:#06b}");
         }
-        let not_aware = start(ON).breakpoint(0, 1, ADDRESS.with_bt(BT_CONTEXT)).entered(BY_RETURN).exec(1);
-        assert!(sequences(&not_aware).len() > 1);
     }
 
     #[test]
-    fn the_contextidr_el1_types_are_reserved_without_vhe() {
+    fn what_each_type_of_breakpoint_is_as_the_partner_of_a_link() {
+        let load = access::named("ldr x1").expect("an access");
+        for bt in 0..16 {
+            let partner = |set: Scenario, contextidr| {
+                let control = Dbgbcr::linked_context()
+                    .with_bt(u4::new(bt))
+                    .with_pmc(u2::new(0))
+                    .with_hmc(true)
+                    .with_ssc(u2::new(3));
+                let set = set.write(dbgbvr(5), 7).write(dbgbcr(5), control.raw_value());
+                certainty(&set.write(CONTEXTIDR_EL1, contextidr).entered(BY_RETURN))
+            };
+            let breakpoint = start(ON).breakpoint(0, 1, Dbgbcr::address_linked_to(u4::new(5)));
+            let watchpoint = start(ON).watchpoint(0, WATCHED, Dbgwcr::linked_to(u4::new(5)));
+            // In its context and in another.
+            let expected = match bt {
+                3 | 7 => [2, 0],
+                4 | 5 | 9 | 13 => [1, 1],
+                11 | 15 => [1, 0],
+                _ => [0, 0],
+            };
+            let contexts = [7, 8];
+            assert_eq!(contexts.map(|context| partner(breakpoint.clone(), context).exec()), expected, "{bt}");
+            let accesses = contexts.map(|context| partner(watchpoint.clone(), context).access(load));
+            assert_eq!(accesses, expected, "{bt}");
+        }
+    }
+
+    #[test]
+    fn below_armv8_1_the_types_of_vhe_may_be_there_or_reserved() {
         let ways = |debug_ver, scenario: &Scenario| {
             let mut pe = Pe::new(Shape { debug_ver, ..SHAPE });
             let last = scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an operation");
@@ -574,10 +733,11 @@ mod tests {
             [(BT_CONTEXT, BT_CONTEXT_LINKED), (BT_CONTEXTIDR_EL1, BT_CONTEXTIDR_EL1_LINKED)]
         {
             let reserved = bt == BT_CONTEXTIDR_EL1;
-            for scenario in [context(bt).exec(1), context(linked_bt).exec(1), linked(linked_bt)] {
+            for scenario in [context(bt).exec(1), linked(linked_bt)] {
                 assert_eq!(ways(7, &scenario), 1, "{scenario}");
                 assert_eq!(ways(6, &scenario) > 1, reserved, "{scenario}");
             }
+            assert_eq!(ways(6, &context(linked_bt).exec(1)), 1, "linking enabled is linking enabled");
         }
     }
 
@@ -718,7 +878,9 @@ mod tests {
         let with = |bas| bytes(WATCHED + 4, Dbgwcr::doubleword().with_bas(bas));
         assert_eq!(with(0b0110), doubleword([0, 0, 0, 0, 0, 2, 2, 0]));
         assert_eq!(with(0b1111), doubleword([0, 0, 0, 0, 2, 2, 2, 2]));
-        assert_eq!(with(0b1_1110), doubleword([1; 8]));
+        assert_eq!(with(0b1_1110), doubleword([0, 0, 0, 0, 0, 2, 2, 2]), "BAS[7:4] select nothing");
+        assert_eq!(with(0b1111_1111), doubleword([0, 0, 0, 0, 2, 2, 2, 2]));
+        assert_eq!(with(0b1000_0000), doubleword([0; 8]));
         assert_eq!(with(0b1001), doubleword([1; 8]));
     }
 
@@ -743,13 +905,13 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_may_not_be_done_may_be_reported() {
+    fn a_store_that_the_monitor_may_forbid_may_be_reported_and_a_compare_and_swap_is() {
         let watched = |lsc, name| {
             let access = access::named(name).expect("an access");
             let scenario = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_lsc(lsc));
             sequences(&scenario.access(access, WATCHED)).len()
         };
-        assert_eq!(watched(LSC_STORE, "cas x1, x2"), 2);
+        assert_eq!(watched(LSC_STORE, "cas x1, x2"), 1);
         assert_eq!(watched(LSC_LOAD, "cas x1, x2"), 1);
         assert_eq!(watched(LSC_STORE, "stxr w1, x2"), 2);
         assert_eq!(watched(LSC_STORE, "str x1"), 1);

@@ -9,16 +9,13 @@
 
 use crate::{
     access::{Access, Kind},
-    control::{
-        BAS_A64, BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT, BT_CONTEXT_LINKED, BT_CONTEXTIDR_EL1,
-        BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE, PMC_EL0, PMC_EL1,
-    },
+    control::{BAS_A64, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE, PMC_EL0, PMC_EL1},
     registers::Registers,
     rule::{self, Rule},
     scenario::El,
     shape::Shape,
 };
-use arbitrary_int::u2;
+use arbitrary_int::{u2, u4};
 use core::ops::Range;
 
 /// Whether something matches.
@@ -49,7 +46,7 @@ impl Verdict {
         Self { matches: Match::No, rule }
     }
 
-    const fn may(rule: &'static Rule) -> Self {
+    pub(crate) const fn may(rule: &'static Rule) -> Self {
         Self { matches: Match::May, rule }
     }
 
@@ -100,36 +97,22 @@ impl Hit {
     }
 }
 
-/// What a breakpoint of this type and number compares.
-enum Type {
-    /// The address of the instruction.
-    Address { linked: bool },
-    /// CONTEXTIDR_EL1; a linked one does so for others and matches nothing by itself.
-    Context { linked: bool },
-    /// It depends on what a guest cannot know, or the encoding is reserved for this breakpoint.
-    Unpredictable,
+/// BT without its lowest bit, which says that the breakpoint is linked or has linking enabled.
+mod comparison {
+    pub const ADDRESS: u8 = 0b000;
+    pub const CONTEXT: u8 = 0b001;
+    pub const ADDRESS_MISMATCH: u8 = 0b010;
+    pub const CONTEXTIDR_EL1: u8 = 0b011;
+    pub const CONTEXT_AND_VMID: u8 = 0b101;
+    pub const FULL_CONTEXT: u8 = 0b111;
 }
 
-/// BT's values that are linked or linked to, of those that are no address match.
-fn breakpoint_type(shape: &Shape, n: u8, control: Dbgbcr) -> Type {
-    /// ID_AA64DFR0_EL1.DebugVer of Armv8.1 with FEAT_VHE, which brings the CONTEXTIDR_EL1 types.
-    const DEBUG_VER_VHE: u8 = 7;
-    let with_vhe = shape.debug_ver >= DEBUG_VER_VHE;
-    match control.bt() {
-        BT_ADDRESS => Type::Address { linked: false },
-        BT_ADDRESS_LINKED => Type::Address { linked: true },
-        _ if !shape.is_context_aware(n) => Type::Unpredictable,
-        BT_CONTEXT => Type::Context { linked: false },
-        BT_CONTEXT_LINKED => Type::Context { linked: true },
-        BT_CONTEXTIDR_EL1 if with_vhe => Type::Context { linked: false },
-        BT_CONTEXTIDR_EL1_LINKED if with_vhe => Type::Context { linked: true },
-        _ => Type::Unpredictable,
-    }
-}
+/// The address bits that every implementation compares. Those above, up to the size of its virtual addresses, a PE
+/// compares too; and those above that (RESS), unless they are copies of the highest of these, or not.
+const COMPARED_BY_ALL: u64 = (1 << 49) - 1;
 
-/// The address bits that every implementation compares; what is above them may be treated as copies of the top one
-/// (RESS) or compared.
-const COMPARED_BY_ALL: u64 = (1 << 48) - 1;
+/// The most address bits that a MASK leaves out, of DBGBCR and of DBGWCR.
+const LARGEST_MASK: u64 = (1 << 31) - 1;
 
 /// Two addresses that differ at most in `ignored`.
 const fn same_address(one: u64, other: u64, ignored: u64, rule: &'static Rule) -> Verdict {
@@ -143,19 +126,35 @@ const fn same_address(one: u64, other: u64, ignored: u64, rule: &'static Rule) -
     }
 }
 
-/// `AArch64.StateMatch` without its link, for an instruction or access with the privilege of `el`.
-///
-/// With HMC and SSC zero, PMC or PAC selects EL1 and EL0. Which other encodings are reserved depends on EL2, EL3 and
-/// Security states.
-fn state_match(hmc: bool, ssc: u2, privilege: u2, el: El, rule: &'static Rule) -> Verdict {
-    if hmc || ssc.value() != 0 || privilege.value() == 0 {
-        return Verdict::may(&rule::STATE_UNPREDICTABLE);
+/// The fields that select Exception levels and Security states.
+struct StateControl {
+    hmc: bool,
+    ssc: u2,
+    ssce: bool,
+    /// PMC or PAC.
+    privilege: u2,
+}
+
+impl StateControl {
+    /// `AArch64.StateMatch` without its link, for an instruction or access with the privilege of `el`.
+    ///
+    /// A guest is told neither of EL2 nor, on some hosts, of EL3 and Security states. EL2 is there all the same, for KVM
+    /// runs at it, and the guest's values are in the registers of that PE: what is reserved only on a PE without EL2 is
+    /// certain. What depends on EL3, on Secure EL2 or on the Security state is a choice.
+    fn matches(&self, el: El, rule: &'static Rule) -> Verdict {
+        let selects = match el {
+            El::El0 => PMC_EL0,
+            El::El1 => PMC_EL1,
+        };
+        match (self.ssce, self.hmc, self.ssc.value(), self.privilege.value()) {
+            (false, false, 0b00, 0b01..=0b11) | (false, true, 0b00, 0b01 | 0b11) => {
+                Verdict::yes_if(self.privilege.value() & selects.value() != 0, rule)
+            }
+            // EL2 alone.
+            (false, true, 0b11, 0b00) => Verdict::no(rule),
+            _ => Verdict::may(&rule::STATE_UNPREDICTABLE),
+        }
     }
-    let selects = match el {
-        El::El0 => PMC_EL0,
-        El::El1 => PMC_EL1,
-    };
-    Verdict::yes_if(privilege.value() & selects.value() != 0, rule)
 }
 
 /// The bytes that a watchpoint watches.
@@ -172,17 +171,19 @@ struct Watched {
 
 impl Watched {
     /// `AArch64.WatchpointByteMatch`: DBGWVR, BAS and MASK.
+    ///
+    /// BAS 0b00000000 selects no byte, as table D2-14 and the pseudocode have it, although "Reserved DBGWCR<n>_EL1.BAS
+    /// values" leaves it out of those that are not reserved: two places that name the value go before one that does not.
     fn new(value: u64, control: Dbgwcr) -> Self {
         const DOUBLEWORD: u64 = 7;
         const WORD: u64 = 3;
-        const LARGEST: u64 = (1 << 31) - 1;
         let (bas, mask) = (control.bas(), control.mask().value());
         let certain = Verdict::yes(&rule::WATCHPOINT_ADDRESS);
         let block = value & !0b11;
         if matches!(mask, 1 | 2) {
             // Reserved: no match, no masking, or any masking.
             let at_best = Verdict::may(&rule::WATCHPOINT_MASK_UNPREDICTABLE);
-            return Self { block, inside: LARGEST, select: None, at_best };
+            return Self { block, inside: LARGEST_MASK, select: None, at_best };
         }
         if mask != 0 {
             let inside = (1 << mask) - 1;
@@ -193,36 +194,38 @@ impl Watched {
             };
             return Self { block, inside, select: None, at_best };
         }
-        // The upper half of a doubleword may be named as a word, whose bytes are BAS[3:0].
-        let word = block & 0b100 != 0;
-        if !is_one_run(bas) || word && bas > 0xf {
+        if !control.bas_is_one_run() {
+            // All eight bits of BAS are looked at and the whole doubleword may be watched, also where DBGWVR names a word
+            // and BAS[7:4] are RES0: so the pseudocode; by the text BAS[3:0] then decide, within that.
             let at_best = Verdict::may(&rule::WATCHPOINT_BAS_UNPREDICTABLE);
             return Self { block, inside: DOUBLEWORD, select: None, at_best };
         }
-        Self { block, inside: if word { WORD } else { DOUBLEWORD }, select: Some(bas), at_best: certain }
+        // The upper half of a doubleword may be named as a word, whose bytes are BAS[3:0].
+        let inside = if block & 0b100 != 0 { WORD } else { DOUBLEWORD };
+        Self { block, inside, select: Some(bas), at_best: certain }
     }
 
-    /// Whether some byte of `accessed` is watched, and the highest that may be.
-    fn of(&self, accessed: &Range<u64>) -> (Verdict, u64) {
-        let mut verdict = Verdict::no(&rule::WATCHPOINT_ADDRESS);
-        let mut highest = accessed.start;
+    /// Which of the bytes `accessed` are watched, from the lowest to the highest that may be.
+    fn of(&self, accessed: &Range<u64>) -> Bytes {
+        let mut bytes = Bytes { verdict: Verdict::no(&rule::WATCHPOINT_ADDRESS), span: None };
         for byte in accessed.clone() {
             let selected = self.select.is_none_or(|select| select >> (byte & self.inside) & 1 == 1);
             let same = same_address(byte, self.block, self.inside, self.at_best.rule);
             if selected && same.matches > Match::No {
-                highest = byte;
-                verdict = verdict.or(same.and(self.at_best));
+                bytes.verdict = bytes.verdict.or(same.and(self.at_best));
+                bytes.span = Some((bytes.span.map_or(byte, |(lowest, _)| lowest), byte));
             }
         }
-        (verdict, highest)
+        bytes
     }
 }
 
-/// The set bits of `bas` are one run, or there are none.
-const fn is_one_run(bas: u8) -> bool {
-    let lowest = bas & bas.wrapping_neg();
-    let above = bas.wrapping_add(lowest);
-    above & above.wrapping_sub(1) == 0
+/// Bytes that are accessed and watched.
+struct Bytes {
+    /// Whether there are any.
+    verdict: Verdict,
+    /// The lowest and the highest of those that there may be.
+    span: Option<(u64, u64)>,
 }
 
 /// A PE as debug events see it.
@@ -233,6 +236,8 @@ pub(crate) struct View<'a> {
     pub el: El,
     /// PSTATE.D.
     pub masked: bool,
+    /// How many bytes DC ZVA zeroes, in which block FAR lies.
+    pub zva_block: u64,
 }
 
 impl View<'_> {
@@ -245,66 +250,147 @@ impl View<'_> {
     /// Some breakpoint matches at this address, were debug exceptions enabled. Of those that are enabled and do alike,
     /// the last one says why.
     pub fn breakpoint_matches(&self, instruction: u64) -> Verdict {
-        self.shape
-            .breakpoint_numbers()
-            .filter(|n| self.registers.dbgbcr(*n).e())
-            .map(|n| self.breakpoint_match(n, instruction))
-            .fold(Verdict::no(&rule::BREAKPOINT_ENABLED), Verdict::or)
+        // With FEAT_BWE an address match counts only where each mismatch that is in use is one too.
+        let mismatches = self.enabled_breakpoints().any(|n| {
+            let control = self.registers.dbgbcr(n);
+            compares(control) == comparison::ADDRESS_MISMATCH && control.mask().value() != 0
+        });
+        let counted = |n: u8| {
+            let matched = self.breakpoint_match(n, instruction);
+            if mismatches && compares(self.registers.dbgbcr(n)) == comparison::ADDRESS {
+                matched.and(Verdict::may(&rule::RES0_WITHOUT_FEATURE))
+            } else {
+                matched
+            }
+        };
+        self.enabled_breakpoints().map(counted).fold(Verdict::no(&rule::BREAKPOINT_ENABLED), Verdict::or)
+    }
+
+    fn enabled_breakpoints(&self) -> impl Iterator<Item = u8> + use<'_> {
+        self.shape.breakpoint_numbers().filter(|n| self.registers.dbgbcr(*n).e())
     }
 
     /// Some breakpoint may match at instructions that its address does not name.
     pub fn may_match_anywhere(&self) -> bool {
-        self.shape.breakpoint_numbers().any(|n| {
-            let control = self.registers.dbgbcr(n);
-            let by_address = matches!(breakpoint_type(self.shape, n, control), Type::Address { .. });
-            control.e() && !by_address && self.breakpoint_match(n, 0).matches > Match::No
+        self.enabled_breakpoints().any(|n| {
+            let elsewhere = self.registers.dbgbvr(n) ^ 1 << 40;
+            let range = self.registers.dbgbcr(n).mask().value() != 0;
+            range || self.breakpoint_match(n, elsewhere & !0b11).matches > Match::No
         })
     }
 
-    /// `AArch64.BreakpointMatch` and `AArch64.BreakpointValueMatch` of a breakpoint that is enabled.
+    /// `AArch64.BreakpointMatch` of a breakpoint that is enabled.
+    ///
+    /// A type that is reserved makes it behave as if disabled or of a type that is not. As in the pseudocode, whether it
+    /// is linked, and whether linking is enabled, is what BT says as it was written: a breakpoint with linking enabled
+    /// delivers its result to those that link to it and generates no event by itself (D2.8.3).
     fn breakpoint_match(&self, n: u8, instruction: u64) -> Verdict {
         let control = self.registers.dbgbcr(n);
-        let state =
-            state_match(control.hmc(), control.ssc(), control.pmc(), self.el, &rule::BREAKPOINT_PRIVILEGE);
-        let value = match breakpoint_type(self.shape, n, control) {
-            Type::Address { linked } => {
-                let address = same_address(
-                    self.registers.dbgbvr(n) & !0b11,
-                    instruction,
-                    0,
-                    if linked { &rule::LINKED_CONTEXT } else { &rule::BREAKPOINT_MATCHES },
-                );
-                if address.matches == Match::No {
-                    // Whatever BAS and the link are.
-                    return state.and(Verdict::no(&rule::BREAKPOINT_ADDRESS));
-                }
-                let bas = if control.bas() == BAS_A64 {
-                    address
-                } else {
-                    address.and(Verdict::may(&rule::BREAKPOINT_BAS))
-                };
-                if linked { bas.and(self.link(control.lbn().value())) } else { bas }
-            }
-            Type::Context { linked: true } => return Verdict::no(&rule::LINKED_CONTEXT),
-            Type::Context { linked: false } => {
-                Verdict::yes_if(self.in_context_of(n), &rule::BREAKPOINT_CONTEXT)
-            }
-            Type::Unpredictable => Verdict::may(&rule::BREAKPOINT_TYPE_UNPREDICTABLE),
+        if control.has_linking_enabled() {
+            return Verdict::no(&rule::LINKED_CONTEXT);
+        }
+        let (hmc, ssc, ssce, privilege) = (control.hmc(), control.ssc(), control.ssce(), control.pmc());
+        let state = StateControl { hmc, ssc, ssce, privilege }.matches(self.el, &rule::BREAKPOINT_PRIVILEGE);
+        let value = self.breakpoint_value_match(n, instruction);
+        let value = if control.bt().value() & 1 == 1 && value.matches > Match::No {
+            value.and(self.link(control.lbnx(), control.lbn()))
+        } else {
+            value
         };
+        // With FEAT_ABLE linking is enabled by BT2.
+        let value = if control.bt2() { value.and(Verdict::may(&rule::RES0_WITHOUT_FEATURE)) } else { value };
         state.and(value)
     }
 
-    /// The breakpoint that a link names matches the current context.
-    fn link(&self, lbn: u8) -> Verdict {
+    /// `AArch64.BreakpointValueMatch` of a breakpoint that has no linking enabled, without its link.
+    fn breakpoint_value_match(&self, n: u8, instruction: u64) -> Verdict {
+        let control = self.registers.dbgbcr(n);
+        let compared = compares(control);
+        if compared == comparison::ADDRESS {
+            return self.address_match(n, instruction);
+        }
+        if !self.shape.is_context_aware(n) {
+            // Disabled, or an address match, the only type that it has.
+            let address = self.address_match(n, instruction);
+            return match (compared, control.mask().value()) {
+                (comparison::ADDRESS_MISMATCH, 1..) => Verdict::may(&rule::RES0_WITHOUT_FEATURE),
+                _ => address.and(Verdict::may(&rule::BREAKPOINT_TYPE_UNPREDICTABLE)),
+            };
+        }
+        // A reserved type may stand for a VMID match, which may match at any instruction.
+        self.context_match(n).unwrap_or(Verdict::may(&rule::BREAKPOINT_TYPE_UNPREDICTABLE))
+    }
+
+    /// The address match of breakpoint `n`. A64 instructions are words: of BAS its lowest bit decides, and where it is
+    /// clear a match of the second halfword, or a BAS that is RES1 on a PE without AArch32, may count or not. "Reserved
+    /// DBGBCR<n>_EL1.BAS values" would let a reserved BAS disable the breakpoint also where that bit is set; the pseudocode
+    /// does not, and is what is followed.
+    fn address_match(&self, n: u8, instruction: u64) -> Verdict {
+        let control = self.registers.dbgbcr(n);
+        let value = self.registers.dbgbvr(n) & !0b11;
+        let linked = control.bt().value() & 1 == 1;
+        let matched = if linked { &rule::LINKED_CONTEXT } else { &rule::BREAKPOINT_MATCHES };
+        let at = |ignored| match same_address(value, instruction, ignored, matched) {
+            Verdict { matches: Match::No, .. } => Verdict::no(&rule::BREAKPOINT_ADDRESS),
+            same => same,
+        };
+        let exact = match at(0) {
+            same if control.bas().value() & 1 == 1 => same,
+            same => same.and(Verdict::may(&rule::BREAKPOINT_BAS)),
+        };
+        let mask = control.mask().value();
+        let ranges = match mask {
+            0 => return exact,
+            1 | 2 => at(LARGEST_MASK).and(Verdict::may(&rule::RES0_WITHOUT_FEATURE)),
+            _ => {
+                let inside = (1 << mask) - 1;
+                let certain = control.bas() == BAS_A64 && value & inside == 0;
+                let range = at(inside);
+                if certain { range } else { range.and(Verdict::may(&rule::RES0_WITHOUT_FEATURE)) }
+            }
+        };
+        if exact.matches == ranges.matches { exact } else { Verdict::may(&rule::RES0_WITHOUT_FEATURE) }
+    }
+
+    /// What context-aware breakpoint `n` compares other than an address matches; none if its type is reserved, or may be.
+    fn context_match(&self, n: u8) -> Option<Verdict> {
+        let control = self.registers.dbgbcr(n);
+        let compared = compares(control);
+        let with_vhe = self.shape.has_vhe();
+        let in_context = Verdict::yes_if(self.in_context_of(n), &rule::BREAKPOINT_CONTEXT);
+        let not_known = Verdict::may(&rule::BREAKPOINT_TYPE_UNPREDICTABLE);
+        let matched = match compared {
+            comparison::ADDRESS | comparison::ADDRESS_MISMATCH => return None,
+            comparison::CONTEXT => in_context,
+            comparison::CONTEXTIDR_EL1 if with_vhe => in_context,
+            comparison::CONTEXT_AND_VMID => in_context.and(not_known),
+            comparison::FULL_CONTEXT if with_vhe => in_context.and(not_known),
+            // A VMID, or CONTEXTIDR_EL2.
+            0b100 | 0b110 if with_vhe || compared == 0b100 => not_known,
+            _ => return None,
+        };
+        let range = control.mask().value() != 0;
+        Some(if range { matched.and(Verdict::may(&rule::RES0_WITHOUT_FEATURE)) } else { matched })
+    }
+
+    /// The breakpoint that a link names has linking enabled and matches the current context.
+    fn link(&self, lbnx: u2, lbn: u4) -> Verdict {
+        let (lbnx, lbn) = (lbnx.value(), lbn.value());
+        let control = self.registers.dbgbcr(lbn);
+        if lbnx != 0 || control.bt2() {
+            return Verdict::may(&rule::RES0_WITHOUT_FEATURE);
+        }
         if !self.shape.is_context_aware(lbn) {
             return Verdict::may(&rule::LINK_UNPREDICTABLE);
         }
-        let control = self.registers.dbgbcr(lbn);
-        match breakpoint_type(self.shape, lbn, control) {
-            _ if !control.e() => Verdict::no(&rule::LINKED_CONTEXT),
-            Type::Context { linked: true } => Verdict::yes_if(self.in_context_of(lbn), &rule::LINKED_CONTEXT),
-            Type::Context { linked: false } | Type::Address { .. } => Verdict::no(&rule::LINKED_CONTEXT),
-            Type::Unpredictable => Verdict::may(&rule::LINK_UNPREDICTABLE),
+        if !control.e() || compares(control) == comparison::ADDRESS {
+            return Verdict::no(&rule::LINKED_CONTEXT);
+        }
+        match self.context_match(lbn) {
+            None => Verdict::may(&rule::LINK_UNPREDICTABLE),
+            Some(_) if !control.has_linking_enabled() => Verdict::no(&rule::LINKED_CONTEXT),
+            Some(matched) if matched.matches == Match::May => Verdict::may(&rule::LINK_UNPREDICTABLE),
+            Some(matched) => Verdict { rule: &rule::LINKED_CONTEXT, ..matched },
         }
     }
 
@@ -322,64 +408,75 @@ impl View<'_> {
         Hit { verdict: hit.verdict.and(self.enabled(hit.verdict.rule)), ..hit }
     }
 
-    /// The same, were debug exceptions enabled.
+    /// The same, were debug exceptions enabled. Any of those that match may be the one that is reported: WnR is certain if
+    /// all agree on it, and FAR lies in what any of them allows.
     pub fn watchpoint_matches(&self, access: &Access, accessed: &Range<u64>) -> Hit {
-        let silent = Verdict::no(&rule::WATCHPOINT_ENABLED);
-        let (mut read, mut write, mut highest) = (silent, silent, accessed.start);
-        for n in (0..self.shape.watchpoints).filter(|n| self.registers.dbgwcr(*n).e()) {
-            let this = self.watchpoint_match(n, access, accessed);
-            (read, write) = (read.or(this.read), write.or(this.write));
-            highest = highest.max(this.highest);
+        let enabled = || (0..self.shape.watchpoints).filter(|n| self.registers.dbgwcr(*n).e());
+        let mut hit = Hit {
+            verdict: Verdict::no(&rule::WATCHPOINT_ENABLED),
+            wnr: Some(access.writes()),
+            far: (accessed.start, accessed.start),
+        };
+        for (n, this) in enabled().map(|n| (n, self.watchpoint_match(n, access, accessed))) {
+            let first = hit.verdict.matches == Match::No;
+            hit.verdict = hit.verdict.or(this.verdict);
+            let Some((lowest, highest)) = this.span.filter(|_| this.verdict.matches > Match::No) else {
+                continue;
+            };
+            let control = self.registers.dbgwcr(n);
+            let wnr = access.writes() && !(access.reads() && control.lsc() & LSC_LOAD == LSC_LOAD);
+            let block = |byte| byte - byte % self.zva_block.max(1);
+            let far = match access.kind {
+                // Any address that it accesses.
+                Kind::ZeroBlock => (accessed.start, accessed.end - 1),
+                // An interval, which is exact where the block is not smaller than the access.
+                _ => (accessed.start.max(block(lowest)), highest),
+            };
+            hit.wnr = hit.wnr.filter(|other| first || *other == wnr).map(|_| wnr);
+            hit.far = if first { far } else { (hit.far.0.min(far.0), hit.far.1.max(far.1)) };
         }
-        // An access that both reads and writes is reported as a read if its read is watched.
-        let wnr = match (read.matches, write.matches) {
-            (Match::Yes, _) => Some(false),
-            (Match::No, _) => Some(true),
-            (Match::May, Match::No) => Some(false),
-            (Match::May, _) => None,
-        };
-        let verdict = match access.reads() {
-            true => read.or(write),
-            false => write,
-        };
-        // DC ZVA may report the address that it was given, which is anywhere in its block.
-        let highest = if access.kind == Kind::ZeroBlock { accessed.end - 1 } else { highest };
-        Hit { verdict, wnr, far: (accessed.start, highest) }
+        // With FEAT_BWE2 a match counts only where each mismatch that is in use is one too.
+        if enabled().any(|n| self.registers.dbgwcr(n).wt2()) {
+            hit.verdict = hit.verdict.and(Verdict::may(&rule::RES0_WITHOUT_FEATURE));
+        }
+        hit
     }
 
     /// `AArch64.WatchpointMatch` of a watchpoint that is enabled.
-    fn watchpoint_match(&self, n: u8, access: &Access, accessed: &Range<u64>) -> OneWatchpoint {
+    fn watchpoint_match(&self, n: u8, access: &Access, accessed: &Range<u64>) -> Bytes {
         let control = self.registers.dbgwcr(n);
-        let selects = |lsc: u2| control.lsc() & lsc == lsc;
-        let by = |selected, does, may_not| match (selected && does, may_not) {
-            (false, _) => Verdict::no(&rule::WATCHPOINT_LSC),
-            (true, false) => Verdict::yes(&rule::WATCHPOINT_MATCHES),
-            (true, true) => Verdict::may(&rule::WATCHPOINT_CONDITIONAL_STORE),
-        };
-        let read = by(selects(LSC_LOAD), access.reads(), false);
-        let write = by(selects(LSC_STORE), access.writes(), access.may_not_write());
-        let none = |rule| OneWatchpoint { read: Verdict::no(rule), write: Verdict::no(rule), highest: 0 };
+        let none = |rule| Bytes { verdict: Verdict::no(rule), span: None };
         let el = if access.unprivileged { El::El0 } else { self.el };
-        let state = state_match(control.hmc(), control.ssc(), control.pac(), el, &rule::WATCHPOINT_PRIVILEGE);
+        let (hmc, ssc, ssce, privilege) = (control.hmc(), control.ssc(), control.ssce(), control.pac());
+        let state = StateControl { hmc, ssc, ssce, privilege }.matches(el, &rule::WATCHPOINT_PRIVILEGE);
         if state.matches == Match::No {
             return none(state.rule);
         }
-        if read.matches == Match::No && write.matches == Match::No {
+        let selected = |lsc: u2, does| does && control.lsc() & lsc == lsc;
+        if !selected(LSC_LOAD, access.reads()) && !selected(LSC_STORE, access.writes()) {
             return none(&rule::WATCHPOINT_LSC);
         }
-        let (bytes, highest) = Watched::new(self.registers.dbgwvr(n), control).of(accessed);
-        if bytes.matches == Match::No {
-            return none(bytes.rule);
+        let bytes = if control.wt2() {
+            let span = accessed.end.checked_sub(1).map(|last| (accessed.start, last));
+            Bytes { verdict: Verdict::may(&rule::RES0_WITHOUT_FEATURE), span }
+        } else {
+            Watched::new(self.registers.dbgwvr(n), control).of(accessed)
+        };
+        if bytes.verdict.matches == Match::No {
+            return bytes;
         }
         let link = match control.wt() {
-            true => self.link(control.lbn().value()),
+            true => self.link(control.lbnx(), control.lbn()),
             false => Verdict::yes(&rule::WATCHPOINT_MATCHES),
         };
         if link.matches == Match::No {
             return none(link.rule);
         }
-        let conditions = state.and(bytes).and(link);
-        OneWatchpoint { read: read.and(conditions), write: write.and(conditions), highest }
+        let done = match access.kind {
+            Kind::StoreExclusive => Verdict::may(&rule::WATCHPOINT_CONDITIONAL_STORE),
+            _ => Verdict::yes(&rule::WATCHPOINT_MATCHES),
+        };
+        Bytes { verdict: done.and(state).and(bytes.verdict).and(link), ..bytes }
     }
 
     /// Breakpoint and Watchpoint exceptions are enabled, where something matched by `rule`.
@@ -421,9 +518,7 @@ impl View<'_> {
     }
 }
 
-struct OneWatchpoint {
-    read: Verdict,
-    write: Verdict,
-    /// The highest byte that is accessed and may be watched; 0 if it does not match.
-    highest: u64,
+/// What a breakpoint compares, by BT without its lowest bit.
+fn compares(control: Dbgbcr) -> u8 {
+    control.bt().value() >> 1
 }

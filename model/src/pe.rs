@@ -257,6 +257,7 @@ impl Pe {
         let unsettled = if self.earlier.is_empty() { Vec::new() } else { self.views()? };
         let execution = Execution {
             shape: &self.shape,
+            zva_block: self.zva_block,
             views: if unsettled.is_empty() { settled } else { &unsettled },
             el: self.el,
             masked: self.pstate_d,
@@ -305,7 +306,7 @@ impl Pe {
             return Err(Unknown("a guest's breakpoint on an access while userspace debugs"));
         }
         let hit = |registers| {
-            let view = View { shape: &self.shape, registers, el: self.el, masked: self.pstate_d };
+            let view = self.view(registers);
             view.watchpoint_matches(access, &bytes)
         };
         let guests_own = hit(&self.registers);
@@ -348,14 +349,18 @@ impl Pe {
         Ok(outcome)
     }
 
+    fn view<'a>(&'a self, registers: &'a Registers) -> View<'a> {
+        View { shape: &self.shape, registers, el: self.el, masked: self.pstate_d, zva_block: self.zva_block }
+    }
+
     /// A breakpoint of the guest's would generate an exception that is taken to EL2, for which KDE and PSTATE.D do
     /// not matter.
     fn guests_breakpoint_matches(&self, instruction: u64) -> Result<bool, Unknown> {
         if !self.earlier.is_empty() {
             return Err(Unknown("executing before a context synchronization event while userspace debugs"));
         }
-        let (shape, registers) = (&self.shape, &self.registers);
-        let view = View { shape, registers, el: self.el, masked: self.pstate_d };
+        let registers = &self.registers;
+        let view = self.view(registers);
         if view.double_lock_status() {
             return Err(Unknown("the OS Double Lock while userspace debugs"));
         }
@@ -381,7 +386,7 @@ mod tests {
         outcome::FAR_UNKNOWN,
         scenario::{Migrate, Other, Scenario},
     };
-    use arbitrary_int::{u4, u5};
+    use arbitrary_int::{u2, u4, u5};
     use proptest::prelude::*;
 
     const SHAPE: Shape =
@@ -546,7 +551,11 @@ mod tests {
         assert_eq!(at(El::El1, "ldrb w1", WATCHED + 5), Some((0xd600_0022, (WATCHED + 5, WATCHED + 5))));
         assert_eq!(at(El::El1, "str x1", WATCHED), Some((0xd600_0062, (WATCHED, WATCHED + 5))));
         assert_eq!(at(El::El0, "str x1", WATCHED), Some((0xd200_0062, (WATCHED, WATCHED + 5))));
-        assert_eq!(at(El::El1, "ldp x1, x2", WATCHED - 8), Some((0xd600_0022, (WATCHED - 8, WATCHED + 5))));
+        assert_eq!(
+            at(El::El1, "ldp x1, x2", WATCHED - 8),
+            Some((0xd600_0022, (WATCHED, WATCHED + 5))),
+            "in its block"
+        );
         assert_eq!(at(El::El1, "ldrb w1", WATCHED + 3), None);
         assert_eq!(at(El::El1, "ldrb w1", WATCHED + 6), None);
         assert_eq!(at(El::El1, "ldr w1", WATCHED + 1), Some((0xd600_0022, (WATCHED + 1, WATCHED + 4))));
@@ -936,27 +945,58 @@ mod tests {
             "BAS reads as one where it is one"
         );
         assert_eq!(read(Dbgbcr::address_linked_to(u4::new(4)), bcr), 0xff_e1e7);
-        assert_eq!(read(Dbgbcr::linked_context(), bcr), 0xf0_0001);
-        assert_eq!(read(Dbgbcr::linked_context().with_bt(BT_CONTEXT), bcr), 0xf0_e007);
+        assert_eq!(
+            read(Dbgbcr::address_linked_to(u4::new(3)), bcr),
+            0xf0_e1e7,
+            "number 3 matches no context"
+        );
+        assert_eq!(read(Dbgbcr::address_linked_to(u4::new(9)), bcr), 0xf0_e1e7, "there is no number 9");
+        assert_eq!(read(Dbgbcr::linked_context(), bcr), 0xf0_01e1);
+        assert_eq!(read(Dbgbcr::linked_context().with_bt(BT_CONTEXT), bcr), 0xf0_e1e7);
+        assert_eq!(read(address.with_bas(u4::new(0b0101)), bcr), 0xf0_e007, "reserved");
+        let context = |bt| {
+            let control = address.with_bt(u4::new(bt));
+            (read(control, bcr) >> 20 & 0xf, read(control, bvr))
+        };
+        assert_eq!(context(0b1000), (0, 0), "reserved without EL2");
+        assert_eq!(context(0b0110), (0xf, 0xffff_ffff));
+        assert_eq!(context(0b1101), (0xf, 0xffff_ffff_0000_0000));
+        assert_eq!(context(0b1110), (0xf, u64::MAX));
+        assert_eq!(context(0b0100).0, 0);
     }
 
     #[test]
-    fn of_a_type_that_a_breakpoint_does_not_have_e_alone_reads_as_written() {
+    fn the_state_fields_read_as_written_where_no_pe_reserves_them() {
+        for bits in 0..32_u8 {
+            let (hmc, ssc, privilege) = (bits >> 4 == 1, u2::new(bits >> 2 & 3), u2::new(bits & 3));
+            let control = Dbgbcr::address_at_el1().with_hmc(hmc).with_ssc(ssc).with_pmc(privilege);
+            let watch = Dbgwcr::doubleword().with_hmc(hmc).with_ssc(ssc).with_pac(privilege);
+            let breakpoint = Scenario::new().breakpoint(0, 1, control).read(sysreg::dbgbcr(0));
+            let watchpoint = Scenario::new().watchpoint(0, 0, watch).read(sysreg::dbgwcr(0));
+            let expected = if (1..4).contains(&bits) { 0xe006 } else { 0 };
+            assert_eq!(compared(&breakpoint).1 & 0xe006, expected, "{control}");
+            assert_eq!(compared(&watchpoint).1 & 0xe006, expected, "{watch}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_a_breakpoint_does_not_have_need_not_read_as_written() {
         let read = |n, bt| {
             let written = Scenario::new().breakpoint_at(n, u64::MAX, Dbgbcr::linked_context().with_bt(bt));
             let compared = |reg| compared(&written.clone().read(reg)).1;
             (compared(sysreg::dbgbvr(n)), compared(sysreg::dbgbcr(n)))
         };
         for bt in [BT_CONTEXT, BT_CONTEXT_LINKED] {
-            assert_eq!(read(3, bt), (0, 1), "it is not context-aware");
+            let state = if bt == BT_CONTEXT { 0xe006 } else { 0 };
+            assert_eq!(read(3, bt), (0, 0x1e1 | state), "it is not context-aware");
             assert_eq!(read(4, bt).0, 0xffff_ffff, "it is");
         }
-        let reserved = u4::new(0b1111);
-        assert_eq!((read(3, reserved), read(4, reserved)), ((0, 1), (0, 1)));
+        let reserved = u4::new(0b1001);
+        assert_eq!((read(3, reserved), read(4, reserved)), ((0, 0x1e1), (0, 0x1e1)));
     }
 
     #[test]
-    fn address_bits_from_48_on_read_as_written_only_where_they_are_copies_of_the_bit_below() {
+    fn address_bits_above_48_read_as_written_only_where_they_are_copies_of_it() {
         let defined = |address| {
             let breakpoint = Scenario::new().breakpoint_at(0, address, Dbgbcr::address_at_el1());
             let watchpoint = Scenario::new().watchpoint(0, address, Dbgwcr::doubleword());
@@ -964,10 +1004,10 @@ mod tests {
             assert_eq!(compared(&watchpoint.read(sysreg::dbgwvr(0))).1, breakpoint, "{address:#x}");
             breakpoint
         };
-        for copies in [0, wire::marker(1), (1 << 47) - 1, u64::MAX, u64::MAX << 47] {
+        for copies in [0, wire::marker(1), (1 << 48) - 1, u64::MAX, u64::MAX << 48] {
             assert_eq!(defined(copies), !0b11, "{copies:#x}");
-            for bit in 47..64 {
-                assert_eq!(defined(copies ^ 1 << bit), 0xffff_ffff_fffc, "{copies:#x} but for bit {bit}");
+            for bit in 48..64 {
+                assert_eq!(defined(copies ^ 1 << bit), 0x1_ffff_ffff_fffc, "{copies:#x} but for bit {bit}");
             }
         }
     }
@@ -975,12 +1015,40 @@ mod tests {
     #[test]
     fn a_watchpoints_registers_read_as_written_in_their_defined_bits() {
         let read = |control: Dbgwcr, reg| {
-            let written = Scenario::new().watchpoint(3, u64::MAX, control);
+            let written = Scenario::new().watchpoint(3, !0b111, control);
             compared(&written.read(reg)).1
         };
-        assert_eq!(read(Dbgwcr::doubleword(), sysreg::dbgwvr(3)), !0b11);
-        assert_eq!(read(Dbgwcr::doubleword(), sysreg::dbgwcr(3)), 0x1f10_ffff);
-        assert_eq!(read(Dbgwcr::linked_to(u4::new(4)), sysreg::dbgwcr(3)), 0x1f1f_ffff);
+        let (doubleword, wcr) = (Dbgwcr::doubleword(), sysreg::dbgwcr(3));
+        assert_eq!(read(doubleword, sysreg::dbgwvr(3)), !0b11);
+        assert_eq!(read(doubleword, wcr), 0x1f10_ffff);
+        assert_eq!(read(Dbgwcr::linked_to(u4::new(4)), wcr), 0x1f1f_ffff);
+        assert_eq!(read(Dbgwcr::linked_to(u4::new(3)), wcr), 0x1f10_ffff, "number 3 matches no context");
+        for bas in [0, 0b101, 0b1000_0001] {
+            assert_eq!(read(doubleword.with_bas(bas), wcr), 0x1f10_e01f, "{bas:#b} is reserved");
+        }
+        let word = |bas| {
+            let written = Scenario::new().watchpoint(3, 0b100, doubleword.with_bas(bas));
+            compared(&written.read(wcr)).1 >> 5 & 0xff
+        };
+        assert_eq!(word(0xff), 0x0f, "BAS[7:4] are RES0");
+        assert_eq!(word(0xf0), 0);
+        assert_eq!(read(doubleword.with_mask(u5::new(2)), wcr), 0x10_ffff);
+    }
+
+    #[test]
+    fn an_overrun_that_is_saved_without_its_error_is_unknown() {
+        const ERR: u64 = 1 << 6;
+        const RXO: u64 = 1 << 27;
+        const TXU: u64 = 1 << 26;
+        let compared = |value| {
+            let locked = Scenario::new().write(sysreg::OSLAR_EL1, 1).isb().write(sysreg::MDSCR_EL1, value);
+            compared(&locked.isb().read(sysreg::MDSCR_EL1)).1 & (ERR | RXO | TXU)
+        };
+        assert_eq!(compared(0), ERR | RXO | TXU);
+        assert_eq!(compared(ERR | RXO | TXU), ERR | RXO | TXU);
+        assert_eq!(compared(RXO), TXU);
+        assert_eq!(compared(TXU), RXO);
+        assert_eq!(compared(RXO | TXU), 0);
     }
 
     #[test]

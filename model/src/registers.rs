@@ -3,10 +3,7 @@
 //! The debug and context registers of a PE, and which of their bits read as written.
 
 use crate::{
-    control::{
-        BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT, BT_CONTEXT_LINKED, BT_CONTEXTIDR_EL1,
-        BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, Mdscr,
-    },
+    control::{BT_ADDRESS, BT_ADDRESS_LINKED, BT_CONTEXT, BT_CONTEXT_LINKED, Dbgbcr, Dbgwcr, Mdscr},
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
 };
@@ -167,11 +164,11 @@ impl Registers {
                 DebugRegister::Bvr => self.dbgbvr_defined(n, shape),
                 DebugRegister::Bcr => self.dbgbcr_defined(n, shape),
                 DebugRegister::Wvr => address_defined(self.dbgwvr(n)),
-                DebugRegister::Wcr => self.dbgwcr_defined(n),
+                DebugRegister::Wcr => self.dbgwcr_defined(n, shape),
             });
         }
         Some(match reg {
-            sysreg::MDSCR_EL1 if self.edscr_written => MDSCR_DEFINED | MDSCR_OF_EDSCR,
+            sysreg::MDSCR_EL1 if self.edscr_written => MDSCR_DEFINED | self.edscr_defined(),
             sysreg::MDSCR_EL1 => MDSCR_DEFINED,
             sysreg::CONTEXTIDR_EL1 | sysreg::OSDLR_EL1 => u64::MAX,
             sysreg::MDCCINT_EL1 => MDCCINT_DEFINED,
@@ -182,71 +179,99 @@ impl Registers {
         })
     }
 
-    /// An address, or a Context ID, above which the register is RES0; nothing for the other types.
+    /// An address; a Context ID, above which the register is RES0; CONTEXTIDR_EL2's above it. Nothing of a type that
+    /// compares a VMID, whose size a guest does not know, or that may be reserved.
     fn dbgbvr_defined(&self, n: u8, shape: &Shape) -> u64 {
-        match self.dbgbcr(n).bt() {
-            BT_ADDRESS | BT_ADDRESS_LINKED => address_defined(self.dbgbvr(n)),
+        const LOW: u64 = LOW_HALF;
+        const HIGH: u64 = !LOW_HALF;
+        let bt = self.dbgbcr(n).bt();
+        match bt.value() {
+            _ if matches!(bt, BT_ADDRESS | BT_ADDRESS_LINKED) => address_defined(self.dbgbvr(n)),
             _ if !shape.is_context_aware(n) => 0,
-            BT_CONTEXT | BT_CONTEXT_LINKED | BT_CONTEXTIDR_EL1 | BT_CONTEXTIDR_EL1_LINKED => 0xffff_ffff,
+            _ if matches!(bt, BT_CONTEXT | BT_CONTEXT_LINKED) => LOW,
+            0b0110 | 0b0111 if shape.has_vhe() => LOW,
+            0b1100 | 0b1101 if shape.has_vhe() => HIGH,
+            0b1110 | 0b1111 if shape.has_vhe() => LOW | HIGH,
             _ => 0,
         }
     }
 
-    /// LBN is UNKNOWN where nothing is linked, BAS where no address is compared; BAS selects halfwords, other values are
-    /// reserved, and it is RES1 on a PE without AArch32, which may then read a zero as one. A field with a reserved value may read as another one; a type is
-    /// reserved for a breakpoint that is not context-aware if it matches contexts.
+    /// E always. BT, unless it is reserved on some PE: for this breakpoint, or without EL2. LBN of a breakpoint that is
+    /// linked to one which can match a context. Of BAS the bits that are set, if it selects halfwords: it is RES1 where no
+    /// address is compared, and on a PE without AArch32. HMC, SSC and PMC, unless they are reserved on some PE or ignored,
+    /// as they are with linking enabled.
     fn dbgbcr_defined(&self, n: u8, shape: &Shape) -> u64 {
         const E: u64 = 1;
         const BT: u64 = 0xf << 20;
         const LBN: u64 = 0xf << 16;
         let control = self.dbgbcr(n);
+        let kind = match control.bt().value() {
+            0b0000 | 0b0001 => BT,
+            0b0010 | 0b0011 if shape.is_context_aware(n) => BT,
+            0b0110 | 0b0111 | 0b1100..=0b1111 if shape.is_context_aware(n) && shape.has_vhe() => BT,
+            _ => 0,
+        };
+        let links = control.bt() == BT_ADDRESS_LINKED && control.lbnx().value() == 0;
+        let lbn = if links && shape.is_context_aware(control.lbn().value()) { LBN } else { 0 };
         let bas = match control.bas().value() {
             bas @ (0b0011 | 0b1100 | 0b1111) => u64::from(bas) << 5,
             _ => 0,
         };
-        let state = state_defined(control.hmc(), control.ssc().value(), control.pmc().value());
-        match control.bt() {
-            BT_ADDRESS => E | BT | state | bas,
-            BT_ADDRESS_LINKED => E | BT | state | bas | LBN,
-            _ if !shape.is_context_aware(n) => E,
-            BT_CONTEXT => E | BT | state,
-            BT_CONTEXT_LINKED => E | BT,
-            _ => E,
-        }
+        let state = match control.has_linking_enabled() || control.ssce() {
+            true => 0,
+            false => state_defined(control.hmc(), control.ssc().value(), control.pmc().value()),
+        };
+        E | kind | lbn | bas | state
     }
 
-    /// LBN is UNKNOWN where nothing is linked; a field with a reserved value may read as another one.
-    fn dbgwcr_defined(&self, n: u8) -> u64 {
+    /// E, WT and LSC always. MASK, unless it is reserved. LBN of a watchpoint that is linked to a breakpoint which can match
+    /// a context. BAS, if it is one run of bytes, of which BAS\[7:4\] are RES0 where DBGWVR names a word. HMC, SSC and PAC,
+    /// unless they are reserved on some PE.
+    fn dbgwcr_defined(&self, n: u8, shape: &Shape) -> u64 {
         const E: u64 = 1;
         const MASK: u64 = 0x1f << 24;
         const WT: u64 = 1 << 20;
         const LBN: u64 = 0xf << 16;
-        const BAS: u64 = 0xff << 5;
         const LSC: u64 = 0b11 << 3;
         let control = self.dbgwcr(n);
         let mask = if matches!(control.mask().value(), 1 | 2) { 0 } else { MASK };
-        let lbn = if control.wt() { LBN } else { 0 };
-        let state = state_defined(control.hmc(), control.ssc().value(), control.pac().value());
-        E | WT | BAS | LSC | mask | lbn | state
+        let links = control.wt() && control.lbnx().value() == 0;
+        let lbn = if links && shape.is_context_aware(control.lbn().value()) { LBN } else { 0 };
+        let selectable = if self.dbgwvr(n) & 0b100 == 0 { 0xff } else { 0x0f };
+        let bas = control.bas();
+        let bas =
+            if control.bas_is_one_run() && bas & selectable != 0 { u64::from(selectable) << 5 } else { 0 };
+        let state = match control.ssce() {
+            true => 0,
+            false => state_defined(control.hmc(), control.ssc().value(), control.pac().value()),
+        };
+        E | WT | LSC | mask | lbn | bas | state
+    }
+
+    /// What MDSCR_EL1 shows of EDSCR. RXO or TXU that is written as 1 with ERR 0 makes that bit and ERR UNKNOWN.
+    fn edscr_defined(&self) -> u64 {
+        const ERR: u64 = 1 << 6;
+        const OVERRUNS: u64 = 1 << 27 | 1 << 26;
+        let unknown = match (self.mdscr & ERR, self.mdscr & OVERRUNS) {
+            (0, overruns @ 1..) => overruns | ERR,
+            _ => 0,
+        };
+        MDSCR_OF_EDSCR & !unknown
     }
 }
 
-/// The bits of an address in DBGBVR or DBGWVR: bits \[1:0\] are RES0, and those above the virtual address (RESS) may be
-/// copies of its top bit.
+/// The bits of an address in DBGBVR or DBGWVR: bits \[1:0\] are RES0, and those above bit 48 may belong to the address
+/// or be copies of its top bit (RESS).
 const fn address_defined(address: u64) -> u64 {
-    const RESS: u64 = 0xffff << 48;
+    const RESS: u64 = 0x7fff << 49;
     let ress = address & RESS;
-    let top = address >> 47 & 1 == 1;
+    let top = address >> 48 & 1 == 1;
     let extended = if top { ress == RESS } else { ress == 0 };
     if extended { !0b11 } else { !RESS & !0b11 }
 }
 
-/// HMC, SSC and PMC or PAC, unless their value is reserved in every version of the architecture or where Secure EL2 is
-/// not implemented (DDI 0487 `CheckValidStateMatch`).
+/// HMC, SSC and PMC or PAC, unless their value is reserved on some PE: in every version of the architecture, without EL2,
+/// EL3, Secure EL2 or Secure state, or without AArch32 at EL1 (DDI 0487 `CheckValidStateMatch`).
 const fn state_defined(hmc: bool, ssc: u8, privilege: u8) -> u64 {
-    let reserved = matches!(
-        (hmc, ssc, privilege),
-        (false, 0b11, _) | (true, 0b00, 0b00 | 0b10) | (true, 0b01, 0b00 | 0b10) | (true, 0b10 | 0b11, _)
-    );
-    if reserved { 0 } else { 0b111 << 13 | 0b11 << 1 }
+    if !hmc && ssc == 0 && privilege != 0 { 0b111 << 13 | 0b11 << 1 } else { 0 }
 }

@@ -57,29 +57,35 @@ rules! {
         "An enabled, context-aware breakpoint for unlinked Context ID match generates an event at every instruction while CONTEXTIDR_EL1 equals its value",
         "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.BreakpointValueMatch";
     BREAKPOINT_TYPE_UNPREDICTABLE:
-        "A breakpoint of a reserved type, of a context type though it is not context-aware, or of a type that compares what belongs to EL2, generates no event or those of another type",
+        "A breakpoint of a reserved type generates no event or those of another type, which is an address match where it is not context-aware; of one that compares a VMID or CONTEXTIDR_EL2 a guest cannot know whether that matches",
         "DDI 0487K.a DBGBCR<n>_EL1.BT, AArch64.BreakpointValueMatch (CONSTRAINED UNPREDICTABLE: RESBPTYPE)";
     BREAKPOINT_BAS:
-        "A breakpoint on an A64 instruction has BAS 0b1111; with another value it may match or not at its address, and matches nowhere else",
+        "A breakpoint on an A64 instruction has BAS 0b1111; with another value it matches at its address if BAS[0] is 1, may match there if it is 0, and matches nowhere else",
         "DDI 0487K.a D2.8 Breakpoint exceptions, DBGBCR<n>_EL1.BAS, AArch64.BreakpointMatch (CONSTRAINED UNPREDICTABLE: BPMATCHHALF)";
     STATE_UNPREDICTABLE:
-        "With HMC or SSC other than zero, or PMC or PAC zero, the encoding may be reserved, or select Exception levels and Security states that a guest does not know: EL1 and EL0 may match or not",
+        "Encodings of {HMC, SSC, PMC or PAC} that are reserved, or that are without EL3, Secure EL2 or a Security state of which a guest is not told, let EL1 and EL0 match or not; {0, 0b00, not 0b00} and {1, 0b00, 0b01 or 0b11} select them as PMC or PAC says",
         "DDI 0487K.a D2.8 and D2.9, execution conditions, CheckValidStateMatch (CONSTRAINED UNPREDICTABLE: RESBPWPCTRL)";
     LINK_UNPREDICTABLE:
         "A link to a breakpoint that is not context-aware or not implemented may never match, match as if there was no link, or match as a link to another breakpoint",
         "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.StateMatch (CONSTRAINED UNPREDICTABLE: BPNOTCTXCMP)";
     RESS:
-        "Address bits above those of a virtual address may be compared or not",
+        "Address bits above those of a virtual address, of which bit 48 is always one, may be compared or not",
         "DDI 0487K.a DBGBVR<n>_EL1.RESS, DBGWVR<n>_EL1.RESS (CONSTRAINED UNPREDICTABLE: DBGxVR_RESS)";
     WATCHPOINT_BAS_UNPREDICTABLE:
-        "A BAS whose ones are not one run, or that selects more than the word that DBGWVR<n>_EL1 names, may watch any byte of the doubleword, and watches nothing else",
+        "A BAS whose ones are not one run may watch any byte of the doubleword, and watches nothing else; where DBGWVR<n>_EL1 names a word BAS[7:4] select nothing",
         "DDI 0487K.a DBGWCR<n>_EL1.BAS, AArch64.WatchpointByteMatch (CONSTRAINED UNPREDICTABLE: WPBASCONTIGUOUS)";
     WATCHPOINT_MASK_UNPREDICTABLE:
         "A MASK of 1 or 2, one with a BAS other than 0b11111111, and one that masks address bits that are not zero, may watch the block or not",
         "DDI 0487K.a DBGWCR<n>_EL1.MASK, AArch64.WatchpointByteMatch (CONSTRAINED UNPREDICTABLE: RESWPMASK, WPMASKANDBAS, WPMASKEDBITS)";
     WATCHPOINT_CONDITIONAL_STORE:
-        "A store that is not done, because the comparison or the exclusive monitor forbids it, may generate a Watchpoint exception or not",
-        "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Store-Exclusive and Compare and Swap instructions";
+        "A store that is not done because an Exclusives monitor does not permit it may generate a Watchpoint exception or not",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Store-Exclusive instructions";
+    RES0_WITHOUT_FEATURE:
+        "SSCE, LBNX, WT2, and MASK and BT2 of a breakpoint, mean something on a PE with FEAT_RME, FEAT_Debugv8p9, FEAT_BWE2, FEAT_BWE or FEAT_ABLE, whatever a guest is told, and are ignored on another: with one of them set a breakpoint or watchpoint may do as on either",
+        "DDI 0487K.a DBGBCR<n>_EL1, DBGWCR<n>_EL1";
+    WATCHPOINT_AFTER_TRANSLATION:
+        "An access is translated before watchpoints are tested: one that stage 2 does not map, and that userspace does for the guest, need not generate a Watchpoint exception",
+        "DDI 0487K.a D1.4 Prioritization of Synchronous exceptions taken to AArch64 state";
     PRIORITY:
         "On one instruction a pending Software Step exception is taken before a Breakpoint exception, that before BRK's, and a Watchpoint exception last; one that is taken keeps the others from happening",
         "DDI 0487K.a D1.3.5 Exception prioritization, synchronous exceptions taken to AArch64 state";
@@ -90,7 +96,7 @@ rules! {
         "An enabled watchpoint generates a Watchpoint exception when an instruction accesses a watched byte, before the access is done",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointMatch";
     WATCHPOINT_SYNDROME:
-        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010, WnR, and in FAR_EL1 an address between the lowest accessed and the highest watched and accessed, of DC ZVA any in its block",
+        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010, WnR, and in FAR_EL1 an address between the lowest accessed and the highest watched and accessed, in a naturally aligned block no larger than that of DC ZVA that holds one which is both; of DC ZVA any in its block",
         "DDI 0487K.a D2.9 Watchpoint exceptions, ESR_EL1, FAR_EL1";
     WATCHPOINT_ENABLED:
         "A watchpoint whose DBGWCR<n>_EL1.E is 0 generates no event",

@@ -33,6 +33,13 @@ impl Shape {
         }
     }
 
+    /// The PE has FEAT_VHE, and with it the breakpoint types that compare CONTEXTIDR_EL1 alone, and CONTEXTIDR_EL2. A VM
+    /// may be shown a lower DebugVer than its PE has: without it the PE may have them or not.
+    pub const fn has_vhe(&self) -> bool {
+        const ARMV8_1_WITH_VHE: u8 = 7;
+        self.debug_ver >= ARMV8_1_WITH_VHE
+    }
+
     /// The numbers of the breakpoints.
     pub const fn breakpoint_numbers(&self) -> Range<u8> {
         0..self.breakpoints
