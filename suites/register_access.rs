@@ -249,6 +249,8 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     /// HMC, SSC, and PMC or PAC: none that is reserved where there is EL3.
     const STATES: [(bool, u8, u2); 4] =
         [(false, 0b01, PMC_EL0), (true, 0b00, PMC_EL1), (false, 0b10, PMC_EL1_EL0), (true, 0b01, PMC_EL1)];
+    /// Types of a context-aware breakpoint: each bit is set in one and clear in another.
+    const TYPES: [u4; 4] = [u4::new(0b1101), u4::new(0b0010), u4::new(0b1110), u4::new(0b0111)];
     const ADDRESSES: [u64; 4] =
         [0x0000_5555_5555_5550, 0xffff_aaaa_aaaa_aaa8, 0x0000_3333_cccc_6660, 0xffff_cccc_3333_9998];
     let shape = cx.shape();
@@ -259,7 +261,11 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
         let breakpoints = shape.breakpoint_numbers().flat_map(|n| {
             let (hmc, ssc, pmc) = STATES[nth(n)];
             let linked = nth(n) % 2 == 1;
-            let kind = if linked { Dbgbcr::address_linked_to(context) } else { Dbgbcr::address_at_el1() };
+            let kind = match linked {
+                true => Dbgbcr::address_linked_to(context),
+                false if shape.is_context_aware(n) => Dbgbcr::address_at_el1().with_bt(TYPES[round]),
+                false => Dbgbcr::address_at_el1(),
+            };
             let control = kind.with_e(false).with_hmc(hmc).with_ssc(u2::new(ssc)).with_pmc(pmc);
             [(dbgbvr(n), ADDRESSES[nth(n)]), (dbgbcr(n), control.raw_value())]
         });

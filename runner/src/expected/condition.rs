@@ -27,6 +27,8 @@ pub struct Condition {
     pub without_capability: Option<Capability>,
     /// Userspace may write this field of ID_AA64DFR0_EL1.
     pub writable: Option<WritableField>,
+    /// The host has this many watchpoints, or more.
+    pub watchpoints: Option<u8>,
     /// The CPU.
     pub cpu: Option<CpuModel>,
     /// The deviation is this platform's and not KVM's.
@@ -110,6 +112,10 @@ impl Condition {
         if let Some(Capability(name)) = self.without_capability.filter(|capability| capability.is_on(host)) {
             return Some(format!("KVM has {name} here"));
         }
+        let has = host.shape().watchpoints;
+        if let Some(wanted) = self.watchpoints.filter(|wanted| has < *wanted) {
+            return Some(format!("it needs {wanted} watchpoints, and this host has {has}"));
+        }
         let field = self.writable.filter(|field| !field.is_on(host))?.0.name;
         Some(format!("userspace may not write {field} here, as far as the kernel says"))
     }
@@ -163,6 +169,7 @@ impl fmt::Display for Condition {
         parts.extend(self.capability.map(|Capability(name)| format!("where KVM has {name}")));
         parts.extend(self.without_capability.map(|Capability(name)| format!("where KVM has no {name}")));
         parts.extend(self.writable.map(|field| format!("where userspace may write {}", field.0.name)));
+        parts.extend(self.watchpoints.map(|wanted| format!("where there are {wanted} watchpoints or more")));
         if parts.is_empty() {
             parts.push("on every kernel".into());
         }

@@ -36,9 +36,11 @@ struct Entry {
     capability: Option<Spanned<Capability>>,
     without_capability: Option<Spanned<Capability>>,
     writable: Option<Spanned<WritableField>>,
+    watchpoints: Option<Spanned<u8>>,
     cpu: Option<Spanned<CpuModel>>,
     platform: Option<Spanned<String>>,
     bare: Option<Spanned<bool>>,
+    sometimes: Option<Spanned<String>>,
 }
 
 /// A deviation, and where in which file it stands.
@@ -93,12 +95,14 @@ impl Entry {
                 observed: self.observed.into_inner().into_iter().map(Spanned::into_inner).collect(),
                 why: self.why.into_inner(),
                 source: self.source.into_inner(),
+                sometimes: self.sometimes.is_some(),
                 condition: Condition {
                     since: self.since.map(Spanned::into_inner),
                     until: self.until.map(Spanned::into_inner),
                     capability: self.capability.map(Spanned::into_inner),
                     without_capability: self.without_capability.map(Spanned::into_inner),
                     writable: self.writable.map(Spanned::into_inner),
+                    watchpoints: self.watchpoints.map(Spanned::into_inner),
                     cpu: self.cpu.map(Spanned::into_inner),
                     platform: self.platform.map(Spanned::into_inner),
                     bare: self.bare.is_some_and(Spanned::into_inner),
@@ -145,6 +149,16 @@ impl Entry {
         {
             return Err(wrong(platform.span(), "every platform has a name")
                 .help("`dfr0 host show` prints that of a host"));
+        }
+        if let Some(watchpoints) =
+            self.watchpoints.as_ref().filter(|count| !(1..=16).contains(count.get_ref()))
+        {
+            return Err(wrong(watchpoints.span(), "a PE has 1 to 16 watchpoints"));
+        }
+        if let Some(sometimes) = self.sometimes.as_ref().filter(|why| why.get_ref().trim().is_empty()) {
+            let title = format!("deviation \"{name}\" shows itself sometimes, and does not say when");
+            return Err(Diagnostic::new(source, sometimes.span(), title)
+                .help("name what decides, which dfr0 cannot ask the host for"));
         }
         let Some(bare) = self.bare.as_ref().filter(|bare| *bare.get_ref()) else {
             return Ok(());

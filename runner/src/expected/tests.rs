@@ -61,6 +61,33 @@ fn what_is_listed_is_forgiven_and_nothing_else() {
 }
 
 #[test]
+fn what_shows_itself_sometimes_is_no_news_when_it_does_not() {
+    let deviations = parse(&format!("{ENTRY}sometimes = \"of the moon\"\n")).expect("valid");
+    let verdict = |observed: &[&str]| deviations.verdict("s.a", &host(Writable::Unknown), &found(observed));
+    assert_eq!(verdict(&["x"]), Verdict::XFail(vec!["n".into()]));
+    assert_eq!(verdict(&["z"]), Verdict::Fail);
+    assert_eq!(verdict(&[]), Verdict::Pass);
+    let nothing = parse(&format!("{ENTRY}sometimes = \" \"\n")).expect_err("it says nothing");
+    assert!(nothing.to_string().contains("does not say when"), "{nothing}");
+}
+
+#[test]
+fn a_deviation_may_need_a_number_of_watchpoints() {
+    let deviations = parse(&format!("{ENTRY}watchpoints = 2\n")).expect("valid");
+    let verdict = |wrps: u64, observed: &[&str]| {
+        let host = Host { id_aa64dfr0: wrps << 20, ..host(Writable::Unknown) };
+        deviations.verdict("s.a", &host, &found(observed))
+    };
+    assert_eq!(verdict(1, &["x"]), Verdict::XFail(vec!["n".into()]));
+    assert_eq!(verdict(1, &[]), Verdict::XPass(vec!["n".into()]));
+    assert_eq!(verdict(0, &["x"]), Verdict::Fail);
+    assert_eq!(verdict(0, &[]), Verdict::Pass);
+    for count in ["0", "17"] {
+        assert!(parse(&format!("{ENTRY}watchpoints = {count}\n")).is_err(), "{count}");
+    }
+}
+
+#[test]
 fn a_variation_of_a_case_is_forgiven_what_the_case_is_and_need_not_show_it() {
     let deviations = parse(ENTRY).expect("valid");
     let host = host(Writable::Unknown);
@@ -272,7 +299,7 @@ invalid type: integer `3`, expected a string
     with_keys(
         "whose = \"KVM\"",
         r#"
-unknown field `whose`, expected one of `name`, `cases`, `observed`, `why`, `source`, `since`, `until`, `capability`, `without_capability`, `writable`, `cpu`, `platform`, `bare`
+unknown field `whose`, expected one of `name`, `cases`, `observed`, `why`, `source`, `since`, `until`, `capability`, `without_capability`, `writable`, `watchpoints`, `cpu`, `platform`, `bare`, `sometimes`
  --> f.toml:7:1
   |
 7 | whose = "KVM"
