@@ -3,7 +3,7 @@
 //! Breakpoints at EL1: each one that the host has fires when it must, is silent when it must, and keeps what was
 //! written to it on every way that leads to the hardware.
 
-use arbitrary_int::{u2, u4};
+use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     rule,
@@ -57,6 +57,7 @@ fn cases() -> Vec<Case> {
         whole("each_byte_select", &rule::BREAKPOINT_BAS, each_byte_select),
         whole("each_state", &rule::STATE_UNPREDICTABLE, each_state),
         whole("each_type", &rule::BREAKPOINT_TYPE_UNPREDICTABLE, each_type),
+        whole("fields_of_later_features", &rule::RES0_WITHOUT_FEATURE, fields_of_later_features),
         whole("unlinked_context", &rule::BREAKPOINT_CONTEXT, unlinked_context),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
         whole("on_brk", &rule::PRIORITY, on_brk),
@@ -209,6 +210,21 @@ fn each_type(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(shape.breakpoint_numbers().flat_map(of))
 }
 
+/// Fields that are RES0 without a later feature: beside what hardware with it may do, a breakpoint does what it does
+/// without, and an address outside of what MASK leaves out is another address.
+fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let masks = (1..32).map(|mask| ADDRESS.with_mask(u5::new(mask)));
+    let links = (1..4).map(|lbnx| ADDRESS.with_lbnx(u2::new(lbnx)));
+    let controls = masks.chain(links).chain([ADDRESS.with_ssce(true), ADDRESS.with_bt2(true)]);
+    cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
+        controls.clone().flat_map(move |control| {
+            [marker(HERE), marker(HERE) ^ 1 << 40].map(|address| {
+                armed_at(n, address).write(dbgbcr(n), control.raw_value()).entered(BY_RETURN).exec(HERE)
+            })
+        })
+    }))
+}
+
 /// A context-aware breakpoint that is linked to nothing fires at every instruction in its context.
 fn unlinked_context(cx: &mut Context<'_>) -> Result<(), Stop> {
     const CONTEXT: u64 = 0x5a5a_1234;
@@ -273,7 +289,7 @@ fn each_privilege(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
     for n in cx.shape().breakpoint_numbers() {
-        for bit in 2..48 {
+        for bit in 2..49 {
             scenarios.push(armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
         }
     }

@@ -86,6 +86,12 @@ fn cases() -> Vec<Case> {
                 let watched = Scenario::new().watchpoint(0, TARGET, Dbgwcr::doubleword());
                 vec![through(watched.append(unmasked()), to).access(STORE, TARGET)]
             }),
+            in_code("by_a_watched_store", |to| {
+                let watched = Scenario::new().watchpoint(0, passage(to), Dbgwcr::doubleword());
+                let both = watched.watchpoint(1, TARGET, Dbgwcr::doubleword()).append(unmasked());
+                vec![through(both, to).access(STORE, TARGET)]
+            })
+            .and(&[&rule::WATCHPOINT_AFTER_TRANSLATION]),
         ])
         .collect()
 }

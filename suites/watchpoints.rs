@@ -65,6 +65,7 @@ fn cases() -> Vec<Case> {
             let bits = |n| (48..64).map(move |bit| both(armed(n).write(dbgwvr(n), HERE ^ 1 << bit)));
             cx.check_each(numbers(cx).flat_map(bits))
         }),
+        whole("fields_of_later_features", &rule::RES0_WITHOUT_FEATURE, fields_of_later_features),
         whole("reserved_lsc", &rule::WATCHPOINT_LSC, |cx| {
             cx.check_each(numbers(cx).map(|n| both(with(n, DOUBLEWORD.with_lsc(u2::new(0))))))
         }),
@@ -338,6 +339,14 @@ fn each_state(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
+/// Fields that are RES0 without a later feature: beside what hardware with it may do, a watchpoint does what it does
+/// without.
+fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let links = (1..4).map(|lbnx| DOUBLEWORD.with_lbnx(u2::new(lbnx)));
+    let controls = links.chain([DOUBLEWORD.with_ssce(true), DOUBLEWORD.with_wt2(true)]);
+    cx.check_each(numbers(cx).flat_map(|n| controls.clone().map(move |control| both(with(n, control)))))
+}
+
 /// Two watchpoints on the bytes of one access: either may be the one that is reported.
 fn several_on_one_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     let store = access::place("stp x1, x2");
@@ -391,7 +400,7 @@ fn behind_a_breakpoint(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
     for n in numbers(cx) {
-        for bit in 3..48 {
+        for bit in 3..49 {
             scenarios.push(both(armed(n).write(dbgwvr(n), HERE ^ 1 << bit)));
         }
     }
