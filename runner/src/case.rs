@@ -4,7 +4,7 @@
 
 use crate::{
     cpus,
-    guest::{Config, DEADLINE_AFTER_DEATH, Error, Guest, OfOther},
+    guest::{Config, Error, Guest, LEAST_AFTER_DEATH, OfOther},
     host::{Host, Unavailable},
     machine::Machine,
     program::{Departure, Program},
@@ -79,7 +79,7 @@ impl Case {
         let Context { session, mut report, .. } = context;
         report.stopped = stopped;
         if matches!(report.stopped, Some(Stop::Broken(Error::Died(_)))) {
-            session.deadline = session.deadline.min(DEADLINE_AFTER_DEATH);
+            session.died = true;
         }
         report
     }
@@ -189,6 +189,8 @@ pub struct Session {
     machine: Machine,
     host: Host,
     deadline: Duration,
+    /// A guest has died on this host.
+    died: bool,
     draw: Draw,
     /// Of a case's scenarios the first runs, and every so many.
     every: usize,
@@ -201,11 +203,12 @@ pub struct Session {
 impl Session {
     /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
     pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
-        Ok(match Machine::open()? {
+        Ok(match Machine::open(deadline)? {
             Ok(machine) => Ok(Self {
                 host: machine.host()?,
                 machine,
                 deadline,
+                died: false,
                 draw: Draw::default(),
                 every: 1,
                 guests: Vec::new(),
@@ -217,9 +220,10 @@ impl Session {
 
     /// A session of another thread's on the same host.
     pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
-        let machine = Machine::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
+        let machine =
+            Machine::open(deadline)?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let (host, draw) = (host.clone(), Draw::default());
-        Ok(Self { machine, host, deadline, draw, every: 1, guests: Vec::new(), zva_block: None })
+        Ok(Self { machine, host, deadline, died: false, draw, every: 1, guests: Vec::new(), zva_block: None })
     }
 
     /// A session where nothing runs: cases are asked for the scenarios that they would run on `host`.
@@ -230,6 +234,7 @@ impl Session {
             machine: Machine::Paper(host.clone()),
             host,
             deadline: Duration::ZERO,
+            died: false,
             draw: Draw::default(),
             every: 1,
             guests: Vec::new(),
@@ -245,6 +250,11 @@ impl Session {
     /// Cases leave scenarios out.
     pub(crate) fn is_sample(&self) -> bool {
         self.every > 1
+    }
+
+    /// The same session, where a guest may run for `deadline` at a time from now on.
+    pub fn allowing(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// The same session, drawing other random scenarios.
@@ -264,7 +274,8 @@ impl Session {
 
     /// How long a guest may run at a time.
     pub(crate) fn deadline(&self) -> Duration {
-        self.deadline
+        let after_death = (self.deadline / 10).max(LEAST_AFTER_DEATH);
+        if self.died { self.deadline.min(after_death) } else { self.deadline }
     }
 
     /// How many bytes DC ZVA zeroes, if a case has asked.
@@ -274,7 +285,7 @@ impl Session {
 
     /// A VM of its own that has not run.
     pub(crate) fn guest(&self, config: Config) -> Result<Guest, Error> {
-        self.machine.guest(config, self.deadline)
+        self.machine.guest(config, self.deadline())
     }
 }
 
@@ -592,7 +603,7 @@ impl Context<'_> {
 
     /// How long a guest may run at a time.
     pub(crate) fn deadline(&self) -> Duration {
-        self.session.deadline
+        self.session.deadline()
     }
 
     /// What guests run on.

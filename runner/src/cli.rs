@@ -263,8 +263,9 @@ struct Run {
     /// Fail when a listed deviation is no longer seen.
     #[arg(long)]
     strict: bool,
-    /// Take a guest for hung when it runs for longer.
-    #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3600))]
+    /// Take a guest for hung when it runs for longer, and a bare machine (docs/bare.md) when it takes longer to answer. Once
+    /// a guest has hung, a tenth is left to those after it, and no less than two seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     deadline: u64,
     /// Draw other random scenarios; the same seed draws the same on hosts of the same shape.
     #[arg(long, default_value_t = Draw::default().seed)]
@@ -407,7 +408,7 @@ fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Ou
     let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
     let deviations = Deviations::load(expected, &names)?;
     let chosen = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
-    let here = match Machine::open()? {
+    let here = match Machine::open(DEADLINE)? {
         Ok(machine) => Ok(machine.host()?),
         Err(unavailable) => Err(unavailable.to_string()),
     };
@@ -476,7 +477,7 @@ fn show_host() -> Outcome {
 }
 
 fn show_fingerprint() -> Outcome {
-    let fingerprint = Machine::open()??.fingerprint()?;
+    let fingerprint = Machine::open(DEADLINE)??.fingerprint()?;
     io::stdout().lock().write_all(fingerprint.to_json().as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -486,7 +487,7 @@ fn check_host(profile: Option<&str>, expected: Option<&Path>, file: Option<&Path
     let named = profile.map(|name| profiles.get(name)).transpose()?;
     let fingerprint = match file {
         Some(file) => fingerprint::load(file)?,
-        None => Machine::open()??.fingerprint()?,
+        None => Machine::open(DEADLINE)??.fingerprint()?,
     };
     let check = profiles.check(&fingerprint, named);
     write!(io::stdout().lock(), "{check}")?;

@@ -22,8 +22,9 @@ use std::{fmt, io, time::Duration};
 /// loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long it may run once a guest has died on this host: where every guest hangs, a run still ends.
-pub const DEADLINE_AFTER_DEATH: Duration = Duration::from_secs(2);
+/// Once a guest has died on this host others may run for a tenth of their time, and this at least: where every guest hangs,
+/// a run still ends.
+pub const LEAST_AFTER_DEATH: Duration = Duration::from_secs(2);
 
 /// What a VM is made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! What guests run on: KVM, or a bare CPU where the environment names one.
 
 use crate::{
-    bare::Bare,
+    bare::{self, Bare},
     fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
@@ -12,6 +12,7 @@ use crate::{
     paper::Paper,
     snapshot::{RestoreError, Restored, Scope, State},
 };
+use dfr0_model::scenario::Op;
 use std::{env, path::Path, time::Duration};
 
 /// Names the directory of a bare CPU, as `lab exec --bare` makes it.
@@ -22,18 +23,28 @@ const BARE: &str = "DFR0_BARE";
 pub enum Machine {
     /// A vCPU of a VM.
     Kvm(Kvm),
-    /// A CPU that an emulator gives to the payload alone.
+    /// A CPU that a machine gives to the payload alone.
     Bare(Bare),
     /// Nothing: cases are asked for the scenarios that they would run on this host.
     Paper(Host),
 }
 
 impl Machine {
-    /// The bare CPU that DFR0_BARE names, or else this host's KVM; where no guest can run at all, says why.
-    pub fn open() -> Result<Result<Self, Unavailable>, Error> {
+    /// The bare CPU that DFR0_BARE names, whose machine answers within `deadline`, or else this host's KVM; where no guest
+    /// can run at all, says why.
+    pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
         match env::var_os(BARE) {
-            Some(directory) => Ok(Ok(Self::Bare(Bare::open(Path::new(&directory))?))),
+            Some(directory) => Ok(Ok(Self::Bare(Bare::open(Path::new(&directory), deadline)?))),
             None => Ok(Kvm::open()?.map(Self::Kvm)),
+        }
+    }
+
+    /// Which operations can be done: a bare CPU has no userspace.
+    pub fn can(&self) -> fn(Op) -> bool {
+        match self {
+            Self::Bare(_) => bare::can,
+            Self::Paper(host) if host.is_bare() => bare::can,
+            Self::Kvm(_) | Self::Paper(_) => |_| true,
         }
     }
 

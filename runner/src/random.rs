@@ -7,7 +7,10 @@ use crate::{
     guest::Error,
     program::Departure,
 };
-use dfr0_model::{pe::Pe, scenario::Scenario};
+use dfr0_model::{
+    pe::Pe,
+    scenario::{Op, Scenario},
+};
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{self, RngAlgorithm, TestRng, TestRunner},
@@ -41,6 +44,8 @@ struct Drawing<'a, S> {
     strategy: &'a S,
     runner: TestRunner,
     pe: Pe,
+    /// Whether an operation can be done here: others are left out, and the same seed draws the rest of the scenario.
+    can: fn(Op) -> bool,
     left: u32,
     /// It goes on until then, however many there are.
     ends: Option<Instant>,
@@ -58,11 +63,16 @@ impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
         for _ in 0..UNFIT_IN_A_ROW {
             let tree =
                 self.strategy.new_tree(&mut self.runner).map_err(|reason| unfit(reason.to_string()))?;
-            if self.is_modelled(&tree.current()) {
+            if self.is_modelled(&self.scenario(&tree)) {
                 return Ok(Some(tree));
             }
         }
         Err(unfit("the model has no rule for any of them".into()))
+    }
+
+    /// What was drawn, as far as it can be done here.
+    fn scenario(&self, tree: &S::Tree) -> Scenario {
+        possible(tree.current(), self.can)
     }
 
     fn is_modelled(&self, scenario: &Scenario) -> bool {
@@ -71,9 +81,14 @@ impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
     }
 }
 
+/// The scenario without the operations that cannot be done.
+fn possible(scenario: Scenario, can: fn(Op) -> bool) -> Scenario {
+    scenario.ops().iter().filter(|op| can(**op)).fold(Scenario::new(), |scenario, op| scenario.then(*op))
+}
+
 impl Context<'_> {
     /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is shrunk to a
-    /// smallest one that still does, and reported with its seed.
+    /// smallest one that still does, and reported with its seed. What only userspace can do is left out where there is none.
     pub fn check_random<S: Strategy<Value = Scenario>>(&mut self, strategy: &S) -> Result<(), Stop> {
         let Draw { seed, scenarios, time } = self.draw();
         let mut bytes = [0; 32];
@@ -82,10 +97,10 @@ impl Context<'_> {
         let runner = TestRunner::new_with_rng(test_runner::Config::default(), rng);
         let pe = self.pe();
         let ends = time.map(|time| Instant::now() + time);
-        let mut drawing = Drawing { strategy, runner, pe, left: scenarios, ends };
+        let mut drawing = Drawing { strategy, runner, pe, can: self.machine().can(), left: scenarios, ends };
         if self.is_on_paper() {
             while let Some(tree) = drawing.next()? {
-                self.list(tree.current())?;
+                self.list(drawing.scenario(&tree))?;
             }
             return Ok(());
         }
@@ -95,7 +110,7 @@ impl Context<'_> {
             let mut program = guest.program()?;
             let mut trees = Vec::new();
             while let Some(tree) = next.take() {
-                if !program.add(&tree.current()) {
+                if !program.add(&drawing.scenario(&tree)) {
                     next = Some(tree);
                     break;
                 }
@@ -116,7 +131,8 @@ impl Context<'_> {
                     }
                 },
                 Err(Stop::Broken(error)) => {
-                    return self.find_broken(trees.iter().map(ValueTree::current), error, seed);
+                    let scenarios = trees.iter().map(|tree| drawing.scenario(tree));
+                    return self.find_broken(scenarios, error, seed);
                 }
                 Err(stop) => return Err(stop),
             }
@@ -133,7 +149,7 @@ impl Context<'_> {
     ) -> Result<Option<Departure>, Stop> {
         let mut smallest = None;
         for _ in 0..SHRINKS {
-            let scenario = tree.current();
+            let scenario = drawing.scenario(&tree);
             let departure = if drawing.is_modelled(&scenario) { self.run_alone(&scenario)? } else { None };
             let go_on = if departure.is_some() {
                 smallest = departure;
@@ -164,5 +180,19 @@ impl Context<'_> {
         }
         self.find(WHAT.into(), format!("seed {seed}: it breaks the guest only behind other scenarios"));
         Err(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfr0_model::sysreg::MDSCR_EL1;
+
+    #[test]
+    fn what_cannot_be_done_is_left_out_and_the_rest_stays_in_order() {
+        let read = Scenario::new().read(MDSCR_EL1);
+        let drawn = read.clone().then(Op::KvmGet { reg: MDSCR_EL1 }).exec(1).then(Op::Exit);
+        assert_eq!(possible(drawn.clone(), |op| !op.is_hosts()), read.exec(1));
+        assert_eq!(possible(drawn.clone(), |_| true), drawn);
     }
 }

@@ -16,8 +16,8 @@ use dfr0_runner::{
 };
 use std::time::Duration;
 
-fn session(deadline: Duration) -> Session {
-    Session::open(deadline).expect("the bare CPU works").expect("there is one")
+fn session() -> Session {
+    Session::open(DEADLINE).expect("the bare CPU works").expect("there is one")
 }
 
 /// Breakpoint `n` on a marker.
@@ -40,7 +40,7 @@ fn passed(report: &Report) -> bool {
 
 #[test]
 fn one_guest_after_the_other_has_the_cpu() {
-    let report = fires(&mut session(Duration::from_nanos(1)));
+    let report = fires(&mut session().allowing(Duration::from_nanos(1)));
     match &report.stopped {
         Some(Stop::Broken(Error::Died(death))) => {
             assert!(death.reason.contains("did not come back within 1ns"), "{death}");
@@ -49,7 +49,7 @@ fn one_guest_after_the_other_has_the_cpu() {
         other => panic!("the guest was in time: {other:?}"),
     }
 
-    let mut session = session(DEADLINE);
+    let mut session = session();
     assert!(session.host().is_bare());
     let next = fires(&mut session);
     assert!(passed(&next), "{next:?}");

@@ -36,14 +36,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The facts' program needs milliseconds; this leaves room for a loaded machine.
-const FACTS_DEADLINE: Duration = Duration::from_secs(20);
+/// A machine is done with what it has to say when its CPU stops: no more bells than these come after that.
+const MOST_BELLS: usize = 1 << 12;
 
-/// An emulator with a bare CPU.
+/// A machine with a bare CPU.
 #[derive(Debug)]
 pub struct Bare {
     emulator: Rc<RefCell<Emulator>>,
     platform: String,
+    /// How long the machine may take to say what it is.
+    deadline: Duration,
 }
 
 #[derive(Debug)]
@@ -59,18 +61,18 @@ struct Emulator {
 }
 
 impl Bare {
-    /// Opens the emulator that a directory describes.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let Directory { ram, len, serial, qmp, platform } = Directory::open(path)?;
-        let emulator = Emulator { ram, len, serial, qmp: Qmp::new(qmp)?, resets: 0, shape: None };
-        Ok(Self { emulator: Rc::new(RefCell::new(emulator)), platform })
+    /// Opens the machine that a directory describes. It answers each command within `deadline`.
+    pub fn open(path: &Path, deadline: Duration) -> Result<Self, Error> {
+        let Directory { ram, len, serial, qmp, platform } = Directory::open(path, Instant::now() + deadline)?;
+        let emulator = Emulator { ram, len, serial, qmp: Qmp::new(qmp, deadline)?, resets: 0, shape: None };
+        Ok(Self { emulator: Rc::new(RefCell::new(emulator)), platform, deadline })
     }
 
     /// The CPU's facts, as the payload reads them.
     pub fn host(&self) -> Result<Host, Error> {
         let registers = [MIDR_EL1, ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1];
         let scenario = registers.into_iter().fold(Scenario::new(), Scenario::read);
-        let events = Guest::on(self.cpu(FACTS_DEADLINE)).events(&scenario)?;
+        let events = Guest::on(self.cpu(self.deadline)).events(&scenario)?;
         let &[Event::Value(midr), Event::Value(id_aa64dfr0), Event::Value(id_aa64isar0)] = events.as_slice()
         else {
             return Err(Error::Unfit(format!("the bare CPU does not say what it is, but {events:?}")));
@@ -100,6 +102,11 @@ impl Bare {
     }
 }
 
+/// An exit to userspace is a bell, and nobody is there who could do more.
+pub fn can(op: Op) -> bool {
+    !op.is_hosts() || op == Op::Exit
+}
+
 /// The CPU as one guest sees it.
 #[derive(Debug)]
 struct BareCpu {
@@ -118,7 +125,7 @@ struct Booted {
 
 impl Cpu for BareCpu {
     fn can(&self, op: Op) -> bool {
-        !op.is_hosts() || op == Op::Exit
+        can(op)
     }
 
     fn prepare(&mut self) -> Result<Vec<SysReg>, Error> {
@@ -178,7 +185,12 @@ impl Emulator {
         self.qmp.reset()?;
         self.resets += 1;
         self.drain()?;
-        // Behind the reset, at which the emulator writes a device tree into the memory.
+        // It came from outside, and a page that is not there any more would end this process.
+        let len = self.ram.metadata().map_err(lost_memory)?.len();
+        if len < self.len.get() as u64 {
+            return Err(lost_memory(std::io::Error::other(format!("it has {len:#x} bytes left"))));
+        }
+        // After the reset, at which QEMU writes a device tree into the memory.
         let (mut payload, start) = Payload::load(GuestMemory::of_file(&self.ram, self.len)?, UARTDR)?;
         let last_page = RAM + payload.memory.len() as u64 - PAGE;
         let stage2 = last_page - PAGE;
@@ -214,10 +226,14 @@ impl Emulator {
     fn drain(&mut self) -> Result<(), Error> {
         self.serial.set_nonblocking(true).map_err(silent)?;
         let mut bytes = [0; 256];
+        let mut left = MOST_BELLS;
         let drained = loop {
             match self.serial.read(&mut bytes) {
                 Ok(0) => break Err(silent(ErrorKind::UnexpectedEof.into())),
-                Ok(_) => {}
+                Ok(count) if count > left => {
+                    break Err(silent(std::io::Error::other("it rings while the CPU is stopped")));
+                }
+                Ok(count) => left -= count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => break Err(silent(error)),
@@ -242,6 +258,10 @@ fn unknown_at_reset(shape: Shape) -> impl Iterator<Item = SysReg> {
 
 fn silent(source: std::io::Error) -> Error {
     Error::System { what: "the bare CPU's serial port".into(), source }
+}
+
+fn lost_memory(source: std::io::Error) -> Error {
+    Error::System { what: "the bare CPU's memory".into(), source }
 }
 
 fn unbooted() -> Error {

@@ -1,22 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The directory that describes a bare CPU. It comes from outside: nothing in it is trusted.
+//! The directory that describes a machine, as docs/bare.md has it. It comes from outside: nothing in it is trusted.
 
 use super::boot::PAGE;
 use crate::guest::Error;
 use dfr0_model::wire::{RAM, RAM_SIZE};
+use nix::{
+    fcntl::OFlag,
+    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+};
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read},
+    io::{self, ErrorKind, Read},
     num::NonZeroUsize,
-    os::unix::net::UnixStream,
+    os::{
+        fd::AsRawFd,
+        unix::{fs::OpenOptionsExt, net::UnixStream},
+    },
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The machine's memory is not larger.
 const LARGEST: u64 = 1 << 30;
 /// A platform's name is not longer.
 const LONGEST_NAME: u64 = 64;
+/// How often a machine that is busy is asked again.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What is in the directory.
 #[derive(Debug)]
@@ -34,8 +45,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens what is in it.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens what is in it; the machine takes the connections before `end`.
+    pub fn open(path: &Path, end: Instant) -> Result<Self, Error> {
         let failed = |name: &str| {
             let what = format!(
                 "DFR0_BARE names no bare CPU (`lab exec --bare` does): {}",
@@ -43,15 +54,38 @@ impl Directory {
             );
             move |source: io::Error| Error::System { what, source }
         };
-        let ram = OpenOptions::new().read(true).write(true).open(path.join("ram")).map_err(failed("ram"))?;
+        // A FIFO is no file, and opening it must not wait for a writer.
+        let open = |name: &str, write: bool| {
+            let flags = OFlag::O_NONBLOCK.bits();
+            OpenOptions::new().read(true).write(write).custom_flags(flags).open(path.join(name))
+        };
+        let ram = open("ram", true).map_err(failed("ram"))?;
         let metadata = ram.metadata().map_err(failed("ram"))?;
         let len = memory_len(metadata.is_file(), metadata.len())
             .map_err(|why| failed("ram")(io::Error::other(why)))?;
-        let file = File::open(path.join("platform")).map_err(failed("platform"))?;
-        let platform = name(file).map_err(failed("platform"))?;
-        let connect = |name: &str| UnixStream::connect(path.join(name)).map_err(failed(name));
-        Ok(Self { ram, len, serial: connect("serial")?, qmp: connect("qmp")?, platform })
+        let platform = open("platform", false).and_then(name).map_err(failed("platform"))?;
+        let stream = |name: &str| stream(&path.join(name), end).map_err(failed(name));
+        Ok(Self { ram, len, serial: stream("serial")?, qmp: stream("qmp")?, platform })
     }
+}
+
+/// A connection to a socket. Without O_NONBLOCK it would wait for ever for a machine that takes none.
+fn stream(path: &Path, end: Instant) -> io::Result<UnixStream> {
+    let address = UnixAddr::new(path)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    loop {
+        match connect(socket.as_raw_fd(), &address).map_err(io::Error::from) {
+            Ok(()) => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
+                thread::sleep(TICK)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// The length of the memory, if the payload, stage 2 and the page at which the CPU starts fit into it.
@@ -87,6 +121,10 @@ mod tests {
     use super::*;
     use std::{fs, os::unix::net::UnixListener};
 
+    fn open(path: &Path) -> Result<Directory, Error> {
+        Directory::open(path, Instant::now())
+    }
+
     #[test]
     fn memory_must_hold_the_payload_and_the_page_where_the_cpu_starts() {
         let least = RAM_SIZE as u64 + 2 * PAGE;
@@ -110,7 +148,7 @@ mod tests {
     fn what_is_missing_is_named() {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
-        let message = || Directory::open(directory.path()).expect_err("not whole").to_string();
+        let message = || open(directory.path()).expect_err("not whole").to_string();
         assert!(message().contains(at("ram").to_str().expect("UTF-8")), "{}", message());
         let ram = File::create(at("ram")).expect("a file");
         assert!(message().contains("has 0x0 bytes"), "{}", message());
@@ -121,6 +159,20 @@ mod tests {
         let _serial = UnixListener::bind(at("serial")).expect("a socket");
         assert!(message().contains("/qmp") && message().contains("lab exec --bare"), "{}", message());
         let _qmp = UnixListener::bind(at("qmp")).expect("a socket");
-        assert_eq!(Directory::open(directory.path()).expect("whole").platform, "p");
+        assert_eq!(open(directory.path()).expect("whole").platform, "p");
+    }
+    #[test]
+    fn a_machine_that_takes_no_connection_is_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let _listener = UnixListener::bind(&path).expect("a socket");
+        let mut waiting = Vec::new();
+        let error = loop {
+            match stream(&path, Instant::now()) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
     }
 }

@@ -1,43 +1,65 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The emulator's monitor: QMP (QEMU Machine Protocol Specification), as far as a reset needs it.
+//! The machine's monitor: QMP (QEMU Machine Protocol Specification), as far as docs/bare.md asks for it. The machine is not
+//! trusted: it may answer anything, or nothing.
 
 use crate::guest::Error;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     os::unix::net::UnixStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// How long the emulator may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// A message is not longer.
-const LONGEST: u64 = 1 << 20;
+const LONGEST: usize = 1 << 20;
+/// So much of a line is shown that is not a message.
+const SHOWN: usize = 80;
+/// No more registers are shown.
+const MOST_REGISTERS: usize = 256;
 
 /// A connection to the monitor.
 #[derive(Debug)]
-pub struct Qmp(BufReader<UnixStream>);
+pub struct Qmp {
+    stream: UnixStream,
+    /// What has come and was not read as a message yet.
+    received: Vec<u8>,
+    /// How long the machine may take to answer.
+    patience: Duration,
+    /// The command that was not answered: an answer that comes later would be taken for that of another command.
+    lost: Option<&'static str>,
+}
 
-/// What the emulator sends.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Message {
-    #[serde(rename = "return")]
-    result: Option<Value>,
-    error: Option<Value>,
-    event: Option<String>,
+/// What the machine sends.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Greeting {
+        #[serde(rename = "QMP")]
+        _version: IgnoredAny,
+    },
+    Return {
+        #[serde(rename = "return")]
+        result: Value,
+    },
+    Error {
+        error: Value,
+    },
+    Event {
+        event: String,
+    },
 }
 
 impl Qmp {
-    /// Takes the greeting, and says which capabilities are wanted: none.
-    pub fn new(stream: UnixStream) -> Result<Self, Error> {
-        let failed = failed("the greeting");
-        stream.set_read_timeout(Some(PATIENCE)).map_err(&failed)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(&failed)?;
-        let mut qmp = Self(BufReader::new(stream));
-        qmp.message().map_err(&failed)?;
+    /// Takes the greeting, and says which capabilities are wanted: none. Every answer comes within `patience`.
+    pub fn new(stream: UnixStream, patience: Duration) -> Result<Self, Error> {
+        let mut qmp = Self { stream, received: Vec::new(), patience, lost: None };
+        match qmp.message(Instant::now() + patience) {
+            Ok(Message::Greeting { .. }) => {}
+            Ok(other) => return Err(failed("the greeting", unexpected(&format!("{other:?}")))),
+            Err(error) => return Err(failed("the greeting", error)),
+        }
         qmp.execute("qmp_capabilities")?;
         Ok(qmp)
     }
@@ -45,15 +67,8 @@ impl Qmp {
     /// Stops the CPU, resets the machine and leaves the CPU stopped.
     pub fn reset(&mut self) -> Result<(), Error> {
         self.execute("stop")?;
-        self.send("system_reset", &json!({ "execute": "system_reset" }))?;
         // The answer may come before the reset or after it.
-        let (mut answered, mut reset) = (false, false);
-        while !(answered && reset) {
-            let message = self.answer("system_reset")?;
-            answered |= message.result.is_some();
-            reset |= message.event.as_deref() == Some("RESET");
-        }
-        Ok(())
+        self.command("system_reset", &json!({ "execute": "system_reset" }), Some("RESET")).map(drop)
     }
 
     /// Lets the CPU execute.
@@ -61,70 +76,115 @@ impl Qmp {
         self.execute("cont").map(drop)
     }
 
-    /// The CPU's registers, by the emulator's names.
+    /// The CPU's registers, by the machine's names.
     pub fn registers(&mut self) -> Result<Vec<(String, u64)>, Error> {
         let command = "human-monitor-command";
         let arguments = json!({ "command-line": "info registers" });
-        self.send(command, &json!({ "execute": command, "arguments": arguments }))?;
-        let text = self.result(command)?;
+        let text = self.command(command, &json!({ "execute": command, "arguments": arguments }), None)?;
         Ok(registers(text.as_str().unwrap_or_default()))
     }
 
-    fn execute(&mut self, command: &str) -> Result<Value, Error> {
-        self.send(command, &json!({ "execute": command }))?;
-        self.result(command)
+    fn execute(&mut self, command: &'static str) -> Result<Value, Error> {
+        self.command(command, &json!({ "execute": command }), None)
     }
 
-    fn send(&mut self, command: &str, message: &Value) -> Result<(), Error> {
-        self.0.get_mut().write_all(format!("{message}\n").as_bytes()).map_err(failed(command))
-    }
-
-    fn result(&mut self, command: &str) -> Result<Value, Error> {
-        loop {
-            if let Some(result) = self.answer(command)?.result {
-                return Ok(result);
+    /// Has the machine do something; returns its answer, when `event` has come too.
+    fn command(
+        &mut self,
+        command: &'static str,
+        message: &Value,
+        event: Option<&str>,
+    ) -> Result<Value, Error> {
+        if let Some(lost) = self.lost {
+            let why = format!("not sent, for the machine did not answer {lost}");
+            return Err(failed(command, io::Error::other(why)));
+        }
+        match self.exchange(message, event) {
+            Ok(answer) => answer.map_err(|refusal| failed(command, io::Error::other(refusal))),
+            Err(error) => {
+                self.lost = Some(command);
+                Err(failed(command, error))
             }
         }
     }
 
-    /// The next message, which is no error.
-    fn answer(&mut self, command: &str) -> Result<Message, Error> {
-        let message = self.message().map_err(failed(command))?;
-        match message.error {
-            Some(error) => Err(failed(command)(io::Error::other(error.to_string()))),
-            None => Ok(message),
+    /// The machine's answer, or why it refuses.
+    fn exchange(&mut self, message: &Value, event: Option<&str>) -> io::Result<Result<Value, String>> {
+        self.stream.set_write_timeout(Some(self.patience))?;
+        self.stream.write_all(format!("{message}\n").as_bytes())?;
+        let end = Instant::now() + self.patience;
+        let (mut answer, mut happened) = (None, event.is_none());
+        loop {
+            match self.message(end)? {
+                Message::Return { result } if answer.is_none() => answer = Some(result),
+                Message::Error { error } if answer.is_none() => return Ok(Err(error.to_string())),
+                Message::Event { event: name } => happened |= event == Some(&name),
+                other => return Err(unexpected(&format!("{other:?}"))),
+            }
+            if happened && let Some(answer) = answer.take() {
+                return Ok(Ok(answer));
+            }
         }
     }
 
-    fn message(&mut self) -> io::Result<Message> {
-        let mut line = Vec::new();
-        self.0.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
-        if line.last() != Some(&b'\n') {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    /// The next message, if it comes before `end`.
+    fn message(&mut self, end: Instant) -> io::Result<Message> {
+        loop {
+            if let Some(length) = self.received.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=length).collect();
+                return serde_json::from_slice(&line)
+                    .map_err(|_| unexpected(&String::from_utf8_lossy(&line[..length])));
+            }
+            if self.received.len() > LONGEST {
+                return Err(io::Error::other(format!("a line of more than {LONGEST} bytes")));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    format!("no answer within {:?}", self.patience),
+                ));
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            let mut bytes = [0; 1 << 12];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => {
+                    let why = "the machine has closed the connection";
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
+                }
+                Ok(count) => self.received.extend(&bytes[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(serde_json::from_slice(&line)?)
     }
 }
 
-fn failed(command: &str) -> impl Fn(io::Error) -> Error + use<> {
-    let what = format!("QMP {command}");
-    move |source| Error::System { what: what.clone(), source }
+fn unexpected(what: &str) -> io::Error {
+    let start: String = what.chars().take(SHOWN).collect();
+    io::Error::new(ErrorKind::InvalidData, format!("{start:?} is not what docs/bare.md has here"))
+}
+
+fn failed(command: &str, source: io::Error) -> Error {
+    Error::System { what: format!("QMP {command}"), source }
 }
 
 /// The `NAME=value` of a text, values in hexadecimal.
 fn registers(text: &str) -> Vec<(String, u64)> {
     let register = |word: &str| {
         let (name, value) = word.split_once('=')?;
-        Some((name.to_owned(), u64::from_str_radix(value, 16).ok()?))
+        let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        is_name.then_some((name.to_owned(), u64::from_str_radix(value, 16).ok()?))
     };
-    text.split_whitespace().filter_map(register).collect()
+    text.split_whitespace().filter_map(register).take(MOST_REGISTERS).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::thread;
+    use std::{iter::repeat_n, thread};
 
+    const PATIENCE: Duration = Duration::from_secs(10);
     const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": ["oob"]}}"#;
     const RETURN: &str = r#"{"return": {}}"#;
     const RESET: &str = r#"{"timestamp": {"seconds": 1}, "event": "RESET", "data": {"guest": false}}"#;
@@ -141,7 +201,7 @@ mod tests {
             theirs.read_to_string(&mut heard).expect("text");
             heard
         });
-        let result = with(Qmp::new(ours));
+        let result = with(Qmp::new(ours, PATIENCE));
         (result, hearing.join().expect("no panic"))
     }
 
@@ -160,11 +220,65 @@ mod tests {
 
     #[test]
     fn a_refusal_garbage_and_silence_are_errors_that_name_the_command() {
-        for line in [r#"{"error": {"class": "GenericError", "desc": "no"}}"#, "hello", "[]", ""] {
+        for line in
+            [r#"{"error": {"class": "GenericError", "desc": "no"}}"#, "hello", "[]", "{}", "7", GREETING, ""]
+        {
             let (result, _) = monitor(&[GREETING, RETURN, line], |qmp| qmp?.cont());
             let message = result.expect_err("an error").to_string();
             assert!(message.starts_with("QMP cont: "), "{message}");
         }
+        for greeting in [RETURN, OTHER, "\u{1b}[2Jhello", r#"{"qmp": 1}"#] {
+            let (result, heard) = monitor(&[greeting, RETURN], |qmp| qmp.map(drop));
+            let message = result.expect_err("an error").to_string();
+            assert!(message.starts_with("QMP the greeting: "), "{message}");
+            assert!(!message.contains('\u{1b}'), "{message}");
+            assert_eq!(heard, "");
+        }
+    }
+
+    #[test]
+    fn what_is_not_answered_in_time_is_an_error_and_nothing_is_sent_after_it() {
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        writeln!(theirs, "{GREETING}\n{RETURN}").expect("room");
+        let mut qmp = Qmp::new(ours, PATIENCE).expect("a machine");
+        qmp.patience = Duration::from_millis(20);
+        // Events alone are no answer, however many there are.
+        writeln!(theirs, "{OTHER}\n{OTHER}").expect("room");
+        let message = qmp.cont().expect_err("no answer").to_string();
+        assert_eq!(message, "QMP cont: no answer within 20ms");
+        writeln!(theirs, "{RETURN}").expect("room");
+        let message = qmp.reset().expect_err("the answer is that to cont").to_string();
+        assert_eq!(message, "QMP stop: not sent, for the machine did not answer cont");
+    }
+
+    #[test]
+    fn a_refused_command_is_answered_and_the_next_one_is_sent() {
+        let refused = r#"{"error": {"class": "CommandNotFound", "desc": "no"}}"#;
+        let (registers, heard) = monitor(&[GREETING, RETURN, refused, RETURN], |qmp| {
+            let mut qmp = qmp?;
+            let registers = qmp.registers();
+            qmp.cont().map(|()| registers)
+        });
+        let message = registers.expect("a machine").expect_err("refused").to_string();
+        assert!(message.starts_with("QMP human-monitor-command: {"), "{message}");
+        assert!(heard.ends_with("{\"execute\":\"cont\"}\n"), "{heard}");
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        let flood = thread::spawn(move || {
+            writeln!(theirs, "{GREETING}\n{RETURN}").expect("room");
+            let spaces: Vec<u8> = repeat_n(b' ', 2 * LONGEST).collect();
+            // It ends with an error when the other side is gone.
+            theirs.write_all(&spaces).is_ok()
+        });
+        let mut qmp = Qmp::new(ours, PATIENCE).expect("a machine");
+        let message = qmp.cont().expect_err("no message").to_string();
+        assert_eq!(message, format!("QMP cont: a line of more than {LONGEST} bytes"));
+        assert!(qmp.received.len() < LONGEST + (1 << 13));
+        drop(qmp);
+        assert!(!flood.join().expect("no panic"));
     }
 
     #[test]
@@ -172,5 +286,7 @@ mod tests {
         let text = "\r\nCPU#0\r\n PC=00000000403ff000 X00=0000000000000007 X01=12\r\nPSTATE=400003c5 -Z-- EL1h  FPU=?\r\n";
         let expected = [("PC", 0x403f_f000), ("X00", 7), ("X01", 0x12), ("PSTATE", 0x4000_03c5)];
         assert_eq!(registers(text), expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(registers("\u{1b}[2J=1 =g X0=0x1"), []);
+        assert_eq!(registers(&"X=1 ".repeat(1000)).len(), MOST_REGISTERS);
     }
 }

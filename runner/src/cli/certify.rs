@@ -114,7 +114,7 @@ fn evidence(
     own: Option<Box<dyn Writer>>,
 ) -> Result<Evidence, Box<dyn std::error::Error>> {
     let deviations = Deviations::load(expected, names)?;
-    let fingerprint = Machine::open()??.fingerprint()?;
+    let fingerprint = Machine::open(DEADLINE)??.fingerprint()?;
     let kernel = Kernel::here(&fingerprint.kernel)?;
     let program = fs::read(env::current_exe()?)?;
     let directory = tempfile::tempdir()?;
