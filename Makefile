@@ -5,10 +5,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle clean kselftest-install kselftest-remove
 
-# Variables for people: HOST and KERNEL choose a lab host, HOSTS and KERNELS several, PATTERNS the cases, KSRC a kernel
-# tree.
+# Variables for people: HOST and KERNEL choose a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
+# cases, KSRC a kernel tree.
 HOST ?=
 HOSTS ?=
+MACHINE ?=
 KERNEL ?=
 KERNELS ?=
 RESUME ?=
@@ -20,6 +21,7 @@ help:
 	@echo "make check HOST=NAME   run every suite in this lab host; KERNEL=bookworm|trixie|sid|newest|PATH its kernel"
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
 	@echo "make bare              run every suite on a lab host's CPU without KVM, the control: HOST and PATTERNS as above"
+	@echo "make bare MACHINE=DIR  the same on a machine that is not the lab's, a model of a CPU for one: docs/bare.md"
 	@echo "make bench             how fast the suites run, and against a loop that only takes exceptions"
 	@echo "make matrix            run every suite in each of eight lab hosts with each of four kernels: HOSTS='NAME …',"
 	@echo "                       KERNELS='bookworm …', PATTERNS; RESUME=1 goes on with the last one, under the same terms"
@@ -92,9 +94,9 @@ check: bundle $(if $(HERE),,lab)
 	    { sed -n 's/^# Totals: /dfr0: check failed: /p' $(TARGET)/check.tap; exit 1; }
 
 bare: lab
-	@echo "dfr0: bare: running every suite on the bare CPU of $(if $(HOST),the lab host $(HOST),the default lab host)"
+	@echo "dfr0: bare: running every suite on the bare CPU of $(if $(MACHINE),the machine of $(MACHINE),$(if $(HOST),the lab host $(HOST),the default lab host))"
 	@cargo build --quiet --release --package dfr0-suites --bin dfr0
-	@$(LAB) exec --bare $(HOST:%=--host %) -- $(TARGET)/release/dfr0 run $(PATTERNS) | tee $(TARGET)/bare.tap && \
+	@$(LAB) exec --bare $(HOST:%=--host %) $(MACHINE:%=--machine %) -- $(TARGET)/release/dfr0 run $(PATTERNS) | tee $(TARGET)/bare.tap && \
 	    sed -n 's/^# Totals: /dfr0: bare passed: /p' $(TARGET)/bare.tap || \
 	    { sed -n 's/^# Totals: /dfr0: bare failed: /p' $(TARGET)/bare.tap; exit 1; }
 
@@ -119,7 +121,7 @@ matrix: bundle lab
 	    echo "dfr0: matrix: target/matrix/latest/report.html is for a browser"; exit $$failed
 
 # What `make test` needs after the suites.
-NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bins --test bare_cpu --test hosts --test kselftest
+NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bins --test bare_cpu --test bare_machine --test hosts --test kselftest
 
 # Minutes each: `make test-kselftest` has them.
 SLOW := tree.with_cargo host.native
@@ -134,7 +136,7 @@ pairs: bundle lab
 test: bundle lab
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
 	@cargo fmt --all --check
-	@cargo clippy --quiet --release --workspace --all-targets --test bare_cpu --test hosts --test kselftest --target $(ARM64)
+	@cargo clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test hosts --test kselftest --target $(ARM64)
 	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 	@{ cargo test --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab && \
 	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites --no-run && \
@@ -143,7 +145,7 @@ test: bundle lab
 	   wait && \
 	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --test bare_cpu && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	       cargo test --quiet --release --package dfr0-suites --test hosts && \
+	       cargo test --quiet --release --package dfr0-suites --test bare_machine --test hosts && \
 	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
 	       cargo test --quiet --release --package dfr0-suites --test kselftest -- $(SLOW:%=--skip %); \
 	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \

@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! A bare machine: QEMU without a kernel and without KVM, and a command on this machine that owns the CPU in it.
+//! A bare machine, and a command on this machine that owns the CPU in it. The machine is QEMU without a kernel and without
+//! KVM, or one that somebody else has started.
 //!
-//! The command finds the machine through DFR0_BARE, a directory with four things in it:
-//!
-//! ```text
-//!   ram        the memory at 0x4000_0000, a file that QEMU shares
-//!   serial     a Unix socket: the PL011 at 0x0900_0000
-//!   qmp        a Unix socket: QEMU's monitor, QMP
-//!   platform   the machine's name, the first in its device tree's `compatible`
-//! ```
-//!
-//! The CPU is stopped. At a reset it starts at EL2, the highest Exception level that it has, on the last page of the
-//! memory: whoever puts code there lets it run. The machine has as many CPUs as the host, all but one powered off,
-//! because QEMU does an atomic access otherwise where there is one CPU alone.
+//! The command finds the machine through DFR0_BARE, the directory that docs/bare.md describes. QEMU has as many CPUs as the
+//! host, all but one powered off, because it does an atomic access otherwise where there is one CPU alone.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -36,6 +27,8 @@ use crate::running::{Running, die_with_lab};
 
 /// Where the command finds the machine.
 const VARIABLE: &str = "DFR0_BARE";
+/// The variable that names the host to the command.
+const HOST: &str = "DFR0_LAB_HOST";
 /// QEMU's `virt` in its device tree.
 const PLATFORM: &str = "linux,dummy-virt";
 /// Where its memory starts.
@@ -49,7 +42,30 @@ const TICK: u8 = 10;
 /// QEMU says little; what is beyond this is dropped.
 const LONGEST_MESSAGES: u64 = 1 << 16;
 
-/// A CPU, and who runs on it.
+/// Runs a command, whose arguments follow its name, beside the machine of this directory, and returns how it ended.
+pub fn run_beside(
+    directory: &Path,
+    host: Option<&str>,
+    command: &[String],
+    deadline: Duration,
+    signals: &Signals,
+) -> Result<Outcome> {
+    let end = Instant::now() + deadline;
+    let [name, arguments @ ..] = command else { bail!("CMD is missing") };
+    let mut command = Command::new(name);
+    command.args(arguments).env(VARIABLE, directory).env_remove(HOST).envs(host.map(|host| (HOST, host)));
+    die_with_lab(&mut command);
+    let mut command = Running(command.spawn().with_context(|| format!("cannot run {name}"))?);
+    match wait(&mut command, end, signals)? {
+        Some(status) => Ok(outcome(status)),
+        None => Ok(Outcome::Refused(format!(
+            "the deadline of {} s is over; CMD was stopped (--deadline allows more)",
+            deadline.as_secs()
+        ))),
+    }
+}
+
+/// QEMU's CPU, and who runs on it.
 #[derive(Debug)]
 pub struct BareMachine<'a> {
     /// QEMU, perhaps a copy with a CPU of another shape.
@@ -63,7 +79,6 @@ pub struct BareMachine<'a> {
 impl BareMachine<'_> {
     /// Runs the command beside the machine, and returns how it ended.
     pub fn run(&self, deadline: Duration, signals: &Signals) -> Result<Outcome> {
-        let end = Instant::now() + deadline;
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let at = |name: &str| directory.path().join(name);
         let written = || -> std::io::Result<()> {
@@ -83,21 +98,10 @@ impl BareMachine<'_> {
             return Err(error);
         }
 
-        let [name, arguments @ ..] = self.command else { bail!("CMD is missing") };
-        let mut command = Command::new(name);
-        command.args(arguments).env(VARIABLE, directory.path()).env("DFR0_LAB_HOST", &self.host.name);
-        die_with_lab(&mut command);
-        let mut command = Running(command.spawn().with_context(|| format!("cannot run {name}"))?);
-        let ended = wait(&mut command, end, signals)?;
+        let ended = run_beside(directory.path(), Some(&self.host.name), self.command, deadline, signals)?;
         drop(qemu);
         say(&mut messages)?;
-        match ended {
-            Some(status) => Ok(outcome(status)),
-            None => Ok(Outcome::Refused(format!(
-                "the deadline of {} s is over; CMD and the bare CPU were stopped (--deadline allows more)",
-                deadline.as_secs()
-            ))),
-        }
+        Ok(ended)
     }
 
     fn qemu_command(&self, directory: &Path) -> Command {

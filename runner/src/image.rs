@@ -10,7 +10,8 @@ use elf::{
     endian::LittleEndian,
 };
 
-static PAYLOAD: &[u8] = include_bytes!(env!("DFR0_PAYLOAD"));
+/// The payload's executable. Its symbols `PROGRAM`, `LOG`, `LOGGED`, `PLACE` and `TURN` are what dfr0_model::wire describes.
+pub static PAYLOAD: &[u8] = include_bytes!(env!("DFR0_PAYLOAD"));
 
 /// A part of the payload in the guest's memory.
 #[derive(Debug)]

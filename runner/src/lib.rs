@@ -68,6 +68,8 @@ pub mod run;
 pub mod snapshot;
 pub mod together;
 
+pub use image::PAYLOAD;
+
 mod archive;
 mod bare;
 mod image;

@@ -36,7 +36,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A machine is done with what it has to say when its CPU stops: no more bells than these come after that.
+/// A payload waits after each bell, so that few are left when its CPU is stopped. More than these are not its own.
 const MOST_BELLS: usize = 1 << 12;
 
 /// A machine with a bare CPU.
@@ -231,7 +231,8 @@ impl Emulator {
             match self.serial.read(&mut bytes) {
                 Ok(0) => break Err(silent(ErrorKind::UnexpectedEof.into())),
                 Ok(count) if count > left => {
-                    break Err(silent(std::io::Error::other("it rings while the CPU is stopped")));
+                    let why = format!("more than {MOST_BELLS} bells that nobody waits for");
+                    break Err(silent(std::io::Error::other(why)));
                 }
                 Ok(count) => left -= count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),

@@ -4,13 +4,13 @@
 mod matrix;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use dfr0_lab::bare_machine::BareMachine;
+use dfr0_lab::bare_machine::{self, BareMachine};
 use dfr0_lab::cache::Cache;
 use dfr0_lab::console::Console;
 use dfr0_lab::errand::Errand;
@@ -36,6 +36,7 @@ Examples:
                                                   a kernel of your own
   lab exec --bare --host neoverse-n1 -- ./dfr0 run
                                                   a program of this machine, with a CPU and no KVM at its disposal
+  lab exec --bare --machine model/ -- ./dfr0 run  the same with a CPU that is not the lab's (docs/bare.md)
   lab matrix --out run --with target/bundle -- ./dfr0 run
                                                   in many hosts with many kernels (`lab matrix --help`)
   lab fetch --kernel trixie --kernel newest       for later use without a network
@@ -98,6 +99,9 @@ struct Exec {
     /// Boot nothing: run CMD on this machine, with the host's CPU, without KVM, in the directory that DFR0_BARE names
     #[arg(long, conflicts_with_all = ["kernel", "with", "verbose"])]
     bare: bool,
+    /// Start no CPU either: the machine that DIR describes is there already
+    #[arg(long, value_name = "DIR", requires = "bare", conflicts_with = "host")]
+    machine: Option<PathBuf>,
     /// Stop the host after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     deadline: u64,
@@ -186,6 +190,9 @@ fn list(hosts: &Hosts) -> Result<u8> {
 impl Exec {
     fn run(&self, hosts: &Hosts) -> Result<u8> {
         let signals = Signals::hold()?;
+        if let Some(directory) = &self.machine {
+            return self.run_beside(directory, &signals);
+        }
         let host = hosts.get(self.host.as_deref())?;
         if self.bare {
             return self.run_bare(host, &signals);
@@ -204,6 +211,15 @@ impl Exec {
             .with_context(|| format!("host {}, kernel {}", host.name, kernel.display()))?;
         if let Outcome::Refused(reason) = &outcome {
             eprintln!("lab: host {}, kernel {}: {reason}", host.name, kernel.display());
+        }
+        Ok(outcome.exit_status())
+    }
+
+    fn run_beside(&self, directory: &Path, signals: &Signals) -> Result<u8> {
+        let deadline = Duration::from_secs(self.deadline);
+        let outcome = bare_machine::run_beside(directory, None, &self.command, deadline, signals)?;
+        if let Outcome::Refused(reason) = &outcome {
+            eprintln!("lab: the machine of {}: {reason}", directory.display());
         }
         Ok(outcome.exit_status())
     }
@@ -272,6 +288,13 @@ mod tests {
         Cli::try_parse_from([&["lab", "exec"], arguments, &["--", "true"]].concat())
             .err()
             .map(|error| error.kind())
+    }
+
+    #[test]
+    fn a_machine_that_is_there_is_bare_and_no_host_of_the_labs() {
+        assert_eq!(error(&["--bare", "--machine", "d", "--deadline", "5"]), None);
+        assert_eq!(error(&["--machine", "d"]), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(error(&["--bare", "--machine", "d", "--host", "max"]), Some(ErrorKind::ArgumentConflict));
     }
 
     #[test]

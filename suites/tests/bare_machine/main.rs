@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The suites on a machine that somebody else has started, as docs/bare.md has it. It is played: it shows that a machine
+//! that keeps to that page passes, that a departure on it is red, and that a machine that does not keep to it ends in an
+//! error and in time.
+//!
+//! `make test` runs this with DFR0_LAB set.
+
+mod machine;
+mod pe;
+
+use machine::{Fault, Machine};
+use pe::PeFault;
+use std::{
+    env,
+    process::{Command, Output},
+};
+
+/// A platform of which no deviation is known.
+const PLATFORM: &str = "example,model";
+/// QEMU's, of which some are.
+const QEMU: &str = "linux,dummy-virt";
+/// Seconds; nothing that is to come takes as long.
+const DEADLINE: &str = "30";
+/// Seconds, for what is not to come.
+const SHORT: &str = "1";
+
+fn run(machine: &Machine, arguments: &[&str]) -> Output {
+    let mut dfr0 = Command::new(env!("CARGO_BIN_EXE_dfr0"));
+    dfr0.arg("run").args(arguments).env("DFR0_BARE", machine.directory()).output().expect("dfr0 runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// What is said of a run that could not begin.
+fn refused(fault: Fault) -> String {
+    let output = run(&Machine::start(PLATFORM, fault), &["--deadline", SHORT, "breakpoints.fires"]);
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{fault:?}: {stderr}");
+    assert!(output.stdout.is_empty() && !stderr.contains("panicked"), "{fault:?}: {stderr}");
+    stderr
+}
+
+/// The lines of the cases, without numbers.
+fn results(output: &Output) -> Vec<String> {
+    let text = stdout(output);
+    let of_case = |line: &str| {
+        let (result, rest) = line.split_once("ok ")?;
+        let case = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        (result.is_empty() || result == "not ").then(|| format!("{result}ok{case}"))
+    };
+    text.lines().filter_map(of_case).collect()
+}
+
+#[test]
+fn a_machine_that_does_as_the_page_says_passes() {
+    let machine = Machine::start(PLATFORM, Fault::None);
+    let suites = ["breakpoints", "watchpoints", "linked_context", "software_step", "os_lock", "double_lock"];
+    let others = ["exception_masking", "register_access", "random"];
+    let sample = ["--deadline", DEADLINE, "--every", "64", "--draws", "6400"];
+    let output = run(&machine, &[&sample[..], &suites, &others].concat());
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("\n# platform: example,model\n"), "{text}");
+    let results = results(&output);
+    let passed = |case: &str| results.contains(&format!("ok {case}"));
+    for case in ["breakpoints.fires", "os_lock.breakpoint.held", "random.short", "random.long"] {
+        assert!(passed(case), "{case} in {text}");
+    }
+    let count = results.iter().filter(|result| !result.contains('#')).count();
+    assert!(count > 80, "{count} passed: {text}");
+    assert!(!results.iter().any(|result| result.contains("# X")), "{text}");
+}
+
+#[test]
+fn an_event_that_is_lost_is_red_and_a_random_scenario_shrinks_to_it() {
+    let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::LosesBreakpoint3));
+    let output = run(&machine, &["--deadline", DEADLINE, "breakpoints.all_armed", "random.long"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let failed = ["not ok breakpoints.all_armed", "not ok random.long"];
+    assert_eq!(results(&output), failed, "{text}");
+    assert!(text.contains("seed 1, shrunk"), "{text}");
+}
+
+#[test]
+fn a_platforms_name_decides_what_is_known_of_it() {
+    let held = |platform| {
+        let machine = Machine::start(platform, Fault::Pe(PeFault::OsLockMasksNothing));
+        run(&machine, &["--deadline", DEADLINE, "os_lock.breakpoint.held"])
+    };
+    let output = held(QEMU);
+    assert_eq!(results(&output), ["ok os_lock.breakpoint.held # XFAIL"], "{}", stdout(&output));
+    let output = held(PLATFORM);
+    let text = stdout(&output);
+    assert_eq!(results(&output), ["not ok os_lock.breakpoint.held"], "{text}");
+    assert!(text.contains("it is of the platform linux,dummy-virt, and this is example,model"), "{text}");
+}
+
+#[test]
+fn random_scenarios_leave_out_an_os_lock_that_masks_nothing_and_keep_the_rest() {
+    let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::OsLockMasksNothing));
+    let output =
+        run(&machine, &["--deadline", DEADLINE, "--draws", "200", "random", "os_lock.breakpoint.held"]);
+    let expected = ["not ok os_lock.breakpoint.held", "ok random.short", "ok random.long"];
+    assert_eq!(results(&output), expected, "{}", stdout(&output));
+}
+
+#[test]
+fn a_machine_that_answers_wrongly_is_an_error_that_names_the_command() {
+    let garbage = "\u{1b}]0;garbage\n";
+    let refusal = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no reset today\"}}\n";
+    let told = [
+        (Fault::Says("greeting", garbage), "QMP the greeting: "),
+        (Fault::Says("greeting", ""), "QMP the greeting: no answer within 1s"),
+        (Fault::Says("greeting", "{\"return\": {}}\n"), "QMP the greeting: "),
+        (Fault::Says("stop", "{}\n"), "QMP stop: "),
+        (Fault::Says("system_reset", refusal), "no reset today"),
+        (Fault::Says("system_reset", "{\"return\": {}}\n"), "QMP system_reset: no answer within 1s"),
+        (Fault::Says("cont", ""), "QMP cont: no answer within 1s"),
+        (Fault::Closes("greeting"), "QMP the greeting: the machine has closed the connection"),
+        (Fault::Closes("system_reset"), "QMP system_reset: the machine has closed the connection"),
+        (Fault::Closes("cont"), "QMP cont: the machine has closed the connection"),
+    ];
+    for (fault, message) in told {
+        let said = refused(fault);
+        assert!(said.contains("no guest can run here: ") && said.contains(message), "{fault:?}: {said}");
+        assert!(!said.contains("\u{1b}]0;"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_rings_wrongly_or_never_is_an_error() {
+    let told = [
+        (PeFault::NeverRings, "the guest did not come back within 1s from operation 0"),
+        (PeFault::RingsWith(0x55), "the payload rang with 85, which means nothing"),
+        (PeFault::RingsWith(2), "out of turn"),
+        (PeFault::LogsGarbage(1), "which is no event"),
+        (PeFault::LogsGarbage(u64::MAX), "which is no event"),
+    ];
+    for (fault, message) in told {
+        let said = refused(Fault::Pe(fault));
+        assert!(said.contains(message), "{fault:?}: {said}");
+    }
+}
+
+#[test]
+fn bells_that_nobody_waits_for_are_an_error() {
+    let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::FloodsIn(3)));
+    let output = run(&machine, &["--deadline", DEADLINE, "--every", "64", "breakpoints"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("bells that nobody waits for"), "{text}");
+}
+
+#[test]
+fn a_guest_that_hangs_is_one_failed_case_and_the_next_one_has_the_cpu_anew() {
+    // The facts are the first program after a reset, and so is what runs after a death.
+    let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::HangsIn(3)));
+    let output = run(&machine, &["--deadline", SHORT, "--every", "64", "breakpoints"]);
+    let text = stdout(&output);
+    assert!(text.contains("the guest did not come back within 1s"), "{text}");
+    let results = results(&output);
+    let failed = results.iter().position(|result| result.starts_with("not ok")).expect("one that hangs");
+    assert!(results[failed + 1..].iter().any(|result| result.ends_with("each_address_bit")), "{text}");
+}
+
+#[test]
+fn the_lab_runs_a_command_beside_a_machine_that_it_did_not_start() {
+    let machine = Machine::start(PLATFORM, Fault::None);
+    let lab = env::var("DFR0_LAB").expect("`make test` sets it");
+    let mut lab = Command::new(lab);
+    lab.args(["exec", "--bare", "--deadline", "100", "--machine"]).arg(machine.directory());
+    lab.args(["--", env!("CARGO_BIN_EXE_dfr0"), "run", "breakpoints.fires"]);
+    let output = lab.output().expect("lab runs");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(results(&output), ["ok breakpoints.fires"]);
+    assert!(!stdout(&output).contains("neoverse"), "no host of the lab's has a part in it");
+}
