@@ -21,6 +21,7 @@
 //! | [`rule`] | the rules by name, each with its section |
 //! | [`id_register`] | the names of the identification registers and of their fields |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a debug feature register, and when |
+//! | [`promise`] | which registers the debug feature registers promise to a guest |
 //! | [`pe`] | the PE: state, and which events an operation may cause |
 //! | [`outcome`] | what the rules allow an operation to cause |
 //! | [`matching`] | whether a breakpoint matches an instruction and a watchpoint an access |
@@ -52,6 +53,8 @@ pub mod matching;
 pub mod outcome;
 #[cfg(feature = "oracle")]
 pub mod pe;
+#[cfg(feature = "oracle")]
+pub mod promise;
 #[cfg(feature = "oracle")]
 mod registers;
 pub mod rule;

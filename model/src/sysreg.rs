@@ -156,6 +156,39 @@ pub const ID_AA64ISAR0_EL1: SysReg = SysReg::new(3, 0, 0, 6, 0);
 /// MIDR_EL1, Main ID Register.
 pub const MIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 0);
 
+/// TRCIDR1, Trace ID Register 1 (read-only).
+pub const TRCIDR1: SysReg = SysReg::new(2, 1, 0, 9, 7);
+/// TRFCR_EL1, Trace Filter Control Register.
+pub const TRFCR_EL1: SysReg = SysReg::new(3, 0, 1, 2, 1);
+/// TRBLIMITR_EL1, Trace Buffer Limit Address Register.
+pub const TRBLIMITR_EL1: SysReg = SysReg::new(3, 0, 9, 11, 0);
+/// TRCITECR_EL1, Instrumentation Trace Control Register.
+pub const TRCITECR_EL1: SysReg = SysReg::new(3, 0, 1, 2, 3);
+/// PMSIDR_EL1, Sampling Profiling ID Register (read-only).
+pub const PMSIDR_EL1: SysReg = SysReg::new(3, 0, 9, 9, 7);
+/// BRBIDR0_EL1, Branch Record Buffer ID0 Register (read-only).
+pub const BRBIDR0_EL1: SysReg = SysReg::new(2, 1, 9, 2, 0);
+/// PMCR_EL0, Performance Monitors Control Register.
+pub const PMCR_EL0: SysReg = SysReg::new(3, 3, 9, 12, 0);
+/// PMMIR_EL1, Performance Monitors Machine Identification Register (read-only).
+pub const PMMIR_EL1: SysReg = SysReg::new(3, 0, 9, 14, 6);
+/// PMUACR_EL1, Performance Monitors User Access Control Register.
+pub const PMUACR_EL1: SysReg = SysReg::new(3, 0, 9, 14, 4);
+/// PMSSCR_EL1, Performance Monitors Snapshot Status and Capture Register.
+pub const PMSSCR_EL1: SysReg = SysReg::new(3, 0, 9, 13, 3);
+/// PMIAR_EL1, Performance Monitors Instruction Address Register.
+pub const PMIAR_EL1: SysReg = SysReg::new(3, 0, 9, 14, 7);
+/// PMECR_EL1, Performance Monitors Extended Control Register.
+pub const PMECR_EL1: SysReg = SysReg::new(3, 0, 9, 14, 5);
+/// PMICNTR_EL0, Performance Monitors Instruction Counter Register.
+pub const PMICNTR_EL0: SysReg = SysReg::new(3, 3, 9, 4, 0);
+/// SPMSELR_EL0, System Performance Monitors Select Register.
+pub const SPMSELR_EL0: SysReg = SysReg::new(2, 3, 9, 12, 5);
+/// MDSELR_EL1, Breakpoint and Watchpoint Selection Register.
+pub const MDSELR_EL1: SysReg = SysReg::new(2, 0, 0, 4, 2);
+/// MDSTEPOP_EL1, Monitor Debug Step Opcode Register.
+pub const MDSTEPOP_EL1: SysReg = SysReg::new(2, 0, 0, 5, 2);
+
 /// DCZID_EL0, Data Cache Zero ID Register (read-only).
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
@@ -179,12 +212,28 @@ const NAMED: [(SysReg, &str); 16] = [
 ];
 
 /// Registers that have a name and that the payload does not access.
-const NAMED_BESIDES: [(SysReg, &str); 5] = [
+const NAMED_BESIDES: [(SysReg, &str); 21] = [
     (ID_AA64DFR1_EL1, "ID_AA64DFR1_EL1"),
     (ID_AA64DFR2_EL1, "ID_AA64DFR2_EL1"),
     (ID_DFR0_EL1, "ID_DFR0_EL1"),
     (ID_DFR1_EL1, "ID_DFR1_EL1"),
     (ID_AA64PFR0_EL1, "ID_AA64PFR0_EL1"),
+    (TRCIDR1, "TRCIDR1"),
+    (TRFCR_EL1, "TRFCR_EL1"),
+    (TRBLIMITR_EL1, "TRBLIMITR_EL1"),
+    (TRCITECR_EL1, "TRCITECR_EL1"),
+    (PMSIDR_EL1, "PMSIDR_EL1"),
+    (BRBIDR0_EL1, "BRBIDR0_EL1"),
+    (PMCR_EL0, "PMCR_EL0"),
+    (PMMIR_EL1, "PMMIR_EL1"),
+    (PMUACR_EL1, "PMUACR_EL1"),
+    (PMSSCR_EL1, "PMSSCR_EL1"),
+    (PMIAR_EL1, "PMIAR_EL1"),
+    (PMECR_EL1, "PMECR_EL1"),
+    (PMICNTR_EL0, "PMICNTR_EL0"),
+    (SPMSELR_EL0, "SPMSELR_EL0"),
+    (MDSELR_EL1, "MDSELR_EL1"),
+    (MDSTEPOP_EL1, "MDSTEPOP_EL1"),
 ];
 
 /// How many registers the payload can access.
