@@ -26,6 +26,7 @@ mod features;
 mod masks;
 mod moments;
 mod neighbours;
+mod promises;
 mod together;
 mod values;
 
@@ -91,6 +92,7 @@ fn cases() -> Vec<Case> {
     cases.extend(together::cases());
     cases.extend(neighbours::cases());
     cases.extend(masks::cases());
+    cases.extend(promises::cases());
     cases.extend(aarch32::cases());
     cases
 }

@@ -305,6 +305,9 @@ rules! {
     ID_AARCH32_ABSENT:
         "Where there is no AArch32 ID_DFR0_EL1 reads as zero, and KVM_SET_ONE_REG ignores what is written",
         "Linux arch/arm64/kvm/sys_regs.c, aa32_id_visibility; DDI 0487K.a ID_DFR0_EL1";
+    ID_FIELDS_ARE_PROMISES:
+        "A register of a debug, trace, profiling or performance monitors feature can be read at EL1 where the debug feature registers say that the feature is there, and an access is UNDEFINED where they say that it is not",
+        "DDI 0487K.a ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, and Configuration of BRBIDR0_EL1, TRBLIMITR_EL1, TRFCR_EL1, PMSIDR_EL1, PMIAR_EL1, PMSSCR_EL1, PMCR_EL0, PMMIR_EL1, PMUACR_EL1, TRCIDR1, MDSELR_EL1, PMECR_EL1, TRCITECR_EL1, PMICNTR_EL0, SPMSELR_EL0, MDSTEPOP_EL1";
     MASKS_ARGUMENTS:
         "KVM_ARM_GET_REG_WRITABLE_MASKS is there when KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES has a range; a range that it does not have and a reserved word that is not zero are refused with EINVAL, an address that cannot be written with EFAULT",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";

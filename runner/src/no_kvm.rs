@@ -68,8 +68,18 @@ impl Kvm {
 pub enum PlainVm {}
 
 impl PlainVm {
-    /// KVM_ARM_VCPU_INIT.
+    /// KVM_ARM_VCPU_INIT, and what the features need after it.
     pub fn init(&mut self, _: usize) -> Result<(), Error> {
+        match *self {}
+    }
+
+    /// KVM_ARM_VCPU_INIT.
+    pub fn init_alone(&mut self, _: usize) -> Result<(), Error> {
+        match *self {}
+    }
+
+    /// What the features need after it.
+    pub fn complete(&mut self, _: usize) -> Result<(), Error> {
         match *self {}
     }
 
@@ -100,6 +110,11 @@ impl PlainVm {
 
     /// KVM_RUN with `immediate_exit`.
     pub fn enter_and_leave(&mut self, _: usize) -> Result<Answer, Error> {
+        match *self {}
+    }
+
+    /// What the guest reads, or ESR_EL1 of the exceptions that it takes.
+    pub fn guest_accesses(&mut self, _: usize) -> Result<Vec<Result<u64, u64>>, Error> {
         match *self {}
     }
 

@@ -3,7 +3,8 @@
 //! A VM without a payload: its vCPUs are initialised, read, written and entered as a case asks.
 //!
 //! ```text
-//!   RAM           the guest's exception vectors, each of them a store to EXCEPTION
+//!   RAM           the guest's exception vectors: ESR_EL1 is stored to EXCEPTION, and the guest goes on with the next register
+//!                 in AArch32: a store to EXCEPTION
 //!   CODE          for register k:  MRS X0, register;  STR X0, [X1, #8 * k]     X1 = DOORBELL
 //!                 in AArch32:      MRC p14, 0, R0, c0, c0, 0;  STR R0, [R1]
 //!                 at the end:      B .
@@ -35,12 +36,22 @@ const CODE: u64 = RAM + 0x1000;
 /// A store here tells of an exception.
 const EXCEPTION: u64 = DOORBELL + 0x8000;
 const VECTORS_SIZE: usize = 0x800;
+/// How far one of AArch64's sixteen vectors is from the next, in instructions.
+const VECTOR: usize = 0x80 / 4;
 const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
+const ESR_EL1: SysReg = SysReg::new(3, 0, 5, 2, 0);
+const ELR_EL1: SysReg = SysReg::new(3, 0, 4, 0, 1);
 
 /// `STR X0, [X1, #0]`; the offset in doublewords is at bit 10.
 const STR_X0_X1: u32 = 0xf900_0020;
-/// `STR XZR, [X2]`.
-const STR_XZR_X2: u32 = 0xf900_005f;
+/// What MRS and MSR of X0 lack to be of X3.
+const X3: u32 = 3;
+/// `STR X3, [X2]`.
+const STR_X3_X2: u32 = 0xf900_0043;
+/// `ADD X3, X3, #8`: past the MRS and the STR.
+const ADD_X3_8: u32 = 0x9100_2063;
+/// `ERET`.
+const ERET: u32 = 0xd69f_03e0;
 /// `B .`
 const B: u32 = 0x1400_0000;
 /// A32: `MRC p14, 0, R0, c0, c0, 0`, which reads DBGDIDR.
@@ -67,7 +78,8 @@ pub struct PlainVm {
 #[derive(Debug)]
 struct Vcpu {
     fd: VcpuFd,
-    initialised: bool,
+    /// What its features need after KVM_ARM_VCPU_INIT was done.
+    complete: bool,
 }
 
 impl Kvm {
@@ -95,7 +107,7 @@ impl Kvm {
         let vcpus = (0..vcpus)
             .map(|n| {
                 let fd = vm.create_vcpu(n as u64).map_err(failed(&format!("KVM_CREATE_VCPU {n}")))?;
-                Ok(Vcpu { fd, initialised: false })
+                Ok(Vcpu { fd, complete: false })
             })
             .collect::<Result<_, Error>>()?;
         Ok(PlainVm { vcpus, vm, memory: None, features, reads, deadline })
@@ -103,8 +115,14 @@ impl Kvm {
 }
 
 impl PlainVm {
-    /// KVM_ARM_VCPU_INIT, and at the first time what the features need behind it.
+    /// KVM_ARM_VCPU_INIT, and at the first time what the features need after it.
     pub fn init(&mut self, n: usize) -> Result<(), Error> {
+        self.init_alone(n)?;
+        self.complete(n)
+    }
+
+    /// KVM_ARM_VCPU_INIT and nothing after it: a vCPU with features that need more cannot be run.
+    pub fn init_alone(&mut self, n: usize) -> Result<(), Error> {
         let features: &[u32] = match self.features {
             Features::None => &[],
             Features::Pmu => &[KVM_ARM_VCPU_PMU_V3],
@@ -116,9 +134,15 @@ impl PlainVm {
         self.vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
         target.features[0] |= features.iter().fold(0, |bits, feature| bits | 1 << feature);
         let kind = self.features;
+        let vcpu = self.vcpu(n)?;
+        vcpu.fd.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT for {kind:?}")))
+    }
+
+    /// What the features need after the first KVM_ARM_VCPU_INIT, if it was not done yet.
+    pub fn complete(&mut self, n: usize) -> Result<(), Error> {
+        let kind = self.features;
         let vcpu = self.vcpu_mut(n)?;
-        vcpu.fd.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT for {kind:?}")))?;
-        if std::mem::replace(&mut vcpu.initialised, true) {
+        if std::mem::replace(&mut vcpu.complete, true) {
             return Ok(());
         }
         match kind {
@@ -181,8 +205,16 @@ impl PlainVm {
         Ok(answer)
     }
 
-    /// Lets the guest read its registers on this vCPU, from the start: what it reads, in their order.
+    /// Lets the guest read its registers on this vCPU, from the start: what it reads, in their order. None may cause an
+    /// exception.
     pub fn guest_reads(&mut self, n: usize) -> Result<Vec<u64>, Error> {
+        let accesses = self.guest_accesses(n)?.into_iter().enumerate();
+        accesses.map(|(place, read)| read.map_err(|_| Error::Exception(place))).collect()
+    }
+
+    /// Lets the guest read its registers on this vCPU, from the start: what it reads, in their order, or ESR_EL1 of the
+    /// exception that it took instead. In AArch32 that is not told.
+    pub fn guest_accesses(&mut self, n: usize) -> Result<Vec<Result<u64, u64>>, Error> {
         self.load()?;
         let count = match &self.reads {
             Reads::Registers(registers) => registers.len(),
@@ -204,13 +236,13 @@ impl PlainVm {
         while values.len() < count {
             let place = DOORBELL + 8 * values.len() as u64;
             let reason = match self.vcpu_mut(n)?.fd.run() {
-                Ok(VcpuExit::MmioWrite(address, data)) if address == place => {
+                Ok(VcpuExit::MmioWrite(address, data)) if address == place || address == EXCEPTION => {
                     let mut bytes = [0; size_of::<u64>()];
                     bytes.iter_mut().zip(data).for_each(|(byte, data)| *byte = *data);
-                    values.push(u64::from_le_bytes(bytes));
+                    let value = u64::from_le_bytes(bytes);
+                    values.push(if address == place { Ok(value) } else { Err(value) });
                     continue;
                 }
-                Ok(VcpuExit::MmioWrite(EXCEPTION, _)) => return Err(Error::Exception(values.len())),
                 Ok(exit) => format!("KVM_RUN ended with {exit:?}"),
                 Err(error) if error.errno() == nix::libc::EINTR => {
                     if !deadline.is_over()? {
@@ -268,17 +300,29 @@ impl PlainVm {
         if self.memory.is_some() {
             return Ok(());
         }
-        let (exception, code) = match &self.reads {
+        let (vectors, code) = match &self.reads {
             Reads::Registers(registers) => {
                 let read = |(k, reg): (usize, &SysReg)| [reg.mrs_x0(), STR_X0_X1 | (k as u32) << 10];
-                (STR_XZR_X2, registers.iter().enumerate().flat_map(read).chain([B]).collect::<Vec<u32>>())
+                let mut vector = [B; VECTOR];
+                let handler = [
+                    ESR_EL1.mrs_x0() | X3,
+                    STR_X3_X2,
+                    ELR_EL1.mrs_x0() | X3,
+                    ADD_X3_8,
+                    ELR_EL1.msr_x0() | X3,
+                    ERET,
+                ];
+                vector[..handler.len()].copy_from_slice(&handler);
+                let code = registers.iter().enumerate().flat_map(read).chain([B]).collect::<Vec<u32>>();
+                (vector.repeat(VECTORS_SIZE / 4 / VECTOR), code)
             }
-            Reads::Dbgdidr => (A32_STR_R2_R2, vec![A32_MRC_DBGDIDR, A32_STR_R0_R1, A32_B]),
+            Reads::Dbgdidr => {
+                (vec![A32_STR_R2_R2; VECTORS_SIZE / 4], vec![A32_MRC_DBGDIDR, A32_STR_R0_R1, A32_B])
+            }
         };
         let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         let mut memory = GuestMemory::anonymous()?;
-        let fits =
-            memory.write(RAM, &bytes(&[exception; VECTORS_SIZE / 4])) && memory.write(CODE, &bytes(&code));
+        let fits = memory.write(RAM, &bytes(&vectors)) && memory.write(CODE, &bytes(&code));
         if !fits {
             return Err(Error::Unfit("the guest's code does not fit into its memory".into()));
         }

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The registers that the debug feature registers promise: the guest can read each that they say is there, and an access
+//! to each that they say is not there is UNDEFINED.
+
+use super::values::is_legal;
+use dfr0_model::{
+    dfr0::PMUVER,
+    id_write::Answer,
+    promise::{DebugFeatures, Promise, TABLE},
+    rule,
+    sysreg::{ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, MDSCR_EL1, SysReg},
+};
+use dfr0_runner::{
+    case::{Case, Context, Stop},
+    plain::{
+        Features::{self, Pmu},
+        PlainVm, Reads,
+    },
+};
+use std::sync::{Arc, OnceLock};
+
+/// What a guest found of each register of the table.
+#[derive(Debug)]
+struct Found {
+    /// Its VM.
+    vm: &'static str,
+    /// What its ID registers say.
+    features: DebugFeatures,
+    /// The value, or ESR_EL1 of the exception: before the guest has accessed a debug register, and afterwards.
+    reads: Vec<[Result<u64, u64>; 2]>,
+}
+
+/// What guests found in VMs as KVM makes them.
+#[derive(Debug)]
+struct Guests {
+    without_pmu: Found,
+    /// None where the host has no PMU for guests.
+    with_pmu: Option<Found>,
+}
+
+pub fn cases() -> Vec<Case> {
+    let guests = Arc::new(OnceLock::new());
+    let mut cases = Vec::new();
+    for (place, promise) in TABLE.iter().enumerate() {
+        let name = format!("id_regs.promises.{}", promise.slug);
+        let shared = Arc::clone(&guests);
+        cases.push(Case::new(name.clone(), &rule::ID_FIELDS_ARE_PROMISES, move |cx| {
+            let guests = look(cx, &shared)?;
+            let without_pmu = Some(&guests.without_pmu).filter(|_| !guests.hide(promise));
+            let mut found = without_pmu.into_iter().chain(&guests.with_pmu).peekable();
+            if found.peek().is_none() {
+                return Stop::skip("this host has no PMU for guests");
+            }
+            found.for_each(|found| is_kept(cx, promise, place, found));
+            Ok(())
+        }));
+        if promise.fields == PMUVER.name {
+            let shared = Arc::clone(&guests);
+            cases.push(Case::new(format!("{name}_hidden"), &rule::ID_FIELDS_ARE_PROMISES, move |cx| {
+                hidden(cx, look(cx, &shared)?, promise, place)
+            }));
+        }
+    }
+    cases
+}
+
+impl Guests {
+    /// KVM takes the register from a guest without a PMU: one with it has the register, or there is none with it to tell.
+    fn hide(&self, promise: &Promise) -> bool {
+        let is_the_pmus = promise.fields == PMUVER.name && !promise.is_made_by(self.without_pmu.features);
+        is_the_pmus && self.with_pmu.as_ref().is_none_or(|found| promise.is_made_by(found.features))
+    }
+}
+
+fn look<'a>(cx: &Context<'_>, guests: &'a OnceLock<Guests>) -> Result<&'a Guests, Stop> {
+    if let Some(guests) = guests.get() {
+        return Ok(guests);
+    }
+    let without_pmu = find(&mut new_vm(cx, Features::None)?, "a VM without a PMU")?;
+    let with_pmu = match new_vm(cx, Pmu) {
+        Ok(mut vm) => Some(find(&mut vm, "a VM with a PMU")?),
+        Err(Stop::Skip(_)) => None,
+        Err(stop) => return Err(stop),
+    };
+    Ok(guests.get_or_init(|| Guests { without_pmu, with_pmu }))
+}
+
+/// A VM whose guest reads each register twice, and between them its first debug register: KVM may set MDCR_EL2 anew when
+/// the guest takes the debug registers.
+fn new_vm(cx: &Context<'_>, features: Features) -> Result<PlainVm, Stop> {
+    let registers = || TABLE.iter().map(|promise| promise.reg);
+    let reads: Vec<SysReg> = registers().chain([MDSCR_EL1]).chain(registers()).collect();
+    let mut vm = cx.plain_vm(1, features, Reads::Registers(reads))?;
+    vm.init(0)?;
+    Ok(vm)
+}
+
+fn find(vm: &mut PlainVm, name: &'static str) -> Result<Found, Stop> {
+    let accesses = vm.guest_accesses(0)?;
+    let (before, after) = accesses.split_at(TABLE.len());
+    let reads = before.iter().copied().zip(after.iter().copied().skip(1)).map(<[_; 2]>::from).collect();
+    let features = DebugFeatures {
+        id_aa64dfr0: vm.read(0, ID_AA64DFR0_EL1)?,
+        id_aa64dfr1: vm.read(0, ID_AA64DFR1_EL1)?,
+        id_aa64dfr2: vm.read(0, ID_AA64DFR2_EL1)?,
+    };
+    Ok(Found { vm: name, features, reads })
+}
+
+fn is_kept(cx: &mut Context<'_>, promise: &Promise, place: usize, found: &Found) {
+    /// EC of ESR_EL1: an UNDEFINED instruction's is zero.
+    const EC: u32 = 26;
+    let (Promise { reg, fields, .. }, vm) = (promise, found.vm);
+    let is_promised = promise.is_made_by(found.features);
+    for read in found.reads.get(place).into_iter().flatten() {
+        cx.count();
+        let what = match (read, is_promised) {
+            (Ok(_), true) => continue,
+            (Err(esr), false) if esr >> EC == 0 => continue,
+            (Ok(_), false) => format!("{reg} can be read in {vm}, where {fields} does not promise it"),
+            (Err(esr), true) if esr >> EC == 0 => {
+                format!("{reg} is UNDEFINED in {vm}, where {fields} promises it")
+            }
+            (Err(_), _) => {
+                format!("{reg} causes another exception in {vm} than an UNDEFINED instruction does")
+            }
+        };
+        let DebugFeatures { id_aa64dfr0, id_aa64dfr1, id_aa64dfr2 } = found.features;
+        let read = match read {
+            Ok(value) => format!("it reads {value:#x}"),
+            Err(esr) => format!("ESR_EL1 is {esr:#x}"),
+        };
+        cx.find(
+            what,
+            format!(
+                "{read}; ID_AA64DFR0_EL1 is {id_aa64dfr0:#x}, ID_AA64DFR1_EL1 {id_aa64dfr1:#x}, ID_AA64DFR2_EL1 \
+                 {id_aa64dfr2:#x}"
+            ),
+        );
+    }
+}
+
+/// The guest without a PMU, and guests with one to which userspace gave each lesser form that does not promise the
+/// register.
+fn hidden(cx: &mut Context<'_>, guests: &Guests, promise: &Promise, place: usize) -> Result<(), Stop> {
+    if !guests.hide(promise) {
+        return Stop::skip(format!("no guest has {}, so it is hidden from none", promise.reg));
+    }
+    is_kept(cx, promise, place, &guests.without_pmu);
+    let Some(Found { features: default, .. }) = guests.with_pmu else {
+        return Ok(());
+    };
+    for value in (0..16).filter(|value| is_legal(&PMUVER, *value, default.id_aa64dfr0)) {
+        let id_aa64dfr0 = PMUVER.with(default.id_aa64dfr0, value);
+        if promise.is_made_by(DebugFeatures { id_aa64dfr0, ..default }) {
+            continue;
+        }
+        let mut vm = new_vm(cx, Pmu)?;
+        if vm.set(0, ID_AA64DFR0_EL1, id_aa64dfr0)? == Answer::Accepted {
+            is_kept(cx, promise, place, &find(&mut vm, "a VM with a lesser PMUVer")?);
+        }
+    }
+    Ok(())
+}
