@@ -85,7 +85,8 @@ pub fn allowed(field: &Field, value: u8, default: u64, writable: Writable) -> Al
         return answer(true, false, &rule::ID_DEFAULT_ACCEPTED);
     }
     if is_imp_def_pmu(field, value) {
-        return Allowed { reads_back: dfr0::PMUVER_NI, ..answer(true, true, &rule::ID_PMUVER_IMP_DEF) };
+        let may_refuse = !matches!(writable, Writable::Mask(mask) if mask & field.mask() == field.mask());
+        return Allowed { reads_back: dfr0::PMUVER_NI, ..answer(true, may_refuse, &rule::ID_PMUVER_IMP_DEF) };
     }
     if !field.promises_no_more(value, limit) {
         return answer(false, true, &rule::ID_UNSAFE_REFUSED);
@@ -190,7 +191,9 @@ fn is_impossible(register: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dfr0::{BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, FIELDS, PMUVER, TRACEVER, WRPS};
+    use crate::dfr0::{
+        BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, FIELDS, PMUVER, PMUVER_IMP_DEF, PMUVER_NI, TRACEVER, WRPS,
+    };
     use crate::id_dfr0::{COPDBG, COPSDBG, PERFMON};
     use proptest::prelude::*;
 
@@ -269,9 +272,22 @@ mod tests {
     }
 
     #[test]
-    fn an_impdef_pmu_may_be_accepted_and_then_reads_as_none() {
-        let allowed = allowed(&PMUVER, 15, DEFAULT, MASK);
-        assert_eq!((allowed.accepted, allowed.refused, allowed.reads_back), (true, true, 0));
+    fn an_impdef_pmu_is_accepted_as_none_where_the_field_can_be_written() {
+        let imp_def = |default, writable| allowed(&PMUVER, PMUVER_IMP_DEF, default, writable);
+        for default in [DEFAULT, PMUVER.with(DEFAULT, 4)] {
+            assert_eq!(imp_def(default, MASK).reads_back, PMUVER_NI);
+            assert!(imp_def(default, MASK).accepted && !imp_def(default, MASK).refused);
+        }
+        let handed_out = PMUVER.with(DEFAULT, PMUVER_IMP_DEF);
+        assert_eq!(imp_def(handed_out, MASK).reads_back, PMUVER_IMP_DEF, "what KVM gave to the VM stays");
+    }
+
+    #[test]
+    fn a_kernel_on_which_pmuver_cannot_be_written_may_refuse_an_impdef_pmu() {
+        for writable in [Writable::Unknown, Writable::Mask(0), Writable::Mask(!PMUVER.mask())] {
+            let allowed = allowed(&PMUVER, PMUVER_IMP_DEF, DEFAULT, writable);
+            assert_eq!((allowed.accepted, allowed.refused, allowed.reads_back), (true, true, PMUVER_NI));
+        }
     }
 
     #[test]
@@ -342,7 +358,7 @@ mod tests {
     #[test]
     fn an_impdef_pmu_beside_another_field_reads_as_none() {
         let whole = allowed_together(&[(&WRPS, 2), (&PMUVER, 15)], DEFAULT, MASK);
-        assert_eq!((whole.accepted, whole.refused), EITHER);
+        assert_eq!((whole.accepted, whole.refused), ACCEPTED);
         assert_eq!(whole.reads_back, WRPS.with(DEFAULT, 2));
     }
 
@@ -364,7 +380,7 @@ mod tests {
         let floor = allowed(&COPDBG, 5, default, Writable::Mask(u32::MAX.into()));
         assert_eq!((floor.accepted, floor.refused), REFUSED);
         let imp_def = allowed(&PERFMON, 15, default, Writable::Mask(u32::MAX.into()));
-        assert_eq!((imp_def.accepted, imp_def.refused, imp_def.reads_back), (true, true, 0));
+        assert_eq!((imp_def.accepted, imp_def.refused, imp_def.reads_back), (true, false, 0));
     }
 
     #[test]

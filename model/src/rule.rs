@@ -261,8 +261,8 @@ rules! {
         "What was accepted reads back and what was refused changed nothing",
         "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";
     ID_PMUVER_IMP_DEF:
-        "PMUVer 0b1111, which kernels before 6.1 handed out, is accepted as no PMU or refused",
-        "Linux arch/arm64/kvm/sys_regs.c, set_id_aa64dfr0_el1";
+        "PMUVer and PerfMon 0b1111, which older kernels gave to VMs, are accepted as no PMU where userspace may write the field, so that such a VM can be restored; where it may not they are accepted as that or refused",
+        "Linux arch/arm64/kvm/sys_regs.c, set_id_aa64dfr0_el1 and set_id_dfr0_el1: KVM is on the hook to allow values that it gave to userspace";
     ID_IMPOSSIBLE_SHAPE:
         "More context-aware breakpoints than breakpoints are no shape; KVM does no checks across fields and may accept or refuse it",
         "DDI 0487K.a ID_AA64DFR0_EL1.CTX_CMPs";
@@ -281,6 +281,9 @@ rules! {
     ID_FROZEN_BY_IMMEDIATE_EXIT:
         "A KVM_RUN with immediate_exit ends with EINTR, and the VM has started as by any other",
         "Linux Documentation/virt/kvm/api.rst 5 The kvm_run structure, immediate_exit; arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/arm.c, kvm_arch_vcpu_run_pid_change";
+    ID_FROZEN_BY_FAILED_RUN:
+        "A KVM_RUN that fails has started the VM too: an ID register is mutable until userspace has called KVM_RUN on an initialised vCPU, whatever the call returned",
+        "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; api.rst 4.10 KVM_RUN";
     ID_NEEDS_INIT:
         "Before KVM_ARM_VCPU_INIT an ID register can be neither read nor written: ENOEXEC, and nothing changes",
         "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; arch/arm64/kvm/arm.c, kvm_arch_vcpu_ioctl";
@@ -311,6 +314,12 @@ rules! {
     MASKS_ARGUMENTS:
         "KVM_ARM_GET_REG_WRITABLE_MASKS is there when KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES has a range; a range that it does not have and a reserved word that is not zero are refused with EINVAL, an address that cannot be written with EFAULT",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";
+    MASKS_ARE_NO_MORE:
+        "Where there is no AArch32 the writable masks of its ID registers are zero: KVM ignores what is written there, and a mask tells what fields can be changed",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";
+    MASKS_KEEP_FIELDS:
+        "What KVM has let userspace write it goes on to let it write: a VM that was given a lesser value by an older kernel could not be restored otherwise",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, sys_reg_descs of 6.12 to 7.3";
     MASKS_TELL_WHAT_CHANGES:
         "A bit outside of an ID register's writable mask never changes: a value that differs there is refused with EINVAL, or accepted and ignored",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, arm64_check_features, set_id_aa64pfr0_el1";

@@ -28,6 +28,7 @@
 //! | [`pattern`] | patterns that name cases |
 //! | [`diagnostic`] | what is wrong in a file, with its place |
 //! | [`kernel_version`] | kernel versions, in distributors' releases too |
+//! | [`known_fields`] | the fields that KVM is known to let userspace write, by kernel |
 //! | [`run`] | runs cases and compares them with the deviations |
 //! | [`certificate`] | all that was found on a host, as an archive |
 //! | [`bench`] | what the suites cost on this host |
@@ -50,6 +51,7 @@ pub mod fingerprint;
 pub mod guest;
 pub mod host;
 pub mod kernel_version;
+pub mod known_fields;
 pub mod ktap;
 pub mod mimic;
 pub mod other;

@@ -91,6 +91,11 @@ impl Profiles {
         Ok(Self(all.into_iter().map(|placed| placed.profile).collect()))
     }
 
+    /// Each of them.
+    pub fn all(&self) -> impl Iterator<Item = &Profile> {
+        self.0.iter()
+    }
+
     /// The profile of this name.
     pub fn get(&self, name: &str) -> Result<&Profile, String> {
         self.0.iter().find(|profile| profile.name == name).ok_or_else(|| {

@@ -17,6 +17,8 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
+    kernel_version::KernelVersion,
+    known_fields::writable_under,
     plain::{Features, MaskRequest, PlainVm},
 };
 
@@ -29,6 +31,8 @@ pub fn cases() -> Vec<Case> {
             .and(&[&rule::ID_READ_ONLY_REFUSED, &rule::ID_READS_BACK]),
         Case::new("id_regs.masks.inside", &rule::ID_READS_BACK, inside)
             .and(&[&rule::ID_PMUVER_IMP_DEF, &rule::ID_AARCH32_ABSENT]),
+        Case::new("id_regs.masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
+        Case::new("id_regs.masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields),
     ]
 }
 
@@ -91,6 +95,51 @@ fn same_value(cx: &mut Context<'_>) -> Result<(), Stop> {
         }
     }
     unchanged(cx, &before, &vm)
+}
+
+/// The masks are zero where nothing that is written counts.
+fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let vm = vm(cx)?;
+    if has_aarch32(&vm)? {
+        return Stop::skip("the VM has AArch32");
+    }
+    for (reg, _) in id_registers(&vm, 0)?.iter().filter(|(reg, _)| id_register::is_aarch32(*reg)) {
+        let Writable::Mask(mask) = vm.writable(*reg) else {
+            return Stop::skip("this kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS");
+        };
+        cx.count();
+        if mask != 0 {
+            cx.find("a register of AArch32 has a writable mask".into(), format!("{reg}: {mask:#x}"));
+        }
+    }
+    Ok(())
+}
+
+/// No field that userspace could write under an earlier kernel is out of the mask.
+fn known_fields(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let vm = vm(cx)?;
+    let has_aarch32 = has_aarch32(&vm)?;
+    let release = cx.host().kernel.clone().unwrap_or_default();
+    let Some(version) = KernelVersion::of_release(&release) else {
+        return Stop::skip(format!("the release \"{release}\" has no version"));
+    };
+    let is_there = |field: &&Field| has_aarch32 || !id_register::is_aarch32(field.reg);
+    let mut known = writable_under(version).filter(is_there).peekable();
+    if known.peek().is_none() {
+        return Stop::skip("no earlier kernel is known to let userspace write a field");
+    }
+    for field in known {
+        cx.count();
+        let is_writable =
+            matches!(vm.writable(field.reg), Writable::Mask(mask) if mask & field.mask() == field.mask());
+        if !is_writable {
+            cx.find(
+                format!("{}.{} cannot be written any more", field.reg, field.name),
+                format!("userspace could write it under an earlier kernel than {release}"),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Bits outside of the mask, one by one and all at once.

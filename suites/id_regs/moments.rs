@@ -14,7 +14,10 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
-    plain::{Features::None, PlainVm, Reads},
+    plain::{
+        Features::{self, None, Pmu, Sve},
+        PlainVm, Reads,
+    },
 };
 
 pub fn cases() -> Vec<Case> {
@@ -28,6 +31,10 @@ pub fn cases() -> Vec<Case> {
             .and(&[&rule::ID_LATE_AND_ILLEGAL, &rule::ID_PMUVER_IMP_DEF]),
         case("after_run.every_id_register", &rule::ID_FROZEN_BY_RUN, every_id_register_after_run),
         case("immediate_exit.freezes", &rule::ID_FROZEN_BY_IMMEDIATE_EXIT, immediate_exit)
+            .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
+        case("failed_run.sve_not_finalised", &rule::ID_FROZEN_BY_FAILED_RUN, |cx| failed_run(cx, Sve))
+            .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
+        case("failed_run.pmu_not_initialised", &rule::ID_FROZEN_BY_FAILED_RUN, |cx| failed_run(cx, Pmu))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
         case("second_init.keeps", &rule::ID_KEPT_BY_INIT, second_init_keeps),
         case("second_init.after_run", &rule::ID_KEPT_BY_INIT, second_init_after_run)
@@ -191,6 +198,31 @@ fn immediate_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
             cx.find(format!("KVM_RUN {}", describe(answer)), "with immediate_exit".to_owned());
         }
         late(cx, &vm, 0, default)?;
+        guest_agrees(cx, &mut vm, 0)?;
+    }
+    Ok(())
+}
+
+/// KVM_RUN of a vCPU whose features need more than KVM_ARM_VCPU_INIT; then it gets that, and the guest runs.
+fn failed_run(cx: &mut Context<'_>, features: Features) -> Result<(), Stop> {
+    let read = Reads::Registers(DEBUG_FEATURES.to_vec());
+    for lowered in [false, true] {
+        let mut vm = cx.plain_vm(1, features, read.clone())?;
+        vm.init_alone(0)?;
+        let default = vm.read(0, ID_AA64DFR0_EL1)?;
+        if lowered {
+            lower(&vm, 0)?;
+        }
+        cx.count();
+        let answer = vm.enter_and_leave(0)?;
+        if !matches!(answer, Answer::Refused(errno) if errno != EINTR) {
+            cx.find(
+                format!("KVM_RUN {}", describe(answer)),
+                format!("of a vCPU with {features:?} unfinished"),
+            );
+        }
+        late(cx, &vm, 0, default)?;
+        vm.complete(0)?;
         guest_agrees(cx, &mut vm, 0)?;
     }
     Ok(())
