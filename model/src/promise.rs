@@ -50,6 +50,8 @@ pub struct Promise {
     pub slug: &'static str,
     /// The fields that promise it.
     pub fields: &'static str,
+    /// Where it is not promised it may read as zero: a CPU that has it as RAZ/WI need not let a hypervisor trap it.
+    pub may_be_raz: bool,
     is_made: fn(DebugFeatures) -> bool,
 }
 
@@ -77,8 +79,15 @@ const fn promise(
     fields: &'static str,
     is_made: fn(DebugFeatures) -> bool,
 ) -> Promise {
-    Promise { reg, slug, fields, is_made }
+    Promise { reg, slug, fields, may_be_raz: false, is_made }
 }
+
+/// A CPU with 16 or fewer breakpoints and watchpoints may have MDSELR_EL1 as RAZ/WI, and then it is IMPLEMENTATION DEFINED
+/// whether the traps to EL2 have an effect (DDI 0487K.a MDSELR_EL1, Accessing MDSELR_EL1).
+const MDSELR: Promise = Promise {
+    may_be_raz: true,
+    ..promise(MDSELR_EL1, "mdselr", "DebugVer", |id| DEBUGVER.get(id.id_aa64dfr0) >= DEBUGVER_V8P9)
+};
 
 /// Every promise, in the order of the fields.
 pub const TABLE: [Promise; 16] = [
@@ -92,7 +101,7 @@ pub const TABLE: [Promise; 16] = [
     promise(PMMIR_EL1, "pmmir", "PMUVer", |id| id.pmuv3() >= PMUVER_V3P4),
     promise(PMUACR_EL1, "pmuacr", "PMUVer", |id| id.pmuv3() >= PMUVER_V3P9),
     promise(TRCIDR1, "trcidr1", "TraceVer", |id| id.has(&TRACEVER)),
-    promise(MDSELR_EL1, "mdselr", "DebugVer", |id| DEBUGVER.get(id.id_aa64dfr0) >= DEBUGVER_V8P9),
+    MDSELR,
     promise(PMECR_EL1, "pmecr", "EBEP or PMSS", |id| id.has1(EBEP) || id.has(&PMSS)),
     promise(TRCITECR_EL1, "trcitecr", "ITE with TraceVer", |id| id.has1(ITE) && id.has(&TRACEVER)),
     promise(PMICNTR_EL0, "pmicntr", "PMICNTR", |id| id.has1(PMICNTR)),
@@ -105,6 +114,20 @@ impl Promise {
     pub fn is_made_by(&self, id: DebugFeatures) -> bool {
         (self.is_made)(id)
     }
+
+    /// A guest with these registers may read this one with the value, or take the exception whose ESR_EL1 this is.
+    pub fn allows(&self, id: DebugFeatures, read: Result<u64, u64>) -> bool {
+        match read {
+            Ok(value) => self.is_made_by(id) || self.may_be_raz && value == 0,
+            Err(esr) => !self.is_made_by(id) && is_undefined(esr),
+        }
+    }
+}
+
+/// This ESR_EL1 is that of an UNDEFINED instruction: its EC is zero.
+pub const fn is_undefined(esr: u64) -> bool {
+    const EC: u32 = 26;
+    esr >> EC == 0
 }
 
 impl DebugFeatures {
@@ -187,6 +210,26 @@ mod tests {
         assert_eq!(dfr1(ITE), [""; 0]);
         let both = DebugFeatures { id_aa64dfr0: TRACEVER.with(6, 1), id_aa64dfr1: 1 << ITE, ..NONE };
         assert_eq!(promised(both), ["trcidr1", "trcitecr"]);
+    }
+
+    #[test]
+    fn what_is_promised_can_be_read_and_what_is_not_is_undefined() {
+        const UNDEFINED: u64 = 1 << 25;
+        const TRAPPED: u64 = 0x18 << 26 | 1 << 25;
+        let v8p9 = DebugFeatures { id_aa64dfr0: 11, ..NONE };
+        let traced = DebugFeatures { id_aa64dfr0: TRACEVER.with(6, 1), ..NONE };
+        for promise in &TABLE {
+            let kept = match promise.slug {
+                "mdselr" => v8p9,
+                "trcidr1" => traced,
+                _ => continue,
+            };
+            assert!(promise.allows(kept, Ok(1)) && promise.allows(kept, Ok(0)));
+            assert!(!promise.allows(kept, Err(UNDEFINED)) && !promise.allows(kept, Err(TRAPPED)));
+            assert!(promise.allows(NONE, Err(UNDEFINED)) && !promise.allows(NONE, Err(TRAPPED)));
+            assert!(!promise.allows(NONE, Ok(1)));
+            assert_eq!(promise.allows(NONE, Ok(0)), promise.slug == "mdselr");
+        }
     }
 
     #[test]

@@ -309,7 +309,7 @@ rules! {
         "Where there is no AArch32 ID_DFR0_EL1 reads as zero, and KVM_SET_ONE_REG ignores what is written",
         "Linux arch/arm64/kvm/sys_regs.c, aa32_id_visibility; DDI 0487K.a ID_DFR0_EL1";
     ID_FIELDS_ARE_PROMISES:
-        "A register of a debug, trace, profiling or performance monitors feature can be read at EL1 where the debug feature registers say that the feature is there, and an access is UNDEFINED where they say that it is not",
+        "A register of a debug, trace, profiling or performance monitors feature can be read at EL1 where the debug feature registers say that the feature is there, and an access is UNDEFINED where they say that it is not; MDSELR_EL1 may read as zero there, for a CPU that has it as RAZ/WI need not trap it",
         "DDI 0487K.a ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, and Configuration of BRBIDR0_EL1, TRBLIMITR_EL1, TRFCR_EL1, PMSIDR_EL1, PMIAR_EL1, PMSSCR_EL1, PMCR_EL0, PMMIR_EL1, PMUACR_EL1, TRCIDR1, MDSELR_EL1, PMECR_EL1, TRCITECR_EL1, PMICNTR_EL0, SPMSELR_EL0, MDSTEPOP_EL1";
     MASKS_ARGUMENTS:
         "KVM_ARM_GET_REG_WRITABLE_MASKS is there when KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES has a range; a range that it does not have and a reserved word that is not zero are refused with EINVAL, an address that cannot be written with EFAULT",
