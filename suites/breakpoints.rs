@@ -3,6 +3,7 @@
 //! Breakpoints at EL1: each one that the host has fires when it must, is silent when it must, and keeps what was
 //! written to it on every way that leads to the hardware.
 
+use crate::turns::takes_turn;
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
@@ -57,6 +58,7 @@ fn cases() -> Vec<Case> {
         whole("each_byte_select", &rule::BREAKPOINT_BAS, each_byte_select),
         whole("each_state", &rule::STATE_UNPREDICTABLE, each_state),
         whole("each_type", &rule::BREAKPOINT_TYPE_UNPREDICTABLE, each_type),
+        whole("each_control_over_exit", &rule::EXIT_KEEPS_STATE, each_control_over_exit),
         whole("fields_of_later_features", &rule::RES0_WITHOUT_FEATURE, fields_of_later_features),
         whole("unlinked_context", &rule::BREAKPOINT_CONTEXT, unlinked_context),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
@@ -221,6 +223,26 @@ fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
             [marker(HERE), marker(HERE) ^ 1 << 40].map(|address| {
                 armed_at(n, address).write(dbgbcr(n), control.raw_value()).entered(BY_RETURN).exec(HERE)
             })
+        })
+    }))
+}
+
+/// Each BT, each BAS and each HMC, SSC and PMC, loaded by KVM after an exit: what it loads is what the guest wrote, also
+/// where that is nothing that a debugger would write.
+fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let types = (0..16).map(u4::new).filter(|bt| ![BT_CONTEXT, BT_CONTEXTIDR_EL1].contains(bt));
+    let types = types.map(|bt| ADDRESS.with_bt(bt));
+    let selects = (0..16).map(|bas| ADDRESS.with_bas(u4::new(bas)));
+    let states = (0..32).map(|bits: u8| {
+        let control = ADDRESS.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
+        control.with_pmc(u2::new(bits & 3))
+    });
+    let controls: Vec<_> = types.chain(selects).chain(states).enumerate().collect();
+    cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
+        let mine = controls.iter().filter(move |(turn, _)| takes_turn(Some(n), *turn));
+        mine.map(move |(_, control)| {
+            let set = armed(n).write(dbgbcr(n), control.raw_value()).then(Op::Exit).entered(BY_RETURN);
+            LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
         })
     }))
 }

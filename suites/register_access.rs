@@ -256,14 +256,14 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let shape = cx.shape();
     let context = u4::new(shape.breakpoints - 1);
     let guest = cx.new_guest()?;
-    for round in 0..STATES.len() {
+    for (round, context_type) in TYPES.into_iter().enumerate() {
         let nth = |n: u8| (usize::from(n) + round) % STATES.len();
         let breakpoints = shape.breakpoint_numbers().flat_map(|n| {
             let (hmc, ssc, pmc) = STATES[nth(n)];
             let linked = nth(n) % 2 == 1;
             let kind = match linked {
                 true => Dbgbcr::address_linked_to(context),
-                false if shape.is_context_aware(n) => Dbgbcr::address_at_el1().with_bt(TYPES[round]),
+                false if shape.is_context_aware(n) => Dbgbcr::address_at_el1().with_bt(context_type),
                 false => Dbgbcr::address_at_el1(),
             };
             let control = kind.with_e(false).with_hmc(hmc).with_ssc(u2::new(ssc)).with_pmc(pmc);

@@ -65,6 +65,7 @@ fn cases() -> Vec<Case> {
             let bits = |n| (48..64).map(move |bit| both(armed(n).write(dbgwvr(n), HERE ^ 1 << bit)));
             cx.check_each(numbers(cx).flat_map(bits))
         }),
+        whole("each_control_over_exit", &rule::EXIT_KEEPS_STATE, each_control_over_exit),
         whole("fields_of_later_features", &rule::RES0_WITHOUT_FEATURE, fields_of_later_features),
         whole("reserved_lsc", &rule::WATCHPOINT_LSC, |cx| {
             cx.check_each(numbers(cx).map(|n| both(with(n, DOUBLEWORD.with_lsc(u2::new(0))))))
@@ -345,6 +346,27 @@ fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
     let links = (1..4).map(|lbnx| DOUBLEWORD.with_lbnx(u2::new(lbnx)));
     let controls = links.chain([DOUBLEWORD.with_ssce(true), DOUBLEWORD.with_wt2(true)]);
     cx.check_each(numbers(cx).flat_map(|n| controls.clone().map(move |control| both(with(n, control)))))
+}
+
+/// Each BAS of a doubleword and of its upper word, each MASK and each HMC, SSC and PAC, loaded by KVM after an exit: what it
+/// loads is what the guest wrote, also where that is nothing that a debugger would write.
+fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let selects = (0..=u8::MAX).flat_map(|bas| [HERE, HERE + 4].map(|at| (at, DOUBLEWORD.with_bas(bas))));
+    let masks = (0..32).map(|mask| (HERE, DOUBLEWORD.with_mask(u5::new(mask))));
+    let states = (0..32).map(|bits: u8| {
+        let control = DOUBLEWORD.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
+        (HERE, control.with_pac(u2::new(bits & 3)))
+    });
+    let controls: Vec<_> = selects.chain(masks).chain(states).enumerate().collect();
+    let byte = access::place("ldrb w1");
+    cx.check_each(numbers(cx).flat_map(|n| {
+        let mine = controls.iter().filter(move |(turn, _)| takes_turn(Some(n), *turn));
+        mine.map(move |(_, (at, control))| {
+            let set = with(n, *control).write(dbgwvr(n), *at).then(Op::Exit);
+            let bytes = (HERE..HERE + 8).fold(set, |scenario, address| scenario.access(byte, address));
+            bytes.at(El::El0).access(STR, HERE)
+        })
+    }))
 }
 
 /// Two watchpoints on the bytes of one access: either may be the one that is reported.
