@@ -57,58 +57,58 @@ rules! {
         "An enabled, context-aware breakpoint for unlinked Context ID match generates an event at every instruction while CONTEXTIDR_EL1 equals its value",
         "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.BreakpointValueMatch";
     BREAKPOINT_TYPE_UNPREDICTABLE:
-        "A breakpoint of a reserved type generates no event or those of another type, which is an address match where it is not context-aware; of one that compares a VMID or CONTEXTIDR_EL2 a guest cannot know whether that matches",
+        "A breakpoint of a reserved type generates no event, or the events of another type that the breakpoint supports: only an address match if it is not context-aware. A guest cannot know whether a VMID or CONTEXTIDR_EL2 matches",
         "DDI 0487K.a DBGBCR<n>_EL1.BT, AArch64.BreakpointValueMatch (CONSTRAINED UNPREDICTABLE: RESBPTYPE)";
     BREAKPOINT_BAS:
         "A breakpoint on an A64 instruction has BAS 0b1111; with another value it matches at its address if BAS[0] is 1, may match there if it is 0, and matches nowhere else",
         "DDI 0487K.a D2.8 Breakpoint exceptions, DBGBCR<n>_EL1.BAS, AArch64.BreakpointMatch (CONSTRAINED UNPREDICTABLE: BPMATCHHALF)";
     STATE_UNPREDICTABLE:
-        "Encodings of {HMC, SSC, PMC or PAC} that are reserved, or that are without EL3, Secure EL2 or a Security state of which a guest is not told, let EL1 and EL0 match or not; {0, 0b00, not 0b00} and {1, 0b00, 0b01 or 0b11} select them as PMC or PAC says",
+        "{HMC, SSC} = {0, 0b00} with PMC or PAC other than 0b00, and {1, 0b00} with PMC or PAC 0b01 or 0b11, select EL1 and EL0 as PMC or PAC says. Encodings that are reserved, or whose meaning depends on EL3, Secure EL2 or the Security state, may match or not",
         "DDI 0487K.a D2.8 and D2.9, execution conditions, CheckValidStateMatch (CONSTRAINED UNPREDICTABLE: RESBPWPCTRL)";
     LINK_UNPREDICTABLE:
-        "A link to a breakpoint that is not context-aware or not implemented may never match, match as if there was no link, or match as a link to another breakpoint",
+        "A link to a breakpoint that is not context-aware or not implemented may never match, may match as if there were no link, or may match as a link to another breakpoint",
         "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.StateMatch (CONSTRAINED UNPREDICTABLE: BPNOTCTXCMP)";
     RESS:
-        "Address bits above those of a virtual address, of which bit 48 is always one, may be compared or not",
+        "Address bits above the PE's virtual address size may be compared or not; bits [48:2] are always compared",
         "DDI 0487K.a DBGBVR<n>_EL1.RESS, DBGWVR<n>_EL1.RESS (CONSTRAINED UNPREDICTABLE: DBGxVR_RESS)";
     WATCHPOINT_BAS_UNPREDICTABLE:
-        "A BAS whose ones are not one run may watch any byte of the doubleword, and watches nothing else; where DBGWVR<n>_EL1 names a word BAS[7:4] select nothing",
+        "A watchpoint whose BAS is not contiguous may watch any byte of the doubleword, and watches nothing else; if DBGWVR<n>_EL1[2] is 1, BAS[7:4] select nothing",
         "DDI 0487K.a DBGWCR<n>_EL1.BAS, AArch64.WatchpointByteMatch (CONSTRAINED UNPREDICTABLE: WPBASCONTIGUOUS)";
     WATCHPOINT_MASK_UNPREDICTABLE:
-        "A MASK of 1 or 2, one with a BAS other than 0b11111111, and one that masks address bits that are not zero, may watch the block or not",
+        "A watchpoint whose MASK is 1 or 2, is combined with a BAS other than 0b11111111, or masks address bits that are not zero, may watch the block or not",
         "DDI 0487K.a DBGWCR<n>_EL1.MASK, AArch64.WatchpointByteMatch (CONSTRAINED UNPREDICTABLE: RESWPMASK, WPMASKANDBAS, WPMASKEDBITS)";
     WATCHPOINT_CONDITIONAL_STORE:
-        "A store that is not done because an Exclusives monitor does not permit it may generate a Watchpoint exception or not",
+        "A Store-Exclusive that an Exclusives monitor does not permit may generate a Watchpoint exception or not",
         "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Store-Exclusive instructions";
     RES0_WITHOUT_FEATURE:
-        "SSCE, LBNX, WT2, and MASK and BT2 of a breakpoint, mean something on a PE with FEAT_RME, FEAT_Debugv8p9, FEAT_BWE2, FEAT_BWE or FEAT_ABLE, whatever a guest is told, and are ignored on another: with one of them set a breakpoint or watchpoint may do as on either",
+        "SSCE, LBNX and WT2, and MASK and BT2 of a breakpoint, have an effect on a PE with FEAT_RME, FEAT_Debugv8p9, FEAT_BWE2, FEAT_BWE or FEAT_ABLE, whatever the guest's ID registers say, and are ignored on any other PE: a breakpoint or watchpoint that sets one of them may behave as on either",
         "DDI 0487K.a DBGBCR<n>_EL1, DBGWCR<n>_EL1";
     WATCHPOINT_AFTER_TRANSLATION:
-        "An access is translated before watchpoints are tested: one that stage 2 does not map, and that userspace does for the guest, need not generate a Watchpoint exception",
+        "An access is translated before watchpoints are tested: an access that stage 2 does not map, and that userspace performs for the guest, need not generate a Watchpoint exception",
         "DDI 0487K.a D1.4 Prioritization of Synchronous exceptions taken to AArch64 state";
     PRIORITY:
-        "On one instruction a pending Software Step exception is taken before a Breakpoint exception, that before BRK's, and a Watchpoint exception last; one that is taken keeps the others from happening",
+        "Exceptions on one instruction have this priority: Software Step, Breakpoint, BRK, Watchpoint; only the first is taken",
         "DDI 0487K.a D1.3.5 Exception prioritization, synchronous exceptions taken to AArch64 state";
     CONTEXT_SYNCHRONIZATION:
-        "A write of a debug register is seen for certain behind a context synchronization event, and before it may be seen or not",
+        "A write to a debug register takes effect at the latest at the next context synchronization event; until then it may have taken effect or not",
         "DDI 0487K.a D2.12 Synchronization and debug exceptions, K1 Context synchronization event";
     WATCHPOINT_MATCHES:
         "An enabled watchpoint generates a Watchpoint exception when an instruction accesses a watched byte, before the access is done",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointMatch";
     WATCHPOINT_SYNDROME:
-        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010, WnR, and in FAR_EL1 an address between the lowest accessed and the highest watched and accessed, in a naturally aligned block no larger than that of DC ZVA that holds one which is both; of DC ZVA any in its block",
+        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010 and WnR. FAR_EL1 holds an address from the lowest accessed to the highest that is accessed and watched, in a naturally aligned block, not larger than that of DC ZVA, that contains an accessed and watched address; for DC ZVA any address in its block",
         "DDI 0487K.a D2.9 Watchpoint exceptions, ESR_EL1, FAR_EL1";
     WATCHPOINT_ENABLED:
         "A watchpoint whose DBGWCR<n>_EL1.E is 0 generates no event",
         "DDI 0487K.a DBGWCR<n>_EL1.E, AArch64.WatchpointMatch";
     WATCHPOINT_ADDRESS:
-        "DBGWVR<n>_EL1, BAS and MASK say which bytes are watched; an access of none of them generates no event",
+        "DBGWVR<n>_EL1, BAS and MASK select the watched bytes; an access to other bytes generates no event",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointByteMatch";
     WATCHPOINT_LSC:
         "DBGWCR<n>_EL1.LSC selects loads, stores or both; an atomic access is both, a prefetch neither",
         "DDI 0487K.a DBGWCR<n>_EL1.LSC, AArch64.WatchpointMatch";
     WATCHPOINT_PRIVILEGE:
-        "DBGWCR<n>_EL1.{HMC, SSC, PAC} select the Exception levels; an unprivileged access at EL1 is one of EL0",
+        "DBGWCR<n>_EL1.{HMC, SSC, PAC} select the Exception levels at which the watchpoint matches; an unprivileged access at EL1 counts as an access at EL0",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.StateMatch";
     STEP:
         "With MDSCR_EL1.SS set, an exception return with SPSR_EL1.SS set executes one instruction and then takes a Software Step exception",
@@ -120,7 +120,7 @@ rules! {
         "With MDSCR_EL1.SS set, an exception return with SPSR_EL1.SS clear takes a Software Step exception before it executes an instruction, with ISV 0",
         "DDI 0487K.a D2.11 Software Step exceptions, the active-pending state";
     STEP_EXCEPTION:
-        "An exception that keeps the stepped instruction from completing is taken with SPSR_EL1.SS set; the return from it steps again",
+        "If the stepped instruction takes another exception instead of completing, SPSR_EL1.SS is set, so that the return steps the instruction again",
         "DDI 0487K.a D2.11 Software Step exceptions, Behavior in the active-not-pending state, SSAdvance";
     STEP_LOAD_EXCLUSIVE:
         "ESR_EL1.EX of a Software Step exception is set when a Load-Exclusive instruction was stepped, and only then",
@@ -153,7 +153,7 @@ rules! {
         "OSLAR_EL1.OSLK sets the OS Lock, and OSLSR_EL1.OSLK shows it",
         "DDI 0487K.a OSLAR_EL1, OSLSR_EL1";
     OSLSR_FROM_USERSPACE:
-        "Userspace may change OSLSR_EL1.OSLK and no other bit: any other value is refused with EINVAL and changes nothing",
+        "Userspace may change only OSLSR_EL1.OSLK; a value that differs in another bit is refused with EINVAL and changes nothing",
         "Linux arch/arm64/kvm/sys_regs.c, set_oslsr_el1; DDI 0487K.a OSLSR_EL1.OSLM";
     DOUBLE_LOCK:
         "While OSDLR_EL1.DLK is 1 and DBGPRCR_EL1.CORENPDRQ is 0 no debug exception other than BRK is generated",
@@ -186,7 +186,7 @@ rules! {
         "OSECCR_EL1 can be read and written at EL1; its bits [63:32] are RES0",
         "DDI 0487K.a OSECCR_EL1";
     EXTERNAL_DEBUG_STATUS:
-        "MDRAR_EL1 and MDCCSR_EL0 can be read at EL1, whatever they hold; bits [63:32] of MDCCSR_EL0 are RES0",
+        "MDRAR_EL1 and MDCCSR_EL0 can be read at EL1; bits [63:32] of MDCCSR_EL0 are RES0",
         "DDI 0487K.a MDRAR_EL1, MDCCSR_EL0";
     AUTHENTICATION_STATUS:
         "DBGAUTHSTATUS_EL1 can be read at EL1; its bits [63:32] are RES0",
@@ -198,10 +198,10 @@ rules! {
         "KVM_GET_ONE_REG and KVM_SET_ONE_REG reach the register that the guest reads and writes",
         "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";
     ONE_REG_LISTED:
-        "Every debug register that KVM_GET_REG_LIST lists can be read, and written with what was read; those of the guest's breakpoints and watchpoints are listed",
+        "Every debug register that KVM_GET_REG_LIST lists can be read, and written with the value that was read; the registers of all of the guest's breakpoints and watchpoints are listed",
         "Linux Documentation/virt/kvm/api.rst 4.68, 4.69 and 4.84 KVM_GET_REG_LIST";
     EXIT_KEEPS_STATE:
-        "An exit to userspace and back changes nothing that the guest can observe of its debug registers",
+        "An exit to userspace changes nothing that the guest can observe of its debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN";
     OTHER_VCPU:
         "A vCPU's debug registers, its locks and its CONTEXTIDR_EL1 are its own: another vCPU that runs on its CPU neither sees nor changes them",
@@ -210,7 +210,7 @@ rules! {
         "A vCPU's debug registers move with it when its thread moves to another CPU",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN, 4.68 and 4.69";
     PREEMPTION:
-        "A vCPU that is preempted in the guest by another goes on with its own debug registers",
+        "A vCPU that another vCPU preempts in the guest resumes with its own debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN; arch/arm64/kvm/arm.c, kvm_arch_vcpu_load and kvm_arch_vcpu_put";
     MIGRATION:
         "A vCPU whose registers are read by KVM_GET_ONE_REG and written to a vCPU of another VM by KVM_SET_ONE_REG, the ID registers first, goes on there as if it had not moved",
@@ -222,7 +222,7 @@ rules! {
         "A control bit that arm64 does not have is refused with EINVAL, and changes nothing",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; arch/arm64/kvm/guest.c, KVM_GUESTDBG_VALID_MASK";
     GUEST_DEBUG_OFF:
-        "Without KVM_GUESTDBG_ENABLE guest debugging is off, whatever the other bits: the guest's debug exceptions are its own",
+        "Without KVM_GUESTDBG_ENABLE guest debugging is off, whatever the other bits are: the guest takes its own debug exceptions",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; arch/arm64/kvm/guest.c, kvm_arch_vcpu_ioctl_set_guest_debug";
     GUEST_DEBUG_HW_EXITS:
         "With KVM_GUESTDBG_USE_HW the breakpoints are those that userspace supplied: a match ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x30 and PC at the instruction, whatever the guest masks",
@@ -237,7 +237,7 @@ rules! {
         "With KVM_GUESTDBG_SINGLESTEP each KVM_RUN executes one instruction and ends with KVM_EXIT_DEBUG, EC 0x32",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a D2.11 Software Step exceptions";
     GUEST_DEBUG_KEEPS_REGISTERS:
-        "Guest debugging changes no debug register that the guest or KVM_GET_ONE_REG reads: userspace's values are passed beside them",
+        "Guest debugging changes no debug register that the guest or KVM_GET_ONE_REG reads: userspace's values are kept apart from the guest's",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, 4.68 and 4.69";
     GUEST_DEBUG_GUESTS_OWN:
         "While userspace debugs without KVM_GUESTDBG_USE_HW, a match of the guest's own breakpoint or watchpoint ends KVM_RUN or does nothing; the guest does not take it",
@@ -255,40 +255,40 @@ rules! {
         "A reserved encoding is refused with EINVAL: the guest would read a value that the architecture gives no meaning",
         "DDI 0487K.a ID_AA64DFR0_EL1; Linux Documentation/virt/kvm/api.rst 4.68";
     ID_READ_ONLY_REFUSED:
-        "A field outside of the writable mask is refused any other value with EINVAL",
+        "A field outside the writable mask refuses any other value with EINVAL",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS";
     ID_READS_BACK:
         "What was accepted reads back and what was refused changed nothing",
         "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";
     ID_PMUVER_IMP_DEF:
-        "PMUVer and PerfMon 0b1111, which older kernels gave to VMs, are accepted as no PMU where userspace may write the field, so that such a VM can be restored; where it may not they are accepted as that or refused",
+        "Where userspace may write PMUVer or PerfMon, 0b1111, which older kernels gave to VMs, is accepted and means no PMU, so that such a VM can be restored; elsewhere it is accepted with that meaning or refused",
         "Linux arch/arm64/kvm/sys_regs.c, set_id_aa64dfr0_el1 and set_id_dfr0_el1: KVM is on the hook to allow values that it gave to userspace";
     ID_IMPOSSIBLE_SHAPE:
-        "More context-aware breakpoints than breakpoints are no shape; KVM does no checks across fields and may accept or refuse it",
+        "A value with more context-aware breakpoints than breakpoints describes no PE; KVM does not check fields against each other and may accept or refuse it",
         "DDI 0487K.a ID_AA64DFR0_EL1.CTX_CMPs";
     ID_MASK_COVERS_FIELDS:
-        "The writable mask holds whole fields, and a field in it accepts a value other than the default if any is legal",
+        "The writable mask covers whole fields, and a field in it accepts a value other than the default if there is a legal one",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS";
     ID_GUEST_READS:
         "The guest's MRS of ID_AA64DFR0_EL1 reads what KVM_GET_ONE_REG reads",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
     ID_FROZEN_BY_RUN:
-        "Once a vCPU of the VM has run an ID register keeps its value: the same is accepted, another is refused with EBUSY",
+        "Once a vCPU of the VM has run, an ID register keeps its value: writing the same value is accepted, another value is refused with EBUSY",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, set_id_reg";
     ID_LATE_AND_ILLEGAL:
-        "A value that is refused at any time is refused after a run too, with EINVAL or as one that comes too late",
+        "A value that is refused at any time is refused after a run too, with EINVAL or with the error of a late write",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, set_id_aa64dfr0_el1, set_id_reg";
     ID_FROZEN_BY_IMMEDIATE_EXIT:
-        "A KVM_RUN with immediate_exit ends with EINTR, and the VM has started as by any other",
+        "KVM_RUN with immediate_exit returns EINTR, and starts the VM as any other KVM_RUN does",
         "Linux Documentation/virt/kvm/api.rst 5 The kvm_run structure, immediate_exit; arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/arm.c, kvm_arch_vcpu_run_pid_change";
     ID_FROZEN_BY_FAILED_RUN:
-        "A KVM_RUN that fails has started the VM too: an ID register is mutable until userspace has called KVM_RUN on an initialised vCPU, whatever the call returned",
+        "A KVM_RUN that fails starts the VM too: an ID register is mutable until userspace has called KVM_RUN on an initialised vCPU, whatever the call returns",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; api.rst 4.10 KVM_RUN";
     ID_NEEDS_INIT:
-        "Before KVM_ARM_VCPU_INIT an ID register can be neither read nor written: ENOEXEC, and nothing changes",
+        "Before KVM_ARM_VCPU_INIT, reading or writing an ID register fails with ENOEXEC and changes nothing",
         "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; arch/arm64/kvm/arm.c, kvm_arch_vcpu_ioctl";
     ID_KEPT_BY_INIT:
-        "KVM_ARM_VCPU_INIT of a vCPU again, or of another vCPU of the VM, keeps the ID registers and what may be written to them",
+        "A second KVM_ARM_VCPU_INIT of a vCPU, or that of another vCPU of the VM, keeps the ID registers and the values that may be written to them",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, reset_vm_ftr_id_reg";
     ID_VM_SCOPED:
         "The debug feature registers are the VM's: what is written through one vCPU is read through each, and by the guest on each; a run of one freezes them for all",
@@ -300,28 +300,28 @@ rules! {
         "PMUVer is zero in a VM without KVM_ARM_VCPU_PMU_V3, and a form of PMUv3 in one with it",
         "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT, KVM_ARM_VCPU_PMU_V3; DDI 0487K.a ID_AA64DFR0_EL1.PMUVer";
     ID_PERFMON_IS_PMUVER:
-        "By default ID_DFR0_EL1.PerfMon is the form of PMUv3 that ID_AA64DFR0_EL1.PMUVer is, where there is AArch32",
+        "Where AArch32 is implemented, ID_DFR0_EL1.PerfMon is by default the same form of PMUv3 as ID_AA64DFR0_EL1.PMUVer",
         "DDI 0487K.a ID_DFR0_EL1.PerfMon, ID_AA64DFR0_EL1.PMUVer; Linux arch/arm64/kvm/sys_regs.c, pmuver_to_perfmon";
     ID_FEATURES_APART:
-        "A feature of KVM_ARM_VCPU_INIT that is not about debug changes no debug feature register",
+        "A KVM_ARM_VCPU_INIT feature that does not concern debug changes no debug feature register",
         "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; DDI 0487K.a ID_AA64DFR0_EL1";
     ID_AARCH32_ABSENT:
-        "Where there is no AArch32 ID_DFR0_EL1 reads as zero, and KVM_SET_ONE_REG ignores what is written",
+        "Where AArch32 is not implemented, ID_DFR0_EL1 reads as zero, and KVM_SET_ONE_REG ignores the value",
         "Linux arch/arm64/kvm/sys_regs.c, aa32_id_visibility; DDI 0487K.a ID_DFR0_EL1";
     ID_FIELDS_ARE_PROMISES:
-        "A register of a debug, trace, profiling or performance monitors feature can be read at EL1 where the debug feature registers say that the feature is there, and an access is UNDEFINED where they say that it is not; MDSELR_EL1 may read as zero there, for a CPU that has it as RAZ/WI need not trap it",
+        "The guest can read a register of a debug, trace, profiling or performance monitors feature where its debug feature registers say that the feature is implemented, and an access is UNDEFINED where they say that it is not; MDSELR_EL1 may read as zero instead, because a CPU that implements it as RAZ/WI need not trap it",
         "DDI 0487K.a ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, and Configuration of BRBIDR0_EL1, TRBLIMITR_EL1, TRFCR_EL1, PMSIDR_EL1, PMIAR_EL1, PMSSCR_EL1, PMCR_EL0, PMMIR_EL1, PMUACR_EL1, TRCIDR1, MDSELR_EL1, PMECR_EL1, TRCITECR_EL1, PMICNTR_EL0, SPMSELR_EL0, MDSTEPOP_EL1";
     MASKS_ARGUMENTS:
-        "KVM_ARM_GET_REG_WRITABLE_MASKS is there when KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES has a range; a range that it does not have and a reserved word that is not zero are refused with EINVAL, an address that cannot be written with EFAULT",
+        "KVM_ARM_GET_REG_WRITABLE_MASKS is available when KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES reports a range; an unsupported range and a reserved word that is not zero are refused with EINVAL, an address that cannot be written with EFAULT",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";
     MASKS_ARE_NO_MORE:
-        "Where there is no AArch32 the writable masks of its ID registers are zero: KVM ignores what is written there, and a mask tells what fields can be changed",
+        "Where AArch32 is not implemented, the writable masks of its ID registers are zero, because KVM ignores what is written to them",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";
     MASKS_KEEP_FIELDS:
-        "What KVM has let userspace write it goes on to let it write: a VM that was given a lesser value by an older kernel could not be restored otherwise",
+        "A field that an older kernel let userspace write stays writable: otherwise a VM that was given a lower value on that kernel cannot be restored",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, sys_reg_descs of 6.12 to 7.3";
     MASKS_TELL_WHAT_CHANGES:
-        "A bit outside of an ID register's writable mask never changes: a value that differs there is refused with EINVAL, or accepted and ignored",
+        "A bit outside an ID register's writable mask never changes: a value that differs in it is refused with EINVAL, or accepted and ignored",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, arm64_check_features, set_id_aa64pfr0_el1";
     DBGDIDR_IS_DFR0:
         "DBGDIDR.{WRPs, BRPs, CTX_CMPs, Version} are the VM's ID_AA64DFR0_EL1.{WRPs, BRPs, CTX_CMPs, DebugVer}",
