@@ -327,7 +327,6 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// DBGVCR of a guest in AArch32, which a snapshot has as DBGVCR32_EL2. Another guest has none.
 fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
-    const DBGVCR32_EL2: SysReg = SysReg::new(2, 4, 0, 7, 0);
     /// SF, SI, SD, SP, SS and SU, which are there with EL3 and without.
     const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
     let mut vm = cx.plain_vm(1, Features::AArch32, Reads::Dbgdidr)?;

@@ -25,6 +25,7 @@
 //! | [`pe`] | the PE: state, and which events an operation may cause |
 //! | [`outcome`] | what the rules allow an operation to cause |
 //! | [`matching`] | whether a breakpoint matches an instruction and a watchpoint an access |
+//! | [`aarch32`] | the same for a guest in AArch32: a smaller language, and a PE of its own |
 //! | [`judge`] | compares a log with what the rules allow |
 
 #![no_std]
@@ -33,6 +34,8 @@
 #[cfg(any(test, feature = "oracle"))]
 extern crate alloc;
 
+#[cfg(feature = "oracle")]
+pub mod aarch32;
 pub mod access;
 pub mod control;
 pub mod dfr0;

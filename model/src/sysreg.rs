@@ -123,6 +123,8 @@ pub const OSLAR_EL1: SysReg = SysReg::new(2, 0, 1, 0, 4);
 pub const OSLSR_EL1: SysReg = SysReg::new(2, 0, 1, 1, 4);
 /// OSDLR_EL1, OS Double Lock Register.
 pub const OSDLR_EL1: SysReg = SysReg::new(2, 0, 1, 3, 4);
+/// DBGVCR32_EL2, Debug Vector Catch Register: DBGVCR of a guest in AArch32.
+pub const DBGVCR32_EL2: SysReg = SysReg::new(2, 4, 0, 7, 0);
 /// MDCCINT_EL1, Monitor DCC Interrupt Enable Register.
 pub const MDCCINT_EL1: SysReg = SysReg::new(2, 0, 0, 2, 0);
 /// OSECCR_EL1, OS Lock Exception Catch Control Register.
@@ -212,7 +214,8 @@ const NAMED: [(SysReg, &str); 16] = [
 ];
 
 /// Registers that have a name and that the payload does not access.
-const NAMED_BESIDES: [(SysReg, &str); 21] = [
+const NAMED_BESIDES: [(SysReg, &str); 22] = [
+    (DBGVCR32_EL2, "DBGVCR32_EL2"),
     (ID_AA64DFR1_EL1, "ID_AA64DFR1_EL1"),
     (ID_AA64DFR2_EL1, "ID_AA64DFR2_EL1"),
     (ID_DFR0_EL1, "ID_DFR0_EL1"),
