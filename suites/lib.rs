@@ -4,6 +4,7 @@
 
 use dfr0_runner::case::Suite;
 
+pub mod aarch32;
 pub mod breakpoints;
 pub mod double_lock;
 pub mod exception_masking;
@@ -22,7 +23,7 @@ mod turns;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 14] = [
+pub const ALL: [Suite; 15] = [
     id_regs::SUITE,
     register_access::SUITE,
     breakpoints::SUITE,
@@ -32,6 +33,7 @@ pub const ALL: [Suite; 14] = [
     exception_masking::SUITE,
     os_lock::SUITE,
     double_lock::SUITE,
+    aarch32::SUITE,
     shapes::SUITE,
     guest_debug::SUITE,
     preemption::SUITE,

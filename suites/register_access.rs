@@ -9,9 +9,9 @@ use dfr0_model::{
     rule::{self, Rule},
     scenario::{Op, Scenario},
     sysreg::{
-        CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, ID_AA64DFR0_EL1, MDCCINT_EL1,
-        MDCCSR_EL0, MDRAR_EL1, MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr,
-        dbgwvr,
+        CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGVCR32_EL2, ID_AA64DFR0_EL1,
+        MDCCINT_EL1, MDCCSR_EL0, MDRAR_EL1, MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr,
+        dbgbvr, dbgwcr, dbgwvr,
     },
 };
 use dfr0_runner::{
@@ -329,7 +329,7 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     /// SF, SI, SD, SP, SS and SU, which are there with EL3 and without.
     const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
-    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::Dbgdidr)?;
+    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::A32(Vec::new()))?;
     vm.init(0)?;
     for moment in ["before the first run", "behind the first run"] {
         for value in CAUGHT {

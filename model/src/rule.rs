@@ -326,6 +326,63 @@ rules! {
     DBGDIDR_IS_DFR0:
         "DBGDIDR.{WRPs, BRPs, CTX_CMPs, Version} are the VM's ID_AA64DFR0_EL1.{WRPs, BRPs, CTX_CMPs, DebugVer}",
         "DDI 0487K.a DBGDIDR, ID_AA64DFR0_EL1";
+    AARCH32_ID_REGISTERS:
+        "In AArch32 the guest reads ID_DFR0 as KVM_GET_ONE_REG reads ID_DFR0_EL1, and in DBGDIDR what the VM's ID_AA64DFR0_EL1 says",
+        "DDI 0487K.a ID_DFR0, DBGDIDR; Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
+    AARCH32_DEVICE_ID:
+        "DBGDEVID has CIDMask 0b0000, BPAddrMask 0b1111, WPAddrMask 0b0001, and in DoubleLock what the VM has",
+        "DDI 0487K.a DBGDEVID";
+    AARCH32_DEVICE_ID_RESERVED:
+        "DBGDEVID1 and DBGDEVID2 can be read at EL1; DBGDEVID1[31:4] and DBGDEVID2 are RES0",
+        "DDI 0487K.a DBGDEVID1, DBGDEVID2";
+    AARCH32_READ_BACK:
+        "In AArch32 the defined bits of a debug register read as they were written, by the guest or by userspace",
+        "DDI 0487K.a DBGBVR<n>, DBGBCR<n>, DBGWVR<n>, DBGWCR<n>, DBGDSCRext, DBGVCR, DBGDCCINT";
+    AARCH32_MAPPED:
+        "A debug register in AArch32 is bits [31:0] of the AArch64 register that userspace reads: DBGDSCRext of MDSCR_EL1, DBGDCCINT of MDCCINT_EL1, DBGVCR of DBGVCR32_EL2, DBGOSLSR of OSLSR_EL1, the others of their namesakes",
+        "DDI 0487K.a architectural mapping in DBGBVR<n>, DBGBCR<n>, DBGWVR<n>, DBGWCR<n>, DBGDSCRext, DBGDCCINT, DBGVCR, DBGOSLSR";
+    AARCH32_EXTENDED_VALUE:
+        "DBGBXVR<n> is DBGBVR<n>_EL1[63:32] and holds a VMID, or is UNDEFINED",
+        "DDI 0487K.a DBGBXVR<n>";
+    AARCH32_BEYOND_COUNT:
+        "In AArch32 an access to a breakpoint's or watchpoint's register that is not implemented is UNDEFINED",
+        "DDI 0487K.a DBGBVR<n>, DBGBCR<n>, DBGBXVR<n>, DBGWVR<n>, DBGWCR<n>";
+    AARCH32_INTERNAL_VIEW:
+        "DBGDSCRint.{MDBGen, UDCCdis} read as those of DBGDSCRext",
+        "DDI 0487K.a DBGDSCRint";
+    AARCH32_OS_LOCK_KEY:
+        "A write of 0xC5ACCE55 to DBGOSLAR locks the OS Lock, one of any other value unlocks it, and DBGOSLSR.OSLK shows it",
+        "DDI 0487K.a DBGOSLAR, DBGOSLSR";
+    AARCH32_OS_LOCK:
+        "In AArch32 too the OS Lock masks every debug exception but BKPT's",
+        "DDI 0487K.a H6 Debug Reset and Powerdown Support, AArch32.GenerateDebugExceptionsFrom";
+    AARCH32_DOUBLE_LOCK:
+        "DBGOSDLR.DLK reads as written where the VM has the OS Double Lock, and DBGOSDLR is RAZ/WI where it has not",
+        "DDI 0487K.a DBGOSDLR";
+    AARCH32_CLAIM_TAGS:
+        "Ones written to DBGCLAIMSET set claim tags, ones written to DBGCLAIMCLR clear them; the first reads as eight ones, the second as the tags",
+        "DDI 0487K.a DBGCLAIMSET, DBGCLAIMCLR";
+    AARCH32_AUTHENTICATION_STATUS:
+        "DBGAUTHSTATUS can be read at EL1; its bits [31:8] are RES0",
+        "DDI 0487K.a DBGAUTHSTATUS";
+    AARCH32_DEBUG_ADDRESSES:
+        "DBGDRAR and DBGDSAR can be read by MRC and MRRC; DBGDRAR.Valid is 0b00 or 0b11, its other bits below the address are RES0, and so is DBGDSAR",
+        "DDI 0487K.a DBGDRAR, DBGDSAR";
+    AARCH32_POWER_CONTROL:
+        "DBGPRCR can be read at EL1; its bits [31:1] are RES0",
+        "DDI 0487K.a DBGPRCR";
+    AARCH32_BREAKPOINT:
+        "In AArch32 an enabled breakpoint generates a Prefetch Abort exception at its address while DBGDSCRext.MDBGen is 1, with the status of a debug exception in IFSR, MOE 0b0001, and the instruction as return address",
+        "DDI 0487K.a G2.8 Breakpoint exceptions, AArch32.BreakpointMatch, IFSR, DBGDSCRext.MOE";
+    AARCH32_WATCHPOINT:
+        "In AArch32 an enabled watchpoint generates a Data Abort exception at an access of a watched byte while DBGDSCRext.MDBGen is 1, with the status of a debug exception and WnR in DFSR, MOE 0b1010, and the address in DFAR",
+        "DDI 0487K.a G2.9 Watchpoint exceptions, AArch32.WatchpointMatch, DFSR, DBGDSCRext.MOE";
+    AARCH32_MDBGEN:
+        "In AArch32 breakpoints and watchpoints generate nothing while DBGDSCRext.MDBGen is 0",
+        "DDI 0487K.a G2.2 The debug exception enable controls, DBGDSCRext.MDBGen";
+    AARCH32_BKPT:
+        "BKPT generates a Prefetch Abort exception whatever masks the others, with the status of a debug exception in IFSR and MOE 0b0011",
+        "DDI 0487K.a G2.7 Breakpoint Instruction exceptions, DBGDSCRext.MOE";
 }
 
 #[cfg(test)]

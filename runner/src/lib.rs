@@ -14,6 +14,7 @@
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one behind the other, as one program of the payload |
 //! | [`plain`] | a VM without a payload, for what KVM promises to userspace |
+//! | `a32` | the code of such a VM in AArch32 |
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does that runs beside |
 //! | [`together`] | vCPUs that run at the same time |
@@ -72,6 +73,8 @@ pub mod together;
 
 pub use image::PAYLOAD;
 
+#[cfg(any(target_arch = "aarch64", test))]
+mod a32;
 mod archive;
 mod bare;
 mod image;

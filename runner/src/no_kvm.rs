@@ -11,6 +11,7 @@ use crate::{
     snapshot::{RestoreError, Restored, Scope, State},
 };
 use dfr0_model::{
+    aarch32::Event,
     id_write::{Answer, Writable},
     sysreg::SysReg,
 };
@@ -120,6 +121,11 @@ impl PlainVm {
 
     /// What the guest reads.
     pub fn guest_reads(&mut self, _: usize) -> Result<Vec<u64>, Error> {
+        match *self {}
+    }
+
+    /// What the guest in AArch32 does.
+    pub fn executes(&mut self, _: usize) -> Result<Vec<Event>, Error> {
         match *self {}
     }
 

@@ -3,7 +3,8 @@
 //! A VM whose vCPUs a case handles one ioctl at a time, for what KVM promises to userspace: before
 //! KVM_ARM_VCPU_INIT and after a second one, one vCPU beside another, with vCPU features, in AArch32.
 //!
-//! Its guest is no payload: a few instructions that read registers and store each where it exits to userspace.
+//! Its guest is no payload: a few instructions that read registers and store each where it exits to userspace, or in
+//! AArch32 the operations of a scenario.
 
 pub use crate::kvm::PlainVm;
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     guest::Error,
     machine::Machine,
 };
-use dfr0_model::sysreg::SysReg;
+use dfr0_model::{aarch32::Op, sysreg::SysReg};
 use std::fmt;
 
 /// What KVM_ARM_VCPU_INIT asks for.
@@ -48,8 +49,8 @@ impl Features {
 pub enum Reads {
     /// In AArch64, these registers.
     Registers(Vec<SysReg>),
-    /// In AArch32, DBGDIDR.
-    Dbgdidr,
+    /// In AArch32, what these operations do.
+    A32(Vec<Op>),
 }
 
 /// What of a vCPU's step state is no system register to KVM.

@@ -4,6 +4,7 @@
 
 use super::values::lower;
 use dfr0_model::{
+    aarch32::{DBGDIDR, Event, Op},
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, WRPS},
     id_write::Answer,
     rule,
@@ -11,7 +12,6 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
-    guest::Error,
     plain::{Features, PlainVm, Reads},
 };
 
@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn aarch32(cx: &Context<'_>) -> Result<PlainVm, Stop> {
-    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::Dbgdidr)?;
+    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::A32(vec![Op::Read(DBGDIDR)]))?;
     vm.init(0)?;
     Ok(vm)
 }
@@ -54,16 +54,15 @@ fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 fn dbgdidr_agrees(cx: &mut Context<'_>, vm: &mut PlainVm) -> Result<(), Stop> {
-    let guest = match vm.guest_reads(0) {
-        Err(Error::Exception(_)) => {
+    let register = vm.read(0, ID_AA64DFR0_EL1)?;
+    let dbgdidr = match vm.executes(0)?.as_slice() {
+        [Event::Value(dbgdidr)] => *dbgdidr,
+        _ => {
             cx.count();
             cx.find("DBGDIDR: UNDEFINED".into(), "the guest took an exception".to_owned());
             return Ok(());
         }
-        read => read?,
     };
-    let register = vm.read(0, ID_AA64DFR0_EL1)?;
-    let dbgdidr = guest.first().copied().unwrap_or(0);
     for (name, lsb, field) in
         [("WRPs", 28, &WRPS), ("BRPs", 24, &BRPS), ("CTX_CMPs", 20, &CTX_CMPS), ("Version", 16, &DEBUGVER)]
     {

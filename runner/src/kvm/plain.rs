@@ -4,9 +4,8 @@
 //!
 //! ```text
 //!   RAM           the guest's exception vectors: ESR_EL1 is stored to EXCEPTION, and the guest goes on with the next register
-//!                 in AArch32: a store to EXCEPTION
 //!   CODE          for register k:  MRS X0, register;  STR X0, [X1, #8 * k]     X1 = DOORBELL
-//!                 in AArch32:      MRC p14, 0, R0, c0, c0, 0;  STR R0, [R1]
+//!                 in AArch32:      see a32
 //!                 at the end:      B .
 //! ```
 //!
@@ -15,11 +14,13 @@
 
 use super::{deadline::Deadline, device::Kvm, memslot, one_reg, registers, writable_masks};
 use crate::{
+    a32,
     guest::{Death, Error},
     memory::GuestMemory,
     plain::{Features, MaskRequest, Reads, StepState},
 };
 use dfr0_model::{
+    aarch32::{self, Event, Op},
     id_write::{Answer, Writable},
     sysreg::SysReg,
     wire::{DOORBELL, RAM},
@@ -54,14 +55,6 @@ const ADD_X3_8: u32 = 0x9100_2063;
 const ERET: u32 = 0xd69f_03e0;
 /// `B .`
 const B: u32 = 0x1400_0000;
-/// A32: `MRC p14, 0, R0, c0, c0, 0`, which reads DBGDIDR.
-const A32_MRC_DBGDIDR: u32 = 0xee10_0e10;
-/// A32: `STR R0, [R1]`.
-const A32_STR_R0_R1: u32 = 0xe581_0000;
-/// A32: `STR R2, [R2]`.
-const A32_STR_R2_R2: u32 = 0xe582_2000;
-/// A32: `B .`
-const A32_B: u32 = 0xeaff_fffe;
 
 /// A VM and its vCPUs, which are named by their number from 0.
 #[derive(Debug)]
@@ -213,50 +206,70 @@ impl PlainVm {
     }
 
     /// Lets the guest read its registers on this vCPU, from the start: what it reads, in their order, or ESR_EL1 of the
-    /// exception that it took instead. In AArch32 that is not told.
+    /// exception that it took instead.
     pub fn guest_accesses(&mut self, n: usize) -> Result<Vec<Result<u64, u64>>, Error> {
-        self.load()?;
-        let count = match &self.reads {
-            Reads::Registers(registers) => registers.len(),
-            Reads::Dbgdidr => 1,
+        let Reads::Registers(registers) = &self.reads else {
+            return Err(Error::Unfit("the guest is in AArch32".into()));
         };
-        for (id, value) in [
-            (one_reg::system(VBAR_EL1), RAM),
-            (one_reg::PC, CODE),
-            (one_reg::x(1), DOORBELL),
-            (one_reg::x(2), EXCEPTION),
-        ] {
-            if let Answer::Refused(errno) = self.set_id(n, id, value)? {
-                return Err(Error::Refused { register: format!("{id:#x}"), value, errno });
-            }
-        }
+        let count = registers.len();
+        self.start(n, CODE)?;
+        self.put(n, one_reg::x(1), DOORBELL)?;
+        self.put(n, one_reg::x(2), EXCEPTION)?;
         let mut values = Vec::with_capacity(count);
-        let mut deadline = Deadline::new(self.deadline)?;
-        deadline.start()?;
+        let mut deadline = self.started()?;
         while values.len() < count {
-            let place = DOORBELL + 8 * values.len() as u64;
-            let reason = match self.vcpu_mut(n)?.fd.run() {
-                Ok(VcpuExit::MmioWrite(address, data)) if address == place || address == EXCEPTION => {
-                    let mut bytes = [0; size_of::<u64>()];
-                    bytes.iter_mut().zip(data).for_each(|(byte, data)| *byte = *data);
-                    let value = u64::from_le_bytes(bytes);
-                    values.push(if address == place { Ok(value) } else { Err(value) });
-                    continue;
-                }
-                Ok(exit) => format!("KVM_RUN ended with {exit:?}"),
-                Err(error) if error.errno() == nix::libc::EINTR => {
-                    if !deadline.is_over()? {
-                        continue;
-                    }
-                    format!("the guest did not come back within {:?}", deadline.length())
-                }
-                Err(error) => format!("KVM_RUN failed: {error}"),
-            };
-            return Err(self.died(n, reason));
+            match self.next_store(n, &mut deadline)? {
+                (EXCEPTION, esr) => values.push(Err(esr)),
+                (address, value) if address == DOORBELL + 8 * values.len() as u64 => values.push(Ok(value)),
+                (address, _) => return Err(self.died(n, format!("a store to {address:#x}"))),
+            }
         }
         // The store is complete only when the vCPU was entered again (KVM API 5, The kvm_run structure).
         self.enter_and_leave(n)?;
         Ok(values)
+    }
+
+    /// Lets the guest in AArch32 execute its operations on this vCPU, from the start: what came of each, userspace's among
+    /// them.
+    pub fn executes(&mut self, n: usize) -> Result<Vec<Event>, Error> {
+        let Reads::A32(ops) = &self.reads else {
+            return Err(Error::Unfit("the guest is in AArch64".into()));
+        };
+        let ops = ops.clone();
+        self.start(n, a32::CODE)?;
+        let mut deadline = self.started()?;
+        let (mut userspaces, mut words) = (Vec::new(), Vec::new());
+        let mut rest = ops.as_slice();
+        loop {
+            let (now, later) = rest.split_at(a32::userspaces(rest));
+            for op in now {
+                userspaces.push(self.act(n, *op)?);
+            }
+            rest = &later[later.iter().take_while(|op| !op.is_userspaces()).count()..];
+            loop {
+                match self.next_store(n, &mut deadline)? {
+                    (a32::WORD, word) => words.push(word as u32),
+                    (a32::EXIT | a32::END, _) => break,
+                    (a32::UNEXPECTED, _) => {
+                        return Err(self.died(n, "an exception that nothing explains".into()));
+                    }
+                    (address, _) => return Err(self.died(n, format!("a store to {address:#x}"))),
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        self.enter_and_leave(n)?;
+        let mut guests =
+            aarch32::decode(&words).ok_or_else(|| self.died(n, "its log makes no sense".into()))?.into_iter();
+        let mut userspaces = userspaces.into_iter();
+        let events: Option<Vec<Event>> =
+            ops.iter().map(|op| if op.is_userspaces() { userspaces.next() } else { guests.next() }).collect();
+        match events {
+            Some(events) if guests.next().is_none() => Ok(events),
+            _ => Err(self.died(n, "it did not log one event an operation".into())),
+        }
     }
 
     /// The ranges that KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES tells of, one bit each.
@@ -295,12 +308,66 @@ impl PlainVm {
         })
     }
 
+    /// An operation of userspace's in AArch32.
+    fn act(&self, n: usize, op: Op) -> Result<Event, Error> {
+        Ok(match op {
+            Op::Get(register) => self.get(n, register)?.map_or_else(Event::Refused, Event::Value),
+            Op::Set(register, value) => match self.set(n, register, value)? {
+                Answer::Accepted => Event::Done,
+                Answer::Refused(errno) => Event::Refused(errno),
+            },
+            _ => Event::Done,
+        })
+    }
+
+    /// KVM_SET_ONE_REG that must be accepted.
+    fn put(&self, n: usize, id: u64, value: u64) -> Result<(), Error> {
+        match self.set_id(n, id, value)? {
+            Answer::Accepted => Ok(()),
+            Answer::Refused(errno) => Err(Error::Refused { register: format!("{id:#x}"), value, errno }),
+        }
+    }
+
+    /// The vCPU goes on at this address.
+    fn start(&mut self, n: usize, code: u64) -> Result<(), Error> {
+        self.load()?;
+        self.put(n, one_reg::system(VBAR_EL1), RAM)?;
+        self.put(n, one_reg::PC, code)
+    }
+
+    fn started(&self) -> Result<Deadline, Error> {
+        let mut deadline = Deadline::new(self.deadline)?;
+        deadline.start()?;
+        Ok(deadline)
+    }
+
+    /// Lets the guest execute until it stores where no memory is: the address and the value.
+    fn next_store(&mut self, n: usize, deadline: &mut Deadline) -> Result<(u64, u64), Error> {
+        let reason = loop {
+            match self.vcpu_mut(n)?.fd.run() {
+                Ok(VcpuExit::MmioWrite(address, data)) => {
+                    let mut bytes = [0; size_of::<u64>()];
+                    bytes.iter_mut().zip(data).for_each(|(byte, data)| *byte = *data);
+                    return Ok((address, u64::from_le_bytes(bytes)));
+                }
+                Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
+                Err(error) if error.errno() == nix::libc::EINTR => {
+                    if deadline.is_over()? {
+                        break format!("the guest did not come back within {:?}", deadline.length());
+                    }
+                }
+                Err(error) => break format!("KVM_RUN failed: {error}"),
+            }
+        };
+        Err(self.died(n, reason))
+    }
+
     /// Gives the VM its memory, with vectors and code, if it has none.
     fn load(&mut self) -> Result<(), Error> {
         if self.memory.is_some() {
             return Ok(());
         }
-        let (vectors, code) = match &self.reads {
+        let pieces = match &self.reads {
             Reads::Registers(registers) => {
                 let read = |(k, reg): (usize, &SysReg)| [reg.mrs_x0(), STR_X0_X1 | (k as u32) << 10];
                 let mut vector = [B; VECTOR];
@@ -313,16 +380,18 @@ impl PlainVm {
                     ERET,
                 ];
                 vector[..handler.len()].copy_from_slice(&handler);
-                let code = registers.iter().enumerate().flat_map(read).chain([B]).collect::<Vec<u32>>();
-                (vector.repeat(VECTORS_SIZE / 4 / VECTOR), code)
+                let code = registers.iter().enumerate().flat_map(read).chain([B]).collect();
+                Some(vec![(RAM, vector.repeat(VECTORS_SIZE / 4 / VECTOR)), (CODE, code)])
             }
-            Reads::Dbgdidr => {
-                (vec![A32_STR_R2_R2; VECTORS_SIZE / 4], vec![A32_MRC_DBGDIDR, A32_STR_R0_R1, A32_B])
-            }
+            Reads::A32(ops) => a32::compose(ops),
         };
-        let bytes = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
         let mut memory = GuestMemory::anonymous()?;
-        let fits = memory.write(RAM, &bytes(&vectors)) && memory.write(CODE, &bytes(&code));
+        let fits = pieces.is_some_and(|pieces| {
+            pieces.iter().all(|(address, words)| {
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                memory.write(*address, &bytes)
+            })
+        });
         if !fits {
             return Err(Error::Unfit("the guest's code does not fit into its memory".into()));
         }
