@@ -438,14 +438,14 @@ fn judge(cx: &mut Context<'_>, vm: &mut PlainVm, ops: &[Op]) -> Result<(), Stop>
         let allowed = pe.allowed(*op)?;
         pe.follow(*op, event);
         if !allowed.iter().any(|outcome| outcome.allows(event)) {
-            cx.find(observed(*op, event), described(&ops[..=k], event, &allowed));
+            cx.find(observed(*op, event, &allowed), described(&ops[..=k], event, &allowed));
         }
     }
     Ok(())
 }
 
 /// An operation and what came of it, in words that hold on any host.
-fn observed(op: Op, event: &Event) -> String {
+fn observed(op: Op, event: &Event, allowed: &[Outcome]) -> String {
     let op = match op {
         Op::Execute(_) => "nop at a marker".into(),
         Op::Load(_) => "ldr".into(),
@@ -454,12 +454,18 @@ fn observed(op: Op, event: &Event) -> String {
         Op::Set(register, _) => format!("KVM_SET_ONE_REG {register}"),
         Op::Read(_) | Op::ReadLong(_) | Op::Get(_) | Op::Isb | Op::Exit | Op::Bkpt => op.to_string(),
     };
-    let event = match event {
-        Event::PrefetchAbort(_) => "Prefetch Abort".into(),
-        Event::DataAbort(_) => "Data Abort".into(),
-        _ => event.to_string(),
+    let exception = match event {
+        Event::PrefetchAbort(_) => "Prefetch Abort",
+        Event::DataAbort(_) => "Data Abort",
+        _ => return format!("{op}: {event}"),
     };
-    format!("{op}: {event}")
+    match allowed.iter().find_map(|outcome| outcome.departures(event)) {
+        None => format!("{op}: {exception}"),
+        Some(departures) => {
+            let departures: Vec<String> = departures.iter().map(ToString::to_string).collect();
+            format!("{op}: {exception} with {}", departures.join(" and "))
+        }
+    }
 }
 
 fn described(ops: &[Op], event: &Event, allowed: &[Outcome]) -> String {

@@ -97,11 +97,43 @@ impl Debug {
     /// M and T of SPSR_abt: Supervisor mode, in A32.
     const SPSR: u32 = 0b01_0011;
 
-    fn allows(&self, abort: &super::Abort) -> bool {
-        abort.lr == self.lr
-            && abort.spsr & 0b11_1111 == Self::SPSR
-            && abort.fsr & self.defined == self.fsr
-            && abort.dbgdscr >> 2 & 0b1111 == self.moe
+    /// What an exception reports otherwise, FAR aside.
+    fn departures(&self, abort: &super::Abort) -> Vec<Departure> {
+        let (fsr, moe) = (abort.fsr & self.defined, abort.dbgdscr >> 2 & 0b1111);
+        let wrong = [
+            (abort.lr != self.lr).then_some(Departure::Lr),
+            (abort.spsr & 0b11_1111 != Self::SPSR).then_some(Departure::Spsr),
+            (fsr != self.fsr).then_some(Departure::Fsr(fsr)),
+            (moe != self.moe).then_some(Departure::Moe(moe)),
+        ];
+        wrong.into_iter().flatten().collect()
+    }
+}
+
+/// What a debug exception that was to come reports otherwise than it should, in words that hold on any host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The return address.
+    Lr,
+    /// The mode that it was taken from.
+    Spsr,
+    /// The fault status, in the bits that are defined.
+    Fsr(u32),
+    /// The fault address.
+    Far,
+    /// DBGDSCRext.MOE.
+    Moe(u32),
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lr => f.write_str("LR"),
+            Self::Spsr => f.write_str("SPSR"),
+            Self::Fsr(fsr) => write!(f, "FSR {fsr:#x}"),
+            Self::Far => f.write_str("FAR"),
+            Self::Moe(moe) => write!(f, "MOE {moe:#06b}"),
+        }
     }
 }
 
@@ -126,11 +158,20 @@ impl Outcome {
         match (self, event) {
             (Self::Done, Event::Done) | (Self::Undefined, Event::Undefined) => true,
             (Self::Value { defined, value }, Event::Value(seen)) => seen & defined == *value,
-            (Self::PrefetchAbort(debug), Event::PrefetchAbort(abort)) => debug.allows(abort),
+            _ => self.departures(event).is_some_and(|departures| departures.is_empty()),
+        }
+    }
+
+    /// What the exception that this is reports otherwise; none if the event is no such exception.
+    pub fn departures(&self, event: &Event) -> Option<Vec<Departure>> {
+        match (self, event) {
+            (Self::PrefetchAbort(debug), Event::PrefetchAbort(abort)) => Some(debug.departures(abort)),
             (Self::DataAbort { debug, far }, Event::DataAbort(abort)) => {
-                debug.allows(abort) && far.contains(&abort.far)
+                let mut departures = debug.departures(abort);
+                departures.extend((!far.contains(&abort.far)).then_some(Departure::Far));
+                Some(departures)
             }
-            _ => false,
+            _ => None,
         }
     }
 }
@@ -803,18 +844,20 @@ mod tests {
         let abort =
             Abort { lr: STORE + 8, spsr: 0x1d3, fsr: 0x8f2, far: WATCHED + 2, dbgdscr: MDBGEN | 0b1010 << 2 };
         assert!(outcome.allows(&Event::DataAbort(abort)), "Domain is UNKNOWN");
-        for wrong in [
-            Abort { lr: STORE + 4, ..abort },
-            Abort { spsr: 0x1d7, ..abort },
-            Abort { spsr: 0x1f3, ..abort },
-            Abort { fsr: 0x002, ..abort },
-            Abort { fsr: 0xc02, ..abort },
-            Abort { far: WATCHED + 4, ..abort },
-            Abort { far: WATCHED - 1, ..abort },
-            Abort { dbgdscr: MDBGEN | 0b0001 << 2, ..abort },
+        for (wrong, departure) in [
+            (Abort { lr: STORE + 4, ..abort }, Departure::Lr),
+            (Abort { spsr: 0x1d7, ..abort }, Departure::Spsr),
+            (Abort { spsr: 0x1f3, ..abort }, Departure::Spsr),
+            (Abort { fsr: 0x0f2, ..abort }, Departure::Fsr(0x002)),
+            (Abort { fsr: 0xc02, ..abort }, Departure::Fsr(0xc02)),
+            (Abort { far: WATCHED + 4, ..abort }, Departure::Far),
+            (Abort { far: WATCHED - 1, ..abort }, Departure::Far),
+            (Abort { dbgdscr: MDBGEN | 0b0001 << 2, ..abort }, Departure::Moe(1)),
         ] {
             assert!(!outcome.allows(&Event::DataAbort(wrong)), "{wrong}");
+            assert_eq!(outcome.departures(&Event::DataAbort(wrong)), Some(vec![departure]), "{wrong}");
         }
+        assert_eq!(outcome.departures(&Event::Done), None);
         assert!(!outcome.allows(&Event::PrefetchAbort(abort)));
         assert!(!Outcome::Done.allows(&Event::Undefined));
         assert!(!Outcome::bits(0xf0, 0x50).allows(&Event::Value(0x60)));
