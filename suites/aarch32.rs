@@ -35,6 +35,8 @@ pub const SUITE: Suite = Suite {
 
 /// A breakpoint on an A32 instruction in PL1 modes: E, PMC 0b01, BAS 0b1111.
 const ARMED: u32 = 0x1e3;
+/// DBGBCR<n>.BT of a breakpoint that compares a VMID, in DBGBXVR<n>, and a context, in DBGBVR<n>.
+const VMID_AND_CONTEXT: u32 = 0b1010 << 20;
 /// A watchpoint on loads and stores of a doubleword in PL1 modes: E, PAC 0b01, LSC 0b11, BAS 0b11111111.
 const WATCHING: u32 = 0x1ffb;
 
@@ -139,7 +141,7 @@ fn breakpoint_registers(shape: Shape) -> Vec<Known> {
             Known {
                 register: dbgbvr(n),
                 userspaces: sysreg::dbgbvr(n),
-                first: 0x1234_5670_0040 | u64::from(place),
+                first: 0x5670_0040 | u64::from(place),
                 second: 0xedcb_0084 | place,
             },
             Known {
@@ -219,10 +221,10 @@ fn registers() -> Vec<Case> {
         }),
         self::case("extended_values.held", &rule::AARCH32_EXTENDED_VALUE, extended_values),
         self::case("extended_values.apart", &rule::AARCH32_EXTENDED_VALUE, |shape| {
-            // A write of DBGBVR<n> leaves DBGBVR<n>_EL1[63:32] alone, trapped or not.
             let each = |n| {
-                let get = Op::Get(sysreg::dbgbvr(n));
-                [Op::Set(sysreg::dbgbvr(n), 0x1234_5670_0040), Op::Write(dbgbvr(n), 0xedcb_0084), get]
+                let (value, control) = (0x5a_5670_0040, VMID_AND_CONTEXT.into());
+                let set = [Op::Set(sysreg::dbgbcr(n), control), Op::Set(sysreg::dbgbvr(n), value)];
+                set.into_iter().chain([Op::Write(dbgbvr(n), 0xedcb_0084), Op::Get(sysreg::dbgbvr(n))])
             };
             let written = shape.breakpoint_numbers().flat_map(each);
             let lock = [Op::Write(DBGOSLAR, OS_LOCK_KEY)];
@@ -249,7 +251,6 @@ fn internal_view(before: Option<Op>) -> Vec<Op> {
 
 /// The VMID of each breakpoint that may have one, beside the context that it is compared with.
 fn extended_values(shape: Shape) -> Vec<Op> {
-    const VMID_AND_CONTEXT: u32 = 0b1010 << 20;
     let each = |n: u8| {
         let vmid = 0x5a ^ u32::from(n);
         let read = [Op::Read(dbgbxvr(n)), Op::Get(sysreg::dbgbvr(n)), Op::Exit, Op::Read(dbgbxvr(n))];

@@ -45,9 +45,6 @@ const WCR: u64 = 0x1f10_ffff;
 const WCR_BAS: u64 = 0b1111_1111 << 5;
 const WCR_UPPER_BAS: u64 = 0b1111 << 9;
 const VA: u64 = 0xffff_fffc;
-/// The bits of an address above those of AArch32 which every PE in AArch64 has: DBGBVR<n>_EL1[47:32]. They are
-/// DBGBXVR<n>'s, which a write of DBGBVR<n> does not change. Of DBGWVR<n> nothing says so.
-const UPPER_VA: u64 = 0xffff_0000_0000;
 const LOWER: u64 = 0xffff_ffff;
 
 /// DBGDSCRext.MOE of a breakpoint, BKPT and a watchpoint.
@@ -211,8 +208,6 @@ pub struct Pe {
     bcr: [u64; 16],
     wvr: [u64; 16],
     wcr: [u64; 16],
-    /// The guest has written DBGBXVR<n>, which is RES0 unless it is a VMID.
-    extended: [bool; 16],
     dscr: u64,
     vcr: u64,
     dccint: u64,
@@ -235,7 +230,6 @@ impl Pe {
             bcr: [0; 16],
             wvr: [0; 16],
             wcr: [0; 16],
-            extended: [false; 16],
             dscr: 0,
             vcr: 0,
             dccint: 0,
@@ -352,10 +346,7 @@ impl Pe {
                 Numbered::Bcr => self.bcr[n] = value,
                 Numbered::Wvr => self.wvr[n] = value,
                 Numbered::Wcr => self.wcr[n] = value,
-                Numbered::Bxvr => {
-                    self.bvr[n] = self.bvr[n] & LOWER | value << 32;
-                    self.extended[n] = true;
-                }
+                Numbered::Bxvr => self.bvr[n] = self.bvr[n] & LOWER | value << 32,
             }
             return;
         }
@@ -442,12 +433,9 @@ impl Pe {
             let k = usize::from(n);
             return Ok(match kind {
                 DebugRegister::Bvr => {
-                    let upper = match self.breakpoint_type(n) {
-                        0b0000 if self.shape.is_context_aware(n) && !self.extended[k] => UPPER_VA,
-                        _ if self.has_vmid(n) => 0xff << 32,
-                        _ => 0,
-                    };
-                    Outcome::bits(upper | self.defined_of_bvr(n), self.bvr[k])
+                    // Of the upper half of an address nothing says what AArch32 leaves of it.
+                    let vmid = if self.has_vmid(n) { 0xff << 32 } else { 0 };
+                    Outcome::bits(vmid | self.defined_of_bvr(n), self.bvr[k])
                 }
                 DebugRegister::Bcr => Outcome::bits(self.defined_of_bcr(n), self.bcr[k]),
                 DebugRegister::Wvr => Outcome::bits(VA, self.wvr[k]),
@@ -467,7 +455,7 @@ impl Pe {
         if let Some((kind, n)) = register.debug_number() {
             let n = usize::from(n);
             match kind {
-                DebugRegister::Bvr => (self.bvr[n], self.extended[n]) = (value, false),
+                DebugRegister::Bvr => self.bvr[n] = value,
                 DebugRegister::Bcr => self.bcr[n] = value,
                 DebugRegister::Wvr => self.wvr[n] = value,
                 DebugRegister::Wcr => self.wcr[n] = value,
@@ -715,6 +703,8 @@ mod tests {
         assert_eq!(allowed(&[], Op::Write(dbgbxvr(5), 0)), [Outcome::Done, Outcome::Undefined]);
         let vmid = [Op::Write(dbgbcr(5), 0b1000 << 20), Op::Write(dbgbxvr(5), 0x1a5)];
         assert_eq!(allowed(&vmid, Op::Read(dbgbxvr(5)))[0], Outcome::bits(0xff, 0xa5));
+        let lower = and(vmid.to_vec(), &[Op::Write(dbgbvr(5), 0x80)]);
+        assert_eq!(value(&lower, Op::Get(crate::sysreg::dbgbvr(5))), (0xff << 32, 0xa5 << 32));
         let mut refused = after(&vmid[..1]);
         refused.follow(vmid[1], &Event::Undefined);
         assert_eq!(refused.allowed(Op::Read(dbgbxvr(5))).unwrap()[0], Outcome::bits(0xff, 0));
@@ -722,9 +712,8 @@ mod tests {
 
     #[test]
     fn userspace_and_the_guest_have_the_same_registers() {
-        let upper = 0x1234_0000_0000;
-        let set = [Op::Set(crate::sysreg::dbgbvr(5), upper | 0x40), Op::Write(dbgbvr(5), 0x80)];
-        assert_eq!(value(&set, Op::Get(crate::sysreg::dbgbvr(5))), (UPPER_VA | VA, upper | 0x80));
+        let set = [Op::Set(crate::sysreg::dbgbvr(5), 0x1234_0000_0040), Op::Write(dbgbvr(5), 0x80)];
+        assert_eq!(value(&set, Op::Get(crate::sysreg::dbgbvr(5))), (VA, 0x80));
         assert_eq!(value(&set[..1], Op::Read(dbgbvr(5))), (VA, 0x40));
         let dscr = [Op::Write(DBGDSCREXT, MDBGEN)];
         assert_eq!(value(&dscr, Op::Get(MDSCR_EL1)), (0x9000, 0x8000));
