@@ -38,7 +38,7 @@ const DONE: u64 = RAM + 0xa00;
 const VALUE: u64 = RAM + 0xa20;
 const LONG: u64 = RAM + 0xa40;
 
-/// R0 before it is read into: a register that a CPU leaves alone reads so.
+/// What R0 and R1 hold before a register is read into them: whoever leaves them alone shows it.
 const UNREAD: u64 = 0xdead_beef;
 
 const ISB: u32 = 0xf57f_f06f;
@@ -142,7 +142,10 @@ fn code(ops: &[Op]) -> Vec<u32> {
         let mut words = vec![0; 2];
         match op {
             Op::Read(register) => words.extend(mov(0, UNREAD).into_iter().chain([register.mrc_r0()])),
-            Op::ReadLong(register) => words.push(register.mrrc_r0_r1()),
+            Op::ReadLong(register) => {
+                words.extend([mov(0, UNREAD), mov(1, UNREAD)].concat());
+                words.push(register.mrrc_r0_r1());
+            }
             Op::Write(register, value) => {
                 words.extend(mov(0, value.into()).into_iter().chain([register.mcr_r0()]));
             }
