@@ -24,7 +24,8 @@ use std::{
 };
 
 /// The files of `expected/`, as they were when this program was built.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
+    ("aarch32.toml", include_str!("../../expected/aarch32.toml")),
     ("breakpoints.toml", include_str!("../../expected/breakpoints.toml")),
     ("double_lock.toml", include_str!("../../expected/double_lock.toml")),
     ("id_regs.toml", include_str!("../../expected/id_regs.toml")),
