@@ -8,8 +8,9 @@ use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, Mdscr, PMC_EL1_EL0},
     rule::{self, Rule},
     scenario::{El, Entry, Op, Scenario},
+    sequence,
     sysreg::MDSCR_EL1,
-    wire::{BRK, RETURN, TARGET, access_code, marker},
+    wire::{BRK, PRIVILEGED, READ_ONLY, RETURN, TARGET, UNMAPPED, access_code, marker, sequence_ret},
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
 
@@ -77,6 +78,19 @@ fn cases() -> Vec<Case> {
         whole("over_load_exclusive", &rule::STEP_LOAD_EXCLUSIVE, |cx| {
             each_access(cx, &["ldxr x1", "ldxp x1, x2", "ldar x1", "ldr x1", "str x1"])
         }),
+        whole("over_isb", &rule::STEP_SYNCHRONIZES, |cx| over(cx, &["isb"], 0)),
+        whole("over_exception_return", &rule::STEP_RETURN, |cx| over_return(cx, [EL1H, EL1H | SPSR_D, EL0T])),
+        whole("over_return_to_itself", &rule::STEP_RETURN, over_return_to_itself),
+        whole("over_illegal_return", &rule::STEP_ILLEGAL_RETURN, |cx| over_return(cx, [EL2H, EL2H | SPSR_D])),
+        whole("over_unmasking", &rule::STEP_UNMASKED, over_unmasking),
+        whole("over_masking", &rule::STEP_MASKED, |cx| over_at(cx, El::El1, &MASKING, 0)),
+        whole("over_hypervisor_call", &rule::STEP_CALL, |cx| over_call(cx, &["hvc #0"])),
+        whole("over_secure_monitor_call", &rule::STEP_CALL, over_secure_monitor_call),
+        whole("over_wait", &rule::STEP_WAIT, over_wait),
+        whole("over_store_exclusive", &rule::STEP_LOAD_EXCLUSIVE, |cx| {
+            over(cx, &["ldxr; nop; stxr", "ldxr; clrex; stxr"], TARGET)
+        }),
+        whole("over_aborting_access", &rule::ABORT_FIRST, over_aborting_access),
         whole("over_watched_access", &rule::STEP_EXCEPTION, over_watched_access),
         whole("on_a_breakpoint", &rule::PRIORITY, |cx| {
             beside_breakpoint(cx, [marker(HERE), access_code(LOAD), BRK])
@@ -116,6 +130,134 @@ fn each_access(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
         for access in names.iter().map(|name| access::place(name)) {
             for entry in [Entry::stepped(1), Entry::stepped(2), PENDING] {
                 cx.check(&on(el).entered(entry).access(access, TARGET))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// SPSR_EL1 of exception returns, A, I and F set.
+const EL0T: u64 = 0x1c0;
+const EL1H: u64 = 0x1c5;
+/// To EL2, which is illegal at EL1.
+const EL2H: u64 = 0x1c9;
+const SPSR_D: u64 = 1 << 9;
+const SPSR_SS: u64 = 1 << 21;
+/// Pieces that set PSTATE.D.
+const MASKING: [&str; 2] = ["msr daifset, #8", "msr daifset, #8; msr daifclr, #8"];
+/// A function of the SMC Calling Convention that nobody has: a fast call of 64 bits, of the SiP's.
+const NO_FUNCTION: u64 = 0xc200_ffff;
+
+/// How a piece of code is entered: to be stepped so many times, with a step pending, or neither.
+fn entries() -> impl Iterator<Item = Entry> {
+    let pending = [0, 1, 3].map(|steps| Entry::Return { ss: false, steps });
+    (1..=4).chain([9]).map(Entry::stepped).chain(pending)
+}
+
+/// Pieces of code, stepped, at both Exception levels; also where nothing is stepped, and with a breakpoint on each piece's
+/// RET.
+fn over(cx: &mut Context<'_>, names: &[&str], x0: u64) -> Result<(), Stop> {
+    LEVELS.into_iter().try_for_each(|el| over_at(cx, el, names, x0))
+}
+
+fn over_at(cx: &mut Context<'_>, el: El, names: &[&str], x0: u64) -> Result<(), Stop> {
+    let behind = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
+    cx.check_each(pieces(names).flat_map(|piece| {
+        let not_stepped = with(el, ALL_ON.with_ss(false)).entered(Entry::Return { ss: true, steps: 1 });
+        let stepped = entries().flat_map(move |entry| {
+            let set = with(el, ALL_ON).entered(entry);
+            let break_behind = set.clone().breakpoint_at(0, sequence_ret(piece), behind);
+            [set, break_behind].map(|set| set.run(piece, x0))
+        });
+        stepped.chain([not_stepped.run(piece, x0)])
+    }))
+}
+
+fn pieces(names: &[&str]) -> impl Iterator<Item = u8> {
+    sequence::places(|piece| names.contains(&piece.name))
+}
+
+/// The same of calls that KVM answers.
+fn over_call(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
+    if cx.host().is_bare() {
+        return Stop::skip("needs KVM, and this is a bare CPU");
+    }
+    over(cx, names, NO_FUNCTION)
+}
+
+/// The same of what may be trapped to EL1, and takes a step less then: with these entries stepping ends or goes on all
+/// the same.
+fn over_trapped(cx: &mut Context<'_>, el: El, names: &[&str], x0: u64) -> Result<(), Stop> {
+    cx.check_each(pieces(names).flat_map(|piece| {
+        [Entry::stepped(1), Entry::stepped(9), PENDING]
+            .map(|entry| with(el, ALL_ON).entered(entry).run(piece, x0))
+    }))
+}
+
+/// Where an SMC may be UNDEFINED, which is taken to EL1.
+fn over_secure_monitor_call(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const SMC: [&str; 1] = ["smc #0"];
+    if cx.shape().traps_smc() || cx.host().is_bare() {
+        return over_call(cx, &SMC);
+    }
+    over_trapped(cx, El::El1, &SMC, NO_FUNCTION)?;
+    over_at(cx, El::El0, &SMC, NO_FUNCTION)
+}
+
+/// What there is to wait for is there.
+fn over_wait(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const WAITS: [&str; 2] = ["wfi", "sevl; wfe"];
+    over_at(cx, El::El1, &WAITS, 0)?;
+    over_trapped(cx, El::El0, &WAITS, 0)
+}
+
+/// An exception return to these states, with SPSR_EL1.SS set and clear, from where software step is active and from
+/// where PSTATE.D masks it.
+fn over_return<const N: usize>(cx: &mut Context<'_>, states: [u64; N]) -> Result<(), Stop> {
+    const PIECE: &str = "msr spsr_el1, x0; eret";
+    for state in states.into_iter().flat_map(|state| [state, state | SPSR_SS]) {
+        over(cx, &[PIECE], state)?;
+        let masked = entries().map(masked);
+        cx.check_each(
+            masked.flat_map(|set| pieces(&[PIECE]).map(move |piece| set.clone().run(piece, state))),
+        )?;
+    }
+    Ok(())
+}
+
+/// An exception return to itself, each time that it is stepped.
+fn over_return_to_itself(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.check_each(pieces(&["eret"]).flat_map(|piece| {
+        [1, 2, 9].into_iter().flat_map(move |steps| {
+            LEVELS.map(|el| with(el, ALL_ON).entered(Entry::stepped(steps)).run(piece, 0))
+        })
+    }))
+}
+
+/// At EL1 with PSTATE.D set, which keeps software step inactive.
+fn masked(entry: Entry) -> Scenario {
+    on(El::El1).then(Op::MaskDebug(true)).entered(entry)
+}
+
+/// PSTATE.D is cleared by the code itself, or set where it is set, or at EL0, where that is trapped.
+fn over_unmasking(cx: &mut Context<'_>) -> Result<(), Stop> {
+    over(cx, &["msr daifclr, #8"], 0)?;
+    over_at(cx, El::El0, &MASKING, 0)?;
+    let all = sequence::places(|piece| piece.name.starts_with("msr daif"));
+    cx.check_each(all.flat_map(|piece| entries().map(move |entry| masked(entry).run(piece, 0))))
+}
+
+/// Accesses that fault at stage 1, watched and not.
+fn over_aborting_access(cx: &mut Context<'_>) -> Result<(), Stop> {
+    for el in LEVELS {
+        for (access, page) in
+            [("ldr x1", UNMAPPED), ("str x1", UNMAPPED), ("str x1", READ_ONLY), ("ldr x1", PRIVILEGED)]
+        {
+            for entry in entries() {
+                let access = access::place(access);
+                let set = with(el, ALL_ON).entered(entry);
+                cx.check(&set.clone().access(access, page))?;
+                cx.check(&set.watchpoint(0, page, Dbgwcr::doubleword()).access(access, page))?;
             }
         }
     }

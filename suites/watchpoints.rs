@@ -8,10 +8,12 @@ use arbitrary_int::{u2, u5};
 use dfr0_model::{
     access::{self, ACCESSES, Access, Kind},
     control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
+    feature::Feature,
     rule,
-    scenario::{El, Op, Scenario},
+    scenario::{El, Entry, Migrate, Op, Scenario},
+    sequence,
     sysreg::{MDSCR_EL1, OSLAR_EL1, dbgbcr, dbgwcr, dbgwvr},
-    wire::{TARGET, TARGET_SIZE, access_code},
+    wire::{PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED, access_code, passage, sequence_code},
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
 
@@ -73,6 +75,17 @@ fn cases() -> Vec<Case> {
         whole("conditional_stores", &rule::WATCHPOINT_CONDITIONAL_STORE, |cx| {
             each_lsc(cx, |access| access.kind == Kind::StoreExclusive)
         }),
+        whole("invalidate", &rule::WATCHPOINT_INVALIDATE, invalidate),
+        whole("store_exclusive_pair", &rule::WATCHPOINT_STORE_EXCLUSIVE, |cx| {
+            // An exception of the load would lose the monitor each time.
+            each_pair(cx, &["ldxr; stxr, until it is done"], &[LSC_STORE])
+        }),
+        whole("store_exclusive_lost", &rule::WATCHPOINT_CONDITIONAL_STORE, store_exclusive_lost),
+        whole("unprivileged_with_uao", &rule::WATCHPOINT_UAO, with_uao),
+        whole("tagged_addresses", &rule::WATCHPOINT_TAG, tagged_addresses),
+        whole("behind_a_fault", &rule::ABORT_FIRST, behind_a_fault),
+        whole("behind_a_fault_of_alignment", &rule::ABORT_FIRST, behind_a_fault_of_alignment),
+        whole("behind_a_stage_2_abort", &rule::WATCHPOINT_AFTER_TRANSLATION, behind_a_stage_2_abort),
         whole("several_on_one_access", &rule::WATCHPOINT_SYNDROME, several_on_one_access),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
         whole("behind_a_breakpoint", &rule::PRIORITY, behind_a_breakpoint),
@@ -123,9 +136,9 @@ fn both(scenario: Scenario) -> Scenario {
     scenario.access(LDR, ELSEWHERE).access(LDR, HERE).access(STR, HERE)
 }
 
-/// Neither atomic nor unprivileged: those have rules of their own.
+/// Neither atomic nor unprivileged nor DC IVAC: those have rules of their own.
 fn is_plain(access: &Access) -> bool {
-    !is_atomic(access) && !access.unprivileged
+    !is_atomic(access) && !access.unprivileged && access.kind != Kind::Invalidate
 }
 
 /// It reads and writes with one access.
@@ -135,13 +148,19 @@ fn is_atomic(access: &Access) -> bool {
 
 /// The accesses of some kind that this host's guests can do.
 fn accesses(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<Vec<(u8, &'static Access)>, Stop> {
-    let lse = cx.host().lse;
     let zva = cx.zva_block()?.is_some();
-    let there =
-        |access: &Access| which(access) && (lse || !access.lse) && (zva || access.kind != Kind::ZeroBlock);
-    let accesses: Vec<_> =
-        (0..ACCESSES as u8).zip(&access::TABLE).filter(|(_, access)| there(access)).collect();
-    if accesses.is_empty() { Stop::skip("the host does not implement FEAT_LSE") } else { Ok(accesses) }
+    let (mut accesses, mut missing) = (Vec::new(), None);
+    for (place, access) in (0..ACCESSES as u8).zip(&access::TABLE).filter(|(_, access)| which(access)) {
+        match access.needs {
+            Some(feature) if !cx.has(feature)? => missing = Some(feature),
+            _ if access.kind == Kind::ZeroBlock && !zva => {}
+            _ => accesses.push((place, access)),
+        }
+    }
+    match missing {
+        Some(feature) if accesses.is_empty() => Stop::skip(format!("the guest does not have {feature}")),
+        _ => Ok(accesses),
+    }
 }
 
 /// Each access with each LSC.
@@ -366,6 +385,133 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
             let bytes = (HERE..HERE + 8).fold(set, |scenario, address| scenario.access(byte, address));
             bytes.at(El::El0).access(STR, HERE)
         })
+    }))
+}
+
+/// An exception return enters the code, and nothing is stepped.
+const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
+
+/// Pieces of code with a Load-Exclusive and a Store-Exclusive, with each of these LSC, at both Exception levels.
+fn pairs(n: u8, names: &'static [&str], lscs: &'static [u2]) -> impl Iterator<Item = (u8, Scenario)> {
+    sequence::places(|piece| names.contains(&piece.name)).flat_map(move |piece| {
+        lscs.iter().flat_map(move |lsc| {
+            let set = with(n, DOUBLEWORD.with_lsc(*lsc)).entered(BY_RETURN);
+            [El::El0, El::El1].map(|el| (piece, set.clone().at(el)))
+        })
+    })
+}
+
+fn each_pair(cx: &mut Context<'_>, names: &'static [&str], lscs: &'static [u2]) -> Result<(), Stop> {
+    cx.check_each(numbers(cx).flat_map(|n| {
+        pairs(n, names, lscs)
+            .flat_map(|(piece, set)| [set.clone().run(piece, HERE), set.run(piece, HERE + 8)])
+    }))
+}
+
+/// The monitor is cleared by CLREX, or by the return from an exception between the two.
+fn store_exclusive_lost(cx: &mut Context<'_>) -> Result<(), Stop> {
+    /// Of `ldxr; nop; stxr`, which starts with a MOV.
+    const NOP: u64 = 8;
+    const LSCS: &[u2] = &[LSC_LOAD, LSC_STORE, LSC_BOTH];
+    each_pair(cx, &["ldxr; nop; stxr", "ldxr; clrex; stxr"], LSCS)?;
+    let between = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
+    let breakpoints = cx.shape().breakpoints;
+    cx.check_each(numbers(cx).flat_map(|n| {
+        pairs(n, &["ldxr; nop; stxr"], LSCS).map(move |(piece, set)| {
+            set.breakpoint_at(n % breakpoints, sequence_code(piece) + NOP, between).run(piece, HERE)
+        })
+    }))
+}
+
+/// DC IVAC of the watched line and of others.
+fn invalidate(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let invalidate = access::place("dc ivac");
+    cx.check_each(numbers(cx).flat_map(|n| {
+        [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| {
+            let around = [HERE, HERE + 7, HERE + 0x7ff, HERE - 1, HERE + 0x800];
+            around
+                .into_iter()
+                .fold(with(n, DOUBLEWORD.with_lsc(lsc)), |set, address| set.access(invalidate, address))
+        })
+    }))
+}
+
+/// An unprivileged access with each PAC, at both Exception levels.
+fn with_uao(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.needs(Feature::Uao)?;
+    cx.check_each(numbers(cx).flat_map(|n| {
+        sequence::places(|piece| piece.needs == Some(Feature::Uao)).flat_map(move |piece| {
+            [PMC_EL1, PMC_EL0, PMC_EL1_EL0].into_iter().flat_map(move |pac| {
+                [El::El0, El::El1].map(|el| {
+                    let set = with(n, DOUBLEWORD.with_pac(pac)).at(el).entered(BY_RETURN);
+                    set.run(piece, HERE).run(piece, HERE + 8)
+                })
+            })
+        })
+    }))
+}
+
+/// The tag of an address is not a part of it, and is reported.
+fn tagged_addresses(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const TAGS: [u64; 4] = [0x01 << 56, 0x80 << 56, 0x5a << 56, 0xff << 56];
+    let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
+    cx.check_each(numbers(cx).flat_map(|n| {
+        accesses.iter().flat_map(move |(access, _)| {
+            [El::El0, El::El1].into_iter().flat_map(move |el| {
+                let tagged = TAGS.map(|tag| armed(n).at(el).access(*access, tag | HERE));
+                tagged.into_iter().chain([armed(n).at(el).access(*access, TAGS[2] | ELSEWHERE)])
+            })
+        })
+    }))
+}
+
+/// What is watched lies in a page that stage 1 does not map, has read-only, or has for EL1 alone.
+fn behind_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let accesses = accesses(cx, |access| {
+        is_plain(access) && access.kind != Kind::StoreExclusive || access.unprivileged
+    })?;
+    let mut scenarios = Vec::new();
+    for n in numbers(cx) {
+        for page in [UNMAPPED, READ_ONLY, PRIVILEGED] {
+            // Where it does not fault an unprivileged access has a case of its own.
+            let faults = |access: &Access| {
+                !access.unprivileged || page == UNMAPPED || page == READ_ONLY && access.writes()
+            };
+            for (access, _) in accesses.iter().filter(|(_, access)| faults(access)) {
+                for el in [El::El0, El::El1] {
+                    let set = armed(n).write(dbgwvr(n), page + 0x40).at(el);
+                    scenarios.push(set.access(*access, page + 0x40).access(*access, page + 0x80));
+                }
+            }
+        }
+    }
+    cx.check_each(scenarios)
+}
+
+/// An ordered access is not aligned, and crosses sixteen bytes, so that no feature lets it be done.
+fn behind_a_fault_of_alignment(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let is_ordered = |access: &Access| {
+        access.aligned && !access.load_exclusive && matches!(access.kind, Kind::Load | Kind::Store)
+    };
+    let accesses = accesses(cx, is_ordered)?;
+    cx.check_each(numbers(cx).flat_map(|n| {
+        accesses.iter().flat_map(move |(access, _)| {
+            [El::El0, El::El1].map(|el| {
+                let set = armed(n).write(dbgwvr(n), HERE + 0x10).at(el);
+                set.access(*access, HERE + 0xc).access(*access, HERE + 0x10)
+            })
+        })
+    }))
+}
+
+/// A store where there is no memory, for which userspace moves the vCPU.
+fn behind_a_stage_2_abort(cx: &mut Context<'_>) -> Result<(), Stop> {
+    if cx.host().is_bare() {
+        return Stop::skip("needs KVM, and this is a bare CPU");
+    }
+    cx.check_each(numbers(cx).map(|n| {
+        let address = passage(Migrate::Fresh);
+        both(armed(n).write(dbgwvr(n), address).access(STR, address).write(dbgwvr(n), HERE))
     }))
 }
 

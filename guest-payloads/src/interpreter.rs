@@ -25,8 +25,8 @@ pub trait Guest {
     fn write(&self, reg: SysReg, value: u64);
     /// `ISB`.
     fn isb(&self);
-    /// Calls the code at `address` with `x0`.
-    fn call(&self, address: u64, how: How, x0: u64);
+    /// Calls the code at `address` with `x0`; returns what X0 is then.
+    fn call(&self, address: u64, how: How, x0: u64) -> u64;
     /// Hands the vCPU to userspace; returns when userspace enters it again.
     fn ring(&self, bell: Bell);
 }
@@ -73,10 +73,14 @@ fn interpret(guest: &impl Guest, op: Op, how: &mut How) {
         Op::Isb => guest.isb(),
         Op::MaskDebug(mask) => how.masked = mask,
         Op::Level(el) => how.el = el,
-        Op::Exec { marker } => guest.call(wire::marker(marker), *how, 0),
-        Op::Brk => guest.call(wire::BRK, *how, 0),
+        Op::Exec { marker } => _ = guest.call(wire::marker(marker), *how, 0),
+        Op::Brk => _ = guest.call(wire::BRK, *how, 0),
         Op::Enter(entry) => how.entry = entry,
-        Op::Access { access, address } => guest.call(wire::access_code(access), *how, address),
+        Op::Access { access, address } => _ = guest.call(wire::access_code(access), *how, address),
+        Op::Run { sequence, x0 } => {
+            let x0 = guest.call(wire::sequence_code(sequence), *how, x0);
+            guest.log(Event::Value(x0));
+        }
         _ => guest.ring(Bell::BadProgram),
     }
 }
@@ -141,8 +145,9 @@ mod tests {
         fn isb(&self) {
             self.push(Did::Synchronised);
         }
-        fn call(&self, address: u64, how: How, x0: u64) {
+        fn call(&self, address: u64, how: How, x0: u64) -> u64 {
             self.push(Did::Called(address, how, x0));
+            x0 + 1
         }
         fn ring(&self, bell: Bell) {
             self.push(Did::Rang(bell));
@@ -171,6 +176,7 @@ mod tests {
             Op::Access { access: 3, address: wire::TARGET },
             Op::Enter(Entry::stepped(2)),
             Op::Exec { marker: 5 },
+            Op::Run { sequence: 2, x0: 7 },
             Op::Exit,
         ];
         let unmasked = How { masked: false, ..START };
@@ -183,6 +189,12 @@ mod tests {
                 Did::Called(wire::BRK, unmasked, 0),
                 Did::Called(wire::access_code(3), How { el: El::El0, ..unmasked }, wire::TARGET),
                 Did::Called(wire::marker(5), How { el: El::El0, entry: Entry::stepped(2), ..unmasked }, 0),
+                Did::Called(
+                    wire::sequence_code(2),
+                    How { el: El::El0, entry: Entry::stepped(2), ..unmasked },
+                    7
+                ),
+                Did::Logged(Event::Value(8)),
                 Did::Rang(Bell::Host),
                 Did::Rang(Bell::End),
             ]

@@ -22,6 +22,7 @@ use dfr0_model::{
     access::{self, ACCESSES},
     event::{EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC, Event, Exception, Logged},
     scenario::{El, Entry},
+    sequence::{self, ERET, SEQUENCE_LEN, SEQUENCES},
     sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
     wire::{
         self, BRK, BRK_IMMEDIATE, Bell, DOORBELL, EVENT_WORDS, LOG_LEN, MARKER_COUNT, OP_WORDS, PROGRAM_LEN,
@@ -82,6 +83,22 @@ static ACCESS_STUBS: [[u32; 2]; ACCESSES] = {
     let mut place = 0;
     while place < ACCESSES {
         stubs[place][0] = access::TABLE[place].instruction;
+        place += 1;
+    }
+    stubs
+};
+
+#[used]
+#[unsafe(link_section = ".sequences")]
+static SEQUENCE_STUBS: [[u32; SEQUENCE_LEN]; SEQUENCES] = {
+    let mut stubs = [[RET; SEQUENCE_LEN]; SEQUENCES];
+    let mut place = 0;
+    while place < SEQUENCES {
+        let mut k = 0;
+        while k < sequence::TABLE[place].instructions.len() {
+            stubs[place][k] = sequence::TABLE[place].instructions[k].0;
+            k += 1;
+        }
         place += 1;
     }
     stubs
@@ -150,19 +167,19 @@ impl Guest for Payload {
         unsafe { asm!("isb") };
     }
 
-    fn call(&self, address: u64, how: How, x0: u64) {
+    fn call(&self, address: u64, how: How, mut x0: u64) -> u64 {
         match how {
             How { el: El::El1, masked: true, entry: Entry::Call } => {
-                // SAFETY: the code there is one instruction and a RET; it has no effect but on the target memory and on
+                // SAFETY: the code there is a few instructions and a RET; it has no effect but on the target memory and on
                 // registers that a call may change. Exceptions are logged and skipped.
-                unsafe { asm!("blr {0}", in(reg) address, in("x0") x0, clobber_abi("C")) };
+                unsafe { asm!("blr {0}", in(reg) address, inout("x0") x0, clobber_abi("C")) };
             }
             How { el: El::El1, masked: false, entry: Entry::Call } => {
                 // SAFETY: as above; PSTATE.D is clear in the called code and around these three instructions alone.
                 unsafe {
                     asm!(
                         "msr daifclr, #8", "blr {0}", "msr daifset, #8",
-                        in(reg) address, in("x0") x0, clobber_abi("C")
+                        in(reg) address, inout("x0") x0, clobber_abi("C")
                     )
                 };
             }
@@ -184,11 +201,12 @@ impl Guest for Payload {
                         "adr x1, 2f", "str x1, [{0}]", "msr elr_el1, {1}", "msr spsr_el1, {2}", "mov x30, {3}", "eret",
                         "2:",
                         in(reg) CONTINUE.as_ptr(), in(reg) address, in(reg) spsr, in(reg) wire::RETURN,
-                        in("x0") x0, out("x1") _, clobber_abi("C")
+                        inout("x0") x0, out("x1") _, clobber_abi("C")
                     )
                 };
             }
         }
+        x0
     }
 
     fn ring(&self, bell: Bell) {
@@ -236,25 +254,40 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     Payload.log(Event::Exception(taken));
     if matches!(taken.ec(), EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL) {
         step_on(spsr);
-        return elr;
+        // An ERET would return by what this handler returns with.
+        return if instruction(elr) == ERET { elr + INSTRUCTION } else { elr };
     }
     if elr == wire::RETURN {
         return leave();
     }
-    let offset = |base: u64, len: u64| elr.checked_sub(base).filter(|offset| *offset < len);
+    let within = |base: u64, len: u64| elr.checked_sub(base).is_some_and(|offset| offset < len);
     let skippable = [
         (wire::MARKERS, 8 * u64::from(MARKER_COUNT)),
         (BRK, 8),
         (wire::ACCESS_CODE, 8 * ACCESSES as u64),
+        (wire::SEQUENCE_CODE, size_of_val(&SEQUENCE_STUBS) as u64),
         (&raw const ACCESS as u64, size_of_val(&ACCESS) as u64),
     ];
-    match skippable.into_iter().find_map(|(base, len)| offset(base, len)) {
-        Some(offset) if offset % 8 == 0 => elr + INSTRUCTION,
-        Some(_) => x30,
-        None => loop {
+    if !skippable.into_iter().any(|(base, len)| within(base, len)) {
+        loop {
             Payload.ring(Bell::Lost);
-        },
+        }
     }
+    if instruction(elr) == RET { x30 } else { elr + INSTRUCTION }
+}
+
+/// The instruction at an address that was executed.
+fn instruction(address: u64) -> u32 {
+    let instruction;
+    // SAFETY: EL1 reads what is executed, and nobody writes it.
+    unsafe {
+        asm!(
+            "ldr {0:w}, [{1}]",
+            out(reg) instruction, in(reg) address,
+            options(readonly, nostack, preserves_flags)
+        )
+    };
+    instruction
 }
 
 /// Ends code that an exception return entered: goes back to where the interpreter entered it.

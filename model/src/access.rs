@@ -2,6 +2,7 @@
 
 //! The memory accesses that the payload can do: one instruction each, at the address in X0.
 
+use crate::feature::Feature;
 use core::{fmt, ops::Range};
 
 /// What an instruction does with memory.
@@ -19,6 +20,8 @@ pub enum Kind {
     StoreExclusive,
     /// Writes zeros to the block of DCZID_EL0.BS bytes around its address.
     ZeroBlock,
+    /// Invalidates the cache line of IMPLEMENTATION DEFINED size around its address; at EL1 alone.
+    Invalidate,
     /// Neither: a hint.
     Prefetch,
 }
@@ -38,8 +41,8 @@ pub struct Access {
     pub aligned: bool,
     /// At EL1 it accesses memory as EL0 would.
     pub unprivileged: bool,
-    /// It is there only with FEAT_LSE.
-    pub lse: bool,
+    /// What it needs.
+    pub needs: Option<Feature>,
     /// It is a Load-Exclusive instruction, as ESR_EL1.EX of a Software Step exception understands it.
     pub load_exclusive: bool,
 }
@@ -52,7 +55,7 @@ const fn access(name: &'static str, instruction: u32, kind: Kind, size: u8) -> A
         size,
         aligned: false,
         unprivileged: false,
-        lse: false,
+        needs: None,
         load_exclusive: false,
     }
 }
@@ -70,13 +73,15 @@ const fn unprivileged(access: Access) -> Access {
 }
 
 const fn lse(access: Access) -> Access {
-    Access { lse: true, ..aligned(access) }
+    Access { needs: Some(Feature::Lse), ..aligned(access) }
 }
 
 /// How many accesses there are.
-pub const ACCESSES: usize = 32;
+pub const ACCESSES: usize = 33;
+/// The most bytes that DC IVAC accesses, a block that is aligned (DDI 0487 D2.9.5.1, Size of the data access).
+const LARGEST_LINE: u64 = 2048;
 
-/// Every access; an operation names one by its place here.
+/// Every access; an operation names one by its place here. What is new stands last: snapshots hold places.
 pub const TABLE: [Access; ACCESSES] = [
     access("ldrb w1", 0x3940_0001, Kind::Load, 1),
     access("ldrh w1", 0x7940_0001, Kind::Load, 2),
@@ -110,6 +115,7 @@ pub const TABLE: [Access; ACCESSES] = [
     lse(access("cas x1, x2", 0xc8a1_7c02, Kind::CompareAndSwap, 8)),
     lse(access("casp x2, x3, x4, x5", 0x4822_7c04, Kind::CompareAndSwap, 16)),
     access("prfm pldl1keep", 0xf980_0000, Kind::Prefetch, 8),
+    access("dc ivac", 0xd508_7620, Kind::Invalidate, 0),
 ];
 
 /// The place in [`TABLE`] of the access of this name.
@@ -151,10 +157,12 @@ impl Access {
         !matches!(self.kind, Kind::Load | Kind::Prefetch)
     }
 
-    /// The bytes that it accesses, where DC ZVA zeroes blocks of `zva_block` bytes; none if they wrap around.
+    /// The bytes that it accesses, where DC ZVA zeroes blocks of `zva_block` bytes, and of DC IVAC those that it may
+    /// access; none if they wrap around.
     pub fn bytes(&self, address: u64, zva_block: u64) -> Option<Range<u64>> {
         let (start, size) = match self.kind {
             Kind::ZeroBlock => (address - address % zva_block.max(1), zva_block),
+            Kind::Invalidate => (address - address % LARGEST_LINE, LARGEST_LINE),
             _ => (address, self.size.into()),
         };
         Some(start..start.checked_add(size)?)
@@ -182,7 +190,7 @@ mod tests {
     #[test]
     fn the_base_is_x0_and_no_transfer_register_is_the_base() {
         for access in TABLE {
-            let base = if access.kind == Kind::ZeroBlock { 0 } else { 5 };
+            let base = if matches!(access.kind, Kind::ZeroBlock | Kind::Invalidate) { 0 } else { 5 };
             assert_eq!(access.instruction >> base & 0x1f, 0, "{access}");
         }
     }
@@ -209,8 +217,9 @@ mod tests {
             }
             // Ordered.
             0b00_1000 => aligned(access("", instruction, kind, size)),
-            // System: DC ZVA.
+            // System: DC ZVA and DC IVAC.
             0b01_0101 if instruction & !0x1f == 0xd50b_7420 => access("", instruction, Kind::ZeroBlock, 0),
+            0b01_0101 if instruction & !0x1f == 0xd508_7620 => access("", instruction, Kind::Invalidate, 0),
             // Pairs, of general-purpose and of SIMD&FP registers.
             0b10_1001 => access("", instruction, kind, 8 << bits(31, 1)),
             0b10_1101 => access("", instruction, kind, 8 << bits(30, 2)),
@@ -257,7 +266,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            which(|access| access.lse),
+            which(|access| access.needs == Some(Feature::Lse)),
             ["ldadd x1, x2", "swp x1, x2", "cas x1, x2", "casp x2, x3, x4, x5"]
         );
         assert_eq!(which(|access| access.load_exclusive), ["ldxr x1", "ldxp x1, x2"]);
@@ -288,6 +297,7 @@ mod tests {
         assert_eq!(bytes("ldr x1", 0x103), Some(0x103..0x10b));
         assert_eq!(bytes("dc zva", 0x17f), Some(0x140..0x180));
         assert_eq!(bytes("dc zva", 0x180), Some(0x180..0x1c0));
+        assert_eq!(bytes("dc ivac", 0x1805), Some(0x1800..0x2000));
         assert_eq!(bytes("ldr x1", u64::MAX - 8), Some(u64::MAX - 8..u64::MAX));
         assert_eq!(bytes("ldr x1", u64::MAX - 7), None);
     }

@@ -6,6 +6,16 @@ use core::fmt;
 
 /// ESR_EL1.EC of an instruction that is UNDEFINED, among others: "Unknown reason".
 pub const EC_UNKNOWN: u8 = 0x00;
+/// ESR_EL1.EC of a WFI or WFE that is trapped.
+pub const EC_WFX: u8 = 0x01;
+/// ESR_EL1.EC of an instruction executed with PSTATE.IL set.
+pub const EC_ILLEGAL_STATE: u8 = 0x0e;
+/// ESR_EL1.EC of an MSR, MRS or System instruction in AArch64 state that is trapped.
+pub const EC_SYSTEM: u8 = 0x18;
+/// ESR_EL1.EC of a Data Abort taken from a lower Exception level.
+pub const EC_DATA_ABORT_LOWER_EL: u8 = 0x24;
+/// ESR_EL1.EC of a Data Abort taken from the Exception level that takes it.
+pub const EC_DATA_ABORT_CURRENT_EL: u8 = 0x25;
 /// ESR_EL1.EC of an SVC executed in AArch64 state.
 pub const EC_SVC: u8 = 0x15;
 /// ESR_EL1.EC of a Breakpoint exception taken from a lower Exception level.
@@ -67,6 +77,9 @@ impl Exception {
             EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL => "Software Step exception",
             EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception",
             EC_BRK => "BRK exception",
+            EC_DATA_ABORT_LOWER_EL | EC_DATA_ABORT_CURRENT_EL => "Data Abort exception",
+            EC_ILLEGAL_STATE => "Illegal Execution state exception",
+            EC_WFX | EC_SYSTEM => "trap",
             _ => "exception",
         };
         write!(

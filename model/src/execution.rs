@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Code that is executed: a marker, BRK or an access, the RET behind it, and the SVC that ends what an exception
-//! return entered.
+//! Code that is executed: a marker, BRK, an access or a piece of several instructions, the RET behind it, and the SVC
+//! that ends what an exception return entered.
 //!
 //! At each instruction, in the order of their priority: a Software Step exception that is pending, a Breakpoint
 //! exception, what the instruction itself does. Where the architecture leaves a choice each of its outcomes is
@@ -10,14 +10,17 @@
 use crate::{
     access::Access,
     event::{
-        EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL,
-        VECTOR_CURRENT_EL_SYNCHRONOUS, VECTOR_LOWER_EL_SYNCHRONOUS,
+        EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_DATA_ABORT_LOWER_EL, EC_ILLEGAL_STATE, EC_STEP_LOWER_EL,
+        EC_SYSTEM, EC_UNKNOWN, EC_WATCHPOINT_LOWER_EL, EC_WFX, VECTOR_CURRENT_EL_SYNCHRONOUS,
+        VECTOR_LOWER_EL_SYNCHRONOUS,
     },
+    fault::Fault,
     matching::{Hit, Match, Verdict, View},
     outcome::{ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown, esr_of_watchpoint},
     registers::Registers,
     rule::{self, Rule},
     scenario::{El, Entry},
+    sequence::Does,
     shape::Shape,
     wire,
 };
@@ -30,20 +33,58 @@ const IFSC_DEBUG: u64 = 0b10_0010;
 const ESR_ISV: u64 = 1 << 24;
 /// ESR_EL1.EX of a Software Step exception: a Load-Exclusive instruction was stepped.
 const ESR_EX: u64 = 1 << 6;
+/// ESR_EL1.WnR of a Data Abort exception.
+const ESR_WNR: u64 = 1 << 6;
+/// ESR_EL1's bits of a Data Abort exception that a guest's stage 1 defines: EC, IL, CM, S1PTW, WnR and DFSC.
+const ESR_ABORT_COMPARED: u64 = 0x3f << 26 | ESR_IL | 0x1ff;
+/// ESR_EL1's bits of a trapped WFI or WFE without RN and RV.
+const ESR_WFX_COMPARED: u64 = !(0x1f << 5 | 1 << 2);
+/// CV and COND of a trapped WFI or WFE in AArch64 state.
+const ESR_WFX_ALWAYS: u64 = 1 << 24 | 0xe << 20;
+/// ESR_EL1's bits of a trapped instruction that say that it was trapped: EC and IL. Which one it was is not debug's.
+const ESR_TRAP_COMPARED: u64 = 0x3f << 26 | ESR_IL;
+/// More events than any code causes that comes to an end.
+const MOST_EVENTS: usize = 64;
 const SPSR_AIF: u64 = 0b111 << 6;
+const SPSR_D: u64 = 1 << 9;
+const SPSR_IL: u64 = 1 << 20;
 const SPSR_SS: u64 = 1 << 21;
+const SPSR_MODE: u64 = 0x1f;
 const SPSR_EL1H: u64 = 0b0_0101;
 const SPSR_EL0T: u64 = 0;
+/// SPSR_EL1.M of an exception return to EL2, which is illegal at EL1.
+const SPSR_EL2H: u64 = 0b0_1001;
+/// What KVM returns in X0 from a call that it does not know: NOT_SUPPORTED.
+const NOT_SUPPORTED: u64 = u64::MAX;
 
-/// What stands at the start of the code.
+/// What stands in the code; a RET is behind it.
 #[derive(Clone, Debug)]
 pub(crate) enum Instruction {
-    /// `NOP`.
-    Nop,
     /// `BRK`.
     Brk,
-    /// An access to these bytes.
-    Access(&'static Access, Range<u64>),
+    /// An access.
+    Access(Memory),
+    /// A Store-Exclusive: what it does as a store, and while the monitor is lost.
+    StoreExclusive {
+        /// The store that it is when the monitor is held.
+        held: Memory,
+        /// The store that may not be done.
+        lost: Memory,
+        /// It is done again until it succeeds.
+        again: bool,
+    },
+    /// Any other.
+    Other(Does),
+}
+
+/// An access, the bytes that it accesses, and whether it faults.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    pub access: &'static Access,
+    pub bytes: Range<u64>,
+    /// Bits [63:56] of the address.
+    pub tag: u64,
+    pub fault: Option<Fault>,
 }
 
 /// Code, and the state in which it is entered.
@@ -62,7 +103,9 @@ pub(crate) struct Execution<'a> {
     /// Where the code starts.
     pub code: u64,
     /// What stands there.
-    pub instruction: Instruction,
+    pub instructions: &'a [Instruction],
+    /// X0 on entry, where the payload logs it at the end.
+    pub x0: Option<u64>,
 }
 
 /// What code may cause, and the state behind it.
@@ -75,51 +118,85 @@ pub(crate) struct Executed {
     pub synchronised: bool,
 }
 
+/// What a Software Step exception says of the instruction before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stepped {
+    /// None was stepped: the exception return left the exception pending, or the hypervisor did the instruction.
+    Nothing,
+    /// One was; whether it was a Load-Exclusive.
+    One(bool),
+    /// One was, of which the PE may say nothing.
+    Perhaps,
+}
+
 /// One way through the code.
 #[derive(Clone, Debug)]
 struct Path {
     pc: u64,
+    el: El,
+    /// PSTATE.D.
+    masked: bool,
+    /// PSTATE.IL.
+    illegal: bool,
     /// PSTATE.SS.
     ss: bool,
-    /// The instruction before was stepped; whether it was a Load-Exclusive.
-    stepped: Option<bool>,
+    stepped: Stepped,
     /// How many Software Step exceptions are still wanted.
     wanted: u8,
     ss_cleared: bool,
     synchronised: bool,
+    /// The exclusive monitor is held.
+    monitor: bool,
+    /// W3, the status of a Store-Exclusive: it was not done.
+    failed: bool,
+    x0: u64,
+    /// SPSR_EL1, where the code has written it and no exception was taken since.
+    spsr: Option<u64>,
+    /// An exception was taken in place of an instruction.
+    skipped: bool,
     over: bool,
     events: Vec<Expected>,
 }
 
 impl Execution<'_> {
-    /// Follows every path. There are few: code is three instructions, of which each may take two exceptions or none.
+    /// Follows every path. There are few: code is a few instructions, of which each may take two exceptions or none.
     pub fn run(&self) -> Result<Executed, Unknown> {
-        if !self.by_return() {
-            self.refuse_what_a_call_exposes()?;
-        }
-        let (ss, wanted) = match self.entry {
-            Entry::Call => (false, 0),
-            Entry::Return { ss, steps } => (ss && self.written().steps().is_ok(), steps),
-        };
         let start = Path {
             pc: self.code,
-            ss,
-            stepped: None,
-            wanted,
+            el: self.el,
+            masked: self.masked,
+            illegal: false,
+            ss: false,
+            stepped: Stepped::Nothing,
+            wanted: 0,
             ss_cleared: false,
             synchronised: self.by_return(),
+            monitor: false,
+            failed: false,
+            x0: self.x0.unwrap_or_default(),
+            spsr: None,
+            skipped: false,
             over: false,
             events: Vec::new(),
         };
+        if !self.by_return() {
+            self.refuse_what_a_call_exposes(&start)?;
+        }
+        let (ss, wanted) = match self.entry {
+            Entry::Call => (false, 0),
+            Entry::Return { ss, steps } => (ss && self.written(&start).steps().is_ok(), steps),
+        };
+        let start = Path { ss, wanted, ..start };
+        let silent = self.why_silent(&start);
         let (mut open, mut done, mut decided) = (vec![start], Vec::new(), None);
         while let Some(path) = open.pop() {
             if path.over {
                 done.push(path);
             } else {
-                self.advance(path, &mut open, &mut decided);
+                self.advance(path, &mut open, &mut decided)?;
             }
         }
-        self.summary(done, decided)
+        self.summary(done, decided.unwrap_or(silent))
     }
 
     /// The code is entered by an exception return, and ends with an SVC.
@@ -128,8 +205,11 @@ impl Execution<'_> {
     }
 
     /// A call at EL1 with PSTATE.D clear exposes instructions of the payload's own.
-    fn refuse_what_a_call_exposes(&self) -> Result<(), Unknown> {
-        for view in self.views.iter().map(|registers| self.view(registers)) {
+    fn refuse_what_a_call_exposes(&self, start: &Path) -> Result<(), Unknown> {
+        if self.x0.is_some() {
+            return Err(Unknown("a piece of code that is not entered by an exception return"));
+        }
+        for view in self.views.iter().map(|registers| self.view(registers, start)) {
             if view.steps().is_ok() {
                 return Err(Unknown(
                     "code that is not entered to be stepped, while software step is enabled",
@@ -142,183 +222,420 @@ impl Execution<'_> {
         Ok(())
     }
 
-    fn view<'a>(&'a self, registers: &'a Registers) -> View<'a> {
-        View { shape: self.shape, registers, el: self.el, masked: self.masked, zva_block: self.zva_block }
+    fn view<'a>(&'a self, registers: &'a Registers, path: &Path) -> View<'a> {
+        View { shape: self.shape, registers, el: path.el, masked: path.masked, zva_block: self.zva_block }
     }
 
     /// The PE with all registers as they were written.
-    fn written(&self) -> View<'_> {
-        self.view(&self.views[self.views.len() - 1])
+    fn written(&self, path: &Path) -> View<'_> {
+        self.view(&self.views[self.views.len() - 1], path)
     }
 
     /// The ways in which the PE may see its registers on this path.
     fn views_on(&self, path: &Path) -> impl Iterator<Item = View<'_>> + use<'_> {
         let first = if path.synchronised { self.views.len() - 1 } else { 0 };
-        self.views[first..].iter().map(|registers| self.view(registers))
+        let (el, masked, zva_block) = (path.el, path.masked, self.zva_block);
+        self.views[first..].iter().map(move |registers| View {
+            shape: self.shape,
+            registers,
+            el,
+            masked,
+            zva_block,
+        })
     }
 
     /// Goes on by one instruction, in each way that is allowed; the last that is pushed has the most events.
-    fn advance(&self, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
-        let stepping = !path.ss_cleared && self.written().steps().is_ok();
+    fn advance(
+        &self,
+        path: Path,
+        open: &mut Vec<Path>,
+        decided: &mut Option<&'static Rule>,
+    ) -> Result<(), Unknown> {
+        if path.events.len() > MOST_EVENTS {
+            return Err(Unknown("code that does not come to an end"));
+        }
+        let stepping = !path.ss_cleared && self.written(&path).steps().is_ok();
         if stepping && !path.ss {
             decided.get_or_insert(&rule::STEP);
             open.push(self.step_exception(path));
-            return;
+            return Ok(());
         }
         let breakpoint = agreed(self.views_on(&path).map(|view| view.breakpoint(path.pc)));
         let taken = (breakpoint.matches > Match::No).then(|| {
             decided.get_or_insert(breakpoint.rule);
-            let esr = self.debug_class(EC_BREAKPOINT_LOWER_EL) | IFSC_DEBUG;
-            self.taken(path.clone(), self.exception(esr, &path))
+            let esr = debug_class(EC_BREAKPOINT_LOWER_EL, &path) | IFSC_DEBUG;
+            self.taken(path.clone(), exception(esr, &path))
         });
-        if breakpoint.matches < Match::Yes {
-            self.execute(path, open, decided);
+        if path.illegal {
+            // Which of the two comes first is IMPLEMENTATION DEFINED.
+            decided.get_or_insert(&rule::STEP_ILLEGAL_RETURN);
+            let event = exception(u64::from(EC_ILLEGAL_STATE) << 26 | ESR_IL, &path);
+            open.push(self.taken(path, event));
+        } else if breakpoint.matches < Match::Yes {
+            self.execute(path, open, decided)?;
         }
         open.extend(taken);
+        Ok(())
     }
 
     /// The handler of a Software Step exception has the next instruction stepped too, or ends stepping.
     fn step_exception(&self, mut path: Path) -> Path {
-        let stepped = match path.stepped {
-            // Nothing was: the exception return left the exception pending.
-            None => 0,
-            Some(false) => ESR_ISV,
-            Some(true) => ESR_ISV | ESR_EX,
+        let (stepped, unknown) = match path.stepped {
+            Stepped::Nothing => (0, 0),
+            Stepped::One(false) => (ESR_ISV, 0),
+            Stepped::One(true) => (ESR_ISV | ESR_EX, 0),
+            Stepped::Perhaps => (0, ESR_ISV),
         };
-        let mut event = self.exception(self.debug_class(EC_STEP_LOWER_EL) | IFSC_DEBUG | stepped, &path);
-        if let Expected::Exception { esr_mask, .. } = &mut event
-            && self.was_emulated(&path)
-        {
-            *esr_mask &= !(ESR_ISV | ESR_EX);
+        let mut event = exception(debug_class(EC_STEP_LOWER_EL, &path) | IFSC_DEBUG | stepped, &path);
+        if let Expected::Exception { esr_mask, .. } = &mut event {
+            *esr_mask &= !unknown;
+            if self.was_emulated(&path) {
+                *esr_mask &= !(ESR_ISV | ESR_EX);
+            }
         }
         path.events.push(event);
         path.wanted = path.wanted.saturating_sub(1);
         path.ss = path.wanted > 0;
         path.ss_cleared = path.wanted == 0;
-        path.stepped = None;
-        path.synchronised = true;
-        path
+        path.stepped = Stepped::Nothing;
+        // The handler goes on behind an ERET, which would return by what the handler returns with.
+        let returns = matches!(
+            self.at(path.pc),
+            Some(Instruction::Other(Does::ExceptionReturn | Does::ReturnToItself))
+        );
+        let path = excepted(path);
+        if returns { self.behind(path) } else { path }
     }
 
     /// What was stepped is a store that userspace did for the guest: KVM makes the step pending, and the PE has executed
     /// nothing when it takes the exception.
     fn was_emulated(&self, path: &Path) -> bool {
-        let passes = matches!(&self.instruction, Instruction::Access(_, bytes) if wire::passage_at(bytes.start).is_some());
-        passes && path.stepped.is_some() && path.pc == self.code + 4
+        let passes = matches!(self.instructions, [Instruction::Access(memory)] if memory.passes());
+        passes && path.stepped != Stepped::Nothing && path.pc == self.code + 4
     }
 
     /// Any other exception: its handler returns behind the instruction with SPSR_EL1 as it is.
     fn taken(&self, mut path: Path, event: Expected) -> Path {
         path.events.push(event);
-        path.stepped = None;
-        path.synchronised = true;
-        self.behind(path)
+        path.stepped = Stepped::Nothing;
+        self.behind(Path { skipped: true, ..excepted(path) })
     }
 
     /// The instruction behind: of the RET the one to which it returns.
     fn behind(&self, path: Path) -> Path {
-        if path.pc == self.code {
-            Path { pc: self.code + 4, ..path }
-        } else if path.pc == self.code + 4 && self.by_return() {
+        let ret = self.code + 4 * self.instructions.len() as u64;
+        if (self.code..ret).contains(&path.pc) {
+            Path { pc: path.pc + 4, ..path }
+        } else if path.pc == ret && self.by_return() {
             Path { pc: wire::RETURN, ..path }
         } else {
             Path { over: true, ..path }
         }
     }
 
+    /// What stands at this address; none for the RET and what is behind it.
+    fn at(&self, pc: u64) -> Option<&Instruction> {
+        let place = usize::try_from(pc.checked_sub(self.code)? / 4).ok()?;
+        self.instructions.get(place)
+    }
+
     /// What the instruction itself does.
-    fn execute(&self, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
-        let done = |path: Path, load_exclusive| {
-            let path = Path { ss: false, stepped: Some(load_exclusive), ..path };
-            self.behind(path)
-        };
-        if path.pc != self.code {
-            open.push(done(path, false));
-            return;
-        }
-        match &self.instruction {
-            Instruction::Nop => open.push(done(path, false)),
-            Instruction::Brk => {
+    fn execute(
+        &self,
+        path: Path,
+        open: &mut Vec<Path>,
+        decided: &mut Option<&'static Rule>,
+    ) -> Result<(), Unknown> {
+        match self.at(path.pc) {
+            None => open.push(self.done(path, Stepped::One(false))),
+            Some(Instruction::Brk) => {
                 decided.get_or_insert(&rule::BRK_UNMASKED);
                 let esr = u64::from(EC_BRK) << 26 | ESR_IL | u64::from(wire::BRK_IMMEDIATE);
-                let event = self.exception(esr, &path);
+                let event = exception(esr, &path);
                 open.push(self.taken(path, event));
             }
-            Instruction::Access(access, bytes) => {
-                let mut hit = agreed_hit(self.views_on(&path).map(|view| view.watchpoint(access, bytes)));
-                // The address is translated first: where stage 2 maps nothing KVM has the access to itself, and whoever does
-                // it for the guest need not look at the watchpoints.
-                if hit.verdict.matches == Match::Yes && wire::passage_at(bytes.start).is_some() {
-                    hit.verdict = Verdict::may(&rule::WATCHPOINT_AFTER_TRANSLATION);
+            Some(Instruction::Access(memory)) => self.access(memory, path, open, decided),
+            Some(Instruction::StoreExclusive { held, lost, again }) => {
+                self.store_exclusive([held, lost], *again, path, open, decided);
+            }
+            Some(Instruction::Other(does)) => self.execute_other(*does, path, open, decided)?,
+        }
+        Ok(())
+    }
+
+    /// The instruction was executed, and is stepped if that was to be.
+    fn done(&self, path: Path, stepped: Stepped) -> Path {
+        let stepped = if path.ss { stepped } else { Stepped::Nothing };
+        self.behind(Path { ss: false, stepped, ..path })
+    }
+
+    fn access(&self, memory: &Memory, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
+        let Memory { access, bytes, fault, .. } = memory;
+        if let Some(fault) = fault {
+            decided.get_or_insert(&rule::ABORT_FIRST);
+            let event = abort_exception(memory, *fault, &path);
+            open.push(self.taken(path, event));
+            return;
+        }
+        let mut hit = agreed_hit(self.views_on(&path).map(|view| view.watchpoint(access, bytes)));
+        // The address is translated first: where stage 2 maps nothing KVM has the access to itself, and whoever does it
+        // for the guest need not look at the watchpoints.
+        if memory.passes() && hit.verdict.matches == Match::Yes {
+            hit.verdict = Verdict::may(&rule::WATCHPOINT_AFTER_TRANSLATION);
+        }
+        if hit.verdict.matches < Match::Yes {
+            let path = Path { monitor: path.monitor || access.load_exclusive, ..path.clone() };
+            open.push(self.done(path, Stepped::One(access.load_exclusive)));
+        }
+        if hit.verdict.matches > Match::No {
+            decided.get_or_insert(hit.verdict.rule);
+            let event = watchpoint_exception(&hit, memory.tag, &path);
+            open.push(self.taken(path, event));
+        }
+    }
+
+    /// A Store-Exclusive is done, and reported as any store, while the monitor is held. It may lose the monitor at any
+    /// time, and then fails; of one that is done until it succeeds those that fail are not seen.
+    fn store_exclusive(
+        &self,
+        [held, lost]: [&Memory; 2],
+        again: bool,
+        path: Path,
+        open: &mut Vec<Path>,
+        decided: &mut Option<&'static Rule>,
+    ) {
+        let monitor = path.monitor;
+        let path = Path { monitor: false, ..path };
+        let first = open.len();
+        if !monitor || !again {
+            self.access(lost, Path { failed: true, ..path.clone() }, open, decided);
+        }
+        // Where the exception is taken the handler goes on behind the instruction, and its status is still zero.
+        for other in &mut open[first..] {
+            other.failed = other.events.len() == path.events.len();
+        }
+        if monitor {
+            self.access(held, path, open, decided);
+        }
+    }
+
+    fn execute_other(
+        &self,
+        does: Does,
+        path: Path,
+        open: &mut Vec<Path>,
+        decided: &mut Option<&'static Rule>,
+    ) -> Result<(), Unknown> {
+        let el0 = path.el == El::El0;
+        match does {
+            Does::Privileged
+            | Does::SetSpsr
+            | Does::ExceptionReturn
+            | Does::ReturnToItself
+            | Does::HypervisorCall
+            | Does::SecureMonitorCall
+                if el0 =>
+            {
+                open.push(self.undefined(path, decided));
+            }
+            Does::Nothing | Does::Privileged => open.push(self.done(path, Stepped::One(false))),
+            Does::Isb => {
+                decided.get_or_insert(&rule::STEP_SYNCHRONIZES);
+                let path = Path { synchronised: true, ..path };
+                open.push(self.done(path, Stepped::Perhaps));
+            }
+            Does::MaskDebug(_) if el0 => {
+                decided.get_or_insert(&rule::STEP_EXCEPTION);
+                let mut event = exception(u64::from(EC_SYSTEM) << 26 | ESR_IL, &path);
+                if let Expected::Exception { esr_mask, .. } = &mut event {
+                    *esr_mask = ESR_TRAP_COMPARED;
                 }
-                if hit.verdict.matches < Match::Yes {
-                    open.push(done(path.clone(), access.load_exclusive));
+                open.push(self.taken(path, event));
+            }
+            Does::MaskDebug(masked) => {
+                decided.get_or_insert(if masked { &rule::STEP_MASKED } else { &rule::STEP_UNMASKED });
+                let path = self.done(path, Stepped::One(false));
+                open.push(Path { masked, ..path });
+            }
+            Does::SetSpsr => {
+                let path = self.done(Path { spsr: Some(path.x0), ..path }, Stepped::One(false));
+                open.push(path);
+            }
+            Does::ExceptionReturn => open.push(self.exception_return(path, decided)?),
+            Does::ReturnToItself if path.ss => {
+                decided.get_or_insert(&rule::STEP_RETURN);
+                let here = path.pc;
+                let path = self.done(path, Stepped::Perhaps);
+                open.push(Path { pc: here, monitor: false, ..path });
+            }
+            Does::ReturnToItself => return Err(Unknown("code that does not come to an end")),
+            Does::HypervisorCall | Does::SecureMonitorCall => {
+                decided.get_or_insert(&rule::STEP_CALL);
+                if does == Does::SecureMonitorCall && !self.shape.traps_smc() {
+                    open.push(self.undefined(path.clone(), decided));
                 }
-                if hit.verdict.matches > Match::No {
-                    decided.get_or_insert(hit.verdict.rule);
-                    let event = self.watchpoint_exception(&hit, &path);
-                    open.push(self.taken(path, event));
+                // The exit to the hypervisor and its return synchronise, and lose the monitor.
+                let path = Path { x0: NOT_SUPPORTED, synchronised: true, monitor: false, ..path };
+                open.push(self.done(path, Stepped::Nothing));
+            }
+            Does::Wait(ti) => {
+                decided.get_or_insert(&rule::STEP_WAIT);
+                if el0 {
+                    let mut event =
+                        exception(u64::from(EC_WFX) << 26 | ESR_IL | ESR_WFX_ALWAYS | u64::from(ti), &path);
+                    if let Expected::Exception { esr_mask, .. } = &mut event {
+                        *esr_mask = ESR_WFX_COMPARED;
+                    }
+                    open.push(self.taken(path.clone(), event));
                 }
+                open.push(self.done(path, Stepped::Perhaps));
+            }
+            Does::ClearExclusive => {
+                open.push(self.done(Path { monitor: false, ..path }, Stepped::One(false)));
+            }
+            Does::Retry if path.failed => {
+                let path = self.done(path, Stepped::One(false));
+                open.push(Path { pc: self.code, failed: false, ..path });
+            }
+            Does::Retry => open.push(self.done(path, Stepped::One(false))),
+            Does::Status => {
+                let path = Path { x0: path.failed.into(), ..path };
+                open.push(self.done(path, Stepped::One(false)));
+            }
+            Does::Access(_) | Does::StoreExclusive => {
+                return Err(Unknown("an access whose bytes are not known"));
             }
         }
+        Ok(())
     }
 
-    fn watchpoint_exception(&self, hit: &Hit, path: &Path) -> Expected {
-        let (wnr, compared) = esr_of_watchpoint(hit.wnr);
-        let mut event = self.exception(self.debug_class(EC_WATCHPOINT_LOWER_EL) | IFSC_DEBUG | wnr, path);
-        if let Expected::Exception { esr_mask, far, .. } = &mut event {
-            *esr_mask = compared;
-            *far = hit.far;
+    fn undefined(&self, path: Path, decided: &mut Option<&'static Rule>) -> Path {
+        decided.get_or_insert(&rule::STEP_EXCEPTION);
+        let event = exception(u64::from(EC_UNKNOWN) << 26 | ESR_IL, &path);
+        self.taken(path, event)
+    }
+
+    /// `AArch64.ExceptionReturn` at EL1, to the next instruction.
+    fn exception_return(&self, path: Path, decided: &mut Option<&'static Rule>) -> Result<Path, Unknown> {
+        if path.skipped {
+            return Err(Unknown("an exception return that an exception has kept from being prepared"));
         }
-        event
-    }
-
-    /// A synchronous exception to EL1 from an instruction of the payload's, which runs at EL1h or EL0t with interrupts
-    /// masked.
-    fn exception(&self, esr: u64, path: &Path) -> Expected {
-        let (vector, mode) = match self.el {
-            El::El0 => (VECTOR_LOWER_EL_SYNCHRONOUS, SPSR_EL0T),
-            El::El1 => (VECTOR_CURRENT_EL_SYNCHRONOUS, SPSR_EL1H),
+        let Some(spsr) = path.spsr else {
+            // It returns to the state that the handler before returned to, which steps nothing more.
+            let path = self.done(path, Stepped::Perhaps);
+            return Ok(Path { synchronised: true, monitor: false, ..path });
         };
-        let ss = if path.ss { SPSR_SS } else { 0 };
-        let spsr = SPSR_AIF | mode | ss | u64::from(self.masked) << 9;
-        Expected::Exception { vector, esr, esr_mask: u64::MAX, elr: path.pc, spsr, far: FAR_UNKNOWN }
-    }
-
-    /// ESR_EL1.EC of a debug exception, from its value for EL0.
-    fn debug_class(&self, from_el0: u8) -> u64 {
-        let from_el1 = u8::from(self.el == El::El1);
-        u64::from(from_el0 + from_el1) << 26 | ESR_IL
+        if spsr & !(SPSR_MODE | SPSR_D | SPSR_SS) != SPSR_AIF {
+            return Err(Unknown("an exception return with this SPSR_EL1"));
+        }
+        let (el, illegal) = match spsr & SPSR_MODE {
+            SPSR_EL0T => (El::El0, false),
+            SPSR_EL1H => (El::El1, false),
+            SPSR_EL2H => (El::El1, true),
+            _ => return Err(Unknown("an exception return to this mode")),
+        };
+        decided.get_or_insert(if illegal { &rule::STEP_ILLEGAL_RETURN } else { &rule::STEP_RETURN });
+        let here = path.generates(self);
+        let path = self.done(path, Stepped::Perhaps);
+        let there =
+            Path { el, masked: spsr & SPSR_D != 0, illegal, synchronised: true, monitor: false, ..path };
+        let steps = !there.ss_cleared && self.written(&there).steps().is_ok();
+        Ok(Path { ss: spsr & SPSR_SS != 0 && !here && steps, ..there })
     }
 
     /// Of several rules that decide what happens the first is named.
-    fn summary(&self, done: Vec<Path>, decided: Option<&'static Rule>) -> Result<Executed, Unknown> {
+    fn summary(&self, mut done: Vec<Path>, rule: &'static Rule) -> Result<Executed, Unknown> {
         let ss_cleared = done.iter().all(|path| path.ss_cleared);
         if !ss_cleared && done.iter().any(|path| path.ss_cleared) {
             return Err(Unknown("code that may end with software step enabled or not"));
         }
         let synchronised = done.iter().all(|path| path.synchronised);
+        if self.x0.is_some() {
+            for path in &mut done {
+                path.events.push(Expected::Value { value: path.x0, mask: u64::MAX });
+            }
+        }
         let mut sequences: Vec<Vec<Expected>> = Vec::new();
         for path in done {
             if !sequences.contains(&path.events) {
                 sequences.push(path.events);
             }
         }
-        let rule = decided.unwrap_or_else(|| self.why_silent());
         let mut sequences = sequences.into_iter();
         let events = sequences.next().unwrap_or_default();
         Ok(Executed { outcome: Outcome { events, or: sequences.collect(), rule }, ss_cleared, synchronised })
     }
 
     /// The rule by which nothing happens at the first instruction.
-    fn why_silent(&self) -> &'static Rule {
-        let view = self.written();
-        match (&self.instruction, self.entry, view.steps()) {
+    fn why_silent(&self, start: &Path) -> &'static Rule {
+        let view = self.written(start);
+        match (self.instructions, self.entry, view.steps()) {
             (_, Entry::Return { ss: true, .. }, Err(rule)) => rule,
-            (Instruction::Access(access, bytes), ..) => view.watchpoint(access, bytes).verdict.rule,
+            ([Instruction::Access(Memory { access, bytes, .. })], ..) => {
+                view.watchpoint(access, bytes).verdict.rule
+            }
             _ => view.breakpoint(self.code).rule,
         }
     }
+}
+
+/// An exception was taken, and its handler has returned.
+fn excepted(path: Path) -> Path {
+    Path { synchronised: true, monitor: false, spsr: None, ..path }
+}
+
+impl Path {
+    /// Debug exceptions other than BRK are enabled here.
+    fn generates(&self, execution: &Execution<'_>) -> bool {
+        execution.written(self).generate_debug_exceptions().is_ok()
+    }
+}
+
+impl Memory {
+    /// Userspace does it for the guest.
+    fn passes(&self) -> bool {
+        wire::passage_at(self.bytes.start).is_some()
+    }
+}
+
+fn watchpoint_exception(hit: &Hit, tag: u64, path: &Path) -> Expected {
+    let (wnr, compared) = esr_of_watchpoint(hit.wnr);
+    let mut event = exception(debug_class(EC_WATCHPOINT_LOWER_EL, path) | IFSC_DEBUG | wnr, path);
+    if let Expected::Exception { esr_mask, far, .. } = &mut event {
+        *esr_mask = compared;
+        *far = (hit.far.0 | tag, hit.far.1 | tag);
+    }
+    event
+}
+
+/// Of an access to several bytes that may be several accesses it is not said which faults first.
+fn abort_exception(memory: &Memory, fault: Fault, path: &Path) -> Expected {
+    let wnr = if fault.wnr { ESR_WNR } else { 0 };
+    let mut event = exception(debug_class(EC_DATA_ABORT_LOWER_EL, path) | fault.dfsc | wnr, path);
+    if let Expected::Exception { esr_mask, far, .. } = &mut event {
+        *esr_mask = ESR_ABORT_COMPARED;
+        *far = (memory.bytes.start | memory.tag, (memory.bytes.end - 1) | memory.tag);
+    }
+    event
+}
+
+/// A synchronous exception to EL1 from an instruction of the payload's, which runs at EL1h or EL0t with interrupts
+/// masked.
+fn exception(esr: u64, path: &Path) -> Expected {
+    let (vector, mode) = match path.el {
+        El::El0 => (VECTOR_LOWER_EL_SYNCHRONOUS, SPSR_EL0T),
+        El::El1 => (VECTOR_CURRENT_EL_SYNCHRONOUS, SPSR_EL1H),
+    };
+    let bit = |set, bit| if set { bit } else { 0 };
+    let flags = bit(path.ss, SPSR_SS) | bit(path.masked, SPSR_D) | bit(path.illegal, SPSR_IL);
+    let spsr = SPSR_AIF | mode | flags;
+    Expected::Exception { vector, esr, esr_mask: u64::MAX, elr: path.pc, spsr, far: FAR_UNKNOWN }
+}
+
+/// ESR_EL1.EC of an exception that has one class for EL0 and another for EL1, from its value for EL0.
+fn debug_class(from_el0: u8, path: &Path) -> u64 {
+    let from_el1 = u8::from(path.el == El::El1);
+    u64::from(from_el0 + from_el1) << 26 | ESR_IL
 }
 
 /// What all views say; where they differ either may be.
@@ -352,6 +669,7 @@ mod tests {
         event::Exception,
         pe::Pe,
         scenario::{Op, Scenario},
+        sequence,
         sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr, dbgwcr},
     };
     use arbitrary_int::{u2, u4, u5};
@@ -998,6 +1316,175 @@ mod tests {
         let brk = start(STEP).entered(PENDING).brk();
         assert_eq!(sequences(&brk), [vec![(0x33, wire::BRK), (0x3c, wire::BRK)]]);
         assert!(!step_bits(&brk)[1].0);
+    }
+
+    /// Exception class, ELR and SPSR of each exception, and what X0 is at the end.
+    type Way = (Vec<(u8, u64, u64)>, u64);
+
+    /// What a piece may cause, with ELRs from its start on.
+    fn piece(scenario: Scenario, name: &str, x0: u64) -> Vec<Way> {
+        let piece = sequence::named(name).expect("a piece");
+        let code = wire::sequence_code(piece);
+        let outcome = outcome(&scenario.run(piece, x0)).expect("modelled");
+        let ways = outcome.alternatives().map(|events| {
+            let exceptions = events.iter().filter_map(|event| match *event {
+                Expected::Exception { esr, elr, spsr, .. } => {
+                    let ec = Exception { vector: 0, esr, elr, spsr, far: 0 }.ec();
+                    Some((ec, elr.wrapping_sub(code), spsr))
+                }
+                _ => None,
+            });
+            let x0 = match events.last() {
+                Some(Expected::Value { value, mask: u64::MAX }) => *value,
+                other => panic!("{other:?}"),
+            };
+            (exceptions.collect(), x0)
+        });
+        ways.collect()
+    }
+
+    fn isv(scenario: &Scenario) -> Vec<(bool, bool)> {
+        let bits = |event: &Expected| match *event {
+            Expected::Exception { esr, esr_mask, .. } => Some((esr & ESR_ISV != 0, esr_mask & ESR_ISV != 0)),
+            _ => None,
+        };
+        outcome(scenario).expect("modelled").events.iter().filter_map(bits).collect()
+    }
+
+    const AT_EL1: u64 = 0x1c5;
+
+    #[test]
+    fn a_call_is_stepped_by_the_hypervisor() {
+        let stepped = || start(STEP).entered(Entry::stepped(1));
+        for name in ["hvc #0", "smc #0"] {
+            assert_eq!(piece(stepped(), name, 7), [(vec![(0x33, 4, AT_EL1)], u64::MAX)], "{name}");
+            let el0 = piece(stepped().at(El::El0), name, 7);
+            let undefined = (0, 0, 0x2001c0);
+            assert_eq!(el0[0].0[0], undefined, "{name}");
+            assert_eq!((el0.len(), el0[0].1), (1, 7), "{name}");
+            let place = sequence::named(name).expect("a piece");
+            assert_eq!(isv(&stepped().run(place, 7)), [(false, true)], "{name}: nothing was stepped");
+        }
+        let mut old = Pe::new(Shape { debug_ver: 8, ..SHAPE });
+        let smc = stepped().run(sequence::named("smc #0").expect("a piece"), 7);
+        let last = smc.ops().iter().map(|op| old.step(*op)).last().expect("an operation").expect("modelled");
+        assert_eq!(last.alternatives().count(), 2, "UNDEFINED, if it has no EL3");
+    }
+
+    #[test]
+    fn of_an_isb_the_pe_may_say_nothing_and_a_wait_may_be_trapped() {
+        let step = |name| {
+            isv(&start(STEP).entered(Entry::stepped(1)).run(sequence::named(name).expect("a piece"), 0))
+        };
+        assert_eq!(step("isb"), [(false, false)]);
+        assert_eq!(step("wfi"), [(false, false)]);
+        let el0 = start(STEP).at(El::El0).entered(Entry::stepped(1));
+        let ways = piece(el0, "wfi", 0);
+        assert_eq!(ways[0].0, [(0x32, 4, 0x1c0)]);
+        assert_eq!(ways[1].0[0], (1, 0, 0x2001c0));
+    }
+
+    #[test]
+    fn setting_pstate_d_ends_stepping_and_clearing_it_leaves_a_step_pending() {
+        let enter = |masked, entry| start(STEP).then(Op::MaskDebug(masked)).entered(entry);
+        let both = "msr daifset, #8; msr daifclr, #8";
+        assert_eq!(piece(enter(false, Entry::stepped(9)), "msr daifset, #8", 0), [(vec![], 0)]);
+        assert_eq!(piece(enter(false, Entry::stepped(1)), both, 0), [(vec![(0x33, 8, AT_EL1)], 0)]);
+        let clear = enter(true, Entry::stepped(1));
+        assert_eq!(piece(clear.clone(), "msr daifclr, #8", 0), [(vec![(0x33, 4, AT_EL1)], 0)]);
+        let place = sequence::named("msr daifclr, #8").expect("a piece");
+        assert_eq!(isv(&clear.run(place, 0)), [(false, true)], "nothing was stepped");
+        let trapped = piece(enter(false, Entry::stepped(1)).at(El::El0), "msr daifclr, #8", 0);
+        assert_eq!(trapped[0].0[0], (0x18, 0, 0x2001c0));
+    }
+
+    #[test]
+    fn an_exception_return_copies_ss_from_where_steps_are_masked_alone() {
+        const PIECE: &str = "msr spsr_el1, x0; eret";
+        let masked = || start(STEP).then(Op::MaskDebug(true)).entered(Entry::stepped(1));
+        assert_eq!(piece(masked(), PIECE, 0x1c5), [(vec![(0x33, 16, AT_EL1)], 0x1c5)]);
+        let end = wire::RETURN - wire::sequence_code(sequence::named(PIECE).expect("a piece"));
+        assert_eq!(piece(masked(), PIECE, 0x2001c5), [(vec![(0x33, end, AT_EL1)], 0x2001c5)]);
+        assert_eq!(piece(masked(), PIECE, 0x2001c0), [(vec![(0x32, end, 0x1c0)], 0x2001c0)]);
+        assert_eq!(piece(masked(), PIECE, 0x2003c5), [(vec![], 0x2003c5)]);
+        let illegal = piece(masked(), PIECE, 0x1c9);
+        let il = AT_EL1 | SPSR_IL;
+        assert_eq!(illegal, [(vec![(0x33, 16, il), (0xe, 16, il), (0xe, end, il)], 0x1c9)]);
+        let illegal = piece(masked(), PIECE, 0x2001c9);
+        let ss = il | SPSR_SS;
+        assert_eq!(illegal, [(vec![(0xe, 16, ss), (0xe, end, ss)], 0x2001c9)]);
+        let to_itself = piece(start(STEP).entered(Entry::stepped(1)), "eret", 0);
+        assert_eq!(to_itself, [(vec![(0x33, 0, AT_EL1)], 0)]);
+        let place = sequence::named(PIECE).expect("a piece");
+        for x0 in [0x1c1, 0x1d0, 0x145, 0x4001c5] {
+            assert!(outcome(&masked().run(place, x0)).is_err(), "{x0:#x}");
+        }
+        assert!(outcome(&start(STEP).run(place, 0x1c5)).is_err(), "a call does not end with an SVC");
+        let alone = sequence::named("eret").expect("a piece");
+        assert!(outcome(&start(ON).entered(BY_RETURN).run(alone, 0)).is_err(), "nobody ends it");
+        let broken = start(ON).breakpoint_at(0, wire::sequence_code(place) + 4, ADDRESS).entered(BY_RETURN);
+        assert!(outcome(&broken.run(place, 0x1c5)).is_err(), "its target is not known");
+    }
+
+    #[test]
+    fn a_store_exclusive_that_is_done_is_reported_and_one_that_fails_may_be() {
+        let watched = |lsc, name| {
+            let set = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_lsc(lsc)).entered(BY_RETURN);
+            piece(set, name, WATCHED)
+        };
+        let hit = |at| (0x35, at, AT_EL1);
+        assert_eq!(watched(LSC_STORE, "ldxr; stxr, until it is done"), [(vec![hit(8)], 0)]);
+        let once = watched(LSC_STORE, "ldxr; nop; stxr");
+        assert_eq!(once, [(vec![hit(12)], 0), (vec![], 1)], "it is not done unseen");
+        assert_eq!(watched(LSC_STORE, "ldxr; clrex; stxr"), once);
+        let lost = watched(LSC_LOAD, "ldxr; nop; stxr");
+        assert_eq!(lost, [(vec![hit(4)], 1)], "the return from the exception loses the monitor");
+        let unwatched = piece(start(ON).entered(BY_RETURN), "ldxr; nop; stxr", WATCHED);
+        assert_eq!(unwatched, [(vec![], 0), (vec![], 1)]);
+        let place = sequence::named("ldxr; stxr, until it is done").expect("a piece");
+        let forever = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword()).entered(BY_RETURN);
+        assert!(outcome(&forever.run(place, WATCHED)).is_err(), "it never comes to an end");
+    }
+
+    #[test]
+    fn dc_ivac_may_be_a_store_to_the_line_around_its_address() {
+        let ivac = access::named("dc ivac").expect("an access");
+        let ways = |lsc, address| {
+            let set = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_lsc(lsc));
+            outcome(&set.access(ivac, address)).expect("modelled").alternatives().count()
+        };
+        assert_eq!([ways(LSC_STORE, WATCHED), ways(LSC_LOAD, WATCHED)], [2, 1]);
+        assert_eq!([ways(LSC_STORE, wire::TARGET + 0x7ff), ways(LSC_STORE, wire::TARGET + 0x800)], [2, 1]);
+        assert!(outcome(&start(ON).at(El::El0).access(ivac, WATCHED)).is_err(), "it is UNDEFINED there");
+    }
+
+    #[test]
+    fn with_uao_an_unprivileged_access_is_one_of_el1() {
+        let watched = |pac: u8, el| {
+            let control = Dbgwcr::doubleword().with_pac(u2::new(pac));
+            let set = start(ON).watchpoint(0, WATCHED, control).at(el).entered(BY_RETURN);
+            piece(set, "msr uao, #1; ldtr x1", WATCHED)[0].0.iter().any(|(ec, ..)| matches!(ec, 0x34 | 0x35))
+        };
+        assert_eq!([watched(1, El::El1), watched(2, El::El1)], [true, false]);
+        assert_eq!([watched(1, El::El0), watched(2, El::El0)], [false, true]);
+    }
+
+    #[test]
+    fn a_tag_is_reported_and_not_compared_and_a_fault_comes_before_the_watchpoint() {
+        const TAG: u64 = 0x5a << 56;
+        let store = access::named("str x1").expect("an access");
+        let event = |address, watched| {
+            let set = start(STEP).watchpoint(0, watched, Dbgwcr::doubleword()).entered(Entry::stepped(1));
+            let events = outcome(&set.access(store, address)).expect("modelled").events;
+            match events[0] {
+                Expected::Exception { esr, far, spsr, .. } => (esr >> 26, far, spsr & SPSR_SS != 0),
+                other => panic!("{other}"),
+            }
+        };
+        let bytes = (WATCHED | TAG, (WATCHED + 7) | TAG);
+        assert_eq!(event(WATCHED | TAG, WATCHED), (0x35, bytes, true));
+        let bytes = (wire::UNMAPPED, wire::UNMAPPED + 7);
+        assert_eq!(event(wire::UNMAPPED, wire::UNMAPPED), (0x25, bytes, true));
     }
 
     proptest! {

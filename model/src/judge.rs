@@ -5,15 +5,15 @@
 use crate::{
     access,
     event::{
-        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL,
-        EC_UNKNOWN, EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
-        debug_exit_class,
+        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_DATA_ABORT_CURRENT_EL,
+        EC_DATA_ABORT_LOWER_EL, EC_ILLEGAL_STATE, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_UNKNOWN,
+        EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged, debug_exit_class,
     },
     outcome::{Outcome, Unknown},
     pe::Pe,
     rule::Rule,
     scenario::Op,
-    wire,
+    sequence, wire,
 };
 use alloc::{
     format,
@@ -125,6 +125,9 @@ fn describe(op: Op, events: &[Event]) -> String {
         Op::Access { access, .. } => {
             access::TABLE.get(usize::from(access)).map_or("?", |access| access.name).into()
         }
+        Op::Run { sequence, .. } => sequence::TABLE
+            .get(usize::from(sequence))
+            .map_or_else(|| "?".into(), |sequence| format!("`{sequence}`")),
         Op::Debug(debug) => format!("KVM_SET_GUEST_DEBUG {}", debug.control_names()),
         other => other.to_string(),
     };
@@ -161,6 +164,8 @@ fn describe_exception(exception: &Exception) -> String {
         EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL => "Software Step exception".into(),
         EC_WATCHPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL => "Watchpoint exception".into(),
         EC_BRK => "BRK exception".into(),
+        EC_DATA_ABORT_LOWER_EL | EC_DATA_ABORT_CURRENT_EL => "Data Abort exception".into(),
+        EC_ILLEGAL_STATE => "Illegal Execution state exception".into(),
         other => format!("exception with EC {other:#04x}"),
     };
     describe_place(class, exception.elr)
@@ -169,7 +174,7 @@ fn describe_exception(exception: &Exception) -> String {
 /// `what`, and the marker that it was at.
 fn describe_place(what: String, address: u64) -> String {
     match address.checked_sub(wire::MARKERS) {
-        Some(offset) if address < wire::BRK => match offset % 8 {
+        Some(offset) if offset < 8 * u64::from(wire::MARKER_COUNT) => match offset % 8 {
             0 => format!("{what} at marker {}", offset / 8),
             _ => format!("{what} behind marker {}", offset / 8),
         },
@@ -213,7 +218,10 @@ mod tests {
         assert_eq!(class(EC_WATCHPOINT_LOWER_EL), "isb: Watchpoint exception");
         assert_eq!(class(EC_WATCHPOINT_CURRENT_EL), "isb: Watchpoint exception");
         assert_eq!(class(EC_BRK), "isb: BRK exception");
-        assert_eq!(class(0x24), "isb: exception with EC 0x24");
+        assert_eq!(class(EC_DATA_ABORT_LOWER_EL), "isb: Data Abort exception");
+        assert_eq!(class(EC_DATA_ABORT_CURRENT_EL), "isb: Data Abort exception");
+        assert_eq!(class(EC_ILLEGAL_STATE), "isb: Illegal Execution state exception");
+        assert_eq!(class(0x20), "isb: exception with EC 0x20");
     }
 
     #[test]
@@ -222,7 +230,7 @@ mod tests {
         assert_eq!(at(wire::marker(0)), "exec marker 3: Breakpoint exception at marker 0");
         assert_eq!(at(wire::marker(3)), "exec marker 3: Breakpoint exception at marker 3");
         assert_eq!(at(wire::marker(3) + 4), "exec marker 3: Breakpoint exception behind marker 3");
-        assert_eq!(at(wire::BRK - 4), "exec marker 3: Breakpoint exception behind marker 255");
+        assert_eq!(at(wire::marker(255) + 4), "exec marker 3: Breakpoint exception");
         assert_eq!(at(wire::BRK), "exec marker 3: Breakpoint exception");
         assert_eq!(at(wire::MARKERS - 4), "exec marker 3: Breakpoint exception");
     }

@@ -10,6 +10,8 @@
 //! | [`sysreg`] | system registers: encodings, names, the instructions that access them |
 //! | [`control`] | layouts of DBGBCR<n>_EL1, DBGWCR<n>_EL1 and MDSCR_EL1 |
 //! | [`access`] | the memory accesses that the payload can do |
+//! | [`sequence`] | short pieces of code that the payload executes beside accesses and markers |
+//! | [`feature`] | features that a guest may have or not, and the ID registers that say so |
 //! | [`dfr0`] | the fields of ID_AA64DFR0_EL1 and which values promise more than others |
 //! | [`id_dfr0`] | the fields of ID_DFR0_EL1 |
 //! | [`shape`] | what a PE or a VM advertises of self-hosted debug |
@@ -42,6 +44,9 @@ pub mod dfr0;
 pub mod event;
 #[cfg(feature = "oracle")]
 mod execution;
+#[cfg(feature = "oracle")]
+mod fault;
+pub mod feature;
 pub mod guest_debug;
 pub mod id_dfr0;
 #[cfg(feature = "oracle")]
@@ -62,6 +67,7 @@ pub mod promise;
 mod registers;
 pub mod rule;
 pub mod scenario;
+pub mod sequence;
 pub mod shape;
 pub mod sysreg;
 #[cfg(feature = "oracle")]

@@ -428,7 +428,7 @@ impl View<'_> {
             let block = |byte| byte - byte % self.zva_block.max(1);
             let far = match access.kind {
                 // Any address that it accesses.
-                Kind::ZeroBlock => (accessed.start, accessed.end - 1),
+                Kind::ZeroBlock | Kind::Invalidate => (accessed.start, accessed.end - 1),
                 // An interval, which is exact where the block is not smaller than the access.
                 _ => (accessed.start.max(block(lowest)), highest),
             };
@@ -474,6 +474,7 @@ impl View<'_> {
         }
         let done = match access.kind {
             Kind::StoreExclusive => Verdict::may(&rule::WATCHPOINT_CONDITIONAL_STORE),
+            Kind::Invalidate => Verdict::may(&rule::WATCHPOINT_INVALIDATE),
             _ => Verdict::yes(&rule::WATCHPOINT_MATCHES),
         };
         Bytes { verdict: done.and(state).and(bytes.verdict).and(link), ..bytes }

@@ -6,8 +6,9 @@
 //! of the scenario's author.
 
 use crate::{
-    access::{self, Access},
-    execution::{Execution, Instruction},
+    access,
+    execution::{Execution, Instruction, Memory},
+    fault::{self, TAG},
     guest_debug::Debugger,
     id_write::EINVAL,
     matching::{Match, View},
@@ -15,12 +16,12 @@ use crate::{
     registers::Registers,
     rule::{self, Rule},
     scenario::{El, Entry, Op},
+    sequence::{self, Does},
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
     wire,
 };
 use alloc::vec::Vec;
-use core::ops::Range;
 
 /// OSLSR_EL1.OSLM: the OS Lock is implemented, bits [3, 0] = 0b10; nTT, bit [2], is RAZ.
 const OSLSR_OSLM: u64 = 1 << 3;
@@ -28,6 +29,8 @@ const OSLSR_OSLM: u64 = 1 << 3;
 const OSLSR_OSLK: u64 = 1 << 1;
 /// How many bytes DC ZVA zeroes on most PEs.
 const ZVA_BLOCK: u64 = 64;
+/// The marker's instruction.
+const NOP: Instruction = Instruction::Other(Does::Nothing);
 /// More ways to see the registers than a scenario needs.
 const MAX_VIEWS: usize = 64;
 
@@ -111,16 +114,17 @@ impl Pe {
                 self.entry = entry;
                 Ok(Outcome::silent(&rule::STEP))
             }
-            Op::Exec { .. } | Op::Brk | Op::Access { .. }
+            Op::Exec { .. } | Op::Brk | Op::Access { .. } | Op::Run { .. }
                 if self.debugger.is_on() && (self.el == El::El0 || self.entry != Entry::Call) =>
             {
                 Err(Unknown("code at EL0, or entered by an exception return, while userspace debugs"))
             }
             Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
             Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
-            Op::Exec { marker } => self.execute(wire::marker(marker), Instruction::Nop),
+            Op::Exec { marker } => self.execute(wire::marker(marker), &[NOP], None),
             Op::Access { access, address } => self.access(access, address),
-            Op::Brk => self.execute(wire::BRK, Instruction::Brk),
+            Op::Run { sequence, x0 } => self.run(sequence, x0),
+            Op::Brk => self.execute(wire::BRK, &[Instruction::Brk], None),
             Op::Exit => {
                 self.earlier.clear();
                 Ok(Outcome::silent(&rule::EXIT_KEEPS_STATE))
@@ -252,7 +256,12 @@ impl Pe {
         Ok(views)
     }
 
-    fn execute(&mut self, code: u64, instruction: Instruction) -> Result<Outcome, Unknown> {
+    fn execute(
+        &mut self,
+        code: u64,
+        instructions: &[Instruction],
+        x0: Option<u64>,
+    ) -> Result<Outcome, Unknown> {
         let settled = core::slice::from_ref(&self.registers);
         let unsettled = if self.earlier.is_empty() { Vec::new() } else { self.views()? };
         let execution = Execution {
@@ -263,7 +272,8 @@ impl Pe {
             masked: self.pstate_d,
             entry: self.entry,
             code,
-            instruction,
+            instructions,
+            x0,
         };
         let executed = execution.run()?;
         if executed.ss_cleared {
@@ -278,36 +288,61 @@ impl Pe {
 
     fn access(&mut self, access: u8, address: u64) -> Result<Outcome, Unknown> {
         let code = wire::access_code(access);
+        let memory = self.memory(access, address)?;
+        if self.debugger.is_on() {
+            return self.access_debugged(code, memory);
+        }
+        let tagged = memory.tag != 0;
+        let outcome = self.execute(code, &[Instruction::Access(memory)], None)?;
+        Ok(if tagged { Outcome { rule: &rule::WATCHPOINT_TAG, ..outcome } } else { outcome })
+    }
+
+    /// What an access with this address accesses, and whether it faults.
+    fn memory(&self, access: u8, address: u64) -> Result<Memory, Unknown> {
         let access = access::TABLE.get(usize::from(access)).ok_or(Unknown("an access that is none"))?;
-        let target = wire::TARGET..=wire::TARGET + wire::TARGET_SIZE;
         // What KVM can tell userspace of, at the Exception level that may do it.
         let passes = wire::passage_at(address).is_some() && access.name == "str x1" && self.el == El::El1;
         let bytes = access
-            .bytes(address, self.zva_block)
-            .filter(|bytes| passes || target.contains(&bytes.start) && target.contains(&bytes.end))
+            .bytes(address & !TAG, self.zva_block)
             .ok_or(Unknown("an access outside of the target memory"))?;
-        if access.aligned && !address.is_multiple_of(access.size.into()) {
-            return Err(Unknown("an access that faults on its alignment"));
-        }
-        if self.debugger.is_on() {
-            return self.access_debugged(code, access, bytes);
-        }
-        self.execute(code, Instruction::Access(access, bytes))
+        let fault = if passes { None } else { fault::of(access, self.el, &bytes)? };
+        Ok(Memory { access, bytes, tag: address & TAG, fault })
+    }
+
+    /// A piece of code.
+    fn run(&mut self, sequence: u8, x0: u64) -> Result<Outcome, Unknown> {
+        let code = wire::sequence_code(sequence);
+        let sequence =
+            sequence::TABLE.get(usize::from(sequence)).ok_or(Unknown("a piece of code that is none"))?;
+        let again = sequence.instructions.iter().any(|(_, does)| *does == Does::Retry);
+        let instruction = |does| {
+            Ok(match does {
+                Does::Access(access) => Instruction::Access(self.memory(access, x0)?),
+                Does::StoreExclusive => Instruction::StoreExclusive {
+                    held: self.memory(access::place("str x1"), x0)?,
+                    lost: self.memory(access::place("stxr w1, x2"), x0)?,
+                    again,
+                },
+                other => Instruction::Other(other),
+            })
+        };
+        let instructions: Result<Vec<_>, _> =
+            sequence.instructions.iter().map(|(_, does)| instruction(*does)).collect();
+        self.execute(code, &instructions?, Some(x0))
     }
 
     /// An access while userspace debugs: its exits, and once it has switched off the guest's exceptions.
-    fn access_debugged(
-        &mut self,
-        code: u64,
-        access: &'static Access,
-        bytes: Range<u64>,
-    ) -> Result<Outcome, Unknown> {
+    fn access_debugged(&mut self, code: u64, memory: Memory) -> Result<Outcome, Unknown> {
+        let Memory { access, ref bytes, tag, fault } = memory;
+        if fault.is_some() || tag != 0 {
+            return Err(Unknown("an access that faults, or has a tag, while userspace debugs"));
+        }
         if self.guests_breakpoint_matches(code)? || self.guests_breakpoint_matches(code + 4)? {
             return Err(Unknown("a guest's breakpoint on an access while userspace debugs"));
         }
         let hit = |registers| {
             let view = self.view(registers);
-            view.watchpoint_matches(access, &bytes)
+            view.watchpoint_matches(access, bytes)
         };
         let guests_own = hit(&self.registers);
         let enabled = self.registers.mdscr().mde() && !self.registers.oslk();
@@ -315,7 +350,7 @@ impl Pe {
         let userspaces = hit(&self.debugger.watchpoints());
         let mut outcome = self.debugger.exits_at_access(code, &userspaces, guests_own.as_ref())?;
         if !self.debugger.is_on() {
-            let behind = self.execute(code, Instruction::Access(access, bytes))?;
+            let behind = self.execute(code, &[Instruction::Access(memory)], None)?;
             if !behind.or.is_empty() {
                 return Err(Unknown("an access of several outcomes behind an exit of userspace's"));
             }
@@ -332,7 +367,7 @@ impl Pe {
         }
         let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
         if !self.debugger.is_on() {
-            outcome.events.extend(self.execute(marker, Instruction::Nop)?.events);
+            outcome.events.extend(self.execute(marker, &[NOP], None)?.events);
         }
         Ok(outcome)
     }
@@ -344,7 +379,7 @@ impl Pe {
         }
         let mut outcome = self.debugger.exits_at_brk()?;
         if !self.debugger.is_on() {
-            outcome.events.extend(self.execute(wire::BRK, Instruction::Brk)?.events);
+            outcome.events.extend(self.execute(wire::BRK, &[Instruction::Brk], None)?.events);
         }
         Ok(outcome)
     }
@@ -1145,8 +1180,9 @@ mod tests {
         assert_eq!(access("ldr x1", wire::TARGET), None);
         assert_eq!(access("ldr x1", wire::TARGET - 1), outside);
         assert_eq!(access("ldr x1", end - 8), None);
-        assert_eq!(access("ldr x1", end - 7), outside);
-        assert_eq!(access("ldr x1", end + 8), outside);
+        assert_eq!(access("ldr x1", end - 7), outside, "two pages that stage 1 has in two ways");
+        assert_eq!(access("ldr x1", wire::UNMAPPED + wire::PAGE - 8), None);
+        assert_eq!(access("ldr x1", wire::UNMAPPED + wire::PAGE), outside);
         assert_eq!(access("ldr x1", u64::MAX), outside);
         let passage = wire::passage(Migrate::Back);
         assert_eq!(access("str x1", passage), None, "it migrates");
@@ -1165,7 +1201,7 @@ mod tests {
         let access =
             |address| unknown(&Scenario::new().access(access::named("ldar x1").expect("an access"), address));
         assert_eq!(access(WATCHED + 8), None);
-        assert_eq!(access(WATCHED + 4), Some("an access that faults on its alignment"));
+        assert_eq!(access(WATCHED + 4), Some("an access that faults on its alignment, or not"));
     }
 
     #[test]

@@ -86,6 +86,21 @@ rules! {
     WATCHPOINT_AFTER_TRANSLATION:
         "An access is translated before watchpoints are tested: an access that stage 2 does not map, and that userspace performs for the guest, need not generate a Watchpoint exception",
         "DDI 0487K.a D1.4 Prioritization of Synchronous exceptions taken to AArch64 state";
+    WATCHPOINT_INVALIDATE:
+        "DC IVAC, which a PE may treat as a NOP, may generate the Watchpoint exception of a store to the line around its address, of up to 2 KiB, and to nothing else",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, Size of the data access, Watchpoint behavior on accesses by the DC IVAC instruction";
+    WATCHPOINT_STORE_EXCLUSIVE:
+        "A Store-Exclusive that is done generates the Watchpoint exception of its bytes",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Store-Exclusive instructions";
+    WATCHPOINT_UAO:
+        "With PSTATE.UAO set an unprivileged access at EL1 is one of EL1",
+        "DDI 0487K.a PSTATE.UAO; D2.9 Watchpoint exceptions, AArch64.StateMatch";
+    WATCHPOINT_TAG:
+        "With TCR_EL1.TBI0 set bits [63:56] of an address are a tag: no watchpoint compares it, and FAR_EL1 holds it",
+        "DDI 0487K.a D2.9.5 Watchpoint data address comparisons, FAR_EL1";
+    ABORT_FIRST:
+        "An access that faults at stage 1 takes a Data Abort exception, and its watchpoint generates nothing",
+        "DDI 0487K.a D1.3.5 Exception prioritization, synchronous exceptions taken to AArch64 state; AArch64.UnalignedAccessFaults, AArch64.TranslateAddress";
     PRIORITY:
         "Exceptions on one instruction have this priority: Software Step, Breakpoint, BRK, Watchpoint; only the first is taken",
         "DDI 0487K.a D1.3.5 Exception prioritization, synchronous exceptions taken to AArch64 state";
@@ -125,6 +140,27 @@ rules! {
     STEP_LOAD_EXCLUSIVE:
         "ESR_EL1.EX of a Software Step exception is set when a Load-Exclusive instruction was stepped, and only then",
         "DDI 0487K.a D2.11 Software Step exceptions, Stepping code that uses exclusive monitors, ESR_EL1";
+    STEP_SYNCHRONIZES:
+        "Of a stepped ISB or exception return ESR_EL1.ISV is 0 or 1 and EX 0",
+        "DDI 0487K.a D2.11 Software Step exceptions, Exception syndrome information";
+    STEP_RETURN:
+        "An exception return from where debug exceptions are disabled to where they are enabled copies SPSR_EL1.SS to PSTATE.SS; any other clears it, so that a Software Step exception is taken at its target if they are enabled there",
+        "DDI 0487K.a D2.11 Software Step exceptions, Entering the active-not-pending state, DebugExceptionReturnSS";
+    STEP_ILLEGAL_RETURN:
+        "An illegal exception return stays at its Exception level and sets PSTATE.IL: a Software Step exception comes first, with SPSR_EL1.IL set, then the Illegal Execution state exception in place of each instruction",
+        "DDI 0487K.a D2.11 Software Step exceptions, Behavior when an Exception return instruction is an illegal exception return";
+    STEP_UNMASKED:
+        "An instruction that clears PSTATE.D makes a Software Step exception pending at EL1, with ISV 0",
+        "DDI 0487K.a D2.11 Software Step exceptions, Entering the active-pending state";
+    STEP_MASKED:
+        "An instruction that sets PSTATE.D makes software step at EL1 inactive",
+        "DDI 0487K.a D2.11 Software Step exceptions, Behavior in the active-not-pending state";
+    STEP_CALL:
+        "An HVC is stepped when the hypervisor returns from it, and an SMC that is trapped to it when it has moved on: the Software Step exception is taken at the next instruction, with ISV 0",
+        "DDI 0487K.a D2.11 Software Step exceptions, Categorization of exceptions for setting SPSR_ELx.SS; Linux arch/arm64/kvm/handle_exit.c, handle_smc; DEN0028 SMC Calling Convention, Unknown Function Identifier";
+    STEP_WAIT:
+        "A WFI or WFE that has nothing to wait for is stepped as any instruction is, by the PE with ISV 1 or by the hypervisor with ISV 0; at EL0 it may be trapped",
+        "DDI 0487K.a D2.11 Software Step exceptions, SCTLR_EL1.nTWI and nTWE; Linux arch/arm64/kvm/handle_exit.c, kvm_handle_wfx";
     STEP_NEEDS_SS:
         "Without MDSCR_EL1.SS an exception return takes no Software Step exception, whatever SPSR_EL1.SS is",
         "DDI 0487K.a D2.11 Software Step exceptions, MDSCR_EL1.SS";

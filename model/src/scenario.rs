@@ -6,6 +6,7 @@ use crate::{
     access,
     control::{Dbgbcr, Dbgwcr, Mdscr},
     guest_debug::GuestDebug,
+    sequence,
     sysreg::{self, DebugRegister, SysReg},
 };
 use core::fmt;
@@ -153,6 +154,13 @@ pub enum Op {
         /// The address.
         address: u64,
     },
+    /// A piece of code, entered by an exception return; logs X0 as it leaves it.
+    Run {
+        /// Which, by its place in [`sequence::TABLE`].
+        sequence: u8,
+        /// X0 as it finds it.
+        x0: u64,
+    },
     /// Calls marker k: a NOP at [`crate::wire::marker`]`(k)` and a RET behind it.
     Exec {
         /// The marker's number.
@@ -241,6 +249,10 @@ impl fmt::Display for Op {
             Self::Access { access, address } => match access::TABLE.get(usize::from(access)) {
                 Some(access) => write!(f, "{access}, [{address:#x}]"),
                 None => write!(f, "access {access}, which is none, [{address:#x}]"),
+            },
+            Self::Run { sequence, x0 } => match sequence::TABLE.get(usize::from(sequence)) {
+                Some(sequence) => write!(f, "run `{sequence}` with X0 = {x0:#x}"),
+                None => write!(f, "run piece {sequence}, which is none, with X0 = {x0:#x}"),
             },
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
@@ -369,6 +381,11 @@ mod owned {
             self.isb().then(Op::Brk)
         }
 
+        /// `ISB`, and a piece of code, with X0.
+        pub fn run(self, sequence: u8, x0: u64) -> Self {
+            self.isb().then(Op::Run { sequence, x0 })
+        }
+
         /// `ISB`, and one memory access at the Exception level as it stands.
         pub fn access(self, access: u8, address: u64) -> Self {
             self.isb().then(Op::Access { access, address })
@@ -444,6 +461,7 @@ mod tests {
             Op::Level(El::El0),
             Op::Enter(Entry::Call),
             Op::Access { access: 0, address: 0 },
+            Op::Run { sequence: 0, x0: 0 },
             Op::Exec { marker: 0 },
             Op::Brk,
         ] {
@@ -506,6 +524,8 @@ mod tests {
             (Op::Enter(Entry::stepped(2)), "by exception returns with SS = 1, up to 2 steps:"),
             (Op::Access { access: 3, address: 0x40 }, "ldr x1, [0x40]"),
             (Op::Access { access: 255, address: 0x40 }, "access 255, which is none, [0x40]"),
+            (Op::Run { sequence: 0, x0: 0x40 }, "run `isb` with X0 = 0x40"),
+            (Op::Run { sequence: 255, x0: 0x40 }, "run piece 255, which is none, with X0 = 0x40"),
             (Op::Brk, "exec brk"),
             (Op::Exit, "exit to userspace and back"),
             (Op::Other(Other::Locked), "another vCPU, its debug registers locked, runs on this CPU"),

@@ -33,6 +33,13 @@ impl Shape {
         }
     }
 
+    /// An SMC at EL1 is trapped to EL2, as KVM asks, on every PE: before Armv8.3 it may be UNDEFINED on one without EL3
+    /// (DDI 0487 HCR_EL2.TSC). ID_AA64DFR0_EL1 tells of Armv8.4.
+    pub const fn traps_smc(&self) -> bool {
+        const ARMV8_4: u8 = 9;
+        self.debug_ver >= ARMV8_4
+    }
+
     /// The PE has FEAT_VHE, and with it the breakpoint types that compare CONTEXTIDR_EL1 alone, and CONTEXTIDR_EL2. A VM
     /// may be shown a lower DebugVer than its PE has: without it the PE may have them or not.
     pub const fn has_vhe(&self) -> bool {

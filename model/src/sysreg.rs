@@ -153,6 +153,12 @@ pub const ID_DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 1, 2);
 pub const ID_DFR1_EL1: SysReg = SysReg::new(3, 0, 0, 3, 5);
 /// ID_AA64PFR0_EL1, AArch64 Processor Feature Register 0.
 pub const ID_AA64PFR0_EL1: SysReg = SysReg::new(3, 0, 0, 4, 0);
+/// ID_AA64PFR1_EL1, AArch64 Processor Feature Register 1.
+pub const ID_AA64PFR1_EL1: SysReg = SysReg::new(3, 0, 0, 4, 1);
+/// ID_AA64MMFR2_EL1, AArch64 Memory Model Feature Register 2.
+pub const ID_AA64MMFR2_EL1: SysReg = SysReg::new(3, 0, 0, 7, 2);
+/// ID_AA64ISAR2_EL1, AArch64 Instruction Set Attribute Register 2.
+pub const ID_AA64ISAR2_EL1: SysReg = SysReg::new(3, 0, 0, 6, 2);
 /// ID_AA64ISAR0_EL1, AArch64 Instruction Set Attribute Register 0.
 pub const ID_AA64ISAR0_EL1: SysReg = SysReg::new(3, 0, 0, 6, 0);
 /// MIDR_EL1, Main ID Register.
@@ -194,7 +200,8 @@ pub const MDSTEPOP_EL1: SysReg = SysReg::new(2, 0, 0, 5, 2);
 /// DCZID_EL0, Data Cache Zero ID Register (read-only).
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
-const NAMED: [(SysReg, &str); 16] = [
+/// What is new stands last: snapshots hold places in the table.
+const NAMED: [(SysReg, &str); 20] = [
     (MDSCR_EL1, "MDSCR_EL1"),
     (OSLAR_EL1, "OSLAR_EL1"),
     (OSLSR_EL1, "OSLSR_EL1"),
@@ -211,16 +218,19 @@ const NAMED: [(SysReg, &str); 16] = [
     (DCZID_EL0, "DCZID_EL0"),
     (ID_AA64ISAR0_EL1, "ID_AA64ISAR0_EL1"),
     (MIDR_EL1, "MIDR_EL1"),
+    (ID_AA64PFR0_EL1, "ID_AA64PFR0_EL1"),
+    (ID_AA64PFR1_EL1, "ID_AA64PFR1_EL1"),
+    (ID_AA64MMFR2_EL1, "ID_AA64MMFR2_EL1"),
+    (ID_AA64ISAR2_EL1, "ID_AA64ISAR2_EL1"),
 ];
 
 /// Registers that have a name and that the payload does not access.
-const NAMED_BESIDES: [(SysReg, &str); 22] = [
+const NAMED_BESIDES: [(SysReg, &str); 21] = [
     (DBGVCR32_EL2, "DBGVCR32_EL2"),
     (ID_AA64DFR1_EL1, "ID_AA64DFR1_EL1"),
     (ID_AA64DFR2_EL1, "ID_AA64DFR2_EL1"),
     (ID_DFR0_EL1, "ID_DFR0_EL1"),
     (ID_DFR1_EL1, "ID_DFR1_EL1"),
-    (ID_AA64PFR0_EL1, "ID_AA64PFR0_EL1"),
     (TRCIDR1, "TRCIDR1"),
     (TRFCR_EL1, "TRFCR_EL1"),
     (TRBLIMITR_EL1, "TRBLIMITR_EL1"),

@@ -5,6 +5,7 @@
 use crate::{
     access,
     scenario::{El, Entry, Migrate, Op, Other, Scenario},
+    sequence,
     sysreg::{SysReg, TABLE},
 };
 use alloc::{
@@ -99,6 +100,14 @@ impl FromStr for Op {
             let marker = rest.parse().map_err(|_| format!("`{rest}` is no marker's number"))?;
             return Ok(Self::Exec { marker });
         }
+        if let Some(rest) = text.strip_prefix("run `") {
+            let (name, x0) = rest
+                .split_once("` with X0 = ")
+                .ok_or_else(|| format!("`{text}` is not `run `PIECE` with X0 = 0xVALUE`"))?;
+            let sequence =
+                sequence::named(name).ok_or_else(|| format!("there is no piece of code `{name}`"))?;
+            return Ok(Self::Run { sequence, x0: number(x0)? });
+        }
         if let Some(rest) = text.strip_prefix("by exception returns with SS = ") {
             return entry(rest).ok_or_else(|| format!("`{rest}` is not `0|1, up to N steps:`"));
         }
@@ -168,6 +177,7 @@ mod tests {
             .entered(Entry::stepped(2))
             .exec(1)
             .access(3, 0x400f_0001)
+            .run(4, 0x2003c5)
             .brk()
             .then(Op::Exit)
             .then(Op::Other(Other::Locked))
@@ -204,6 +214,9 @@ mod tests {
         assert!(error("exec marker 256").contains("no marker's number"));
         assert!(error("1isb").contains("`1isb` is no operation"), "a blank is between place and operation");
         assert!(error("ldr x9, [0x0]").contains("no access `ldr x9`"));
+        assert!(error("run `isb` with 7").contains("is not"));
+        assert!(error("run `isb;` with X0 = 0x0").contains("no piece of code `isb;`"));
+        assert!(error("run `isb` with X0 = 7").contains("does not begin with 0x"));
         assert!(error("ldr x1, [0x0").contains("ends with `]`"));
         assert!(error("by exception returns with SS = 2, up to 1 steps:").contains("is not"));
         assert!(error("   …").contains("left out"));

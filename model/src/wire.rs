@@ -8,8 +8,12 @@
 //!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair a marker     executable at EL0 and EL1
 //!   BRK          0x4001_0800   BRK #0xdf, RET
 //!   RETURN       0x4001_0808   SVC #0: how code ends that an exception return entered
+//!   SEQUENCES    0x4001_0400   pieces of code of up to seven instructions, and RET
 //!   ACCESSES     0x4001_0900   an access, RET; …: one pair an access
 //!   TARGET       0x400f_0000   what accesses access                      readable and writable at EL0 and EL1
+//!   READ_ONLY    0x400f_2000   memory that no store reaches              readable at EL0 and EL1
+//!   PRIVILEGED   0x400f_3000   memory that EL0 does not reach            readable and writable at EL1
+//!   UNMAPPED     0x400f_4000   a page that stage 1 does not map
 //!   TABLES       0x4010_0000   stage 1 tables, written by the runner
 //! ```
 //!
@@ -20,7 +24,7 @@
 //! acted, and the payload goes on.
 //!
 //! ```text
-//!   op:     code | place in sysreg::TABLE or access::TABLE, marker, level or way | value, address or steps
+//!   op:     code | place in sysreg::TABLE, access::TABLE or sequence::TABLE, marker, level or way | value, X0, address or steps
 //!   event:  op's place | kind | value, or vector | esr | elr | spsr | far
 //! ```
 
@@ -28,6 +32,7 @@ use crate::{
     access::ACCESSES,
     event::{Event, Exception, Logged},
     scenario::{El, Entry, Migrate, Op},
+    sequence::{self, SEQUENCE_LEN, SEQUENCES},
     sysreg,
 };
 
@@ -49,10 +54,20 @@ pub const BRK: u64 = 0x4001_0800;
 pub const RETURN: u64 = BRK + 8;
 /// Where the memory accesses are, in the order of [`crate::access::TABLE`].
 pub const ACCESS_CODE: u64 = 0x4001_0900;
+/// Where the pieces of code are, in the order of [`crate::sequence::TABLE`].
+pub const SEQUENCE_CODE: u64 = 0x4001_0400;
 /// The memory that accesses access.
 pub const TARGET: u64 = 0x400f_0000;
 /// Its size in bytes.
 pub const TARGET_SIZE: u64 = 0x2000;
+/// How large a page is, in bytes.
+pub const PAGE: u64 = 0x1000;
+/// A page of memory that stage 1 has read-only.
+pub const READ_ONLY: u64 = TARGET + TARGET_SIZE;
+/// A page of memory that stage 1 has for EL1 alone.
+pub const PRIVILEGED: u64 = READ_ONLY + PAGE;
+/// A page that stage 1 does not map.
+pub const UNMAPPED: u64 = PRIVILEGED + PAGE;
 /// The immediate of the BRK marker.
 pub const BRK_IMMEDIATE: u16 = 0xdf;
 /// Where the runner writes the stage 1 tables.
@@ -87,12 +102,26 @@ pub const fn access_code(access: u8) -> u64 {
     ACCESS_CODE + 8 * access as u64
 }
 
+/// The address of a piece of code.
+pub const fn sequence_code(sequence: u8) -> u64 {
+    SEQUENCE_CODE + SEQUENCE_SIZE * sequence as u64
+}
+
+/// The address of its RET.
+pub const fn sequence_ret(sequence: u8) -> u64 {
+    sequence_code(sequence) + 4 * sequence::TABLE[sequence as usize].instructions.len() as u64
+}
+
+/// How many bytes a piece of code has.
+const SEQUENCE_SIZE: u64 = 4 * SEQUENCE_LEN as u64;
+
 // Nothing of the layout overlaps, and all of it lies in memory.
 const _: () = {
-    assert!(marker(MARKER_COUNT - 1) + 8 <= BRK && RETURN + 4 <= ACCESS_CODE);
+    assert!(marker(MARKER_COUNT - 1) + 8 <= SEQUENCE_CODE);
+    assert!(sequence_code(SEQUENCES as u8) <= BRK && RETURN + 4 <= ACCESS_CODE);
     assert!(access_code(ACCESSES as u8 - 1) + 8 <= MARKERS + 0x1000);
     assert!(RAM < MARKERS && MARKERS + 0x1000 <= TARGET);
-    assert!(TARGET + TARGET_SIZE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
+    assert!(UNMAPPED + PAGE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
 };
 
 /// The operation codes.
@@ -119,6 +148,8 @@ pub mod code {
     pub const ACCESS: u64 = 9;
     /// [`Op::Enter`](crate::scenario::Op::Enter).
     pub const ENTER: u64 = 10;
+    /// [`Op::Run`](crate::scenario::Op::Run).
+    pub const RUN: u64 = 11;
 }
 
 /// [`code::ENTER`]'s ways.
@@ -172,6 +203,8 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
             [code::ACCESS, access as u64, address]
         }
         Op::Access { .. } => return None,
+        Op::Run { sequence, x0 } if usize::from(sequence) < SEQUENCES => [code::RUN, sequence as u64, x0],
+        Op::Run { .. } => return None,
         Op::Enter(Entry::Call) => [code::ENTER, CALL, 0],
         Op::Enter(Entry::Return { ss, steps }) => {
             [code::ENTER, if ss { RETURN_STEPPED } else { RETURN_PLAIN }, steps as u64]
@@ -212,6 +245,7 @@ pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
             Op::Enter(Entry::Return { ss: place == RETURN_STEPPED, steps: u8::try_from(value).ok()? })
         }
         code::ACCESS if place < ACCESSES as u64 => Op::Access { access: place as u8, address: value },
+        code::RUN if place < SEQUENCES as u64 => Op::Run { sequence: place as u8, x0: value },
         _ => return None,
     }))
 }
@@ -264,6 +298,7 @@ mod tests {
             Op::Level(El::El0),
             Op::Level(El::El1),
             Op::Access { access: ACCESSES as u8 - 1, address: TARGET + 3 },
+            Op::Run { sequence: SEQUENCES as u8 - 1, x0: u64::MAX },
         ];
         for op in ops {
             assert_eq!(encode(op).and_then(decode), Some(Step::Op(op)));
@@ -274,6 +309,7 @@ mod tests {
     fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
         assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
         assert_eq!(encode(Op::Access { access: ACCESSES as u8, address: TARGET }), None);
+        assert_eq!(encode(Op::Run { sequence: SEQUENCES as u8, x0: 0 }), None);
         assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
     }
 
@@ -289,6 +325,7 @@ mod tests {
     fn code_lies_where_the_map_of_this_module_has_it() {
         assert_eq!([marker(0), marker(1), marker(31)], [0x4001_0000, 0x4001_0008, 0x4001_00f8]);
         assert_eq!([BRK, RETURN], [0x4001_0800, 0x4001_0808]);
+        assert_eq!([sequence_code(0), sequence_code(1)], [0x4001_0400, 0x4001_0420]);
         assert_eq!(
             [access_code(0), access_code(1), access_code(26)],
             [0x4001_0900, 0x4001_0908, 0x4001_09d0]
@@ -308,6 +345,7 @@ mod tests {
         assert_eq!(decode([code::END, 0, 0]), Some(Step::End));
         assert_eq!(decode([code::EXEC, MARKER_COUNT.into(), 0]), None);
         assert_eq!(decode([code::ACCESS, ACCESSES as u64, TARGET]), None);
+        assert_eq!(decode([code::RUN, SEQUENCES as u64, 0]), None);
         assert_eq!(decode([code::READ, sysreg::TABLE_LEN as u64, 0]), None);
         assert_eq!(decode([code::LEVEL, 2, 0]), None);
         assert_eq!(decode([code::ENTER, 3, 1]), None);

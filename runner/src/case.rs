@@ -12,7 +12,14 @@ use crate::{
     results::{Departed, Detail},
 };
 use dfr0_model::{
-    event::Event, outcome::Unknown, pe::Pe, rule::Rule, scenario::Scenario, shape::Shape, sysreg::DCZID_EL0,
+    event::Event,
+    feature::Feature,
+    outcome::Unknown,
+    pe::Pe,
+    rule::Rule,
+    scenario::Scenario,
+    shape::Shape,
+    sysreg::{DCZID_EL0, SysReg},
 };
 use std::{
     collections::BTreeMap,
@@ -198,6 +205,8 @@ pub struct Session {
     guests: Vec<(Config, Guest)>,
     /// How many bytes DC ZVA zeroes, if it is allowed, once that was asked.
     zva_block: Option<Option<u64>>,
+    /// What guests read in the ID registers that cases have asked for.
+    id_registers: BTreeMap<SysReg, u64>,
 }
 
 impl Session {
@@ -213,6 +222,7 @@ impl Session {
                 every: 1,
                 guests: Vec::new(),
                 zva_block: None,
+                id_registers: BTreeMap::new(),
             }),
             Err(unavailable) => Err(unavailable),
         })
@@ -223,7 +233,18 @@ impl Session {
         let machine =
             Machine::open(deadline)?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let (host, draw) = (host.clone(), Draw::default());
-        Ok(Self { machine, host, deadline, died: false, draw, every: 1, guests: Vec::new(), zva_block: None })
+        let id_registers = BTreeMap::new();
+        Ok(Self {
+            machine,
+            host,
+            deadline,
+            died: false,
+            draw,
+            every: 1,
+            guests: Vec::new(),
+            zva_block: None,
+            id_registers,
+        })
     }
 
     /// A session where nothing runs: cases are asked for the scenarios that they would run on `host`.
@@ -239,6 +260,7 @@ impl Session {
             every: 1,
             guests: Vec::new(),
             zva_block: Some(Some(ZVA_BLOCK)),
+            id_registers: BTreeMap::new(),
         }
     }
 
@@ -407,6 +429,31 @@ impl Context<'_> {
     /// How many CPUs this thread may run on.
     pub fn cpus(&self) -> Result<usize, Stop> {
         Ok(cpus::allowed()?.len())
+    }
+
+    /// The guest has this feature, by what it reads in its ID register; where nothing runs it has.
+    pub fn has(&mut self, feature: Feature) -> Result<bool, Stop> {
+        let reg = feature.register();
+        if self.is_on_paper() {
+            return Ok(true);
+        }
+        if let Some(value) = self.session.id_registers.get(&reg) {
+            return Ok(feature.is_in(*value));
+        }
+        let events = self.new_guest_of(Config::default())?.events(&Scenario::new().read(reg))?;
+        let &[Event::Value(value)] = events.as_slice() else {
+            return Err(Error::Unfit(format!("the guest cannot read {reg}: {events:?}")).into());
+        };
+        self.session.id_registers.insert(reg, value);
+        Ok(feature.is_in(value))
+    }
+
+    /// The same; the case does not apply where the guest has it not.
+    pub fn needs(&mut self, feature: Feature) -> Result<(), Stop> {
+        match self.has(feature)? {
+            true => Ok(()),
+            false => Stop::skip(format!("the guest does not have {feature}")),
+        }
     }
 
     /// How many bytes DC ZVA zeroes; none where it is prohibited.

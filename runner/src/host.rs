@@ -206,11 +206,6 @@ impl<'de> Deserialize<'de> for CpuModel {
     }
 }
 
-/// FEAT_LSE: ID_AA64ISAR0_EL1.Atomic is 2 or more.
-pub(crate) fn has_lse(id_aa64isar0: u64) -> bool {
-    id_aa64isar0 >> 20 & 0xf >= 2
-}
-
 /// Implementer, part number and name, from the CPUs' technical reference manuals.
 const CPUS: [(u64, u64, &str); 14] = [
     (0x41, 0xd03, "Cortex-A53"),

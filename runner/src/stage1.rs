@@ -11,7 +11,7 @@ use aarch64_paging::{
 };
 use dfr0_model::{
     sysreg::SysReg,
-    wire::{DOORBELL, MARKERS, TABLES, TARGET, TARGET_SIZE},
+    wire::{self, DOORBELL, MARKERS, PRIVILEGED, READ_ONLY, TABLES, TARGET, TARGET_SIZE},
 };
 
 /// A root table at level 1 translates 39 bits.
@@ -20,8 +20,8 @@ const PAGE: usize = 0x1000;
 
 /// MAIR_EL1: attribute 0 is Normal Write-Back, attribute 1 Device-nGnRnE.
 const MAIR: u64 = 0x00ff;
-/// TCR_EL1: T0SZ = 64 - 39, Inner Shareable Write-Back walks, 4 KiB granule, no TTBR1 walks, 32-bit PA.
-const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 0b11 << 12 | 1 << 23;
+/// TCR_EL1: T0SZ = 64 - 39, Inner Shareable Write-Back walks, 4 KiB granule, no TTBR1 walks, 32-bit PA, TBI0.
+const TCR: u64 = 25 | 1 << 8 | 1 << 10 | 0b11 << 12 | 1 << 23 | 1 << 37;
 /// SCTLR_EL1's RES1 bits, EOS and EIS among them: exception entry and return synchronise.
 pub const SCTLR_OFF: u64 = 0x30d0_0800;
 /// SCTLR_EL1 with this translation: M, C, SA, I, DZE.
@@ -61,7 +61,10 @@ pub fn write(image: &Image, memory: &mut GuestMemory, doorbell: u64) -> Result<u
         };
         map(segment.address, segment.len, segment.address, attributes)?;
     }
-    map(TARGET, TARGET_SIZE, TARGET, normal | El1Attributes::PXN | user)?;
+    let data = normal | El1Attributes::PXN;
+    map(TARGET, TARGET_SIZE, TARGET, data | user)?;
+    map(READ_ONLY, wire::PAGE, READ_ONLY, data | user | El1Attributes::READ_ONLY)?;
+    map(PRIVILEGED, wire::PAGE, PRIVILEGED, data)?;
     let device = valid | El1Attributes::ATTRIBUTE_INDEX_1 | El1Attributes::UXN | El1Attributes::PXN;
     map(DOORBELL, PAGE as u64, doorbell, device)?;
     let tables = root.translation().as_bytes();

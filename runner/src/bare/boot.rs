@@ -18,8 +18,9 @@ const UARTCR: u64 = UARTDR + 0x30;
 /// UARTCR.{UARTEN, TXE}.
 const SEND: u64 = 1 | 1 << 8;
 
-/// HCR_EL2.{RW, VM}: EL1 is AArch64, and has a stage 2.
-const HCR: u64 = 1 << 31 | 1;
+/// HCR_EL2.{RW, VI, IMO, VM}: EL1 is AArch64, and has a stage 2. A virtual interrupt is pending, which the payload masks:
+/// its WFI does not wait.
+const HCR: u64 = 1 << 31 | 1 << 7 | 1 << 4 | 1;
 /// CPTR_EL2 with E2H clear: its RES1 bits; nothing of SIMD is trapped.
 const CPTR: u64 = 0x33ff;
 /// VTCR_EL2: T0SZ = 64 - 39 from level 1, Inner Shareable Write-Back walks, 4 KiB granule, 40-bit PA.
@@ -136,7 +137,7 @@ mod tests {
         0xd53c_1120, // mrs x0, mdcr_el2
         0x9240_1000, // and x0, x0, #0x1f
         0xd51c_1120, // msr mdcr_el2, x0
-        0x5800_03c0, // ldr x0, =0x80000001
+        0x5800_03c0, // ldr x0, =0x80000091
         0xd51c_1100, // msr hcr_el2, x0
         0x5800_03c0, // ldr x0, =0x33ff
         0xd51c_1140, // msr cptr_el2, x0
@@ -152,7 +153,7 @@ mod tests {
         0xd51c_4020, // msr elr_el2, x0
         0x5800_03c0, // ldr x0, =0xff
         0xd518_a200, // msr mair_el1, x0
-        0x5800_03c0, // ldr x0, =0x803519
+        0x5800_03c0, // ldr x0, =0x2000803519
         0xd518_2040, // msr tcr_el1, x0
         0x5800_03c0, // ldr x0, =0x40100000
         0xd518_2000, // msr ttbr0_el1, x0
@@ -180,7 +181,7 @@ mod tests {
         let expected = [
             0x101,
             0x0900_0030,
-            0x8000_0001,
+            0x8000_0091,
             0x33ff,
             0x8002_3559,
             0x403f_e000,
@@ -188,7 +189,7 @@ mod tests {
             0x3c5,
             0x4000_0000,
             0xff,
-            0x80_3519,
+            0x20_0080_3519,
             0x4010_0000,
             0x4010_0000,
             0x4010_5000,

@@ -10,12 +10,13 @@ use super::{
 use crate::{
     fingerprint::Capabilities,
     guest::{Config, Cpu, Death, Error, Guest, Log},
-    host::{Host, has_lse},
+    host::Host,
     memory::GuestMemory,
     payload::Payload,
 };
 use dfr0_model::{
     event::Event,
+    feature::Feature,
     id_write::{Answer, Writable},
     scenario::{Op, Scenario},
     shape::Shape,
@@ -84,7 +85,7 @@ impl Bare {
             midr,
             id_aa64dfr0,
             writable: Writable::Unknown,
-            lse: has_lse(id_aa64isar0),
+            lse: Feature::Lse.is_in(id_aa64isar0),
             capabilities: Capabilities::default(),
         })
     }

@@ -6,9 +6,12 @@ use super::{vm::Vcpu, writable_masks};
 use crate::{
     fingerprint::Capabilities,
     guest::{Config, Cpu, Error, Guest},
-    host::{Host, Unavailable, has_lse},
+    host::{Host, Unavailable},
 };
-use dfr0_model::sysreg::{ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MIDR_EL1};
+use dfr0_model::{
+    feature::Feature,
+    sysreg::{ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MIDR_EL1},
+};
 use kvm_bindings::{
     KVM_CAP_ARM_EL1_32BIT, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES, KVM_CAP_ARM_VM_IPA_SIZE,
     KVM_CAP_ARM_WRITABLE_IMP_ID_REGS, KVM_CAP_GUEST_DEBUG_HW_BPS, KVM_CAP_GUEST_DEBUG_HW_WPS,
@@ -50,7 +53,7 @@ impl Kvm {
             midr: vcpu.get(MIDR_EL1)?,
             id_aa64dfr0: vcpu.get(ID_AA64DFR0_EL1)?,
             writable: writable_masks::of(vcpu.vm(), ID_AA64DFR0_EL1),
-            lse: has_lse(vcpu.get(ID_AA64ISAR0_EL1)?),
+            lse: Feature::Lse.is_in(vcpu.get(ID_AA64ISAR0_EL1)?),
             capabilities: Capabilities {
                 kvm_cap_guest_debug_hw_bps: capability(KVM_CAP_GUEST_DEBUG_HW_BPS),
                 kvm_cap_guest_debug_hw_wps: capability(KVM_CAP_GUEST_DEBUG_HW_WPS),

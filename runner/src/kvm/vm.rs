@@ -376,7 +376,12 @@ impl Vcpu {
     }
 }
 
-/// A vCPU, initialised.
+/// KVM_IRQ_LINE: KVM_ARM_IRQ_TYPE_CPU, IRQ, of a vCPU below 256.
+const fn interrupt(vcpu: u64) -> u32 {
+    (vcpu as u32 & 0xff) << 16
+}
+
+/// A vCPU, initialised. An interrupt is pending for it, which the payload masks: its WFI does not wait.
 pub(super) fn create_vcpu(vm: &VmFd, id: u64) -> Result<VcpuFd, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();
@@ -386,6 +391,7 @@ pub(super) fn create_vcpu(vm: &VmFd, id: u64) -> Result<VcpuFd, Error> {
     let mut target = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
     vcpu.vcpu_init(&target).map_err(failed("KVM_ARM_VCPU_INIT"))?;
+    vm.set_irq_line(interrupt(id), true).map_err(failed("KVM_IRQ_LINE"))?;
     Ok(vcpu)
 }
 
