@@ -16,7 +16,7 @@ use dfr0_model::{
 /// The operation behind which a scenario is saved that is not told where: the one before the last that executes
 /// something.
 pub fn default_place(scenario: &Scenario) -> usize {
-    let executes = |op: &Op| matches!(op, Op::Exec { .. } | Op::Access { .. } | Op::Brk);
+    let executes = |op: &Op| matches!(op, Op::Exec { .. } | Op::Access { .. } | Op::Run { .. } | Op::Brk);
     let last = scenario.ops().iter().rposition(executes);
     last.unwrap_or(scenario.ops().len().saturating_sub(1)).saturating_sub(1)
 }
