@@ -2,9 +2,10 @@
 
 //! Whether a guest may move from one host to another, from their fingerprints alone.
 //!
-//! A guest moves when the target takes every register that the source gives: KVM_SET_ONE_REG of what the source's VM
-//! has. What KVM may answer follows from what KVM gave to a new VM of the target and from its writable masks
-//! ([`dfr0_model::id_write`]), so a plan needs no VM. It is a prediction, and says what it does not know.
+//! A guest can move when the target accepts every register of the source's VM, written with KVM_SET_ONE_REG.
+//! What KVM may answer follows from the registers of a new VM on the target and from the target's writable
+//! masks ([`dfr0_model::id_write`]), so a plan needs no VM. It is a prediction, and it says what it does not
+//! know.
 
 mod common;
 mod compare;
@@ -33,22 +34,22 @@ pub enum Side {
     B,
 }
 
-/// The verdict on a part of a move, the best first.
+/// The verdict on a part of a move, from the best to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The target takes what the source's VM has.
+    /// The target accepts the values of the source's VM.
     AsIs,
-    /// It does if the VM was created with other values, which the source takes.
+    /// The target accepts the VM if it was created with other values, which the source accepts.
     WithShape,
-    /// It may: the fingerprints, or the rules, do not say.
+    /// The target may accept it: the fingerprints or the rules do not say.
     NotKnown,
-    /// It does not.
+    /// The target refuses it.
     Cannot,
 }
 
 impl Verdict {
-    /// The exit status of `dfr0 plan`. Errors are 1, and kselftest's statuses are left alone.
+    /// The exit status of `dfr0 plan`. Errors are 1; the other values that kselftest uses are avoided.
     pub const fn status(self) -> u8 {
         match self {
             Self::AsIs => 0,
@@ -62,17 +63,17 @@ impl Verdict {
 /// Why a register or a field does not simply move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// What the reason comes to.
+    /// The verdict on this register or field.
     pub verdict: Verdict,
     /// The register, by name.
     pub register: String,
-    /// Its field, if it is one.
+    /// The fields, if the reason is about fields.
     pub field: Option<String>,
-    /// What A's VM has, and B's.
+    /// The value in A's VM, and the value in a new VM on B.
     pub values: Option<[String; 2]>,
-    /// Why, in sentences.
+    /// The explanation, in sentences.
     pub why: Vec<String>,
-    /// The rules that say so.
+    /// The rules that it follows from.
     #[serde(serialize_with = "rules")]
     pub rules: Vec<&'static Rule>,
 }
@@ -81,18 +82,18 @@ fn rules<S: Serializer>(rules: &[&'static Rule], serializer: S) -> Result<S::Ok,
     serializer.collect_seq(rules.iter().map(ToString::to_string))
 }
 
-/// A KVM_SET_ONE_REG.
+/// A call of KVM_SET_ONE_REG.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Write {
-    /// Where.
+    /// The host on which it is made.
     pub on: Side,
     /// The register's name.
     pub register: String,
-    /// Its id.
+    /// The register's id.
     pub id: String,
     /// The value.
     pub value: String,
-    /// When.
+    /// When it is made.
     pub when: &'static str,
 }
 
@@ -101,9 +102,9 @@ pub struct Write {
 pub struct Part {
     /// The worst of its reasons.
     pub verdict: Verdict,
-    /// What stops it, what is not known, and what the VM must be created with.
+    /// Why the part cannot move as is, or may not.
     pub reasons: Vec<Reason>,
-    /// What differs and does not matter.
+    /// The differences that do not matter.
     pub fine: Vec<Reason>,
 }
 
@@ -125,9 +126,9 @@ pub struct End {
     pub kernel: String,
     /// Its CPU.
     pub cpu: String,
-    /// What its KVM gives to a new VM.
+    /// The shape that its KVM gives to a new VM.
     pub shape: String,
-    /// What is assumed of it.
+    /// What is assumed about it.
     pub assumed: Vec<String>,
 }
 
@@ -136,14 +137,14 @@ pub struct End {
 pub struct Guest {
     /// Its ID_AA64DFR0_EL1.
     pub id_aa64dfr0: String,
-    /// The shape that this is.
+    /// The shape that this value advertises.
     pub shape: String,
 }
 
 /// Whether a guest may move from A to B.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// The worse of the two parts'.
+    /// The worse of the two parts' verdicts.
     pub verdict: Verdict,
     /// The source.
     pub a: End,
@@ -153,9 +154,9 @@ pub struct Plan {
     pub debug: Part,
     /// What the guest has on both, if the debug hardware does not stop the move.
     pub guest: Option<Guest>,
-    /// The writes that make it so, in order.
+    /// The writes that give the guest these values, in order.
     pub writes: Vec<Write>,
-    /// What the guest loses against a VM that A's KVM gives.
+    /// What the guest loses compared to a new VM on A.
     pub losses: Vec<String>,
     /// Every other register.
     pub others: Part,
@@ -166,7 +167,7 @@ pub struct Plan {
 pub struct Named<'a> {
     /// The file's name.
     pub name: &'a str,
-    /// What is in it.
+    /// The fingerprint in the file.
     pub fingerprint: &'a Fingerprint,
 }
 
@@ -222,13 +223,16 @@ fn is_debug(id: RegisterId) -> bool {
     })
 }
 
-/// The registers that A's VM has and B's has not.
+/// The registers that A's VM has and B's VM does not have.
 fn missing(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {
     let same_tool = matches!((&a.source, &b.source), (Source::Firecracker(_), Source::Firecracker(_)));
     let (verdict, why) = if b.lists_all() || same_tool {
-        (Verdict::Cannot, "A lists it and B does not: KVM_SET_ONE_REG of it is ENOENT on B")
+        (Verdict::Cannot, "A lists it and B does not: on B, KVM_SET_ONE_REG fails with ENOENT")
     } else {
-        (Verdict::NotKnown, "B's file does not have it, and does not have all that B's KVM lists")
+        (
+            Verdict::NotKnown,
+            "B's file does not have it, but the file does not have every register that B's KVM lists",
+        )
     };
     let reason = |id: &RegisterId| Reason {
         verdict,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The largest shape that hosts share: what a VM can be created with on each of them and move among all.
+//! The largest shape that hosts share: a VM that is created with it on one of them can move to all others.
 
 use super::{
     Named, Verdict,
@@ -14,43 +14,43 @@ use dfr0_model::{
 };
 use serde::Serialize;
 
-/// What one host does with the shape.
+/// Whether and how one host gives the shared shape.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
     /// Its fingerprint's file.
     pub file: String,
-    /// What its KVM gives to a new VM.
+    /// The shape that its KVM gives to a new VM.
     pub shape: String,
-    /// Whether a VM there can have the shared one.
+    /// Whether a VM on this host can have the shared shape.
     pub verdict: Verdict,
-    /// What must be written, in words; empty where KVM gives the shape.
+    /// The fields that must be lowered, in words; empty if KVM gives the shape to a new VM.
     pub lowers: Vec<String>,
-    /// What prevents it, or is not known.
+    /// What prevents the shape, or is not known.
     pub obstacles: Vec<Obstacle>,
-    /// What is assumed of the host.
+    /// What is assumed about the host.
     pub assumed: Vec<String>,
 }
 
-/// Why a host cannot, or perhaps cannot, give the shape.
+/// Why a host cannot give the shape, or may not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Obstacle {
     /// The field.
     pub field: String,
-    /// In a sentence.
+    /// The explanation, in a sentence.
     pub why: String,
-    /// The rule that says so.
+    /// The rule that it follows from.
     #[serde(serialize_with = "rules")]
     pub rules: Vec<&'static Rule>,
 }
 
-/// What hosts share.
+/// The shape that hosts share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Common {
-    /// The worst of the hosts'.
+    /// The worst of the hosts' verdicts.
     pub verdict: Verdict,
     /// ID_AA64DFR0_EL1 with the least that any of them promises, field by field.
     pub id_aa64dfr0: String,
-    /// Its shape, in words.
+    /// The shape, in words.
     pub shape: String,
     /// The hosts, as given.
     pub hosts: Vec<Member>,
@@ -99,7 +99,7 @@ fn member(host: Named<'_>, shared: u64) -> Member {
         verdict = verdict.max(Verdict::NotKnown);
         obstacles.push(Obstacle {
             field: "BRPs".into(),
-            why: format!("{differs} here: KVM must trap these registers and renumber them, and `dfr0 run shapes` here tells whether it does"),
+            why: format!("{differs} on this host: KVM must trap these registers and renumber them; `dfr0 run shapes` on this host tells whether it does"),
             rules: vec![&rule::CONTEXT_AWARE_HIGHEST],
         });
     }

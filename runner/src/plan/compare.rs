@@ -21,10 +21,10 @@ use std::{
     fmt::{self, Write},
 };
 
-/// What differs, a line each.
+/// The differences, one per line.
 pub fn compare(a: Named<'_>, b: Named<'_>) -> String {
     let mut out = String::new();
-    // Nothing fails that is written to a string.
+    // Writing to a string does not fail.
     let _ = write(&mut out, a, b);
     out
 }
@@ -45,13 +45,13 @@ fn write(out: &mut String, a: Named<'_>, b: Named<'_>) -> fmt::Result {
             writeln!(out, "\nregisters that {from} lists and {to} does not{partly}: {}", only.len())?;
             writeln!(
                 out,
-                "  a guest of {from}'s cannot move to {to} with them; the other way they are only not saved"
+                "  a guest that has them cannot move from {from} to {to}; in the other direction they are just not saved"
             )?;
             names(out, only.iter().map(|id| id.name()))?;
         }
     }
     if out.len() == head {
-        writeln!(out, "\nno difference in ID registers, writable masks, capabilities and register lists")?;
+        writeln!(out, "\nno difference in ID registers, writable masks, capabilities or register lists")?;
     }
     Ok(())
 }
@@ -79,8 +79,8 @@ fn id_registers(out: &mut String, a: &Fingerprint, b: &Fingerprint) -> fmt::Resu
                 writeln!(out, "\n{name}  A {one:#x}, B {other:#x}")?;
                 field_lines(out, *reg, *one, *other)?;
             }
-            (Some(one), None) => writeln!(out, "\n{name}  A {one:#x}, B has it not")?,
-            (None, Some(other)) => writeln!(out, "\n{name}  A has it not, B {other:#x}")?,
+            (Some(one), None) => writeln!(out, "\n{name}  A {one:#x}, B does not have it")?,
+            (None, Some(other)) => writeln!(out, "\n{name}  A does not have it, B {other:#x}")?,
             _ => {}
         }
     }
@@ -108,7 +108,7 @@ fn masks(out: &mut String, a: &Fingerprint, b: &Fingerprint) -> fmt::Result {
     let (Masks::Known(one), Masks::Known(other)) = (&a.masks, &b.masks) else {
         let words = |masks: &Masks| match masks {
             Masks::Known(masks) => format!("for {} registers", masks.len()),
-            Masks::Absent => "none, the kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS".into(),
+            Masks::Absent => "none, because the kernel does not have KVM_ARM_GET_REG_WRITABLE_MASKS".into(),
             Masks::Unsaid => "not known".into(),
         };
         return writeln!(out, "\nwritable masks: A {}; B {}", words(&a.masks), words(&b.masks));

@@ -15,28 +15,28 @@ use dfr0_model::{
     sysreg::ID_AA64DFR0_EL1,
 };
 
-/// What Linux 6.12, 7.2 and 7.3 let userspace write, each of which was asked.
+/// The fields that userspace may write on Linux 6.12, 7.2 and 7.3, as KVM of each reports them.
 const WRITABLE_SINCE_6_12: u64 =
     dfr0::DOUBLELOCK.mask() | dfr0::WRPS.mask() | dfr0::PMUVER.mask() | dfr0::DEBUGVER.mask();
 
-/// The fields in the order in which they are told: the shape's first.
+/// The fields in the order in which they are printed: those of the shape first.
 pub fn in_order() -> impl Iterator<Item = &'static Field> {
     let first = [&dfr0::BRPS, &dfr0::CTX_CMPS, &dfr0::WRPS, &dfr0::DEBUGVER, &dfr0::DOUBLELOCK];
     let rest = dfr0::FIELDS.into_iter().filter(move |field| first.iter().all(|other| other.lsb != field.lsb));
     first.into_iter().chain(rest)
 }
 
-/// What comes of the fields.
+/// How the fields move.
 pub struct Fields {
-    /// The guest's ID_AA64DFR0_EL1, with what it takes to get it; of no meaning where a field stops the move.
+    /// The guest's ID_AA64DFR0_EL1; meaningless if a field stops the move.
     pub guest: u64,
-    /// For each field that differs.
+    /// A reason for each field that differs, and for each host whose breakpoints have other numbers.
     pub reasons: Vec<Reason>,
     /// What the guest loses.
     pub losses: Vec<String>,
 }
 
-/// Whether KVM takes a value.
+/// Whether KVM accepts a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
     Yes,
@@ -45,7 +45,7 @@ pub enum Taken {
     No(&'static Rule),
 }
 
-/// Whether `host` takes `value` in a VM that has KVM's own values otherwise.
+/// Whether `host` accepts `value` in a VM whose other fields have KVM's own values.
 pub fn taken(field: &Field, value: u8, host: &Fingerprint) -> Taken {
     let default = host.id_aa64dfr0();
     let writable = match host.writable(ID_AA64DFR0_EL1) {
@@ -61,7 +61,7 @@ pub fn taken(field: &Field, value: u8, host: &Fingerprint) -> Taken {
     }
 }
 
-/// The fields of A's VM on B.
+/// How the fields of A's VM move to B.
 pub fn fields(a: &Fingerprint, b: &Fingerprint) -> Fields {
     let mut guest = a.id_aa64dfr0();
     let (mut reasons, mut losses) = (Vec::new(), Vec::new());
@@ -98,7 +98,7 @@ pub fn fields(a: &Fingerprint, b: &Fingerprint) -> Fields {
 
 type Way = (Option<u8>, Verdict, Vec<String>, Vec<&'static Rule>);
 
-/// How the field gets from A's value to one that B takes: the value that A's VM must be created with, if another one.
+/// How a field moves to B: first the value with which A's VM must be created, if that is not A's own.
 fn move_field(field: &'static Field, has: u8, gives: u8, a: &Fingerprint, b: &Fingerprint) -> Way {
     let refused = match taken(field, has, b) {
         Taken::Yes => {
@@ -179,7 +179,7 @@ fn why_fixed(field: &Field, a: &Fingerprint, b: &Fingerprint) -> Option<String> 
     let side =
         if field.get(a.id_aa64dfr0()) > field.get(b.id_aa64dfr0()) { (Side::A, a) } else { (Side::B, b) };
     let differs = numbering(&Shape::from_id_aa64dfr0(guest), &side.1.shape())?;
-    Some(format!("{} is no number that could simply be less: {differs} on {:?}", field.name, side.0))
+    Some(format!("{} cannot simply be lowered: {differs} on {:?}", field.name, side.0))
 }
 
 /// The hosts whose breakpoints do not have the guest's numbers.
@@ -206,7 +206,7 @@ pub fn numbering(guest: &Shape, hardware: &Shape) -> Option<String> {
         return None;
     }
     Some(format!(
-        "the guest's context-aware breakpoints would be {} of {}, and are {} of {}",
+        "the guest's context-aware breakpoints would be {} of {}, but are {} of {}",
         numbers(guest),
         guest.breakpoints,
         numbers(hardware),
@@ -222,7 +222,7 @@ fn numbers(shape: &Shape) -> String {
     }
 }
 
-/// What another numbering means to a guest, against a VM that A's KVM gives.
+/// What the guest loses by another numbering, compared to a new VM on A.
 fn renumbering_loss(guest: u64, a: &Fingerprint) -> Option<String> {
     let (guest, given) = (Shape::from_id_aa64dfr0(guest), a.shape());
     (guest.context_aware_numbers() != given.context_aware_numbers()).then(|| {
@@ -234,7 +234,8 @@ fn renumbering_loss(guest: u64, a: &Fingerprint) -> Option<String> {
     })
 }
 
-/// The writes that a move takes: of A's VM, if it is not what KVM gives, and of B's.
+/// The writes that a move needs: one in A's VM, if the guest does not have KVM's own value there, and one in
+/// B's VM.
 pub fn writes(guest: u64, a: &Fingerprint) -> Vec<Write> {
     let write = |on, when| Write {
         on,
@@ -247,7 +248,7 @@ pub fn writes(guest: u64, a: &Fingerprint) -> Vec<Write> {
     created.into_iter().chain([write(Side::B, "before the other registers")]).collect()
 }
 
-/// A value of a field behind its name.
+/// A value of a field, as it is printed after the field's name.
 pub fn value(field: &Field, value: u8) -> String {
     match field.lsb {
         lsb if is_count(lsb) => format!("{}", value + 1),
@@ -261,7 +262,7 @@ pub fn value(field: &Field, value: u8) -> String {
     }
 }
 
-/// A value of a field, in words.
+/// A field and its value, in words.
 pub fn words(field: &Field, of: u8) -> String {
     let registers = match field.lsb {
         lsb if lsb == dfr0::BRPS.lsb => "breakpoint",
@@ -276,7 +277,7 @@ fn is_count(lsb: u8) -> bool {
     [dfr0::BRPS.lsb, dfr0::WRPS.lsb, dfr0::CTX_CMPS.lsb].contains(&lsb)
 }
 
-/// The debug architecture of a DebugVer (DDI 0487, ID_AA64DFR0_EL1.DebugVer).
+/// The debug architecture of a value of DebugVer (DDI 0487, ID_AA64DFR0_EL1.DebugVer).
 fn debug_architecture(value: u8) -> Option<&'static str> {
     Some(match value {
         6 => "Armv8",
@@ -293,18 +294,14 @@ fn loss(field: &Field, from: u8, to: u8) -> String {
     let instead = format!("{} instead of {}", words(field, to), value(field, from));
     match field.lsb {
         lsb if [dfr0::BRPS.lsb, dfr0::WRPS.lsb].contains(&lsb) => {
-            format!("{instead}: {} are not its own any more", beyond(to, from))
+            format!("{instead}: {} no longer available", beyond(to, from))
         }
         lsb if lsb == dfr0::DOUBLELOCK.lsb => "no OS Double Lock: OSDLR_EL1 is RAZ/WI".into(),
         _ => instead,
     }
 }
 
-/// The registers beyond a count; both are fields' values, and `from` is the greater.
+/// The registers beyond a count, with their verb; both are values of fields, and `from` is the greater one.
 fn beyond(to: u8, from: u8) -> String {
-    if to + 1 == from {
-        format!("the registers number {from}")
-    } else {
-        format!("the registers number {} to {from}", to + 1)
-    }
+    if to + 1 == from { format!("register {from} is") } else { format!("registers {} to {from} are", to + 1) }
 }

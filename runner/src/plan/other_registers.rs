@@ -2,9 +2,9 @@
 
 //! The ID registers besides ID_AA64DFR0_EL1: a VMM restores all of them, and any of them can stop a move.
 //!
-//! How their fields are ordered is not in the model, so what lies in a writable mask may be accepted, and no more is
-//! said of it. What is said to be refused is refused whatever the order: an ID register's bits outside of its mask
-//! keep KVM's value.
+//! The model does not know which values of their fields promise more. So a plan says only that a field in the
+//! writable mask may be accepted. Where a plan says that a value is refused, the order of the values does not
+//! matter: bits outside of an ID register's writable mask keep KVM's value.
 
 use super::{Reason, Verdict};
 use crate::{
@@ -20,27 +20,28 @@ use dfr0_model::{
 
 const MPIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 5);
 const ID_DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 1, 2);
-/// ID_DFR0_EL1.CopDbg: Armv8 debug, the least that KVM takes.
+/// ID_DFR0_EL1.CopDbg: Armv8 debug, the lowest value that KVM accepts.
 const COPDBG_ARMV8: u64 = 6;
 const ID_AA64PFR1_EL1: SysReg = SysReg::new(3, 0, 0, 4, 1);
 const ID_AA64MMFR2_EL1: SysReg = SysReg::new(3, 0, 0, 7, 2);
 /// CSV3 and CSV2 of ID_AA64PFR0_EL1: kernels without masks let userspace lower them.
 const CSV: u64 = 0xff << 56;
-/// Fields that kernels gave by mistake: later ones do, if the CPU has that value, as if they took it (MPAM, MPAM_frac,
-/// MTE_frac and NV; arch/arm64/kvm/sys_regs.c, set_id_aa64pfr0_el1, set_id_aa64pfr1_el1, set_id_aa64mmfr2_el1).
+/// Fields that older kernels gave to VMs by mistake: later kernels accept the CPU's own value of them and
+/// ignore it (MPAM, MPAM_frac, MTE_frac and NV; arch/arm64/kvm/sys_regs.c, set_id_aa64pfr0_el1,
+/// set_id_aa64pfr1_el1, set_id_aa64mmfr2_el1).
 const FORGIVEN: [(SysReg, u64); 3] = [
     (id_register::ID_AA64PFR0_EL1, 0xf << 40),
     (ID_AA64PFR1_EL1, 0xf << 40 | 0xf << 16),
     (ID_AA64MMFR2_EL1, 0xf << 24),
 ];
-/// Since this version AArch32's ID registers ignore writes where EL0 has no AArch32 state (6.1 was run).
+/// Since this version, the AArch32 ID registers ignore writes if EL0 has no AArch32 state (tested on 6.1).
 const AARCH32_IGNORED_SINCE: KernelVersion = KernelVersion::new(6, 1);
 
-/// For each ID register that differs.
+/// A reason for each ID register that differs.
 pub fn judge(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {
     let differing = a.id_registers.iter().filter_map(|(reg, has)| {
         let gives = b.id_registers.get(reg)?;
-        // A vCPU's own place among its VM's, which a VMM chooses.
+        // MPIDR_EL1 is the vCPU's place in its VM, which the VMM chooses.
         let of_vm = *reg != ID_AA64DFR0_EL1 && *reg != MPIDR_EL1;
         (of_vm && has != gives).then_some((*reg, *has, *gives))
     });
@@ -85,7 +86,7 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
     if reg == ID_DFR0_EL1 && has & 0xf < COPDBG_ARMV8 && has & 0xf != gives & 0xf {
         return (
             Verdict::Cannot,
-            "B takes no CopDbg below 0x6, Armv8 debug".into(),
+            "B refuses a CopDbg below 0x6 (Armv8 debug)".into(),
             vec![&rule::ID_RESERVED_REFUSED],
         );
     }
@@ -108,7 +109,7 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
     };
     let lowered = match a.writable(reg) {
         Writable::Mask(mask) if differing & !mask == 0 => {
-            Some("the VM may be created on A with B's value, all of which is in A's writable mask")
+            Some("the VM may be created on A with B's value: all that differs is in A's writable mask")
         }
         Writable::Unsaid => {
             Some("whether the VM can be created on A with B's value is not known: A's file has no masks")
@@ -127,7 +128,7 @@ fn unsaid() -> String {
     "not known: B's file does not say which fields its KVM lets userspace write".into()
 }
 
-/// MIDR_EL1, REVIDR_EL1 and AIDR_EL1: KVM takes any value in the mask, once the VM has the capability.
+/// MIDR_EL1, REVIDR_EL1 and AIDR_EL1: KVM accepts any value in the mask, once the VM has the capability.
 fn implementation([has, gives]: [u64; 2], [a, b]: [Writable; 2]) -> Way {
     const CAPABILITY: &str = "the VMM enables KVM_CAP_ARM_WRITABLE_IMP_ID_REGS before it creates vCPUs";
     let may_have = |writable, value: u64| match writable {
@@ -142,19 +143,19 @@ fn implementation([has, gives]: [u64; 2], [a, b]: [Writable; 2]) -> Way {
         (true, _) => (Verdict::NotKnown, format!("B takes it if {CAPABILITY}"), Vec::new()),
         (false, true) => {
             let why = format!(
-                "B refuses it: its KVM takes only its own CPU's, which A's VM may have if {CAPABILITY}"
+                "B refuses it: its KVM takes only its own CPU's value, which A's VM may have if {CAPABILITY}"
             );
             (Verdict::NotKnown, why, vec![&rule::ID_READ_ONLY_REFUSED])
         }
         (false, false) => (
             Verdict::Cannot,
-            "B refuses it: its KVM takes only its own CPU's".into(),
+            "B refuses it: its KVM takes only its own CPU's value".into(),
             vec![&rule::ID_READ_ONLY_REFUSED],
         ),
     }
 }
 
-/// The fields that hold these bits: by name, or by their bits where there is none.
+/// The fields that contain these bits: by name, or as ranges of bits where no name is known.
 pub fn fields(reg: SysReg, bits: u64) -> String {
     let mut names: Vec<String> = Vec::new();
     let mut unnamed: Option<(u8, u8)> = None;

@@ -5,12 +5,12 @@ use crate::fingerprint::{Capabilities, Masks};
 use dfr0_model::sysreg::{ID_AA64DFR0_EL1, MIDR_EL1, OSLSR_EL1, SysReg};
 use std::collections::BTreeMap;
 
-/// What 6.12 to 7.3 let userspace write.
+/// The writable mask of Linux 6.12 to 7.3.
 const MASK: u64 = 0xf0_00f0_0f0f;
-/// 6/4/2, Armv8.2, DoubleLock; and 6/4/2, Armv8.4, none.
+/// 6/4/2, Armv8.2, DoubleLock; and 6/4/2, Armv8.4, no DoubleLock.
 const N1: u64 = 0x1030_5008;
 const V1: u64 = 0xf0_1030_5009;
-/// 16/16/4 and 4/2/1, both as V1.
+/// 16/16/4 and 4/2/1, otherwise like V1.
 const LARGE: u64 = 0xf0_30f0_f009;
 const SMALL: u64 = 0xf0_0010_3009;
 const ID_AA64MMFR2_EL1: SysReg = SysReg::new(3, 0, 0, 7, 2);
@@ -76,7 +76,7 @@ fn what_b_lacks_is_lowered_on_a_and_what_a_lacks_on_b() {
 }
 
 #[test]
-fn a_kernel_without_masks_takes_its_own_value_alone() {
+fn a_kernel_without_masks_takes_only_its_own_value() {
     let (n1, v1) = (host(N1, Masks::Absent), host(V1, Masks::Absent));
     assert_eq!(stops(&between(&n1, &v1).debug), ["DebugVer", "DoubleLock"]);
     assert_eq!(stops(&between(&v1, &n1).debug), ["DebugVer", "DoubleLock"]);
@@ -104,13 +104,13 @@ fn other_numbers_of_breakpoints_stop_a_move_both_ways() {
             (vec!["BRPs", "CTX_CMPs"], true, 0)
         );
         let text = plan.to_string();
-        let numbers = format!("would be number 3 of 4, and are numbers 12 to 15 of 16 on {whose}");
+        let numbers = format!("would be number 3 of 4, but are numbers 12 to 15 of 16 on {whose}");
         assert!(text.contains(&numbers) && text.contains("highest numbered CTX_CMPs + 1"), "{text}");
     }
 }
 
 #[test]
-fn writable_breakpoints_are_no_promise_that_they_are_renumbered() {
+fn writable_breakpoints_do_not_promise_that_they_are_renumbered() {
     let (large, small) = (host(LARGE, writable(u64::MAX)), host(SMALL, writable(u64::MAX)));
     for (a, b, losses) in [(&large, &small, 4), (&small, &large, 0)] {
         let plan = between(a, b);
@@ -126,7 +126,7 @@ fn writable_breakpoints_are_no_promise_that_they_are_renumbered() {
     assert_eq!(
         plan.debug.verdict,
         Verdict::WithShape,
-        "numbers that lie on the same ones need no renumbering"
+        "breakpoints that keep their numbers need no renumbering"
     );
 }
 
@@ -147,7 +147,7 @@ fn the_other_id_registers_are_judged_by_their_masks() {
 }
 
 #[test]
-fn the_cpus_identity_moves_with_a_capability_alone() {
+fn the_cpus_identity_moves_only_with_a_capability() {
     let of = |mask| {
         between(
             &with(host(V1, writable(MASK)), MIDR_EL1, 1, 0),
@@ -171,7 +171,7 @@ fn aarch32s_registers_are_ignored_where_there_is_no_aarch32() {
     assert_eq!(of(2), Verdict::NotKnown);
     let a = with(with(host(V1, writable(MASK)), pfr0, 2, 0xf), ID_DFR0_EL1, 0, 0);
     let b = with(with(host(V1, writable(MASK)), pfr0, 2, 0xf), ID_DFR0_EL1, 8, u64::MAX);
-    assert_eq!(stops(&between(&a, &b).others), ["CopDbg"], "KVM takes none below Armv8");
+    assert_eq!(stops(&between(&a, &b).others), ["CopDbg"], "KVM refuses values below Armv8");
 }
 
 #[test]
@@ -208,10 +208,10 @@ fn hosts_share_the_least_of_each_field() {
 }
 
 #[test]
-fn who_prevents_a_shared_shape_is_named_with_the_field() {
+fn the_host_that_prevents_a_shared_shape_is_named_with_the_field() {
     let (large, small) = (host(LARGE, writable(MASK)), host(SMALL, writable(MASK)));
     let text = shared(&[&small, &large]).to_string();
-    assert!(text.starts_with("no shape is shared by all: prevented by b\n"), "{text}");
+    assert!(text.starts_with("the hosts share no shape: prevented by b\n"), "{text}");
     assert!(text.contains("BRPs: it refuses 4 breakpoints: BRPs is not in its writable mask"), "{text}");
     let all = u64::MAX;
     assert_eq!(
@@ -221,7 +221,7 @@ fn who_prevents_a_shared_shape_is_named_with_the_field() {
 }
 
 #[test]
-fn what_differs_is_compared_by_name() {
+fn differences_are_printed_by_name() {
     let a = with(host(N1, writable(MASK)), ID_AA64MMFR2_EL1, 0x11, 0);
     let mut b = with(host(V1, writable(0)), ID_AA64MMFR2_EL1, 0x21, 0);
     b.registers.insert(RegisterId::system(OSLSR_EL1));
@@ -232,18 +232,18 @@ fn what_differs_is_compared_by_name() {
         "  UAO         A 0x1, B 0x2\n",
         "  ID_AA64DFR0_EL1: only A's userspace may write DoubleLock, WRPs, PMUVer, DebugVer\n",
         "registers that B lists and A does not: 1\n",
-        "  a guest of B's cannot move to A with them",
+        "  a guest that has them cannot move from B to A",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }
     let same = compare(Named { name: "a", fingerprint: &a }, Named { name: "a", fingerprint: &a });
     assert!(
-        same.ends_with("no difference in ID registers, writable masks, capabilities and register lists\n")
+        same.ends_with("no difference in ID registers, writable masks, capabilities or register lists\n")
     );
 }
 
 #[test]
-fn bits_without_a_name_are_told_as_ranges() {
+fn bits_without_a_name_are_printed_as_ranges() {
     assert_eq!(other_registers::fields(MIDR_EL1, u64::MAX), "[63:0]");
     assert_eq!(other_registers::fields(MIDR_EL1, 0xff0f), "[15:8], [3:0]");
     assert_eq!(other_registers::fields(ID_AA64MMFR2_EL1, 0xf00_0000_00f1), "FWB, UAO, CnP");

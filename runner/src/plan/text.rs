@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Plans as people read them: the verdict first, then what decides it.
+//! Plans as text for people: the verdict first, then what decides it.
 
 use super::{Common, End, Part, Plan, Reason, Verdict};
 use dfr0_model::rule::Rule;
 use std::fmt;
 
-/// As many registers of one list are named; JSON has all.
+/// At most this many registers of a list are printed; JSON has all.
 const NAMED: usize = 12;
-/// Where a line of names ends, in characters.
+/// The upper limit of a line of names, in characters.
 const LINE: usize = 100;
 
 impl fmt::Display for Plan {
@@ -62,8 +62,8 @@ impl fmt::Display for Plan {
         }
         writeln!(
             f,
-            "\nThis is for a VM with no optional vCPU feature (SVE, PMU, pointer authentication), and says nothing of the\n\
-             values of registers that are no ID registers."
+            "\nThis is for a VM without optional vCPU features (SVE, PMU, pointer authentication). It says nothing about\n\
+             the values of registers that are not ID registers."
         )
     }
 }
@@ -117,7 +117,7 @@ fn debug_reason(f: &mut fmt::Formatter<'_>, reason: &Reason, cited: &mut Vec<&'s
     cite(f, &reason.rules, cited)
 }
 
-/// The numbers of these rules in the list that stands below.
+/// Prints the numbers of these rules in the list that follows.
 fn cite(f: &mut fmt::Formatter<'_>, rules: &[&'static Rule], cited: &mut Vec<&'static Rule>) -> fmt::Result {
     let mut number = |rule: &&'static Rule| {
         let place = cited.iter().position(|known| known == rule).unwrap_or_else(|| {
@@ -141,7 +141,7 @@ fn citations(f: &mut fmt::Formatter<'_>, cited: &[&'static Rule]) -> fmt::Result
     cited.iter().enumerate().try_for_each(|(n, rule)| writeln!(f, "    {}. {rule}", n + 1))
 }
 
-/// The registers under what is said of them, the worst first.
+/// Prints the registers by verdict and explanation, the worst first.
 fn others(f: &mut fmt::Formatter<'_>, part: &Part) -> fmt::Result {
     let mut reasons: Vec<&Reason> = part.reasons.iter().chain(&part.fine).collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.verdict));
@@ -175,7 +175,7 @@ fn register(f: &mut fmt::Formatter<'_>, reason: &Reason) -> fmt::Result {
     }
 }
 
-/// The first of these names, and how many there are besides.
+/// Prints the first of these names, and how many more there are.
 pub fn names(out: &mut impl fmt::Write, names: impl Iterator<Item = String>) -> fmt::Result {
     let mut names: Vec<String> = names.collect();
     let more = names.len().saturating_sub(NAMED);
@@ -210,8 +210,8 @@ impl fmt::Display for Common {
             Verdict::Cannot => {
                 let who = self.hosts.iter().filter(|host| host.verdict == Verdict::Cannot);
                 let who: Vec<&str> = who.map(|host| host.file.as_str()).collect();
-                writeln!(f, "no shape is shared by all: prevented by {}", who.join(", "))?;
-                writeln!(f, "what each has at least: {}", self.shape)?;
+                writeln!(f, "the hosts share no shape: prevented by {}", who.join(", "))?;
+                writeln!(f, "the least that each has: {}", self.shape)?;
             }
         }
         writeln!(f, "ID_AA64DFR0_EL1 = {}", self.id_aa64dfr0)?;
@@ -219,7 +219,7 @@ impl fmt::Display for Common {
         for host in &self.hosts {
             let does = match host.verdict {
                 Verdict::AsIs => "gives it as is",
-                Verdict::WithShape => "gives it when a VM is created so",
+                Verdict::WithShape => "gives it if the VM is created with it",
                 Verdict::NotKnown => "may give it",
                 Verdict::Cannot => "prevents it",
             };
@@ -240,6 +240,6 @@ impl fmt::Display for Common {
             writeln!(f)?;
         }
         citations(f, &cited)?;
-        writeln!(f, "\nThis is of debug hardware alone; `dfr0 plan A B` says what else stops a move.")
+        writeln!(f, "\nThis is about the debug hardware only; `dfr0 plan A B` says what else stops a move.")
     }
 }
