@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A digest, and named parts behind it as a tar archive in a zstd frame: the outside of a snapshot and of a certificate.
+//! The container of a snapshot and of a certificate: a digest, followed by named parts as a tar archive in a
+//! zstd frame.
 //!
 //! ```text
 //!   0x184d2a5d         a skippable zstd frame (RFC 8878, 3.1.2): `zstd` and `tar --zstd` pass over it
-//!   length             how many bytes follow in it
-//!   name               what it is
+//!   length             the number of bytes that follow in this frame
+//!   name               the kind of archive
 //!   version            one byte
 //!   SHA-256            of all that follows
 //!   a zstd frame       a tar archive of the parts, each an ordinary file
@@ -18,7 +19,7 @@ use std::io::{self, Read, Write};
 
 const SKIPPABLE: u32 = 0x184d_2a5d;
 const DIGEST: usize = 32;
-/// zstd's own default.
+/// zstd's own default level.
 const LEVEL: i32 = 3;
 
 /// A part: its name, which is one of a fixed list, and its bytes.
@@ -27,15 +28,15 @@ pub type Part = (&'static str, Vec<u8>);
 /// What archives of one kind have in common.
 #[derive(Debug)]
 pub struct Kind {
-    /// What they are.
+    /// The name of the kind.
     pub name: &'static str,
-    /// The version of the archive, and of what is in its parts.
+    /// The version of the archive and of the content of its parts.
     pub version: u8,
-    /// The names that parts may have, each once.
+    /// The names that parts may have; each may appear once.
     pub parts: &'static [&'static str],
-    /// A longer one is none, in bytes.
+    /// The upper limit of an archive, in bytes; anything longer is rejected.
     pub longest: u64,
-    /// The parts and their headers are not longer, whatever they were compressed to: a power of two of bytes.
+    /// The upper limit of the decompressed parts and their headers, in bytes, as an exponent of 2.
     pub longest_parts: u32,
 }
 
@@ -49,22 +50,22 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// How a part is listed.
+    /// The entry of a part.
     pub fn of((name, bytes): &Part) -> Self {
         Self { name: (*name).to_owned(), size: bytes.len(), sha256: sha256(bytes) }
     }
 
-    /// The parts behind the manifest are those that it lists.
+    /// Checks that the parts after the manifest are those that it lists.
     pub fn check(listed: &[Self], parts: &[Part]) -> Result<(), Problem> {
         if listed.len() != parts.len() {
             let (listed, parts) = (listed.len(), parts.len());
-            let problem = format!("the manifest lists {listed} parts, and {parts} are there");
+            let problem = format!("the manifest lists {listed} parts, but there are {parts}");
             return Err(Problem::Content(problem));
         }
         match parts.iter().zip(listed).find(|(part, entry)| Self::of(part) != **entry) {
-            Some(((name, _), _)) => {
-                Err(Problem::Content(format!("{name}: its name, size or SHA-256 is not the manifest's")))
-            }
+            Some(((name, _), _)) => Err(Problem::Content(format!(
+                "{name}: its name, size or SHA-256 is not that of the manifest"
+            ))),
             None => Ok(()),
         }
     }
@@ -81,21 +82,21 @@ pub enum Problem {
     /// It is too long.
     #[error("longer than {0} bytes")]
     Long(u64),
-    /// It does not begin as one does.
-    #[error("it does not begin as one")]
+    /// It does not begin with the header of its kind.
+    #[error("it does not begin with the header of one")]
     Stranger,
-    /// It is of another version.
-    #[error("it is of version {version}, and this dfr0 reads version {reads}")]
+    /// It has another version.
+    #[error("it has version {version}, but this dfr0 reads version {reads}")]
     Version {
         /// Its version.
         version: u64,
-        /// The one that is read.
+        /// The version that this dfr0 reads.
         reads: u8,
     },
-    /// Its digest is not that of its bytes.
-    #[error("it was changed since it was written, or is not whole: its SHA-256 is another one")]
+    /// Its digest does not match its bytes.
+    #[error("it was changed since it was written, or is not whole: its SHA-256 does not match")]
     Digest,
-    /// What is in it is no archive of parts.
+    /// Its content is not an archive of parts.
     #[error("{0}")]
     Content(String),
 }
@@ -114,7 +115,7 @@ impl Kind {
         archive
     }
 
-    /// What stands before the digest.
+    /// The bytes before the digest.
     fn header(&self) -> Vec<u8> {
         let len = (self.name.len() + 1 + DIGEST) as u32;
         let mut header = Vec::new();
@@ -125,7 +126,7 @@ impl Kind {
         header
     }
 
-    /// The parts of an archive, in the order in which they stand.
+    /// Reads the parts of an archive, in their order.
     pub fn read(&self, archive: &[u8]) -> Result<Vec<Part>, Problem> {
         if archive.len() as u64 > self.longest {
             return Err(Problem::Long(self.longest));
@@ -145,10 +146,11 @@ impl Kind {
         }
         let archive = self.decompress(frame)?;
         let parts = self.split(&archive)?;
-        // Whatever tar allows besides, in headers, between files and behind them: nothing stands there that is not read.
+        // tar allows other data in headers, between files and after them. Such data would not be read, so it
+        // is refused.
         match tar(&parts) {
             Ok(canonical) if canonical == archive => Ok(parts),
-            _ => Err(Problem::Content("it is no archive as dfr0 writes it".into())),
+            _ => Err(Problem::Content("it is not an archive as dfr0 writes it".into())),
         }
     }
 
@@ -163,7 +165,7 @@ impl Kind {
             return Err(Problem::Content(format!("it decompresses to more than {longest} bytes")));
         }
         if !decoder.finish().is_empty() {
-            return Err(Problem::Content("something stands behind its zstd frame".into()));
+            return Err(Problem::Content("there is data after its zstd frame".into()));
         }
         Ok(archive)
     }
@@ -173,12 +175,13 @@ impl Kind {
         let failed = |error: io::Error| Problem::Content(printable(&error.to_string()));
         let mut archive = tar::Archive::new(archive);
         let mut parts: Vec<Part> = Vec::new();
-        // Raw: a header that would give the next file a long name is a file of that name, which is none of ours.
+        // Raw: a header that gives the next file a long name is read as a file, whose name is not that of a
+        // part.
         for entry in archive.entries().map_err(failed)?.raw(true) {
             let mut entry = entry.map_err(failed)?;
             let name = self.parts.iter().find(|name| *entry.path_bytes() == *name.as_bytes()).copied();
             let Some(name) = name.filter(|name| parts.iter().all(|(other, _)| other != name)) else {
-                let problem = "a file in it has a name that no part has, or stands twice";
+                let problem = "a file in it does not have the name of a part, or appears twice";
                 return Err(Problem::Content(problem.into()));
             };
             let mut bytes = Vec::new();

@@ -2,8 +2,8 @@
 
 //! A host's fingerprint: what decides whether a guest may move to it or away from it, as a file.
 //!
-//! The files come from other machines. What is in them is bounded before it is read, and nothing of it reaches a
-//! terminal that is not printable.
+//! The files come from other machines. Their size is limited before they are read, and only printable text
+//! from them reaches a terminal.
 
 mod dfr0_file;
 mod firecracker;
@@ -25,13 +25,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file longer than this is no fingerprint, in bytes.
+/// The upper limit of a file, in bytes; anything longer is rejected.
 const LONGEST: u64 = 1 << 20;
-/// A vCPU with everything has some 900 registers.
+/// The upper limit of a list of registers; a vCPU with all features has some 900.
 const MOST_REGISTERS: usize = 4096;
-/// A name longer than this is none, in bytes.
+/// The upper limit of a name, in bytes.
 const LONGEST_NAME: usize = 256;
-/// As much of a parser's message as is shown, in characters.
+/// The upper limit of text from a file that is shown, in characters.
 const LONGEST_MESSAGE: usize = 300;
 
 const MAKE_ONE: &str = "`dfr0 host show --json` prints a fingerprint";
@@ -39,7 +39,7 @@ const MAKE_ONE: &str = "`dfr0 host show --json` prints a fingerprint";
 /// What a host's KVM gives to a VM with no optional feature, and what it lets userspace change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// What made it.
+    /// The tool that made it.
     pub source: Source,
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
@@ -47,15 +47,15 @@ pub struct Fingerprint {
     pub platform: Option<String>,
     /// KVM's capabilities, if the file says.
     pub capabilities: Option<Capabilities>,
-    /// The feature ID registers, as KVM shows them to a new VM.
+    /// The feature ID registers of a new VM.
     pub id_registers: BTreeMap<SysReg, u64>,
     /// Which bits of them userspace may write.
     pub masks: Masks,
-    /// Every register that KVM_GET_REG_LIST lists, or that the file has of them.
+    /// The registers that KVM_GET_REG_LIST lists, or those of them that the file has.
     pub registers: BTreeSet<RegisterId>,
 }
 
-/// What a fingerprint was made by.
+/// The tool that made a fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `dfr0 host show --json` of this version.
@@ -69,7 +69,7 @@ pub enum Source {
 pub enum Masks {
     /// The masks that are not zero.
     Known(BTreeMap<SysReg, u64>),
-    /// The kernel has no such ioctl: it takes only the values that it gave.
+    /// The kernel does not have this ioctl, and accepts only the values that it gave.
     Absent,
     /// The file does not say.
     Unsaid,
@@ -86,30 +86,30 @@ pub enum Writable {
     Unsaid,
 }
 
-/// What KVM_CHECK_EXTENSION answered, by KVM's names.
+/// The answers of KVM_CHECK_EXTENSION, by KVM's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
 pub struct Capabilities {
-    /// The host's breakpoints.
+    /// The number of the host's breakpoints.
     pub kvm_cap_guest_debug_hw_bps: i32,
-    /// The host's watchpoints.
+    /// The number of the host's watchpoints.
     pub kvm_cap_guest_debug_hw_wps: i32,
-    /// KVM_SET_GUEST_DEBUG.
+    /// Whether KVM has KVM_SET_GUEST_DEBUG.
     pub kvm_cap_set_guest_debug: i32,
-    /// The bits that KVM_SET_GUEST_DEBUG takes.
+    /// The bits that KVM_SET_GUEST_DEBUG accepts.
     pub kvm_cap_set_guest_debug2: i32,
     /// The largest IPA space, in bits.
     pub kvm_cap_arm_vm_ipa_size: i32,
-    /// AArch32 at EL1.
+    /// Whether EL1 can have AArch32 state.
     pub kvm_cap_arm_el1_32bit: i32,
-    /// The ranges of KVM_ARM_GET_REG_WRITABLE_MASKS, a bit each.
+    /// The ranges of KVM_ARM_GET_REG_WRITABLE_MASKS, one bit per range.
     pub kvm_cap_arm_supported_reg_mask_ranges: i32,
-    /// MIDR_EL1, REVIDR_EL1 and AIDR_EL1 can be made writable.
+    /// Whether MIDR_EL1, REVIDR_EL1 and AIDR_EL1 can be made writable.
     pub kvm_cap_arm_writable_imp_id_regs: i32,
 }
 
 impl Capabilities {
-    /// Each by its name.
+    /// Each capability with its name.
     pub fn all(&self) -> [(&'static str, i32); 8] {
         [
             ("KVM_CAP_GUEST_DEBUG_HW_BPS", self.kvm_cap_guest_debug_hw_bps),
@@ -135,7 +135,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The file is read and is no fingerprint.
+    /// The file was read, but it is not a fingerprint.
     #[error("{}: {problem}", .path.display())]
     Content {
         /// The file.
@@ -149,17 +149,17 @@ pub enum Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// It is too long.
-    #[error("longer than {LONGEST} bytes, which no fingerprint is; {MAKE_ONE}")]
+    #[error("longer than {LONGEST} bytes, the upper limit of a fingerprint; {MAKE_ONE}")]
     Long,
-    /// It is no JSON, or its keys and types are not a fingerprint's. The message has line and column.
+    /// It is not JSON, or its keys or types are not those of a fingerprint. The message has line and column.
     #[error("{0}; {MAKE_ONE}")]
     Json(String),
-    /// It is JSON, and of neither format.
+    /// It is JSON, but has neither format.
     #[error(
         "neither dfr0's fingerprint, which has a \"format\", nor Firecracker's, which has a \"guest_cpu_config\"; {MAKE_ONE}"
     )]
     Stranger,
-    /// It is of another format or version.
+    /// It has another format or version.
     #[error(
         "format \"{format}\", version {version}; this dfr0 reads \"{}\", version {}: {MAKE_ONE}",
         dfr0_file::FORMAT,
@@ -171,12 +171,12 @@ pub enum Problem {
         /// The version, if it names one.
         version: String,
     },
-    /// A value in it cannot be.
+    /// A value in it is invalid.
     #[error("{0}")]
     Value(String),
 }
 
-/// As much as tells the formats apart.
+/// The keys that tell the formats apart.
 #[derive(Deserialize)]
 struct Kind {
     format: Option<String>,
@@ -184,7 +184,7 @@ struct Kind {
     guest_cpu_config: Option<IgnoredAny>,
 }
 
-/// The fingerprint in a file: dfr0's, or Firecracker's.
+/// Reads the fingerprint in a file of dfr0's format or of Firecracker's.
 pub fn load(path: &Path) -> Result<Fingerprint, Error> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
@@ -192,7 +192,7 @@ pub fn load(path: &Path) -> Result<Fingerprint, Error> {
     parse(&bytes).map_err(|problem| Error::Content { path: path.to_owned(), problem })
 }
 
-/// The fingerprint in these bytes.
+/// Reads the fingerprint in these bytes.
 pub fn parse(bytes: &[u8]) -> Result<Fingerprint, Problem> {
     if bytes.len() as u64 > LONGEST {
         return Err(Problem::Long);
@@ -215,45 +215,45 @@ fn json(error: serde_json::Error) -> Problem {
     Problem::Json(printable(&error.to_string()))
 }
 
-/// Text from a file, as far as it may be shown.
+/// Text from a file as it may be shown: shortened, and without control characters.
 pub(crate) fn printable(text: &str) -> String {
     let shown: String =
         text.chars().take(LONGEST_MESSAGE).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if shown.len() < text.len() && text.chars().count() > LONGEST_MESSAGE { shown + "…" } else { shown }
 }
 
-/// A name from a file; an error says which.
+/// A valid name from a file; an error calls it `what`.
 fn name(what: &str, text: String) -> Result<String, Problem> {
     if text.is_empty() || text.len() > LONGEST_NAME || text.chars().any(char::is_control) {
         return Err(Problem::Value(format!(
-            "{what} must be printable, and of 1 to {LONGEST_NAME} bytes: it is \"{}\"",
+            "{what} must be printable text of 1 to {LONGEST_NAME} bytes: it is \"{}\"",
             printable(&text)
         )));
     }
     Ok(text)
 }
 
-/// The register with this id, once.
+/// Adds `id` to the ids that were seen; it is an error if it was seen before.
 fn once<T: Ord>(seen: &mut BTreeSet<T>, id: T, what: &str) -> Result<(), Problem> {
-    if seen.insert(id) { Ok(()) } else { Err(Problem::Value(format!("{what} stands twice"))) }
+    if seen.insert(id) { Ok(()) } else { Err(Problem::Value(format!("{what} appears twice"))) }
 }
 
 fn few_enough(what: &str, count: usize) -> Result<(), Problem> {
     match count {
         0..=MOST_REGISTERS => Ok(()),
         _ => Err(Problem::Value(format!(
-            "{what} has {count} entries, and no vCPU has over {MOST_REGISTERS} registers"
+            "{what} has {count} entries, but no vCPU has more than {MOST_REGISTERS} registers"
         ))),
     }
 }
 
 impl Fingerprint {
-    /// dfr0's file of it.
+    /// The fingerprint in dfr0's file format.
     pub fn to_json(&self) -> String {
         dfr0_file::write(self)
     }
 
-    /// ID_AA64DFR0_EL1 as KVM gives it to a new VM. Every fingerprint has it: one without is not read.
+    /// ID_AA64DFR0_EL1 as KVM gives it to a new VM. Every fingerprint has it: a file without it is rejected.
     pub fn id_aa64dfr0(&self) -> u64 {
         self.id_registers.get(&ID_AA64DFR0_EL1).copied().unwrap_or_default()
     }
@@ -282,12 +282,12 @@ impl Fingerprint {
         }
     }
 
-    /// The file holds all of KVM_GET_REG_LIST.
+    /// Whether the file has all of KVM_GET_REG_LIST.
     pub fn lists_all(&self) -> bool {
         matches!(self.source, Source::Dfr0(_))
     }
 
-    /// EL0 has AArch32 state; none if the file does not say.
+    /// Whether EL0 has AArch32 state; `None` if the file does not say.
     pub fn has_aarch32(&self) -> Option<bool> {
         self.id_registers.get(&id_register::ID_AA64PFR0_EL1).copied().map(id_register::has_aarch32)
     }
@@ -297,7 +297,7 @@ impl Fingerprint {
         KernelVersion::of_release(&self.kernel)
     }
 
-    /// What is taken for true of this host though its file does not say so.
+    /// What is assumed about this host because its file does not say it.
     pub fn assumed(&self) -> Vec<String> {
         let Source::Firecracker(_) = self.source else {
             return Vec::new();
@@ -312,7 +312,10 @@ impl Fingerprint {
                 self.kernel
             ),
         };
-        vec![masks, "the file has those registers of KVM_GET_REG_LIST that cpu-template-helper keeps".into()]
+        vec![
+            masks,
+            "the file has only those registers of KVM_GET_REG_LIST that cpu-template-helper keeps".into(),
+        ]
     }
 }
 

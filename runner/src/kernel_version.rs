@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Kernel versions, in the releases that distributors name and in files.
+//! Kernel versions, in the release strings of distributors and in files.
 
 use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 
-/// A version: the later one is the greater one.
+/// A version; a later version compares as greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelVersion {
-    /// 6 of 6.12.117.
+    /// 6 in 6.12.117.
     pub major: u32,
-    /// 12.
+    /// 12 in 6.12.117.
     pub minor: u32,
-    /// 117; 0 where there is none.
+    /// 117 in 6.12.117; 0 if there is none.
     pub patch: u32,
 }
 
@@ -22,8 +22,9 @@ impl KernelVersion {
         Self { major, minor, patch: 0 }
     }
 
-    /// The version that a release begins with, as `uname -r` prints it: that of 6.12.117+deb13-arm64 is 6.12.117. A release
-    /// candidate counts as what it is a candidate for. None where it does not begin with two numbers.
+    /// The version at the beginning of a release, which is what `uname -r` prints: 6.12.117 for
+    /// 6.12.117+deb13-arm64. A release candidate counts as the release. `None` if the release does not begin
+    /// with two numbers.
     pub fn of_release(release: &str) -> Option<Self> {
         let (major, rest) = number(release)?;
         let (minor, rest) = number(rest.strip_prefix('.')?)?;
@@ -32,7 +33,7 @@ impl KernelVersion {
     }
 }
 
-/// The number that this begins with, and the rest.
+/// The number at the beginning of the text, and the rest of the text.
 fn number(text: &str) -> Option<(u32, &str)> {
     let (digits, rest) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     Some((digits.parse().ok()?, rest))
@@ -51,9 +52,7 @@ impl<'de> Deserialize<'de> for KernelVersion {
         let text = String::deserialize(deserializer)?;
         let is_bare = text.split('.').count() <= 3 && text.chars().all(|c| c.is_ascii_digit() || c == '.');
         Self::of_release(&text).filter(|_| is_bare && !text.ends_with('.')).ok_or_else(|| {
-            de::Error::custom(format!(
-                "\"{text}\" is no kernel version; \"6.12\" is one, and so is \"6.12.5\""
-            ))
+            de::Error::custom(format!("\"{text}\" is not a kernel version, such as \"6.12\" or \"6.12.5\""))
         })
     }
 }
@@ -107,7 +106,7 @@ mod tests {
             let message = read(text).expect_err(text).to_string();
             assert_eq!(
                 message,
-                format!("\"{text}\" is no kernel version; \"6.12\" is one, and so is \"6.12.5\"")
+                format!("\"{text}\" is not a kernel version, such as \"6.12\" or \"6.12.5\"")
             );
         }
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Moves between hosts: scenarios are saved on one and restored on each other one, and what comes of it is held against
-//! what the plan said.
+//! Moves between hosts: scenarios are saved on each host and restored on every other host, and the outcome is
+//! compared with the plan.
 //!
-//! A directory holds what the hosts tell each other: `HOST.host.json`, a fingerprint of each; `HOST.snapshots`, what was
-//! saved there; `HOST.outcomes.json`, what was restored there.
+//! A directory has the files that the hosts exchange. For each host these are `HOST.host.json`, its
+//! fingerprint; `HOST.snapshots`, the snapshots that were saved on it; and `HOST.outcomes.json`, the outcomes
+//! of the restores on it.
 
 mod outcome;
 mod set;
@@ -34,15 +35,15 @@ use std::{
 /// A scenario that is saved on one host and restored on another.
 #[derive(Clone, Debug)]
 pub struct Moved {
-    /// What it is about.
+    /// A short name.
     pub name: String,
     /// What the guest does.
     pub scenario: Scenario,
-    /// The operation behind which it is saved.
+    /// The operation after which it is saved.
     pub place: usize,
 }
 
-/// The scenarios of a guest of this shape.
+/// The scenarios for a guest of this shape.
 pub type Scenarios = fn(Shape) -> Vec<Moved>;
 
 const FINGERPRINT: &str = ".host.json";
@@ -55,7 +56,7 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error("{}: {source}", .path.display())]
     File {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -63,15 +64,15 @@ pub enum Error {
     /// The results cannot be written.
     #[error("cannot write the results: {0}")]
     Write(#[from] io::Error),
-    /// A file is not what it should be.
+    /// The content of a file is invalid.
     #[error("{}: {message}", .path.display())]
     Content {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
         /// What is wrong with it.
         message: String,
     },
-    /// A snapshot of another host's is no bundle.
+    /// A snapshot of another host is not a bundle.
     #[error("{}, line {line}: {problem}", .path.display())]
     Bundle {
         /// The file.
@@ -84,15 +85,15 @@ pub enum Error {
     /// A fingerprint cannot be used.
     #[error("{0}")]
     Fingerprint(#[from] fingerprint::Error),
-    /// The directory lacks a host.
+    /// The directory does not have the fingerprint of a host.
     #[error("{} has no {name}; first save the fingerprint of each host there: `dfr0 host show --json > {name}`", .directory.display())]
     NoHost {
         /// The directory.
         directory: PathBuf,
-        /// The file that is not there.
+        /// The missing file.
         name: String,
     },
-    /// There is nothing to compare.
+    /// The directory has fewer than two hosts.
     #[error("{} has the fingerprints of {count} hosts; a move needs two", .directory.display())]
     TooFew {
         /// The directory.
@@ -100,8 +101,8 @@ pub enum Error {
         /// How many there are.
         count: usize,
     },
-    /// A host has saved nothing for another.
-    #[error("{} holds no snapshot for the move to {to}", .path.display())]
+    /// A host saved no snapshot for another host.
+    #[error("{} has no snapshot for the move to {to}", .path.display())]
     NoSnapshot {
         /// The file.
         path: PathBuf,
@@ -111,7 +112,7 @@ pub enum Error {
     /// No guest can run here.
     #[error("{0}")]
     Unavailable(#[from] Unavailable),
-    /// KVM is there and does not work.
+    /// KVM is present, but it does not work.
     #[error("KVM does not work here: {0}")]
     Guest(#[from] guest::Error),
     /// A scenario could not be saved.
@@ -124,7 +125,7 @@ pub enum Error {
     },
 }
 
-/// The fingerprints of a directory, by the hosts' names.
+/// The fingerprints in a directory, by the names of the hosts.
 struct Hosts {
     directory: PathBuf,
     all: BTreeMap<String, Fingerprint>,
@@ -170,7 +171,8 @@ impl Hosts {
         Ok(plan::plan(named(from)?, named(to)?))
     }
 
-    /// ID_AA64DFR0_EL1 of a guest that moves: what the plan says, or what its host gives it where the plan has nothing.
+    /// ID_AA64DFR0_EL1 of a guest that moves: the value in the plan, or else the value that its host gives to
+    /// a new VM.
     fn guest_of(&self, from: &str, plan: &Plan) -> Result<u64, Error> {
         let planned = plan
             .guest

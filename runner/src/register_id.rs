@@ -17,7 +17,7 @@ const WIDEST: u64 = 8;
 pub struct RegisterId(u64);
 
 impl RegisterId {
-    /// The register with this id, if it is one of arm64's and of a width that KVM knows.
+    /// The register with this id, if it belongs to arm64 and has a width that KVM knows.
     pub const fn new(id: u64) -> Option<Self> {
         let is_arm64 = id & ARCHITECTURE == ARM64;
         if is_arm64 && id >> WIDTH_SHIFT & 0xf <= WIDEST { Some(Self(id)) } else { None }
@@ -28,12 +28,12 @@ impl RegisterId {
         Self(SYSTEM | reg.encoding() as u64)
     }
 
-    /// The system register that this is; none if it is another register.
+    /// The system register with this id; `None` if it is not a system register.
     pub const fn system_register(self) -> Option<SysReg> {
         if self.0 & !0xffff == SYSTEM { Some(SysReg::from_encoding(self.0 as u16)) } else { None }
     }
 
-    /// The id as KVM's ABI has it.
+    /// The id in KVM's ABI.
     pub const fn bits(self) -> u64 {
         self.0
     }
@@ -43,7 +43,7 @@ impl RegisterId {
         8 << (self.0 >> WIDTH_SHIFT & 0xf)
     }
 
-    /// The register is one of `struct kvm_regs`.
+    /// Whether the register is in `struct kvm_regs`.
     pub const fn is_core(self) -> bool {
         self.0 >> 16 & 0xfff == 0x10
     }
@@ -81,7 +81,7 @@ impl RegisterId {
     }
 }
 
-/// A system register that is no ID register.
+/// The name of a system register that is not an ID register.
 fn system(reg: SysReg) -> String {
     if let Some((_, name)) = SYSTEM_NAMES.iter().find(|(named, _)| *named == reg) {
         return (*name).to_owned();
@@ -97,8 +97,8 @@ fn system(reg: SysReg) -> String {
 const PMEVCNTR: u16 = SysReg::new(3, 3, 14, 8, 0).encoding();
 const PMEVTYPER: u16 = SysReg::new(3, 3, 14, 12, 0).encoding();
 
-/// Those that KVM lists and dfr0 does not use, with KVM's names where its ABI has other encodings than the architecture
-/// (arch/arm64/include/uapi/asm/kvm.h, KVM_REG_ARM_TIMER_CNT).
+/// The system registers that KVM lists and dfr0 does not use. Where KVM's ABI has another encoding than the
+/// architecture, the name is KVM's (arch/arm64/include/uapi/asm/kvm.h, KVM_REG_ARM_TIMER_CNT).
 #[rustfmt::skip]
 const SYSTEM_NAMES: [(SysReg, &str); 45] = [
     (SysReg::new(2, 4, 0, 7, 0), "DBGVCR32_EL2"),
@@ -148,7 +148,7 @@ const SYSTEM_NAMES: [(SysReg, &str); 45] = [
     (SysReg::new(3, 4, 5, 3, 0), "FPEXC32_EL2"),
 ];
 
-/// A register of `struct kvm_regs`, by its offset in 32-bit words.
+/// The name of a register in `struct kvm_regs`, by its offset in 32-bit words.
 fn core(offset: u64) -> String {
     match offset {
         0..=60 if offset.is_multiple_of(2) => format!("X{}", offset / 2),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn other_architectures_and_widths_are_no_ids() {
+    fn other_architectures_and_widths_are_not_ids() {
         assert_eq!(RegisterId::new(0x4030_0000_0010_0000), None, "32-bit Arm");
         assert_eq!(RegisterId::new(0x2030_0000_0000_0000), None, "x86");
         assert_eq!(RegisterId::new(0x6090_0000_0015_0000), None, "4096 bits");

@@ -3,9 +3,9 @@
 //! A vCPU and its memory in the middle of a scenario, saved on one host and restored on another.
 //!
 //! [`Session::snapshot`](crate::case::Session::snapshot) runs a scenario up to a place and saves;
-//! [`Session::resume`](crate::case::Session::resume) restores, runs the rest and judges all of it. Between the two a
-//! snapshot is a bundle ([`Snapshot::to_bytes`]), which comes from another machine: what is in it is bounded before it
-//! is read, no name in it is ever one of a file, and all of it is covered by a digest.
+//! [`Session::resume`](crate::case::Session::resume) restores, runs the rest and judges all of it. Between
+//! the two, a snapshot is a bundle ([`Snapshot::to_bytes`]), which comes from another machine: its size is
+//! limited before it is read, no name in it is used as a file name, and a digest covers all of it.
 
 mod bundle;
 mod difference;
@@ -41,13 +41,13 @@ pub struct Snapshot {
     dfr0: String,
     /// The host where it was saved.
     fingerprint: Fingerprint,
-    /// Where the payload, which may be another build's, has its words.
+    /// The addresses of the payload's words; the payload may be that of another build.
     words: Words,
-    /// How many bytes DC ZVA zeroes, where the scenario depends on it.
+    /// The number of bytes that DC ZVA zeroes, if the scenario depends on it.
     zva_block: Option<u64>,
-    /// The whole scenario, with the migration to a fresh VM that the restore is.
+    /// The whole scenario, including the migration to a fresh VM that the restore performs.
     scenario: Scenario,
-    /// How many of its operations are done, that migration among them.
+    /// The number of its operations that are done, including that migration.
     done: usize,
     /// The events so far.
     seen: Vec<Logged>,
@@ -65,12 +65,12 @@ impl Snapshot {
         &self.fingerprint
     }
 
-    /// The whole scenario, with the migration to a fresh VM that a restore is.
+    /// The whole scenario, including the migration to a fresh VM that a restore performs.
     pub fn scenario(&self) -> &Scenario {
         &self.scenario
     }
 
-    /// How many of its operations are done, that migration among them.
+    /// The number of its operations that are done, including that migration.
     pub fn done(&self) -> usize {
         self.done
     }
@@ -85,12 +85,12 @@ impl Snapshot {
         self.state.vcpus.iter().map(Vec::as_slice)
     }
 
-    /// A 64-bit system register of the vCPU that runs; none if the snapshot does not hold it.
+    /// A 64-bit system register of the vCPU that runs; `None` if the snapshot does not have it.
     pub fn get(&self, reg: SysReg) -> Option<u64> {
         self.state.get(reg)
     }
 
-    /// ID_AA64DFR0_EL1, which each snapshot has: one without is not read.
+    /// ID_AA64DFR0_EL1. Every snapshot has it: a bundle without it is rejected.
     pub fn id_aa64dfr0(&self) -> u64 {
         self.get(ID_AA64DFR0_EL1).unwrap_or_default()
     }

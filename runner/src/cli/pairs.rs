@@ -13,29 +13,33 @@ use std::{
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Save scenarios on this host, in each shape that a plan to another host asks for; standard output takes them.
+    /// Save scenarios on this host in each shape that a plan to another host asks for, and print the
+    /// snapshots.
     Save {
-        /// This host's name: DIR holds NAME.host.json, its fingerprint.
+        /// This host's name. NAME.host.json in DIR is its fingerprint.
         #[arg(long, value_name = "NAME")]
         host: String,
-        /// A fingerprint of each host, as `dfr0 host show --json` prints it, in NAME.host.json.
+        /// The directory with each host's fingerprint in NAME.host.json, as `dfr0 host show --json` prints
+        /// it.
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
-    /// Restore on this host what each other one has saved; standard output takes the outcomes.
+    /// Restore on this host what each other host saved, and print the outcomes.
     Restore {
         /// This host's name.
         #[arg(long, value_name = "NAME")]
         host: String,
-        /// What the hosts have saved, in NAME.snapshots, beside their fingerprints.
+        /// The directory with each host's fingerprint, and its snapshots in NAME.snapshots.
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
-    /// Print each ordered pair of hosts: what the plan says, and what came of it. This machine needs no KVM.
+    /// Print the plan and the outcome for each ordered pair of hosts. This needs no KVM.
     #[command(after_help = "\
-Exit status: 0 each plan was right; 1 one was not, an event was lost silently, or a pair is missing.")]
+Exit status:
+  0  every plan was right
+  1  a plan was wrong, an event was lost silently, or a pair is missing")]
     Table {
-        /// What came of the restores, in NAME.outcomes.json, beside the fingerprints.
+        /// The directory with each host's fingerprint, and the outcomes on it in NAME.outcomes.json.
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },

@@ -16,36 +16,36 @@ use std::{
     process::ExitCode,
 };
 
-/// The target lacks or refuses a register.
+/// The target does not have a register, or refuses it.
 const REFUSED: u8 = 10;
 
 #[derive(Subcommand)]
 pub enum Command {
     /// Run a scenario up to a place, and save the vCPU and its memory there.
     ///
-    /// The scenario is text as `dfr0 run` prints it, as for `dfr0 replay`. It is run in a VM of its own, which ends
-    /// when it is saved.
+    /// The scenario is text as `dfr0 run` prints it and `dfr0 replay` reads it. It runs in its own VM, which
+    /// ends when the bundle is saved.
     Save {
         /// The bundle to write; `-` is standard output.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Save behind this operation, by its number in the listing; behind the one before the last that executes
-        /// something, if it is not said.
+        /// Save after the operation with this number, counted from 0. The default is the operation before the
+        /// last one that executes something.
         #[arg(long, value_name = "OP")]
         at: Option<usize>,
-        /// Create the VM with this ID_AA64DFR0_EL1, 0x and hexadecimal digits, in place of KVM's own value.
+        /// Create the VM with this ID_AA64DFR0_EL1 (0x and hexadecimal digits) instead of KVM's own value.
         #[arg(long, value_name = "VALUE", value_parser = hexadecimal)]
         id_aa64dfr0: Option<u64>,
         /// The scenario's file; `-` is standard input.
         scenario: String,
     },
-    /// Print what a bundle holds, or in what two differ.
+    /// Print what a bundle contains, or how two bundles differ.
     ///
-    /// This machine needs no KVM.
+    /// This needs no KVM.
     Show {
         /// A bundle; `-` is standard input.
         a: PathBuf,
-        /// Another one: only what differs is printed.
+        /// Another bundle; only the differences are printed.
         b: Option<PathBuf>,
         /// Print JSON.
         #[arg(long, conflicts_with = "b")]
@@ -53,20 +53,22 @@ pub enum Command {
     },
     /// Restore a bundle, run the rest of its scenario, and judge all events.
     #[command(after_help = "\
-Exit status: 0 the events are what the rules allow, before and behind the restore; 10 this host lacks or refuses a
-register, and nothing is left of the VM; 1 a silent loss (the restore succeeded and then events were lost or added), the
-guest died, or the bundle or the command line is wrong.")]
+Exit status:
+   0  the rules allow all events, before and after the restore
+   1  a silent loss (the restore succeeded, but then events were lost or added),
+      the guest died, or the bundle or the command line is wrong
+  10  this host does not have a register or refuses it; the VM is deleted")]
     Restore {
-        /// Need the debug registers and the general-purpose registers alone to be taken, and of the ID registers
-        /// ID_AA64DFR0_EL1; what else the host lacks or refuses is left out, and named.
+        /// Require only the debug registers, the general-purpose registers and ID_AA64DFR0_EL1. Other
+        /// registers that this host does not have or refuses are left out and listed.
         #[arg(long)]
         debug_only: bool,
         /// A bundle; `-` is standard input.
         file: PathBuf,
     },
-    /// Check that a bundle is whole: all digests and sizes, and that its parts agree.
+    /// Check that a bundle is whole: its digests, its sizes, and that its parts agree.
     ///
-    /// This machine needs no KVM. Exit status: 0 it is; 1 it is not.
+    /// This needs no KVM. Exit status: 0 the bundle is whole; 1 it is not.
     Verify {
         /// A bundle; `-` is standard input.
         file: PathBuf,

@@ -438,7 +438,7 @@ fn a_condition_names_what_there_is() {
     with_keys(
         "since = \"6\"",
         r#"
-"6" is no kernel version; "6.12" is one, and so is "6.12.5"
+"6" is not a kernel version, such as "6.12" or "6.12.5"
  --> f.toml:7:9
   |
 7 | since = "6"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! dfr0's own file of a fingerprint.
+//! dfr0's own file format for a fingerprint.
 //!
 //! ```json
 //! {
@@ -15,9 +15,9 @@
 //! }
 //! ```
 //!
-//! Everything is ordered by id, so two files of one host are the same bytes. `writable_masks` is `null` where the
-//! kernel has none, and leaves out those that are zero. Names, and `cpu`, are for people and are not read. `sha256` is of
-//! everything else that is read; who edits a file by hand takes it out.
+//! Everything is sorted by id, so two files of one host are identical. `writable_masks` is `null` if the
+//! kernel has no masks, and leaves out masks that are zero. Names and `cpu` are for people and are not read.
+//! `sha256` covers everything else that is read; remove it to edit a file by hand.
 
 use super::{
     Capabilities, Fingerprint, MAKE_ONE, Masks, Problem, Source, few_enough, json, name,
@@ -78,7 +78,7 @@ struct File {
     midr: Hex,
     capabilities: Capabilities,
     id_registers: Vec<Value>,
-    // Without this a file that lost the key would be one of a kernel without masks.
+    // Without this, a file that lost the key would be read as the file of a kernel without masks.
     #[serde(deserialize_with = "Option::deserialize")]
     writable_masks: Option<Vec<Mask>>,
     registers: Vec<Id>,
@@ -136,7 +136,7 @@ pub fn write(fingerprint: &Fingerprint) -> String {
         registers: fingerprint.registers.iter().copied().map(Id).collect(),
         sha256: digest(fingerprint),
     };
-    // Strings, numbers and lists of them: there is nothing that could fail.
+    // Strings, numbers and lists of them: writing these cannot fail.
     serde_json::to_string_pretty(&written).unwrap_or_default() + "\n"
 }
 
@@ -144,7 +144,7 @@ fn by_id(map: &BTreeMap<SysReg, u64>) -> impl Iterator<Item = (SysReg, u64)> + '
     map.iter().map(|(reg, value)| (*reg, *value))
 }
 
-/// The SHA-256 of what a file says, however it is laid out and whatever its registers are called.
+/// The SHA-256 of a file's content. It does not depend on the layout or on the names of registers.
 fn digest(fingerprint: &Fingerprint) -> String {
     let Fingerprint { source, kernel, platform, capabilities, id_registers, masks, registers } = fingerprint;
     let content =
@@ -173,7 +173,7 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
     if let Some(reg) = id_registers.keys().find(|reg| !registers.contains(&RegisterId::system(**reg))) {
         let id = RegisterId::system(*reg);
         return Err(Problem::Value(format!(
-            "{} is in \"id_registers\" and {id} not in \"registers\"",
+            "{} is in \"id_registers\", but {id} is not in \"registers\"",
             id.name()
         )));
     }
@@ -192,27 +192,27 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
     };
     if !fingerprint.id_registers.contains_key(&ID_AA64DFR0_EL1) {
         return Err(Problem::Value(
-            "\"id_registers\" holds no ID_AA64DFR0_EL1, which is what dfr0 compares".into(),
+            "\"id_registers\" does not have ID_AA64DFR0_EL1, which dfr0 compares".into(),
         ));
     }
     if fingerprint.midr() != Some(file.midr.0) {
         return Err(Problem::Value(format!(
-            "\"midr\" is {:#x} and MIDR_EL1 in \"id_registers\" is {}",
+            "\"midr\" is {:#x}, but MIDR_EL1 in \"id_registers\" is {}",
             file.midr.0,
             fingerprint.midr().map_or("missing".into(), |midr| format!("{midr:#x}"))
         )));
     }
     match file.sha256 {
         Some(sha256) if sha256 != digest(&fingerprint) => Err(Problem::Value(format!(
-            "it was changed since it was written, for its \"sha256\" would be {}; {MAKE_ONE}, and who changed it on purpose \
-             takes \"sha256\" out",
+            "it was changed since it was written: its \"sha256\" should be {}; {MAKE_ONE}; after a change on purpose, \
+             remove \"sha256\"",
             digest(&fingerprint)
         ))),
         _ => Ok(fingerprint),
     }
 }
 
-/// A map of feature ID registers, each of which may stand once.
+/// A map of feature ID registers; each may appear once.
 fn map(
     key: &str,
     entries: impl ExactSizeIterator<Item = (Id, Hex)>,
@@ -222,12 +222,12 @@ fn map(
     for (Id(id), Hex(value)) in entries {
         let Some(reg) = id.system_register().filter(|reg| reg.is_id()) else {
             return Err(Problem::Value(format!(
-                "{id} ({}) in \"{key}\" is no feature ID register",
+                "{id} ({}) in \"{key}\" is not a feature ID register",
                 id.name()
             )));
         };
         if map.insert(reg, value).is_some() {
-            return Err(Problem::Value(format!("{} stands twice in \"{key}\"", id.name())));
+            return Err(Problem::Value(format!("{} appears twice in \"{key}\"", id.name())));
         }
     }
     Ok(map)

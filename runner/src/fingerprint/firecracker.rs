@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The file of Firecracker's `cpu-template-helper fingerprint dump`, as far as it says what dfr0 compares.
+//! The file of Firecracker's `cpu-template-helper fingerprint dump`: those parts that dfr0 compares.
 //!
-//! Its `guest_cpu_config` is a CPU template whose `reg_modifiers` are a vCPU's registers: an id, and all of its bits in
-//! binary. It knows no writable masks, and leaves some registers out.
+//! Its `guest_cpu_config` is a CPU template whose `reg_modifiers` are a vCPU's registers: an id, and all bits
+//! of the value in binary. The file has no writable masks and leaves out some registers.
 
 use super::{Fingerprint, Masks, Problem, Source, few_enough, json, name, number, number::Id, once};
 use crate::kernel_version::KernelVersion;
@@ -11,7 +11,7 @@ use dfr0_model::sysreg::ID_AA64DFR0_EL1;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Kernels before this one are known to take no ID register value but their own (6.1 was run).
+/// Kernels before this version are known to accept only their own ID register values (tested on 6.1).
 const MASKS_NOT_KNOWN_SINCE: KernelVersion = KernelVersion::new(6, 2);
 
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
     let mut id_registers = BTreeMap::new();
     for Modifier { addr: Id(id), bitmap } in modifiers {
         let (value, bits) = number::binary(&bitmap).ok_or_else(|| {
-            let open = "a bit that is x is left open, which a CPU template may do and a fingerprint does not";
+            let open = "a bit x is left open: a CPU template may have it, but not a fingerprint";
             Problem::Value(format!(
                 "the \"bitmap\" of {id} ({}) is not 0b and binary digits ({open})",
                 id.name()
@@ -48,7 +48,7 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
         })?;
         if bits > id.width() {
             return Err(Problem::Value(format!(
-                "{id} ({}) is of {} bits, and its \"bitmap\" has bit {} set",
+                "{id} ({}) has {} bits, but its \"bitmap\" has bit {} set",
                 id.name(),
                 id.width(),
                 bits - 1
@@ -61,7 +61,7 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
     }
     if !id_registers.contains_key(&ID_AA64DFR0_EL1) {
         return Err(Problem::Value(
-            "\"reg_modifiers\" holds no ID_AA64DFR0_EL1 (0x603000000013c028), which is what dfr0 compares"
+            "\"reg_modifiers\" does not have ID_AA64DFR0_EL1 (0x603000000013c028), which dfr0 compares"
                 .into(),
         ));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Numbers as fingerprints have them: text, for JSON's own lose bits above 53.
+//! Numbers in fingerprints. They are text, because JSON's own numbers lose bits above 53.
 
 use crate::register_id::RegisterId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -21,7 +21,7 @@ impl<'de> Deserialize<'de> for Hex {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         hexadecimal(&text).map(Self).ok_or_else(|| {
             D::Error::custom(format_args!(
-                "\"{text}\" is no hexadecimal number of at most 64 bits, as \"0x1f\" is"
+                "\"{text}\" is not a hexadecimal number of at most 64 bits, such as \"0x1f\""
             ))
         })
     }
@@ -33,7 +33,7 @@ fn hexadecimal(text: &str) -> Option<u64> {
     if plain { u64::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// A register's id, as [`Hex`].
+/// A register's id, written like [`Hex`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id(pub RegisterId);
 
@@ -47,13 +47,15 @@ impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Hex(id) = Hex::deserialize(deserializer)?;
         RegisterId::new(id).map(Self).ok_or_else(|| {
-            D::Error::custom(format_args!("{id:#x} is no register of an arm64 vCPU, or of an unknown width"))
+            D::Error::custom(format_args!(
+                "{id:#x} is not a register of an arm64 vCPU, or has an unknown width"
+            ))
         })
     }
 }
 
-/// `0b` and 1 to 2048 binary digits, highest first: the 64 lowest bits, and the number of bits up to the highest
-/// that is set.
+/// Reads `0b` and 1 to 2048 binary digits, the highest first. Returns the lowest 64 bits, and the number of
+/// bits up to the highest bit that is set.
 pub fn binary(text: &str) -> Option<(u64, u32)> {
     let digits = text.strip_prefix("0b")?.as_bytes();
     if !(1..=2048).contains(&digits.len()) || !digits.iter().all(|digit| matches!(digit, b'0' | b'1')) {

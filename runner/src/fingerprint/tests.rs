@@ -5,7 +5,7 @@ use crate::plan::{Named, common, compare, plan};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use std::io::Write;
 
-/// A vCPU of three registers on a kernel with masks.
+/// A vCPU with three registers on a kernel with masks.
 fn small() -> Fingerprint {
     let midr = RegisterId::system(MIDR_EL1);
     let dfr0 = RegisterId::system(ID_AA64DFR0_EL1);
@@ -21,7 +21,7 @@ fn small() -> Fingerprint {
     }
 }
 
-/// Without the digest, so that a changed value is what is judged.
+/// The file without the digest, so that an edited value itself is checked.
 fn edited() -> String {
     let json = small().to_json();
     let (head, _) = json.split_once(",\n  \"sha256\"").expect("the digest is last");
@@ -45,7 +45,7 @@ fn dfr0_bits(value: u64) -> String {
 }
 
 fn problem(text: &str) -> String {
-    parse(text.as_bytes()).expect_err("no fingerprint").to_string()
+    parse(text.as_bytes()).expect_err("not a fingerprint").to_string()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
-fn a_fingerprint_is_for_people_too() {
+fn a_fingerprint_can_be_read_by_people() {
     let json = small().to_json();
     for line in [
         "\"format\": \"dfr0-fingerprint\"",
@@ -94,7 +94,7 @@ fn firecrackers_file_has_values_and_neither_masks_nor_all_registers() {
 }
 
 #[test]
-fn a_changed_file_is_found_out() {
+fn a_changed_file_is_detected() {
     let json = small().to_json();
     let changed = json.replace("0x000000f010305009", "0x000000f010305008");
     assert!(problem(&changed).contains("was changed since it was written"));
@@ -125,21 +125,21 @@ fn errors_say_what_is_wrong() {
     says(edit("\"kernel\": \"7.3.4\",", ""), "missing field `kernel`");
     says(edit("\"kernel\": \"7.3.4\",", "\"kernel\": \"7\", \"kernel\": \"8\","), "duplicate field `kernel`");
     says(edit("7.3.4", "7\\u001b[2J"), "\"kernel\" must be printable");
-    says(edit("7.3.4", &"7".repeat(257)), "of 1 to 256 bytes");
-    says(edit("\"0x000000f010305009\"", "\"f010305009\""), "is no hexadecimal number of at most 64 bits");
+    says(edit("7.3.4", &"7".repeat(257)), "text of 1 to 256 bytes");
+    says(edit("\"0x000000f010305009\"", "\"f010305009\""), "is not a hexadecimal number of at most 64 bits");
     says(
         edit("\"0x000000f010305009\"", "\"0x1000000f010305009a\""),
-        "is no hexadecimal number of at most 64 bits",
+        "is not a hexadecimal number of at most 64 bits",
     );
     says(edit("\"0x000000f010305009\"", "5"), "invalid type: integer");
-    says(edit("0x6040000000100054", "0x60f0000000100054"), "no register of an arm64 vCPU");
-    says(edit("0x6040000000100054", "0x603000000013c028"), "(ID_AA64DFR0_EL1) stands twice");
-    says(edit("0x603000000013c028", "0x603000000013c000"), "MIDR_EL1 stands twice in \"id_registers\"");
+    says(edit("0x6040000000100054", "0x60f0000000100054"), "is not a register of an arm64 vCPU");
+    says(edit("0x6040000000100054", "0x603000000013c028"), "(ID_AA64DFR0_EL1) appears twice");
+    says(edit("0x603000000013c028", "0x603000000013c000"), "MIDR_EL1 appears twice in \"id_registers\"");
     says(
         edit("0x603000000013c028", "0x6030000000138005"),
-        "(DBGBCR0_EL1) in \"id_registers\" is no feature ID register",
+        "(DBGBCR0_EL1) in \"id_registers\" is not a feature ID register",
     );
-    says(edit("0x603000000013c028", "0x603000000013c030"), "and 0x603000000013c030 not in \"registers\"");
+    says(edit("0x603000000013c028", "0x603000000013c030"), "but 0x603000000013c030 is not in \"registers\"");
     says(
         edit("\"midr\": \"0x00000000411fd402\"", "\"midr\": \"0x0\""),
         "MIDR_EL1 in \"id_registers\" is 0x411fd402",
@@ -149,7 +149,7 @@ fn errors_say_what_is_wrong() {
     let (_, tail) = rest.split_once("],").expect("an end");
     says(problem(&format!("{head}{tail}")), "missing field `writable_masks`");
     let many: Vec<String> = (0..4097).map(|n| format!("\"{:#x}\"", 0x6030_0000_0013_0000_u64 + n)).collect();
-    says(edit("\"0x6040000000100054\"", &many.join(",")), "no vCPU has over 4096 registers");
+    says(edit("\"0x6040000000100054\"", &many.join(",")), "no vCPU has more than 4096 registers");
 }
 
 #[test]
@@ -158,12 +158,12 @@ fn errors_of_firecrackers_file_say_what_is_wrong() {
         let message = problem(&firecracker("6.1", bits));
         assert!(message.contains(part), "\"{part}\" in: {message}");
     };
-    says(&format!("0b{}", "x".repeat(128)), "a bit that is x is left open");
+    says(&format!("0b{}", "x".repeat(128)), "a bit x is left open");
     says("0x1030", "is not 0b and binary digits");
-    says(&format!("0b1{}", "0".repeat(64)), "is of 64 bits, and its \"bitmap\" has bit 64 set");
+    says(&format!("0b1{}", "0".repeat(64)), "has 64 bits, but its \"bitmap\" has bit 64 set");
     let whole = firecracker("6.1", &dfr0_bits(6));
-    assert!(problem(&whole.replace("13c028", "13c000")).contains("(MIDR_EL1) stands twice"));
-    assert!(problem(&whole.replace("13c028", "13c029")).contains("holds no ID_AA64DFR0_EL1"));
+    assert!(problem(&whole.replace("13c028", "13c000")).contains("(MIDR_EL1) appears twice"));
+    assert!(problem(&whole.replace("13c028", "13c029")).contains("does not have ID_AA64DFR0_EL1"));
     assert!(
         problem(&whole.replace("reg_modifiers", "cpuid_modifiers")).contains("missing field `reg_modifiers`")
     );
@@ -199,12 +199,12 @@ fn a_file_is_bounded_before_it_is_read() {
 fn depth_does_no_harm() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{{\"guest_cpu_config\": {}0{}}}", open.repeat(50_000), close.repeat(50_000));
-        assert!(matches!(parse(deep.as_bytes()), Err(Problem::Json(_))), "and no stack that runs out");
+        assert!(matches!(parse(deep.as_bytes()), Err(Problem::Json(_))), "the stack does not overflow");
     }
 }
 
 #[test]
-fn a_part_of_a_file_is_no_file() {
+fn a_part_of_a_file_is_an_error() {
     for whole in [small().to_json().trim_end().to_owned(), firecracker("6.1", &dfr0_bits(0x1030_5006))] {
         assert!(parse(whole.as_bytes()).is_ok());
         for length in 0..whole.len() {
@@ -241,7 +241,7 @@ fn a_bit_flipped_in_firecrackers_file_is_an_error_or_another_fingerprint() {
     }
 }
 
-/// A place, and what is put there instead of as many bytes.
+/// A place, and the bytes that replace as many bytes there.
 type Edit = (Index, Vec<u8>);
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -257,7 +257,7 @@ fn spoiled(whole: String, (place, new): Edit) -> Vec<u8> {
     bytes
 }
 
-/// What is read can be planned with, and nothing that is said drives a terminal.
+/// Whatever is read can be planned with, and no output has control characters.
 fn does_no_harm(bytes: &[u8]) -> Result<(), TestCaseError> {
     let said = match parse(bytes) {
         Ok(read) => planned(&read),
@@ -267,7 +267,7 @@ fn does_no_harm(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Everything that is said of a host beside another one.
+/// Everything that is printed about a host and another one.
 fn planned(host: &Fingerprint) -> String {
     let small = small();
     let [host, other] =
@@ -283,7 +283,7 @@ proptest! {
     }
 
     #[test]
-    fn dfr0s_file_with_arbitrary_bytes_in_it_is_itself_or_an_error(edit in edit()) {
+    fn dfr0s_file_with_arbitrary_bytes_in_it_is_unchanged_or_an_error(edit in edit()) {
         if let Ok(read) = parse(&spoiled(small().to_json(), edit)) {
             prop_assert_eq!(read, small());
         }

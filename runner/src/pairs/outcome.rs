@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What comes of the others' snapshots on a host.
+//! The outcomes of the other hosts' snapshots on a host.
 
 use super::{
     Error, Hosts,
@@ -14,44 +14,44 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{io::Write, path::Path};
 
-/// What came of one restore.
+/// The outcome of one restore.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "verdict", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Outcome {
     /// The events are those that the rules allow.
     Same,
-    /// The host lacks or refuses a register.
+    /// The host does not have a register, or refuses it.
     Refused {
         /// Its name.
         register: String,
         /// The fields that may be the reason.
         fields: Vec<String>,
     },
-    /// Restored without an error, and events were lost or added; or the guest died.
+    /// It was restored without an error, but then events were lost or added, or the guest died.
     SilentLoss {
         /// The operation, what was seen and what is allowed.
         detail: String,
-        /// The registers that read otherwise behind the restore.
+        /// The registers that read as another value after the restore.
         changed: Vec<String>,
     },
-    /// Nothing can be said: it failed for another reason.
+    /// It failed for another reason, so nothing is known about the move.
     Failed {
         /// Why.
         why: String,
     },
 }
 
-/// What came of one scenario.
+/// The outcome of one scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OfScenario {
     /// Its name.
     pub scenario: String,
-    /// With the debug registers alone.
+    /// The outcome with [`Scope::Debug`].
     pub debug: Outcome,
 }
 
-/// What came of the move from one host.
+/// The outcomes of the moves from one host to another.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -61,13 +61,13 @@ pub struct Pair {
     pub to: String,
     /// ID_AA64DFR0_EL1 of the guest.
     pub id_aa64dfr0: String,
-    /// With the debug registers alone, and of the ID registers ID_AA64DFR0_EL1.
+    /// The outcome of each scenario with [`Scope::Debug`].
     pub scenarios: Vec<OfScenario>,
-    /// With every register, of the first scenario.
+    /// The outcome of the first scenario with every register.
     pub whole: Outcome,
 }
 
-/// Restores what each other host of `directory` has saved for `host`, which is this one.
+/// Restores the snapshots that each other host in `directory` saved for `host`, which is this host.
 pub fn restore(host: &str, directory: &Path, mut out: impl Write) -> Result<(), Error> {
     let hosts = Hosts::load(directory)?;
     hosts.get(host)?;
@@ -101,9 +101,9 @@ fn outcome(session: &Session, snapshot: &Snapshot, scope: Scope) -> Outcome {
                 detail: departure.to_string(),
                 changed: resumed.restored.changed.iter().map(ToString::to_string).collect(),
             },
-            Some(departure) => {
-                Outcome::Failed { why: format!("it departed before it was saved: {departure}") }
-            }
+            Some(departure) => Outcome::Failed {
+                why: format!("it departed from the rules before it was saved: {departure}"),
+            },
         },
         Err(RestoreError::Refused(refused)) => {
             let may = |rule: bool| refused.fields.iter().filter(move |field| field.rule.is_some() == rule);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What a host saves for the others: a line of JSON for each scenario and each shape that a plan asks for.
+//! The snapshots that a host saves for the others: one line of JSON per scenario and shape that a plan asks
+//! for.
 
 use super::{Error, Hosts, Moved, SNAPSHOTS, Scenarios};
 use crate::{
@@ -18,12 +19,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The longest file that is read: some hundred snapshots of some ten thousand bytes.
+/// The upper limit of what is read of a file, in bytes. A file has hundreds of snapshots of tens of thousands
+/// of bytes.
 const LONGEST: u64 = 256 << 20;
-/// More snapshots of one shape are not loaded: each may unfold to all of a guest's memory.
+/// The upper limit of snapshots of one shape: each may decompress to all of a guest's memory.
 const MOST: usize = 256;
 
-/// One line.
+/// A line of the file.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
@@ -33,7 +35,7 @@ struct Line {
     bundle: String,
 }
 
-/// One snapshot of a host's.
+/// A snapshot that a host saved.
 #[derive(Debug)]
 pub struct Saved {
     pub scenario: String,
@@ -83,7 +85,7 @@ pub fn load(hosts: &Hosts, from: &str, to: &str, value: u64) -> Result<Vec<Saved
         }
         if saved.len() == MOST {
             return Err(content(format!(
-                "more than {MOST} snapshots for a guest with {}",
+                "more than {MOST} snapshots for a guest with ID_AA64DFR0_EL1 {}",
                 parsed.id_aa64dfr0
             )));
         }

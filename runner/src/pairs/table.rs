@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Each ordered pair of hosts: what the plan says, what came of it, and whether they agree.
+//! Each ordered pair of hosts: the plan, the outcome, and whether they agree.
 
 use super::{
     Error, Hosts, OUTCOMES,
@@ -17,17 +17,17 @@ use std::{
     path::Path,
 };
 
-/// The longest file of outcomes that is read.
+/// The upper limit of what is read of a file of outcomes, in bytes.
 const LONGEST: u64 = 16 << 20;
 
-/// What came of all scenarios of a pair, or of the whole move.
+/// The outcome of all scenarios of a pair, or of the whole move.
 #[derive(Debug)]
 enum Came {
     Same,
     Refused(Vec<(String, Vec<String>)>),
-    /// What was lost, the first time.
+    /// The first loss.
     Lost(String),
-    /// Some were refused and some not, or something failed.
+    /// Some scenarios were refused and some were not, or something failed.
     Mixed(String),
 }
 
@@ -40,7 +40,7 @@ struct Row {
     whole: (Verdict, String, Came),
 }
 
-/// A pair, in words.
+/// A pair of hosts, in words.
 #[derive(Clone, Debug)]
 pub struct Move<'a> {
     /// The source.
@@ -49,33 +49,33 @@ pub struct Move<'a> {
     pub to: &'a str,
     /// The shape that the plan asks for, if it asks for one.
     pub shape: Option<&'a str>,
-    /// With the debug registers alone.
+    /// The move of the debug hardware.
     pub debug: MovePart,
-    /// With every register.
+    /// The move with every register.
     pub whole: MovePart,
 }
 
-/// What the plan says of a part of a move, and what came of it.
+/// The plan for a part of a move, and the outcome.
 #[derive(Clone, Debug)]
 pub struct MovePart {
     /// The plan.
     pub plan: &'static str,
-    /// What came of it.
+    /// The outcome.
     pub came: String,
-    /// The same in one word.
+    /// The kind of the outcome.
     pub how: How,
-    /// How the two differ, if they do, or what was lost.
+    /// How plan and outcome differ, if they do, or what was lost.
     pub problem: Option<String>,
 }
 
-/// What came of a move.
+/// The kinds of outcomes of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// The events are those that the rules allow.
     Moved,
     /// The target refused it.
     Refused,
-    /// Events were lost or added, or nothing can be said.
+    /// Events were lost or added, or the outcome is not clear.
     Lost,
 }
 
@@ -84,7 +84,7 @@ pub enum How {
 pub struct Table(Vec<Row>);
 
 impl Table {
-    /// Reads what the hosts of `directory` have found; a pair that is missing is an error.
+    /// Reads the outcomes on the hosts in `directory`; a missing pair is an error.
     pub fn load(directory: &Path) -> Result<Self, Error> {
         let hosts = Hosts::load(directory)?;
         let mut rows = Vec::new();
@@ -130,7 +130,7 @@ impl Table {
         })
     }
 
-    /// Every plan was right, and nothing was lost silently.
+    /// Whether every plan was right and nothing was lost silently.
     pub fn agrees(&self) -> bool {
         self.0.iter().all(|row| row.disagreements().is_empty())
     }
@@ -210,7 +210,7 @@ fn came<'a>(outcomes: impl Iterator<Item = (&'a str, &'a Outcome)>) -> Came {
     }
 }
 
-/// How what came of a move differs from what was planned.
+/// How the outcome of a move differs from the plan, if it does.
 fn disagreement(verdict: Verdict, stops: &str, came: &Came) -> Option<String> {
     let planned = |reason: &(String, Vec<String>)| {
         let (register, fields) = reason;
@@ -224,14 +224,14 @@ fn disagreement(verdict: Verdict, stops: &str, came: &Came) -> Option<String> {
     match (verdict, came) {
         (_, Came::Lost(what)) => Some(format!("a silent loss: {what}")),
         (_, Came::Mixed(why)) => Some(why.clone()),
-        (Verdict::Cannot, Came::Same) => Some(format!("planned to be stopped by {stops}, and it moved")),
+        (Verdict::Cannot, Came::Same) => Some(format!("planned to be stopped by {stops}, but it moved")),
         (Verdict::Cannot, Came::Refused(reasons)) => {
             let other = reasons.iter().find(|reason| !planned(reason))?;
-            Some(format!("planned to be stopped by {stops}, and {} stopped it", in_words(other)))
+            Some(format!("planned to be stopped by {stops}, but {} stopped it", in_words(other)))
         }
         (Verdict::AsIs | Verdict::WithShape, Came::Refused(reasons)) => {
             let reasons: Vec<String> = reasons.iter().map(in_words).collect();
-            Some(format!("planned to move, and {} stopped it", reasons.join(", ")))
+            Some(format!("planned to move, but {} stopped it", reasons.join(", ")))
         }
         (Verdict::AsIs | Verdict::WithShape | Verdict::NotKnown, Came::Same)
         | (Verdict::NotKnown, Came::Refused(_)) => None,
@@ -266,7 +266,7 @@ const fn planned(verdict: Verdict) -> &'static str {
 }
 
 impl fmt::Display for Table {
-    /// Registers, fields and details are another machine's words: they must not be able to drive the terminal.
+    /// Registers, fields and details are text from another machine: it must not control the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         self.write(&mut text)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Directories that hosts have filled, or somebody else has.
+//! Directories that hosts filled, or somebody else.
 
 use super::{Error, FINGERPRINT, Hosts, OUTCOMES, SNAPSHOTS, Table, set};
 use crate::{
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 use tempfile::TempDir;
 
-/// 6 breakpoints, and 4.
+/// ID_AA64DFR0_EL1 with 6 breakpoints, and with 4.
 const SIX: u64 = 0xf0_1030_5009;
 const FOUR: u64 = 0xf0_1030_3009;
-/// What 6.12 to 7.3 let userspace write, and what they would with BRPs.
+/// The writable mask of Linux 6.12 to 7.3, and the same with BRPs.
 const MASK: u64 = 0xf0_00f0_0f0f;
 const WITH_BRPS: u64 = MASK | 0xf000;
 
@@ -44,7 +44,8 @@ fn pair(from: &str, to: &str, debug: &[Value], whole: Value) -> Value {
     json!({"from": from, "to": to, "id_aa64dfr0": "0x0", "scenarios": scenarios.collect::<Vec<_>>(), "whole": whole})
 }
 
-/// Hosts `a`, of six breakpoints, and `b`, of which both let this mask be written; the move from b changed nothing.
+/// The hosts `a`, with six breakpoints, and `b`. Both have this writable mask; the move from `b` to `a` lost
+/// nothing.
 fn directory(b: u64, mask: u64, from_a: &Value) -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: String, text: &[u8]| fs::write(directory.path().join(name), text).expect("written");
@@ -68,7 +69,7 @@ fn judged(b: u64, mask: u64, debug: &[Value], whole: Value) -> (bool, String) {
 }
 
 #[test]
-fn a_plan_is_held_against_what_came_of_it() {
+fn a_plan_is_compared_with_the_outcome() {
     let equal = || (SIX, MASK);
     let fewer = || (FOUR, MASK);
     let unknown = || (FOUR, WITH_BRPS);
@@ -86,7 +87,7 @@ fn a_plan_is_held_against_what_came_of_it() {
         (false, fewer(), vec![refused("MIDR_EL1", "Revision")], brps()),
         (true, unknown(), vec![same()], same()),
         (true, unknown(), vec![brps()], brps()),
-        // Whatever was planned.
+        // A loss is wrong, whatever was planned.
         (false, equal(), vec![same(), lost()], same()),
         (false, fewer(), vec![lost()], brps()),
         (false, unknown(), vec![lost()], same()),
@@ -98,7 +99,7 @@ fn a_plan_is_held_against_what_came_of_it() {
 }
 
 #[test]
-fn a_silent_loss_is_named_and_drives_no_terminal() {
+fn a_silent_loss_is_named_and_does_not_control_the_terminal() {
     let (_, text) = judged(SIX, MASK, &[same(), lost()], same());
     assert!(text.contains("SILENT LOSS") && text.contains("a silent loss: s: no event"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
@@ -124,24 +125,24 @@ fn line(id_aa64dfr0: &str, bundle: &[u8]) -> String {
     json!({"scenario": "s", "id_aa64dfr0": id_aa64dfr0, "bundle": digits}).to_string() + "\n"
 }
 
-/// What is loaded on `b` of this file of `a`'s.
+/// What `b` loads from this file of `a`.
 fn loaded(directory: &Path, snapshots: &[u8]) -> Result<Vec<set::Saved>, Error> {
     fs::write(directory.join(format!("a{SNAPSHOTS}")), snapshots).expect("written");
     set::load(&Hosts::load(directory).expect("hosts"), "a", "b", SIX)
 }
 
 #[test]
-fn snapshots_are_those_of_the_planned_shape_and_none_is_an_error() {
+fn snapshots_of_the_planned_shape_are_loaded_and_their_absence_is_an_error() {
     let directory = directory(SIX, MASK, &json!([]));
     let load = |text: String| loaded(directory.path(), text.as_bytes());
     let problem = |text: String| load(text).expect_err("no snapshots").to_string();
     let good = || line("0xf010305009", &bundle());
-    let saved = load(line("0x1", b"none of ours") + &good() + &good()).expect("two");
+    let saved = load(line("0x1", b"not a bundle") + &good() + &good()).expect("two");
     assert_eq!(saved.iter().map(|saved| &saved.snapshot).collect::<Vec<_>>(), [&small(), &small()]);
     for none in ["".into(), line("0x1", &bundle())] {
-        assert!(problem(none).contains("a.snapshots holds no snapshot for the move to b"));
+        assert!(problem(none).contains("a.snapshots has no snapshot for the move to b"));
     }
-    assert!(problem(good() + &line("0xf010305009", &bundle()[1..])).contains("line 2: no bundle of dfr0's"));
+    assert!(problem(good() + &line("0xf010305009", &bundle()[1..])).contains("line 2: not a dfr0 bundle"));
     assert!(problem(good() + "{}").contains("line 2: missing field"));
     for (from, to) in [("5d2a", "5d2"), ("5d2a", "5g2a")] {
         let odd = good().replacen(from, to, 1);

@@ -28,7 +28,7 @@ const EXPECTED: &str = "expected.txt";
 
 const MAKE_ONE: &str = "`dfr0 snapshot save` writes a bundle";
 
-/// The outside of a bundle.
+/// The container of a bundle.
 pub(super) const KIND: Kind = Kind {
     name: "dfr0snapshot",
     version: 1,
@@ -40,8 +40,8 @@ pub(super) const KIND: Kind = Kind {
 /// What is wrong with a bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// It is none from the outside.
-    #[error("no bundle of dfr0's: {0}; {MAKE_ONE}")]
+    /// Its container is invalid.
+    #[error("not a dfr0 bundle: {0}; {MAKE_ONE}")]
     Archive(#[from] archive::Problem),
     /// A part is missing, or is not what the manifest says.
     #[error("{part}: {what}")]
@@ -60,7 +60,7 @@ impl Problem {
 }
 
 impl Snapshot {
-    /// The bundle.
+    /// Writes the bundle.
     pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let expected = self.expected().map_err(io::Error::other)?;
         let mut parts = vec![(FINGERPRINT, self.fingerprint.to_json().into_bytes())];
@@ -78,7 +78,7 @@ impl Snapshot {
         KIND.write(&parts)
     }
 
-    /// The snapshot in a bundle.
+    /// Reads the snapshot in a bundle.
     pub fn from_bytes(bundle: &[u8]) -> Result<Self, Problem> {
         let parts = KIND.read(bundle)?;
         let part = |name| {
@@ -98,7 +98,7 @@ impl Snapshot {
         let memory = Pages(manifest.pages(part(MEMORY)?).map_err(Problem::part(MEMORY))?);
         let scenario = scenario(part(SCENARIO)?).map_err(Problem::part(SCENARIO))?;
         let seen = records::read_events(part(SEEN)?).map_err(Problem::part(SEEN))?;
-        // For people; it is covered by the digests.
+        // This part is for people. It must be present, and the digests cover it.
         part(EXPECTED)?;
         let snapshot = Self {
             dfr0: manifest.dfr0().into(),
@@ -114,17 +114,17 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The parts agree with each other.
+    /// Checks that the parts agree with each other.
     fn check(&self, manifest: &Manifest) -> Result<(), String> {
         if !self.fingerprint.lists_all() {
-            return Err(format!("{FINGERPRINT} is another program's"));
+            return Err(format!("{FINGERPRINT} was written by another program"));
         }
         if manifest.vcpus() != self.state.vcpus.len() || self.state.vcpus.is_empty() {
-            return Err("it says another number of vCPUs than there are".into());
+            return Err("it has another number of vCPUs than the bundle".into());
         }
         if self.state.get(dfr0_model::sysreg::ID_AA64DFR0_EL1) != Some(manifest.id_aa64dfr0()) {
             return Err(format!(
-                "it says ID_AA64DFR0_EL1 {:#x}, and {} another value or none",
+                "it says ID_AA64DFR0_EL1 {:#x}, but {} has another value or none",
                 manifest.id_aa64dfr0(),
                 VCPUS[0]
             ));
@@ -132,16 +132,16 @@ impl Snapshot {
         let last = self.done.checked_sub(1).and_then(|last| self.scenario.ops().get(last));
         if last != Some(&Op::Migrate(Migrate::FreshVm)) {
             return Err(format!(
-                "it says that {} operations are done, and the last of them is no `{}`",
+                "it says that {} operations are done, but the last of them is not `{}`",
                 self.done,
                 Op::Migrate(Migrate::FreshVm)
             ));
         }
         if let Some(logged) = self.seen.iter().find(|logged| logged.op >= self.done) {
-            return Err(format!("an event is seen of operation {}, which is not done", logged.op));
+            return Err(format!("there is an event of operation {}, which is not done", logged.op));
         }
         if manifest.words_in_order().into_iter().any(|word| !manifest::is_word(word)) {
-            return Err("the payload's words lie outside of its memory".into());
+            return Err("the payload's words are outside of its memory".into());
         }
         Ok(())
     }
@@ -171,9 +171,9 @@ impl Snapshot {
 fn scenario(bytes: &[u8]) -> Result<Scenario, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let scenario: Scenario = text.parse().map_err(|error: text::Error| error.to_string())?;
-    // The payload has no way to do it, so nobody has saved it.
+    // The payload cannot do such an operation, so dfr0 did not save it.
     match scenario.ops().iter().find(|op| wire::encode(**op).is_none()) {
-        Some(op) => Err(format!("the payload has no way to do `{op}`")),
+        Some(op) => Err(format!("the payload cannot do `{op}`")),
         None => Ok(scenario),
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! In what two snapshots differ.
+//! The differences between two snapshots.
 
 use super::{
     Register, Snapshot,
@@ -12,7 +12,7 @@ use std::{
     fmt,
 };
 
-/// Two snapshots, of which is printed what differs.
+/// Two snapshots, printed as their differences.
 #[derive(Clone, Copy, Debug)]
 pub struct Difference<'a>(pub &'a Snapshot, pub &'a Snapshot);
 
@@ -56,8 +56,8 @@ fn registers(
         match (a.get(id), b.get(id)) {
             (Some(a), Some(b)) if a == b => {}
             (Some(a), Some(b)) => writeln!(f, "vCPU {vcpu}:\n  A: {}\n  B: {}", in_words(a), in_words(b))?,
-            (Some(a), None) => writeln!(f, "vCPU {vcpu}, A alone: {}", in_words(a))?,
-            (None, Some(b)) => writeln!(f, "vCPU {vcpu}, B alone: {}", in_words(b))?,
+            (Some(a), None) => writeln!(f, "vCPU {vcpu}, only in A: {}", in_words(a))?,
+            (None, Some(b)) => writeln!(f, "vCPU {vcpu}, only in B: {}", in_words(b))?,
             (None, None) => {}
         }
     }

@@ -21,7 +21,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The file cannot be written. Nothing was.
+    /// The file cannot be written; nothing was written.
     #[error("cannot write {}: {source}", .path.display())]
     Write {
         /// The file.
@@ -29,7 +29,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The file is read and is no bundle.
+    /// The file was read, but it is not a bundle.
     #[error("{}: {problem}", .path.display())]
     Content {
         /// The file.
@@ -45,13 +45,13 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), Error> {
     write().map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
-/// The snapshot in a file.
+/// Reads the snapshot in a file.
 pub fn load(path: &Path) -> Result<Snapshot, Error> {
     let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     read(file, path)
 }
 
-/// The snapshot in what `from` holds, which errors call `path`.
+/// Reads a snapshot from `from`, which errors call `path`.
 pub fn read(from: impl Read, path: &Path) -> Result<Snapshot, Error> {
     let path = || path.to_owned();
     let mut bundle = Vec::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The manifest: what a bundle holds, and what is in no other part.
+//! The manifest: the list of a bundle's parts, and the facts that are in no other part.
 
 use super::{Pages, Problem, Snapshot, bundle::KIND};
 use crate::{
@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, io};
 
 const FORMAT: &str = "dfr0-snapshot";
 const VERSION: u32 = KIND.version as u32;
-/// A manifest longer than this is none, in bytes.
+/// The upper limit of a manifest, in bytes.
 const LONGEST: usize = 256 << 10;
 
 #[derive(Serialize, Deserialize)]
@@ -47,7 +47,7 @@ struct Addresses {
     tight: Hex,
 }
 
-/// The memory, of which the pages that are not zero are in the bundle, in this order.
+/// The guest's memory. The pages that are not zero are in the bundle, in this order.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Memory {
@@ -58,7 +58,7 @@ struct Memory {
 }
 
 impl Manifest {
-    /// The manifest of a snapshot, and of its other parts.
+    /// The manifest of a snapshot with these other parts.
     pub fn of(snapshot: &Snapshot, parts: &[Part]) -> Self {
         let Words { program, log, logged, place, turn, tight } = snapshot.words;
         Self {
@@ -96,7 +96,7 @@ impl Manifest {
         Ok(text)
     }
 
-    /// The manifest in the part `part`.
+    /// Reads the manifest in the part `part`.
     pub fn read(bytes: &[u8], part: &'static str) -> Result<Self, Problem> {
         if bytes.len() > LONGEST {
             return Err(Problem::part(part)(format!("longer than {LONGEST} bytes")));
@@ -126,17 +126,17 @@ impl Manifest {
             return Err(format!("{} vCPUs, where 1 or 2 are possible", self.vcpus));
         }
         if self.dc_zva_bytes.is_some_and(|bytes| !bytes.is_power_of_two() || !(4..=2048).contains(&bytes)) {
-            return Err("DC ZVA zeroes no such number of bytes".into());
+            return Err("DC ZVA cannot zero this number of bytes".into());
         }
         for (what, text) in [("dfr0", &self.dfr0), ("kernel", &self.kernel), ("platform", &self.platform)] {
             if text.len() > 256 || text.chars().any(char::is_control) {
-                return Err(format!("\"{what}\" must be printable, and of at most 256 bytes"));
+                return Err(format!("\"{what}\" must be printable text of at most 256 bytes"));
             }
         }
         Ok(())
     }
 
-    /// The parts behind the manifest are those that it lists.
+    /// Checks that the parts after the manifest are those that it lists.
     pub fn check_parts(&self, parts: &[Part]) -> Result<(), Problem> {
         Ok(Entry::check(&self.parts, parts)?)
     }
@@ -149,7 +149,7 @@ impl Manifest {
         }
         let rises = addresses.windows(2).all(|pair| pair[0].0 < pair[1].0);
         if !rises || !addresses.iter().all(|address| Pages::is_page(address.0)) {
-            return Err("its pages are no pages of the guest's memory, or not in their order".into());
+            return Err("its pages are not pages of the guest's memory, or not in order".into());
         }
         let pages = bytes.chunks_exact(Pages::SIZE).map(<[u8]>::to_vec);
         Ok(addresses.iter().map(|address| address.0).zip(pages).collect())
@@ -194,7 +194,7 @@ impl Manifest {
     }
 }
 
-/// The address may be one of a word in the guest's memory.
+/// Whether a word of the guest's memory may have this address.
 pub fn is_word(address: u64) -> bool {
     (RAM..RAM + RAM_SIZE as u64).contains(&address) && address.is_multiple_of(4)
 }

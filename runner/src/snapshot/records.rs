@@ -11,11 +11,11 @@ use dfr0_model::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{collections::BTreeSet, io};
 
-/// A list longer than this is none, in bytes.
+/// The upper limit of a list, in bytes.
 const LONGEST: usize = 4 << 20;
-/// A vCPU with everything has some 900 registers.
+/// The upper limit of registers; a vCPU with all features has some 900.
 const MOST_REGISTERS: usize = 4096;
-/// The guest's log and as many of userspace's.
+/// The upper limit of events: the guest's log, and as many events of userspace.
 const MOST_EVENTS: usize = 2 * LOG_LEN;
 
 #[derive(Serialize)]
@@ -62,23 +62,23 @@ pub fn write_registers(registers: &[Register]) -> io::Result<Vec<u8>> {
 pub fn read_registers(bytes: &[u8]) -> Result<Vec<Register>, String> {
     let read: Vec<ReadRegister> = read(bytes)?;
     if read.len() > MOST_REGISTERS {
-        return Err(format!("{} registers, and no vCPU has over {MOST_REGISTERS}", read.len()));
+        return Err(format!("{} registers, but no vCPU has more than {MOST_REGISTERS}", read.len()));
     }
     let mut seen = BTreeSet::new();
     read.into_iter()
         .map(|ReadRegister { id: Id(id), value, .. }| {
             if !seen.insert(id) {
-                return Err(format!("{id} ({}) stands twice", id.name()));
+                return Err(format!("{id} ({}) appears twice", id.name()));
             }
             let value = bytes_of(&value, id.width() as usize / 8).ok_or_else(|| {
-                format!("{id} ({}) has no value of {} bits in hexadecimal", id.name(), id.width())
+                format!("{id} ({}) does not have a value of {} bits in hexadecimal", id.name(), id.width())
             })?;
             Ok(Register { id, value })
         })
         .collect()
 }
 
-/// `0x` and two digits for each byte, the lowest byte last.
+/// Reads `0x` and two digits for each byte, the lowest byte last.
 fn bytes_of(text: &str, len: usize) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x")?.as_bytes();
     if digits.len() != 2 * len {

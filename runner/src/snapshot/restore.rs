@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What a restore may come to.
+//! The outcomes of a restore.
 
 use super::{
     show::named,
@@ -23,16 +23,17 @@ use std::fmt;
 /// Which registers a restore writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// All; each must be taken.
+    /// All registers; the target must accept each of them.
     #[default]
     All,
-    /// The general-purpose registers, those that scenarios use, and of the ID registers ID_AA64DFR0_EL1 alone must be
-    /// taken. Of the others those are written that the target takes.
+    /// The target must accept the general-purpose registers, the registers that scenarios use, and
+    /// ID_AA64DFR0_EL1. Other ID registers are not written; all other registers are written if the target
+    /// accepts them.
     Debug,
 }
 
 impl Scope {
-    /// The restore fails where the target does not take this register.
+    /// Whether the restore fails if the target does not accept this register.
     pub fn needs(self, id: RegisterId) -> bool {
         match (self, id.system_register()) {
             (Self::All, _) => true,
@@ -41,18 +42,18 @@ impl Scope {
         }
     }
 
-    /// The restore tries to write this register.
+    /// Whether the restore tries to write this register.
     pub fn writes(self, id: RegisterId) -> bool {
         self.needs(id) || id.system_register().is_none_or(|reg| !reg.is_id())
     }
 }
 
-/// A snapshot that was not restored, or whose rest could not be run.
+/// Why a snapshot was not restored, or the rest of its scenario could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The target's KVM_GET_REG_LIST does not list a register of the snapshot's.
+    /// The target's KVM_GET_REG_LIST does not list a register of the snapshot.
     #[error(
-        "this host's KVM has no register {register}, so a guest that has it cannot move here: KVM_GET_REG_LIST lists {} not",
+        "this host's KVM does not have {register}, so a guest that has it cannot move here: KVM_GET_REG_LIST does not list {}",
         .register.id
     )]
     Missing {
@@ -68,8 +69,8 @@ pub enum RestoreError {
     /// Something failed before anything ran.
     #[error("the snapshot was not restored: {0}")]
     Host(guest::Error),
-    /// The guest was restored, ran, and did not come back as it should.
-    #[error("the snapshot was restored without an error, and then: {0}")]
+    /// The guest was restored and ran, but did not end as it should.
+    #[error("the snapshot was restored without an error, but then: {0}")]
     Ran(guest::Error),
     /// The model has no rule for the scenario.
     #[error("{0}")]
@@ -77,12 +78,12 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
-    /// The target said no, before anything ran.
+    /// Whether the target refused the snapshot, before anything ran.
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Refused(_))
     }
 
-    /// The register that the target lacks or refuses.
+    /// The register that the target does not have or refuses.
     pub fn register(&self) -> Option<&Register> {
         match self {
             Self::Missing { register } => Some(register),
@@ -99,9 +100,9 @@ pub struct Refused {
     pub register: Register,
     /// The errno of KVM_SET_ONE_REG.
     pub errno: i32,
-    /// What it holds in the target's VM, if it can be read.
+    /// Its value in the target's VM, if it can be read.
     pub here: Option<u64>,
-    /// The fields that differ, the ones that the target may refuse first.
+    /// The fields that differ. The fields that the target may refuse come first.
     pub fields: Vec<RefusedField>,
 }
 
@@ -114,12 +115,13 @@ pub struct RefusedField {
     pub saved: u64,
     /// Its value in the target's VM.
     pub here: u64,
-    /// The rule that lets the target refuse it; none where it must take it, or dfr0 has no rule.
+    /// The rule that lets the target refuse it; `None` if the target must accept it or dfr0 has no rule.
     pub rule: Option<&'static Rule>,
 }
 
 impl Refused {
-    /// Why the target refused a register that holds `here` in its VM and of which userspace may write these bits.
+    /// Why the target refused a register, whose value in the target's VM is `here` and whose writable bits
+    /// are `writable`.
     pub fn new(register: Register, errno: i32, here: Option<u64>, writable: Writable) -> Self {
         let reg = register.id.system_register();
         let mut fields = match (reg, here) {
@@ -172,48 +174,49 @@ impl fmt::Display for Refused {
     }
 }
 
-/// A register that the target took and that then read as something else.
+/// A register that the target accepted and that then read as another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     /// The register, as it was saved.
     pub saved: Register,
-    /// What it read as behind the restore.
+    /// What it read as after the restore.
     pub here: Vec<u8>,
 }
 
 impl fmt::Display for Changed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} reads as {} behind the restore", self.saved, hexadecimal(&self.here))
+        write!(f, "{} reads as {} after the restore", self.saved, hexadecimal(&self.here))
     }
 }
 
-/// How a restore went that succeeded.
+/// The details of a restore that succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// The registers that were taken and then read as something else. A silent loss, if it is found at all, is one of
-    /// them or of what KVM does not show.
+    /// The registers that the target accepted and that then read as another value. The cause of a silent loss
+    /// is one of them, or state that KVM does not show.
     pub changed: Vec<Changed>,
-    /// The registers that [`Scope::Debug`] left out, for the target lacks or refuses them, or has other ID registers.
+    /// The registers that [`Scope::Debug`] left out: the target does not have them, refuses them, or keeps
+    /// its own value.
     pub left_out: Vec<Register>,
 }
 
-/// A snapshot that was restored, and how its scenario went on.
+/// A snapshot that was restored, and how its scenario continued.
 #[derive(Debug)]
 pub struct Resumed {
     /// The scenario.
     pub scenario: Scenario,
-    /// How many of its operations were done before.
+    /// The number of its operations that were done before the restore.
     pub done: usize,
-    /// The events, those from before among them.
+    /// The events, including those from before the restore.
     pub events: Vec<Logged>,
-    /// How they depart from the rules; a silent loss, if the operation is one of the rest.
+    /// How they depart from the rules; a silent loss, if the operation ran after the restore.
     pub departure: Option<Mismatch>,
     /// How the restore went.
     pub restored: Restored,
 }
 
 impl Resumed {
-    /// Events were lost or added behind the restore.
+    /// Whether events were lost or added after the restore.
     pub fn is_silent_loss(&self) -> bool {
         self.departure.as_ref().is_some_and(|departure| departure.place >= self.done)
     }
@@ -236,11 +239,11 @@ impl fmt::Display for Resumed {
             writeln!(f, "changed: {changed}")?;
         }
         match &self.departure {
-            None => writeln!(f, "same events: what the rules allow, before and behind the restore"),
+            None => writeln!(f, "same events: what the rules allow, before and after the restore"),
             Some(departure) if self.is_silent_loss() => {
-                writeln!(f, "silent loss: restored without an error, and then\n{departure}")
+                writeln!(f, "silent loss: restored without an error, but then\n{departure}")
             }
-            Some(departure) => writeln!(f, "departed before it was saved:\n{departure}"),
+            Some(departure) => writeln!(f, "departed from the rules before it was saved:\n{departure}"),
         }
     }
 }

@@ -13,7 +13,7 @@ use dfr0_model::{
     scenario::{Migrate, Op, Scenario},
 };
 
-/// The operation behind which a scenario is saved that is not told where: the one before the last that executes
+/// The operation after which a scenario is saved by default: the one before the last operation that executes
 /// something.
 pub fn default_place(scenario: &Scenario) -> usize {
     let executes = |op: &Op| matches!(op, Op::Exec { .. } | Op::Access { .. } | Op::Run { .. } | Op::Brk);
@@ -22,20 +22,21 @@ pub fn default_place(scenario: &Scenario) -> usize {
 }
 
 impl Session {
-    /// Runs a scenario in a VM of its own up to behind the operation at `place`, and saves it. The VM ends there.
+    /// Runs a scenario in its own VM up to and including the operation at `place`, and saves it. The VM ends
+    /// there.
     pub fn snapshot(&self, config: Config, scenario: &Scenario, place: usize) -> Result<Snapshot, Stop> {
         let fingerprint = self.machine().fingerprint()?;
         let ops = scenario.ops();
         if place >= ops.len() {
             return Err(Error::Unfit(format!(
-                "there is no operation {place} behind which to save: the scenario's last is {}",
+                "there is no operation {place} to save after: the scenario's last is {}",
                 ops.len().saturating_sub(1)
             ))
             .into());
         }
         if let Some(op) = ops.iter().find(|op| matches!(op, Op::Debug(_))) {
             return Err(Error::Unfit(format!(
-                "a bundle cannot hold `{op}`, which is no text that is read back"
+                "a bundle cannot contain `{op}`, because its text cannot be read back"
             ))
             .into());
         }
@@ -48,12 +49,12 @@ impl Session {
         let zva_block = self.known_zva_block();
         let snapshot =
             Snapshot { dfr0, fingerprint, words, zva_block, scenario, done: place + 2, seen, state };
-        // What cannot be judged where it is restored is not saved.
+        // A scenario that cannot be judged after a restore is not saved.
         snapshot.expected()?;
         Ok(snapshot)
     }
 
-    /// Restores a snapshot in a VM of its own, runs the rest of its scenario, and judges all events.
+    /// Restores a snapshot in its own VM, runs the rest of its scenario, and judges all events.
     pub fn resume(&self, snapshot: &Snapshot, scope: Scope) -> Result<Resumed, RestoreError> {
         let Snapshot { words, scenario, done, seen, state, .. } = snapshot;
         let (mut guest, restored) = self.machine().restore(state, *words, scope, self.deadline())?;
@@ -64,12 +65,12 @@ impl Session {
 }
 
 impl Context<'_> {
-    /// [`Session::snapshot`] in a VM as the case's.
+    /// [`Session::snapshot`] with the case's configuration of the VM.
     pub fn snapshot(&self, scenario: &Scenario, place: usize) -> Result<Snapshot, Stop> {
         self.session().snapshot(self.config(), scenario, place)
     }
 
-    /// [`Session::resume`].
+    /// [`Session::resume`] in the case's session.
     pub fn resume(&self, snapshot: &Snapshot, scope: Scope) -> Result<Resumed, RestoreError> {
         self.session().resume(snapshot, scope)
     }

@@ -28,8 +28,8 @@ impl fmt::Display for Shown<'_> {
                 writeln!(f, "  {}", in_words(register))?;
             }
         }
-        writeln!(f, "operations that are left, of {}:", snapshot.scenario.ops().len())?;
-        // A snapshot that the model has no rule for is still one to look at.
+        writeln!(f, "operations left, of {}:", snapshot.scenario.ops().len())?;
+        // A snapshot is shown even if the model has no rule for it.
         match snapshot.expected() {
             Ok(expected) => f.write_str(&expected),
             Err(unknown) => writeln!(f, "  {unknown}"),
@@ -37,7 +37,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// What is said of a snapshot besides its registers, by name.
+/// The facts about a snapshot other than its registers, by name.
 pub fn facts(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     let Snapshot { dfr0, fingerprint, done, seen, state, scenario, .. } = snapshot;
     vec![
@@ -52,7 +52,7 @@ pub fn facts(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A register with its fields, where they are known by name.
+/// A register with its fields, if their names are known.
 pub fn in_words(register: &Register) -> String {
     let fields = register.id.system_register().map(|reg| fields(reg, register.low()));
     match fields {
@@ -72,7 +72,8 @@ fn fields(reg: SysReg, value: u64) -> Vec<String> {
     named(reg, value, value).into_iter().map(|(name, value)| format!("{name} {value:#x}")).collect()
 }
 
-/// The fields of an ID register in which one of these bits is set, with their values; the highest first.
+/// The fields of an ID register that contain one of these bits, with their parts of `value`; the highest
+/// first.
 pub fn named(reg: SysReg, bits: u64, value: u64) -> Vec<(&'static str, u64)> {
     if reg == ID_AA64DFR0_EL1 {
         let of_bits = FIELDS.into_iter().filter(|field| bits & field.mask() != 0);
@@ -90,7 +91,7 @@ pub fn named(reg: SysReg, bits: u64, value: u64) -> Vec<(&'static str, u64)> {
 }
 
 impl Shown<'_> {
-    /// The same as JSON.
+    /// The snapshot as JSON.
     pub fn to_json(&self) -> Value {
         let Self(snapshot) = self;
         let vcpus: Vec<Vec<Value>> =

@@ -15,7 +15,7 @@ use std::{
 /// A register and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Register {
-    /// Which.
+    /// Its id.
     pub id: RegisterId,
     /// Its value, the lowest byte first; as many bytes as the id says.
     pub value: Vec<u8>,
@@ -27,7 +27,7 @@ impl Register {
         self.value.iter().take(size_of::<u64>()).rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 
-    /// All its bits are zero.
+    /// Whether all its bits are zero.
     pub fn is_zero(&self) -> bool {
         self.value.iter().all(|byte| *byte == 0)
     }
@@ -40,20 +40,20 @@ impl fmt::Display for Register {
     }
 }
 
-/// The number, with all its digits.
+/// The value as a hexadecimal number with all its digits.
 pub fn hexadecimal(value: &[u8]) -> String {
     value.iter().rev().fold("0x".to_owned(), |mut text, byte| {
-        // Nothing that writes to a string fails.
+        // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// A VM, between two operations.
+/// A VM between two operations.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
-    /// Each vCPU's registers, as KVM_GET_REG_LIST lists them. The first vCPU runs; another one is where its state was
-    /// before it migrated.
+    /// Each vCPU's registers, as KVM_GET_REG_LIST lists them. The first vCPU is the one that runs; the state
+    /// was in the second one before it migrated.
     pub vcpus: Vec<Vec<Register>>,
     pub memory: Pages,
 }
@@ -73,10 +73,10 @@ pub(crate) struct Pages(pub BTreeMap<u64, Vec<u8>>);
 impl Pages {
     /// The size of a page, in bytes.
     pub const SIZE: usize = 4096;
-    /// How many there are.
+    /// The number of pages in the guest's memory.
     pub const COUNT: usize = RAM_SIZE / Self::SIZE;
 
-    /// A page of the guest's memory begins at this address.
+    /// Whether a page of the guest's memory begins at this address.
     pub fn is_page(address: u64) -> bool {
         (RAM..RAM + RAM_SIZE as u64).contains(&address) && address.is_multiple_of(Self::SIZE as u64)
     }

@@ -38,7 +38,7 @@ fn scenario() -> Scenario {
     saved.then(Op::Migrate(Migrate::FreshVm)).exec(1).brk()
 }
 
-/// One of five registers and two pages, saved behind the read of OSLSR_EL1.
+/// A snapshot of five registers and two pages, saved after the read of OSLSR_EL1.
 pub fn small() -> Snapshot {
     let registers = vec![
         system(MIDR_EL1, 0x411f_d402),
@@ -124,7 +124,7 @@ fn a_snapshot_is_shown_by_its_fields() {
 }
 
 #[test]
-fn of_two_snapshots_what_differs_is_shown_and_nothing_else() {
+fn only_the_differences_of_two_snapshots_are_shown() {
     assert_eq!(Difference(&small(), &small()).to_string(), "");
     let mut other = small();
     other.state.vcpus[0][2] = system(dbgbcr(0), 0x1e2);
@@ -133,7 +133,7 @@ fn of_two_snapshots_what_differs_is_shown_and_nothing_else() {
     let text = Difference(&small(), &other).to_string();
     assert!(text.contains("A: DBGBCR0_EL1 = 0x00000000000001e3  (E=1"), "{text}");
     assert!(text.contains("B: DBGBCR0_EL1 = 0x00000000000001e2  (E=0"), "{text}");
-    assert!(text.contains("A alone: V0 = "), "{text}");
+    assert!(text.contains("only in A: V0 = "), "{text}");
     assert!(text.contains("the page at 0x401ff000 differs"), "{text}");
     assert!(!text.contains("MDSCR") && !text.contains("kernel"), "{text}");
 }
@@ -154,13 +154,13 @@ fn a_refusal_names_register_field_value_errno_and_rule() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     let (may, must) = (text.find("DebugVer"), text.find("DoubleLock"));
-    assert!(may < must, "what the target may refuse stands first:\n{text}");
+    assert!(may < must, "what the target may refuse comes first:\n{text}");
     let missing = RestoreError::Missing { register: v0() };
-    assert!(missing.is_refusal() && missing.to_string().contains("no register V0 = 0x100f"), "{missing}");
+    assert!(missing.is_refusal() && missing.to_string().contains("does not have V0 = 0x100f"), "{missing}");
 }
 
 #[test]
-fn an_event_that_was_lost_behind_the_restore_is_a_silent_loss() {
+fn an_event_that_was_lost_after_the_restore_is_a_silent_loss() {
     let snapshot = small();
     let departure = |events: &[Logged]| -> Option<Mismatch> {
         dfr0_model::judge::judge(snapshot.pe(), snapshot.scenario.ops(), events).expect("modelled")
@@ -182,13 +182,13 @@ fn an_event_that_was_lost_behind_the_restore_is_a_silent_loss() {
 #[test]
 fn a_scenario_is_saved_before_the_last_operation_that_executes() {
     let place = |scenario: &Scenario| default_place(scenario);
-    assert_eq!(place(&Scenario::new().isb().exec(1).isb().exec(2).read(OSLSR_EL1)), 4, "behind its ISB");
+    assert_eq!(place(&Scenario::new().isb().exec(1).isb().exec(2).read(OSLSR_EL1)), 4, "after its ISB");
     assert_eq!(place(&Scenario::new().isb().isb().read(OSLSR_EL1)), 1);
     assert_eq!(place(&Scenario::new().brk()), 0, "there is nothing before it");
 }
 
 #[test]
-fn with_the_debug_registers_alone_others_may_be_left_out() {
+fn with_only_the_debug_registers_others_may_be_left_out() {
     let core = RegisterId::new(0x6030_0000_0010_0040).expect("PC");
     let firmware = RegisterId::new(0x6030_0000_0016_0003).expect("a firmware register");
     let of = |id| (Scope::Debug.needs(id), Scope::Debug.writes(id));
@@ -207,9 +207,11 @@ fn a_file_is_read_as_it_was_saved_and_an_error_names_it() {
     assert_eq!(load(&path).expect("whole"), small());
     assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 1, "nothing else is left");
     std::fs::write(&path, "dfr0").expect("written");
-    let error = load(&path).expect_err("no bundle").to_string();
+    let error = load(&path).expect_err("not a bundle").to_string();
     assert!(
-        error.contains("a.snapshot: no bundle of dfr0's: it does not begin as one; `dfr0 snapshot save`"),
+        error.contains(
+            "a.snapshot: not a dfr0 bundle: it does not begin with the header of one; `dfr0 snapshot save`"
+        ),
         "{error}"
     );
     let nowhere = directory.path().join("none").join("b");

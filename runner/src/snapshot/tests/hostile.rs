@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Bundles that nobody saved.
+//! Bundles that dfr0 did not save.
 
 use super::{bundle, small};
 use crate::{
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 fn problem(bundle: &[u8]) -> String {
-    Snapshot::from_bytes(bundle).expect_err("no bundle").to_string()
+    Snapshot::from_bytes(bundle).expect_err("not a bundle").to_string()
 }
 
 fn parts() -> Vec<Part> {
     KIND.read(&bundle()).expect("its own")
 }
 
-/// A bundle with other parts, of which the manifest knows.
+/// A bundle with other parts, and a manifest that lists them.
 fn forged(edit: impl FnOnce(&mut Vec<Part>, &mut Value)) -> Vec<u8> {
     let mut parts = parts();
     let (name, manifest) = parts.remove(0);
@@ -48,12 +48,12 @@ fn replaced(name: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
-fn a_bundle_that_was_made_anew_is_read() {
+fn a_bundle_that_was_packed_again_is_read() {
     assert_eq!(Snapshot::from_bytes(&forged(|_, _| {})).expect("the same parts"), small());
 }
 
 #[test]
-fn truncated_at_any_byte_it_is_none() {
+fn a_bundle_that_is_truncated_at_any_byte_is_rejected() {
     let bundle = bundle();
     for len in 0..bundle.len() {
         assert!(Snapshot::from_bytes(&bundle[..len]).is_err(), "{len} bytes");
@@ -63,7 +63,7 @@ fn truncated_at_any_byte_it_is_none() {
 }
 
 #[test]
-fn with_any_bit_flipped_it_is_none() {
+fn a_bundle_with_any_bit_flipped_is_rejected() {
     let mut bundle = bundle();
     for bit in 0..8 * bundle.len() {
         bundle[bit / 8] ^= 1 << (bit % 8);
@@ -73,12 +73,12 @@ fn with_any_bit_flipped_it_is_none() {
 }
 
 #[test]
-fn it_says_what_it_is_and_of_which_version() {
+fn a_bundle_has_a_format_and_a_version() {
     let mut bundle = bundle();
-    assert!(problem(b"").contains("no bundle of dfr0's"));
-    assert!(problem(&bundle[4..]).contains("no bundle of dfr0's"));
+    assert!(problem(b"").contains("not a dfr0 bundle"));
+    assert!(problem(&bundle[4..]).contains("not a dfr0 bundle"));
     bundle[20] = 2;
-    assert!(problem(&bundle).contains("it is of version 2, and this dfr0 reads version 1"));
+    assert!(problem(&bundle).contains("it has version 2, but this dfr0 reads version 1"));
     let other = |key: &str, value: Value| problem(&forged(|_, manifest| manifest[key] = value));
     assert!(other("version", json!(7)).contains("version 7"));
     assert!(other("format", json!("\u{1b}[31mred")).contains("format \"\u{fffd}[31mred\""));
@@ -90,7 +90,7 @@ fn a_part_is_what_the_manifest_says() {
     part(&mut parts, "seen.json").push(b'\n');
     assert!(problem(&KIND.write(&parts).expect("a bundle")).contains("seen.json: its name, size or SHA-256"));
     parts.pop();
-    assert!(problem(&KIND.write(&parts).expect("a bundle")).contains("lists 6 parts, and 5 are there"));
+    assert!(problem(&KIND.write(&parts).expect("a bundle")).contains("lists 6 parts, but there are 5"));
     for name in &KIND.parts[1..] {
         if *name != "vcpu1.json" {
             let without = forged(|parts, _| parts.retain(|(part, _)| part != name));
@@ -103,12 +103,12 @@ fn a_part_is_what_the_manifest_says() {
 #[test]
 fn registers_have_known_kinds_and_their_widths() {
     let vcpu = |from: &str, to: &str| replaced("vcpu0.json", from, to);
-    assert!(vcpu("0x603000000013c028", "0x303000000013c028").contains("no register of an arm64 vCPU"));
+    assert!(vcpu("0x603000000013c028", "0x303000000013c028").contains("is not a register of an arm64 vCPU"));
     assert!(vcpu("0x603000000013c028", "0x609000000013c028").contains("unknown width"));
-    assert!(vcpu("0x00000000000001e3", "0x1e3").contains("(DBGBCR0_EL1) has no value of 64 bits"));
-    assert!(vcpu("0x00000000000001e3", "0x00000000000001eg").contains("no value of 64 bits"));
-    assert!(vcpu("0x00000000000001e3", "0x+0000000000001e3").contains("no value of 64 bits"));
-    assert!(vcpu("0x603000000013c028", "0x603000000013c000").contains("stands twice"));
+    assert!(vcpu("0x00000000000001e3", "0x1e3").contains("(DBGBCR0_EL1) does not have a value of 64 bits"));
+    assert!(vcpu("0x00000000000001e3", "0x00000000000001eg").contains("does not have a value of 64 bits"));
+    assert!(vcpu("0x00000000000001e3", "0x+0000000000001e3").contains("does not have a value of 64 bits"));
+    assert!(vcpu("0x603000000013c028", "0x603000000013c000").contains("appears twice"));
     assert!(vcpu("0x603000000013c028", "0x603000000013c029").contains("another value or none"));
     assert!(vcpu("\"value\"", "\"worth\"").contains("vcpu0.json: unknown field"));
     let many = problem(&forged(|parts, _| {
@@ -124,12 +124,10 @@ fn sizes_are_those_of_the_guests_memory() {
     assert!(memory(|memory| memory["size"] = json!(u64::MAX)).contains("the memory is not 2097152 bytes"));
     assert!(memory(|memory| memory["page_size"] = json!(0)).contains("in pages of 4096"));
     assert!(memory(|memory| memory["pages"] = json!([])).contains("8192 bytes for 0 pages"));
-    assert!(
-        memory(|memory| memory["pages"] = json!(["0x40000000", "0x40000000"])).contains("not in their order")
-    );
-    assert!(memory(|memory| memory["pages"] = json!(["0x40000000", "0x40200000"])).contains("no pages"));
-    assert!(memory(|memory| memory["pages"] = json!(["0x3ffff000", "0x40000000"])).contains("no pages"));
-    assert!(memory(|memory| memory["pages"] = json!(["0x40000000", "0x40000008"])).contains("no pages"));
+    assert!(memory(|memory| memory["pages"] = json!(["0x40000000", "0x40000000"])).contains("not in order"));
+    assert!(memory(|memory| memory["pages"] = json!(["0x40000000", "0x40200000"])).contains("not pages"));
+    assert!(memory(|memory| memory["pages"] = json!(["0x3ffff000", "0x40000000"])).contains("not pages"));
+    assert!(memory(|memory| memory["pages"] = json!(["0x40000000", "0x40000008"])).contains("not pages"));
     let of = |key: &str, value: Value| problem(&forged(|_, manifest| manifest[key] = value));
     assert!(of("vcpus", json!(0)).contains("0 vCPUs"));
     assert!(of("vcpus", json!(3)).contains("3 vCPUs"));
@@ -138,7 +136,7 @@ fn sizes_are_those_of_the_guests_memory() {
     assert!(of("operations_done", json!(11)).contains("11 operations are done"));
     assert!(
         of("operations_done", json!(7)).contains("7 operations are done"),
-        "the last of them is no migration"
+        "the last of them is not a migration"
     );
     assert!(of("dc_zva_bytes", json!(3)).contains("DC ZVA"));
     assert!(of("kernel", json!("a\nb")).contains("\"kernel\" must be printable"));
@@ -153,12 +151,12 @@ fn sizes_are_those_of_the_guests_memory() {
 
 #[test]
 fn a_scenario_is_one_that_the_payload_can_do_and_events_are_in_order() {
-    assert!(replaced("scenario.txt", "exec marker 1", "exec marker 200").contains("has no way to do"));
+    assert!(replaced("scenario.txt", "exec marker 1", "exec marker 200").contains("the payload cannot do"));
     assert!(replaced("scenario.txt", "exec marker 1", "rm -rf /").contains("scenario.txt: line 8"));
     assert!(replaced("seen.json", "\"operation\": 4", "\"operation\": 4096").contains("beyond"));
     assert!(
         replaced("seen.json", "\"operation\": 4", "\"operation\": 6")
-            .contains("an event is seen of operation 6")
+            .contains("there is an event of operation 6")
     );
     assert!(replaced("seen.json", "value", "worth").contains("seen.json: unknown variant"));
     let text = problem(&forged(|parts, _| part(parts, "scenario.txt").push(0xff)));
@@ -183,40 +181,40 @@ fn sealed(archive: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn no_name_is_one_of_a_file() {
+fn no_name_is_used_as_a_file_name() {
     use tar::EntryType;
     for name in
         ["../../etc/passwd", "/etc/passwd", "manifest.json/..", "./manifest.json", "manifest.jsom", ""]
     {
         let archive = archive_of(name.as_bytes(), EntryType::Regular, 0, &[0; 1024]);
-        assert!(problem(&sealed(&archive)).contains("a name that no part has"), "{name}");
+        assert!(problem(&sealed(&archive)).contains("does not have the name of a part"), "{name}");
     }
     for kind in
         [EntryType::Symlink, EntryType::Link, EntryType::Directory, EntryType::Char, EntryType::GNULongName]
     {
         let archive = archive_of(b"manifest.json", kind, 0, &[0; 1024]);
-        assert!(problem(&sealed(&archive)).contains("no archive as dfr0 writes it"), "{kind:?}");
+        assert!(problem(&sealed(&archive)).contains("not an archive as dfr0 writes it"), "{kind:?}");
     }
     let [first, second] = [b"manifest.json".as_slice(), b"manifest.json"]
         .map(|name| archive_of(name, EntryType::Regular, 0, &[]));
-    assert!(problem(&sealed(&[first, second, vec![0; 1024]].concat())).contains("stands twice"));
+    assert!(problem(&sealed(&[first, second, vec![0; 1024]].concat())).contains("appears twice"));
 }
 
 #[test]
-fn nothing_stands_in_an_archive_that_is_not_read() {
+fn an_archive_with_data_that_is_not_read_is_refused() {
     let archive = archive::tar(&parts()).expect("an archive");
     assert!(Snapshot::from_bytes(&sealed(&archive)).is_ok());
     let mut other = archive.clone();
     other.extend_from_slice(&[0; 512]);
-    assert!(problem(&sealed(&other)).contains("no archive as dfr0 writes it"), "behind its end");
+    assert!(problem(&sealed(&other)).contains("not an archive as dfr0 writes it"), "after its end");
     other.truncate(archive.len());
     *other.last_mut().expect("bytes") = 1;
-    assert!(problem(&sealed(&other)).contains("no archive as dfr0 writes it"), "in its end");
+    assert!(problem(&sealed(&other)).contains("not an archive as dfr0 writes it"), "in its end");
     let frame = zstd::bulk::compress(&archive, 3).expect("compressed");
-    let behind = KIND.seal(&[frame.as_slice(), b"more"].concat());
-    assert!(problem(&behind).contains("behind its zstd frame"));
+    let followed = KIND.seal(&[frame.as_slice(), b"more"].concat());
+    assert!(problem(&followed).contains("after its zstd frame"));
     let two = KIND.seal(&[frame.as_slice(), frame.as_slice()].concat());
-    assert!(problem(&two).contains("behind its zstd frame"));
+    assert!(problem(&two).contains("after its zstd frame"));
     for len in 0..frame.len() {
         assert!(Snapshot::from_bytes(&KIND.seal(&frame[..len])).is_err(), "{len} bytes of the frame");
     }
@@ -237,7 +235,7 @@ fn what_is_absurdly_large_is_refused_before_it_is_stored() {
     assert!(manifest.contains("manifest.json: longer than"), "{manifest}");
 }
 
-/// A byte put at a place, of as many as there are.
+/// Bytes, each with the place where it is put.
 type Edits = Vec<(Index, u8)>;
 
 fn edit(bytes: &mut [u8], edits: &Edits) {
@@ -251,7 +249,7 @@ fn edits() -> impl Strategy<Value = Edits> {
     vec((any::<Index>(), any::<u8>()), 1..8)
 }
 
-/// What is read is what would be written, and can be shown; nothing that is said drives a terminal.
+/// Whatever is read can be written again and shown, and no output has control characters.
 fn is_read_or_refused(bundle: &[u8]) -> Result<(), TestCaseError> {
     let said = match Snapshot::from_bytes(bundle) {
         Ok(read) => {
@@ -266,7 +264,7 @@ fn is_read_or_refused(bundle: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-// Run them for as long as is wanted with PROPTEST_CASES.
+// PROPTEST_CASES sets the number of runs.
 proptest! {
     #[test]
     fn any_bytes_do_no_harm(bytes in vec(any::<u8>(), 0..2000)) {

@@ -18,7 +18,7 @@ const KILLS: u64 = 30;
 /// Names the file that the process saves to until it is killed.
 const SAVES_TO: &str = "DFR0_TEST_SAVES_TO";
 
-/// A snapshot that does not compress and so takes long to write; each differs from each other.
+/// A snapshot that does not compress, so that it takes long to write; each seed gives another one.
 fn large(seed: u64) -> Snapshot {
     let mut state = seed | 1;
     let mut byte = || {
@@ -64,7 +64,7 @@ fn a_save_that_is_killed_leaves_the_whole_bundle_of_before_or_the_whole_new_one(
             .stdout(Stdio::null())
             .spawn()
             .expect("started");
-        // From then on it is always in the middle of a save.
+        // From now on it is always in the middle of a save.
         while entries(directory.path()).is_empty() {
             assert!(saver.try_wait().expect("a child").is_none(), "it saves for ever");
             sleep(Duration::from_micros(100));
@@ -76,13 +76,13 @@ fn a_save_that_is_killed_leaves_the_whole_bundle_of_before_or_the_whole_new_one(
         match load(&path) {
             Ok(snapshot) => assert!(whole.contains(&snapshot)),
             Err(_) if !path.exists() => absent += 1,
-            Err(error) => panic!("killed behind {time} steps: {error}"),
+            Err(error) => panic!("killed after {time} steps: {error}"),
         }
         for entry in entries(directory.path()) {
             std::fs::remove_file(entry).expect("removed");
         }
     }
-    assert!(absent > 0, "not once was the first save killed");
-    assert!(absent < KILLS, "not once was anything saved before the kill");
-    assert!(unfinished > 0, "not once was a save killed in its middle");
+    assert!(absent > 0, "the first save was never killed");
+    assert!(absent < KILLS, "nothing was ever saved before the kill");
+    assert!(unfinished > 0, "no save was ever killed in its middle");
 }

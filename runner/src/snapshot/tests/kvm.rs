@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Saved and restored on this host.
+//! Snapshots that are saved and restored on this host.
 
 use super::*;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 fn session() -> Session {
-    Session::open(DEADLINE).expect("no error of KVM's").expect("a host with KVM")
+    Session::open(DEADLINE).expect("no KVM error").expect("a host with KVM")
 }
 
 fn armed() -> Scenario {
@@ -36,14 +36,14 @@ fn register(snapshot: &mut Snapshot, reg: SysReg) -> &mut Register {
 }
 
 #[test]
-fn behind_any_operation_a_vcpu_is_saved_and_goes_on_as_it_would_have() {
+fn a_vcpu_that_is_saved_after_any_operation_continues_as_without_a_save() {
     let session = session();
     for place in 0..scenario().ops().len() {
         let snapshot = saved(&session, &scenario(), place);
         let resumed = session.resume(&snapshot, Scope::All).expect("restored on the same host");
-        assert!(resumed.departure.is_none(), "behind {place}:\n{resumed}");
+        assert!(resumed.departure.is_none(), "after {place}:\n{resumed}");
         assert_eq!(resumed.events.len(), 5, "{resumed}");
-        assert_eq!(resumed.restored, Restored::default(), "behind {place}");
+        assert_eq!(resumed.restored, Restored::default(), "after {place}");
         let again = session.resume(&snapshot, Scope::Debug).expect("a snapshot may be restored again");
         assert_eq!(again.events, resumed.events);
     }
@@ -79,7 +79,8 @@ fn what_the_host_lacks_or_refuses_is_named() {
     let error = session.resume(&resaved(&unknown), Scope::All).expect_err("no KVM has it");
     assert!(matches!(&error, RestoreError::Missing { register: missing } if *missing == register), "{error}");
     let resumed = session.resume(&resaved(&unknown), Scope::Debug).expect("not of the debug hardware");
-    // Others may be ID registers that KVM changed when the VM first ran: ID_AA64PFR0_EL1.GIC, where no GIC was made.
+    // Others may be ID registers that KVM changed when the VM first ran: ID_AA64PFR0_EL1.GIC, where no GIC
+    // was made.
     assert!(resumed.restored.left_out.contains(&register), "{resumed}");
 }
 
