@@ -2,10 +2,10 @@
 
 //! Certificates: everything that dfr0 found on a host, in one archive that another machine can check.
 //!
-//! What counts are the raw results and the deviations that were known to the run: [`verify`] judges them again and takes
-//! no verdict on trust, neither a case's nor the whole one. Everything else is made from them, and is made again to be
-//! compared. A certificate says that nothing in it was changed since, by accident or by a careless hand; who made it is
-//! for a signature over the file to say.
+//! The raw results and the deviations that were known to the run decide: [`verify`] judges the results again
+//! and trusts no verdict in the archive, neither that on a case nor that on the host. Everything else is
+//! derived from them, and is derived again and compared. A certificate shows that nothing in it was changed
+//! since, by accident or by carelessness; only a signature of the file shows who made it.
 
 mod kernel;
 mod manifest;
@@ -40,7 +40,7 @@ const COMMAND_LINE: &str = "kernel-cmdline.txt";
 /// The kernel's configuration as it was found, text or gzip.
 const CONFIGS: [&str; 2] = ["kernel-config.txt", "kernel-config.gz"];
 
-/// The outside of a certificate.
+/// The container of a certificate.
 const KIND: Kind = Kind {
     name: "dfr0certificate",
     version: 1,
@@ -80,7 +80,7 @@ pub struct Evidence {
 type Failure = Box<dyn error::Error>;
 
 impl Evidence {
-    /// The certificate.
+    /// Writes the certificate.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Failure> {
         let mut parts = vec![
             (RESULTS, lines(&self.run)?),
@@ -108,7 +108,7 @@ fn json(what: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The parts that are the results in other forms.
+/// The parts that contain the results in other forms.
 fn made_from(run: &Run) -> Result<Vec<Part>, Failure> {
     let cells = [Cell::of_file("", Results::Run(run.clone()))];
     let mut tap = Vec::new();
@@ -128,7 +128,7 @@ fn made_from(run: &Run) -> Result<Vec<Part>, Failure> {
 pub struct Waiver {
     /// Its name.
     pub name: String,
-    /// Who departs.
+    /// Who departs from the architecture.
     pub whose: String,
     /// What the architecture says instead.
     pub why: String,

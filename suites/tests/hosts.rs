@@ -202,7 +202,7 @@ fn certificate() -> Result<(), Failed> {
     for place in [1, 30, made.stdout.len() / 2, made.stdout.len() - 1] {
         let mut changed = made.stdout.clone();
         changed[place] ^= 1;
-        fails_with("no certificate of dfr0's", &verify(&changed)?)?;
+        fails_with("not a dfr0 certificate", &verify(&changed)?)?;
     }
     Ok(())
 }
@@ -460,7 +460,11 @@ fn host_check_without_a_profile() -> Result<(), Failed> {
     let output = here(&["host", "check", path])?;
     ensure(output.status.code() == Some(4), "exit status", &output)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure(text.ends_with("\nno profile: none is of 0x61:0x022 on this platform\n"), "the message", &output)?;
+    ensure(
+        text.ends_with("\nno profile: none is for 0x61:0x022 on this platform\n"),
+        "the message",
+        &output,
+    )?;
     fails_with(
         "there is no profile \"graviton\"; there are graviton2, ",
         &here(&["host", "check", "--profile", "graviton", path])?,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What can be known of the running kernel.
+//! What is known about the running kernel.
 
 use super::CONFIGS;
 use crate::archive::Part;
@@ -10,7 +10,8 @@ use std::{
     path::Path,
 };
 
-/// Neither is longer, in bytes: a configuration is a few 100 KiB, a command line at most 2 KiB on arm64.
+/// The upper limit of each file, in bytes: a configuration is a few 100 KiB, a command line at most 2 KiB on
+/// arm64.
 const LONGEST: u64 = 4 << 20;
 
 /// How the running kernel was built and started.
@@ -18,12 +19,12 @@ const LONGEST: u64 = 4 << 20;
 pub struct Kernel {
     /// Its command line.
     pub command_line: Vec<u8>,
-    /// Its configuration as it was found: the part, and its bytes. None where neither /proc nor /boot has it.
+    /// Its configuration as it was found: the part, and its bytes. `None` if it was not found.
     pub config: Option<Part>,
 }
 
 impl Kernel {
-    /// The kernel of this release, which runs here.
+    /// The kernel that runs here, which has this release.
     pub fn here(release: &str) -> io::Result<Self> {
         let places = [
             (CONFIGS[1], "/proc/config.gz".to_owned()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The manifest: what a certificate says, and what is in it.
+//! The manifest: what a certificate says, and the list of its parts.
 
 use super::Evidence;
 use crate::{
@@ -39,15 +39,15 @@ struct Host {
     lab_host: Option<String>,
 }
 
-/// What the results come to.
+/// The verdict on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Nothing departed from the rules.
+    /// No case departed from the rules.
     Conforms,
-    /// What departed is known.
+    /// Every departure from the rules is known.
     ConformsWithWaivers,
-    /// Something departed that is not known, or nothing ran.
+    /// A departure from the rules is not known, or nothing ran.
     DoesNotConform,
 }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 const EXPECTED_TEXT: &str = "[[deviation]]\nname = \"n\"\ncases = [\"s.d\", \"s.e\"]\nobserved = [\"exec marker 1: no event\"]\nwhy = \"w (DDI 0487K.a OSDLR_EL1)\"\nsource = \"sys_regs.c\"\n";
 
-/// A host that conforms but for a known deviation, and the names of its cases.
+/// A host that conforms except for a known deviation, and the names of its cases.
 fn evidence() -> (Evidence, Vec<String>) {
     let mut run = run();
     run.begin.dfr0 = env!("CARGO_PKG_VERSION").into();
@@ -48,14 +48,14 @@ fn bytes(evidence: &Evidence) -> Vec<u8> {
     evidence.to_bytes().expect("an archive")
 }
 
-/// What is wrong when each digest is right.
+/// What is wrong with changed evidence, if each digest is right.
 fn problem(change: impl FnOnce(&mut Evidence)) -> String {
     let (mut evidence, names) = evidence();
     change(&mut evidence);
     verify(&bytes(&evidence), &names).expect_err("wrong").to_string()
 }
 
-/// The same where a part was changed and all digests were made again.
+/// What is wrong with a certificate, if a part was changed and all digests were computed again.
 fn forged(part: &str, from: &str, to: &str) -> String {
     let (evidence, names) = evidence();
     let mut parts = KIND.read(&bytes(&evidence)).expect("its own");
@@ -81,7 +81,7 @@ fn a_certificate_says_what_was_found_and_what_was_waived() {
         "dfr0: 0.1.0 (sha256 00)",
         "totals: pass:2 fail:0 xfail:1 xpass:1 skip:1",
         "waiver n of KVM, in 1 case: w (DDI 0487K.a OSDLR_EL1)",
-        "note: the host is an emulated one of the lab: KVM is real, its CPU is not",
+        "note: the host is a lab host: its KVM is real, its CPU is emulated",
         "verdict: this host conforms, with waivers",
     ] {
         assert!(text.lines().any(|is| is == line), "{line}\n{text}");
@@ -108,47 +108,47 @@ fn one_byte_of_any_part_is_noticed() {
 }
 
 #[test]
-fn the_verdict_is_found_again_and_not_believed() {
+fn the_verdict_is_computed_again_and_not_trusted() {
     let failing = |evidence: &mut Evidence| {
         let case = &mut evidence.run.cases[1];
         *case = Case { findings: run().cases[1].findings.clone(), ..case.clone() };
     };
     assert!(
-        problem(failing).contains("results.jsonl: s.b is Fail by what it found, and the results say Pass")
+        problem(failing).contains("results.jsonl: s.b is Fail by its findings, but the results say Pass")
     );
     let other = |evidence: &mut Evidence| evidence.expected = EXPECTED_TEXT.replace("\"n\"", "\"m\"");
     assert!(problem(other).contains("s.d names other deviations than expected.toml"));
     let none = |evidence: &mut Evidence| evidence.expected = EXPECTED_TEXT.replace("exec", "step");
-    assert!(problem(none).contains("s.d is Fail by what it found"));
+    assert!(problem(none).contains("s.d is Fail by its findings"));
     let uncited = |evidence: &mut Evidence| evidence.expected = EXPECTED_TEXT.replace("DDI 0487K.a", "");
     assert!(problem(uncited).contains("expected.toml: deviation \"n\" cites no section"));
     assert!(
         forged(MANIFEST, "conforms_with_waivers", "conforms")
-            .contains("it says that the host conforms, and by")
+            .contains("it says that the host conforms, but by")
     );
 }
 
 #[test]
-fn it_is_of_every_case_and_of_one_host() {
+fn a_certificate_needs_every_case_and_one_host() {
     let missing = |evidence: &mut Evidence| {
         evidence.run.cases.remove(0);
         evidence.run.begin.cases -= 1;
         evidence.run.end.totals.pass -= 1;
         evidence.run.end.checks -= 3;
     };
-    assert!(problem(missing).contains("s.a did not run, and a certificate is of every case"));
+    assert!(problem(missing).contains("s.a did not run, but a certificate needs every case"));
     let stranger = |evidence: &mut Evidence| evidence.run.cases[0].name = "s.z".into();
     assert!(problem(stranger).contains("s.a did not run"));
     assert!(problem(|evidence| evidence.run.begin.every = 2).contains("a sample"));
     assert!(
         problem(|evidence| evidence.run.begin.host.midr ^= 1)
-            .contains("fingerprint.json: it is of another host")
+            .contains("fingerprint.json: it is that of another host")
     );
     assert!(problem(|evidence| evidence.fingerprint.kernel = "6.1".into()).contains("another host"));
 }
 
 #[test]
-fn forms_that_say_something_else_than_the_results_are_refused() {
+fn forms_that_do_not_say_the_same_as_the_results_are_refused() {
     for (part, from, to) in [
         (TAP, "ok 4 s.d # XFAIL", "ok 4 s.d"),
         (JUNIT, "s.d", "s.q"),
@@ -156,16 +156,21 @@ fn forms_that_say_something_else_than_the_results_are_refused() {
         (PAGE, "s.d", "s.q"),
         (WAIVERS, "sys_regs.c", "sys_regs.d"),
     ] {
-        assert_eq!(forged(part, from, to), format!("{part}: it is not what results.jsonl says"));
+        assert_eq!(forged(part, from, to), format!("{part}: it does not say the same as results.jsonl"));
     }
 }
 
 #[test]
-fn of_another_dfr0_what_cannot_be_checked_is_said() {
+fn what_cannot_be_checked_of_another_dfr0_is_said() {
     let (mut evidence, _) = evidence();
     evidence.run.begin = Begin { dfr0: "0.0.9".into(), ..evidence.run.begin };
-    let text = verify(&bytes(&evidence), &[]).expect("another's").to_string();
-    assert!(text.contains("note: it is of dfr0 0.0.9: whether these were all of its cases"), "{text}");
+    let text = verify(&bytes(&evidence), &[]).expect("valid").to_string();
+    assert!(
+        text.contains(
+            "note: it was made by dfr0 0.0.9: only that version can check whether these are all of its cases"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A certificate as another machine takes it: nothing in it is believed that can be found again.
+//! The check of a certificate on another machine: whatever can be computed again is not trusted.
 
 use super::{
     EXPECTED, FINGERPRINT, KIND, MANIFEST, RESULTS, Verdict, Waiver, made_from,
@@ -28,22 +28,22 @@ const MAKE_ONE: &str = "`dfr0 certify --out FILE` writes one";
 /// A certificate that was checked.
 #[derive(Debug)]
 pub struct Certificate {
-    /// The verdict, found again.
+    /// The verdict, computed again.
     pub verdict: Verdict,
     run: Run,
     program_sha256: String,
     waivers: Vec<Waiver>,
-    /// What could not be checked, or is worth to be known.
+    /// What could not be checked, or is worth knowing.
     notes: Vec<String>,
 }
 
 /// What is wrong with a certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// It is none from the outside, or was changed.
-    #[error("no certificate of dfr0's: {0}; {MAKE_ONE}")]
+    /// Its container is invalid, or it was changed.
+    #[error("not a dfr0 certificate: {0}; {MAKE_ONE}")]
     Archive(#[from] archive::Problem),
-    /// A part is missing, or says what cannot be.
+    /// A part is missing, or its content is invalid.
     #[error("{part}: {what}")]
     Part {
         /// The part.
@@ -59,7 +59,7 @@ impl Problem {
     }
 }
 
-/// The bytes of a file, as far as a certificate is long.
+/// The bytes of a file, up to one byte more than a certificate may have.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(KIND.longest + 1).read_to_end(&mut bytes)?;
@@ -75,7 +75,7 @@ pub fn verify(bytes: &[u8], cases: &[String]) -> Result<Certificate, Problem> {
     };
     let manifest: Manifest = serde_json::from_slice(part(MANIFEST)?).map_err(Problem::of(MANIFEST))?;
     if (manifest.format.as_str(), manifest.version) != (FORMAT, VERSION) {
-        return Err(Problem::of(MANIFEST)("it is of another format"));
+        return Err(Problem::of(MANIFEST)("it has another format"));
     }
     Entry::check(&manifest.parts, &parts[1..])?;
     let run = match results::read(part(RESULTS)?).map_err(Problem::of(RESULTS))? {
@@ -83,7 +83,7 @@ pub fn verify(bytes: &[u8], cases: &[String]) -> Result<Certificate, Problem> {
         Results::Unavailable(_) => return Err(Problem::of(RESULTS)("no case could run")),
     };
     if manifest.dfr0 != run.begin.dfr0 {
-        return Err(Problem::of(MANIFEST)("it names another dfr0 than the results"));
+        return Err(Problem::of(MANIFEST)("it names another version of dfr0 than the results"));
     }
     check_host(&run, part(FINGERPRINT)?).map_err(Problem::of(FINGERPRINT))?;
     check_outcomes(&run, part(EXPECTED)?)?;
@@ -91,7 +91,7 @@ pub fn verify(bytes: &[u8], cases: &[String]) -> Result<Certificate, Problem> {
     if verdict != manifest.verdict {
         let (says, is) = (manifest.verdict, verdict);
         return Err(Problem::of(MANIFEST)(format!(
-            "it says that the host {says}, and by the results it {is}"
+            "it says that the host {says}, but by the results it {is}"
         )));
     }
     let is_same = manifest.dfr0 == env!("CARGO_PKG_VERSION");
@@ -101,23 +101,23 @@ pub fn verify(bytes: &[u8], cases: &[String]) -> Result<Certificate, Problem> {
         check_made(&run, &parts)?;
     } else {
         notes.push(format!(
-            "it is of dfr0 {}: whether these were all of its cases, and whether the forms other than {RESULTS} say the \
-             same, that dfr0 can check",
+            "it was made by dfr0 {}: only that version can check whether these are all of its cases, and whether the \
+             forms other than {RESULTS} say the same",
             run.begin.dfr0
         ));
     }
     if run.begin.every > 1 {
-        return Err(Problem::of(RESULTS)("a sample of the scenarios ran, and not all"));
+        return Err(Problem::of(RESULTS)("only a sample of the scenarios ran"));
     }
     let waivers = waivers(&run);
     notes.extend(strange(&waivers, cases, is_same));
     if run.begin.lab_host.is_some() {
-        notes.push("the host is an emulated one of the lab: KVM is real, its CPU is not".into());
+        notes.push("the host is a lab host: its KVM is real, its CPU is emulated".into());
     }
     Ok(Certificate { verdict, run, program_sha256: manifest.program_sha256, waivers, notes })
 }
 
-/// The fingerprint is of the host that ran.
+/// Checks that the fingerprint is that of the host that ran.
 fn check_host(run: &Run, bytes: &[u8]) -> Result<(), String> {
     let fingerprint = fingerprint::parse(bytes).map_err(|problem| problem.to_string())?;
     let host = &run.begin.host;
@@ -126,10 +126,10 @@ fn check_host(run: &Run, bytes: &[u8]) -> Result<(), String> {
         && fingerprint.midr() == Some(host.midr)
         && dfr0 == Some(host.id_aa64dfr0)
         && fingerprint.platform.as_ref() == Some(&host.platform);
-    if same { Ok(()) } else { Err("it is of another host than the results".into()) }
+    if same { Ok(()) } else { Err("it is that of another host than the results".into()) }
 }
 
-/// Each case's outcome is what its findings come to by the deviations.
+/// Checks that each case's outcome follows from its findings and the deviations.
 fn check_outcomes(run: &Run, expected: &[u8]) -> Result<(), Problem> {
     let text = String::from_utf8(expected.to_vec()).map_err(Problem::of(EXPECTED))?;
     let names: Vec<String> = run.cases.iter().map(|case| case.name.clone()).collect();
@@ -143,7 +143,7 @@ fn check_outcomes(run: &Run, expected: &[u8]) -> Result<(), Problem> {
         let (outcome, names) = Outcome::of(verdict);
         if outcome != case.outcome {
             let problem = format!(
-                "{} is {:?} by what it found, and the results say {:?}",
+                "{} is {:?} by its findings, but the results say {:?}",
                 case.name, outcome, case.outcome
             );
             return Err(Problem::of(RESULTS)(problem));
@@ -160,28 +160,28 @@ fn check_outcomes(run: &Run, expected: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Every case ran, and no other.
+/// Checks that every case ran, and no other.
 fn check_cases(run: &Run, cases: &[String]) -> Result<(), String> {
     let ran: BTreeSet<&str> = run.cases.iter().map(|case| case.name.as_str()).collect();
     let all: BTreeSet<&str> = cases.iter().map(String::as_str).collect();
     match (all.difference(&ran).next(), ran.difference(&all).next()) {
-        (Some(missing), _) => Err(format!("{missing} did not run, and a certificate is of every case")),
+        (Some(missing), _) => Err(format!("{missing} did not run, but a certificate needs every case")),
         (None, Some(stranger)) => Err(format!("there is no case {stranger}")),
         (None, None) => Ok(()),
     }
 }
 
-/// The other forms say what the results say.
+/// Checks that the other forms say the same as the results.
 fn check_made(run: &Run, parts: &[Part]) -> Result<(), Problem> {
     for made in made_from(run).map_err(|error| Problem::of(RESULTS)(error.to_string()))? {
         if !parts.contains(&made) {
-            return Err(Problem::of(made.0)(format!("it is not what {RESULTS} says")));
+            return Err(Problem::of(made.0)(format!("it does not say the same as {RESULTS}")));
         }
     }
     Ok(())
 }
 
-/// What this dfr0 does not know as it stands there.
+/// Names the waivers that this dfr0 does not know, or knows with another reason or source.
 fn strange(waivers: &[Waiver], cases: &[String], is_same: bool) -> Option<String> {
     let known = is_same.then(|| Deviations::built_in(cases).ok()).flatten()?;
     let is_known = |waiver: &&Waiver| {
@@ -190,7 +190,8 @@ fn strange(waivers: &[Waiver], cases: &[String], is_same: bool) -> Option<String
     };
     let own: Vec<&str> =
         waivers.iter().filter(|waiver| !is_known(waiver)).map(|waiver| waiver.name.as_str()).collect();
-    (!own.is_empty()).then(|| format!("not among the deviations that dfr0 itself knows: {}", own.join(", ")))
+    (!own.is_empty())
+        .then(|| format!("these waivers are not among the deviations of dfr0 itself: {}", own.join(", ")))
 }
 
 impl fmt::Display for Certificate {

@@ -29,12 +29,16 @@ use std::{
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "\
-The archive holds the results in every form, the deviations that were known and those that were seen (the waivers), the
-host's fingerprint, the kernel's configuration and command line, and the SHA-256 of each part and of the dfr0 that ran.
-`tar --zstd -xf FILE` unpacks it. It says whether something in it was changed; who made it, a signature says, for example
-one by `ssh-keygen -Y sign -n dfr0 -f KEY FILE`.
+The archive has the results in every form, the known deviations, the deviations
+that were seen (the waivers), the host's fingerprint, the kernel's configuration
+and command line, and the SHA-256 of each part and of the dfr0 that ran.
+`tar --zstd -xf FILE` unpacks it. A change of the archive is detected. To show
+who made it, sign it, for example with
+`ssh-keygen -Y sign -n dfr0 -f KEY FILE`.
 
-Exit status: 0 the host conforms, or does with waivers; 1 it does not, or the certificate is none or was changed."
+Exit status:
+  0  the host conforms, perhaps with waivers
+  1  the host does not conform, or the certificate is invalid or was changed"
 )]
 pub struct Certify {
     #[command(subcommand)]
@@ -42,20 +46,20 @@ pub struct Certify {
     /// The archive to write, whole or not at all; `-` is standard output, without KTAP.
     #[arg(long, value_name = "FILE", required = true)]
     out: Option<PathBuf>,
-    /// Read deviations from DIR instead of expected/ beside this program.
+    /// Read deviations from DIR instead of expected/ next to this program.
     #[arg(long, value_name = "DIR")]
     expected: Option<PathBuf>,
     /// Draw other random scenarios.
     #[arg(long, default_value_t = Draw::default().seed)]
     seed: u64,
-    /// As in `dfr0 run`: try for so many minutes what is otherwise left out.
+    /// Also run what is left out by default, for this many minutes per case, as `dfr0 run --thorough` does.
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     thorough: Option<u32>,
 }
 
 #[derive(Subcommand)]
 enum Verify {
-    /// Check a certificate, on any machine, and find its verdict again from the raw results.
+    /// Check a certificate on any machine, and compute its verdict again from the raw results.
     Verify {
         /// The archive.
         file: PathBuf,
@@ -85,14 +89,14 @@ pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
         }
         (None, None) => return Err("--out is missing".into()),
     };
-    // Of a new one, too: it is what another machine will say.
+    // A new certificate is verified too: another machine will say the same.
     let certificate =
         certificate::verify(&bytes, &names).map_err(|problem| format!("{}: {problem}", file.display()))?;
-    let text = format!("{}: a whole certificate\n{certificate}", file.display());
+    let text = format!("{}: a valid certificate\n{certificate}", file.display());
     if is_check {
         io::stdout().lock().write_all(text.as_bytes())?;
     } else {
-        // Standard output is the archive's, or KTAP's.
+        // Standard output has the archive or KTAP.
         io::stderr().lock().write_all(text.as_bytes())?;
     }
     Ok(match certificate.verdict {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A host, by its fingerprint, against the profiles that fit it.
+//! Compares the fingerprint of a host with the profiles that fit it.
 
 use super::{Facts, Kernel, Profile, Profiles, REGISTERS};
 use crate::{
@@ -12,36 +12,36 @@ use crate::{
 use dfr0_model::sysreg::{ID_AA64DFR0_EL1, SysReg};
 use std::fmt;
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Check<'a> {
     /// The host, in words.
     host: String,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome<'a>,
 }
 
 /// Whether a host is as a profile says.
 #[derive(Debug)]
 pub enum Outcome<'a> {
-    /// It is as these say.
+    /// It is as these profiles say.
     Same {
         /// The profiles.
         profiles: Vec<&'a Profile>,
-        /// How many others are of this CPU, platform and kernel.
+        /// The number of other profiles for this CPU, platform and kernel.
         others: usize,
-        /// The facts that the fingerprint does not have, and that were not compared.
+        /// The facts that were not compared because the fingerprint does not have them.
         unsaid: Vec<&'static str>,
     },
-    /// It is as none says; this is the nearest one.
+    /// It is not as any profile says; this is the nearest profile.
     Differs {
         /// The profile.
         profile: &'a Profile,
-        /// The range of kernels whose facts they are.
+        /// The range of kernels that have these facts.
         kernels: String,
         /// What differs.
         differences: Vec<Difference>,
-        /// The others of this CPU, platform and kernel, of which it differs too.
+        /// The other profiles for this CPU, platform and kernel, from which it differs too.
         others: Vec<&'a str>,
     },
     /// No profile fits, and why.
@@ -60,9 +60,9 @@ pub struct Difference {
 }
 
 impl Profiles {
-    /// Holds the fingerprint against the profiles that fit it, or against this one.
+    /// Compares the fingerprint with the named profile, or else with the profiles that fit it.
     pub fn check<'a>(&'a self, fingerprint: &Fingerprint, named: Option<&'a Profile>) -> Check<'a> {
-        let platform = fingerprint.platform.as_deref().unwrap_or("a platform that is not said");
+        let platform = fingerprint.platform.as_deref().unwrap_or("unknown platform");
         let host = format!("{}, Linux {}, {platform}", fingerprint.cpu(), fingerprint.kernel);
         let outcome = match named {
             Some(profile) => against(fingerprint, vec![profile]),
@@ -74,7 +74,7 @@ impl Profiles {
         Check { host, outcome }
     }
 
-    /// The profiles of its CPU and platform; those that name the platform before those of any.
+    /// The profiles for its CPU and platform: those that name the platform, or else those that name none.
     fn fitting(&self, fingerprint: &Fingerprint) -> Result<Vec<&Profile>, String> {
         let Some(midr) = fingerprint.midr() else {
             return Err("the fingerprint has no MIDR_EL1, so its CPU is not known".into());
@@ -89,7 +89,7 @@ impl Profiles {
         let own =
             fingerprint.platform.as_deref().map(|platform| of_platform(Some(platform))).unwrap_or_default();
         let fitting = if own.is_empty() { of_platform(None) } else { own };
-        if fitting.is_empty() { Err(format!("none is of {cpu} on this platform")) } else { Ok(fitting) }
+        if fitting.is_empty() { Err(format!("none is for {cpu} on this platform")) } else { Ok(fitting) }
     }
 }
 
@@ -107,7 +107,7 @@ fn against<'a>(fingerprint: &Fingerprint, profiles: Vec<&'a Profile>) -> Outcome
         compared.clone().min_by_key(|(.., differences)| differences.len())
     else {
         let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-        return Outcome::None(format!("{} has no facts of Linux {version}", names.join(" or ")));
+        return Outcome::None(format!("{} has no facts about Linux {version}", names.join(" or ")));
     };
     if differences.is_empty() {
         let same: Vec<&Profile> = compared
@@ -143,7 +143,7 @@ fn differences(fingerprint: &Fingerprint, profile: &Profile, facts: &Facts) -> V
             all.push(Difference { name: name.into(), profile, host });
         }
     };
-    let cpu = fingerprint.midr().map_or("not said".into(), |midr| CpuModel::of(midr).to_string());
+    let cpu = fingerprint.midr().map_or("not known".into(), |midr| CpuModel::of(midr).to_string());
     differ("CPU", profile.cpu.to_string(), cpu);
     if let (Some(platform), Some(own)) = (&profile.platform, &fingerprint.platform) {
         differ("platform", platform.clone(), own.clone());
@@ -202,13 +202,13 @@ impl fmt::Display for Check<'_> {
                 if *others > 0 {
                     writeln!(
                         f,
-                        "  {others} more of this CPU, platform and kernel have another shape; --profile says which it must be"
+                        "  other profiles for this CPU, platform and kernel: {others}; --profile chooses one of them"
                     )?;
                 }
                 if !unsaid.is_empty() {
                     writeln!(
                         f,
-                        "  not compared, for the fingerprint does not say it: {}",
+                        "  not compared, because the fingerprint does not have it: {}",
                         unsaid.join(", ")
                     )?;
                 }

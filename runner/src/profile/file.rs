@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A file of profiles: its keys, and what is an error in it.
+//! A file of profiles: its keys, and the errors in it.
 
 use super::{Facts, Kernel, Profile};
 use crate::{
@@ -48,7 +48,7 @@ struct Facted {
     guest_debug_watchpoints: i32,
 }
 
-/// The mask, or that the kernel does not say it.
+/// The mask, or `None` for a kernel that does not say it.
 fn mask<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -60,19 +60,19 @@ fn mask<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Er
         Ok(Mask::Is(mask)) => Ok(Some(mask)),
         Ok(Mask::Word(word)) if word == "not said" => Ok(None),
         _ => Err(de::Error::custom(
-            "a mask is a number, or \"not said\" where the kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS",
+            "a mask is a number, or \"not said\" if the kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS",
         )),
     }
 }
 
-/// A profile, and where in which file it stands.
+/// A profile, and its place in a file.
 pub struct Placed {
     pub profile: Profile,
     source: Rc<Source>,
     name: Range<usize>,
 }
 
-/// The profiles in a file, each of which is in order by itself.
+/// Reads the profiles in a file, and checks each by itself.
 pub fn read(source: Source) -> Result<Vec<Placed>, Diagnostic> {
     let source = Rc::new(source);
     let file: File = toml::from_str(&source.text).map_err(|error| Diagnostic::toml(&source, &error))?;
@@ -81,9 +81,10 @@ pub fn read(source: Source) -> Result<Vec<Placed>, Diagnostic> {
 
 impl Host {
     fn place(self, source: &Rc<Source>) -> Result<Placed, Diagnostic> {
-        for (text, what) in
-            [(&self.name, "a profile has a name"), (&self.source, "a profile says where it comes from")]
-        {
+        for (text, what) in [
+            (&self.name, "a profile must have a name"),
+            (&self.source, "a profile must say where it comes from"),
+        ] {
             if text.get_ref().trim().is_empty() {
                 return Err(Diagnostic::new(source, text.span(), what));
             }
@@ -93,12 +94,14 @@ impl Host {
             let (since, until) =
                 (*kernel.since.get_ref(), kernel.until.as_ref().map(|until| *until.get_ref()));
             if until.is_some_and(|until| since >= until) {
-                let title = format!("no kernel is in a range since {since} and before what is no later");
+                let title = format!(
+                    "no kernel is in a range since {since} that ends at the same or an earlier version"
+                );
                 return Err(Diagnostic::new(source, kernel.since.span(), title));
             }
             if let Some((span, ended)) = before.filter(|(_, ended)| ended.is_none_or(|ended| since < ended)) {
                 let ended = ended.map_or("has no end".into(), |ended| format!("ends before {ended}"));
-                let title = format!("a range since {since} stands behind one that {ended}");
+                let title = format!("a range since {since} follows one that {ended}");
                 return Err(
                     Diagnostic::new(source, kernel.since.span(), title).beside(source, span, "that one")
                 );
@@ -140,13 +143,13 @@ impl Facted {
 }
 
 impl Placed {
-    /// What is wrong with two profiles together.
+    /// Two profiles with the same name are an error.
     pub fn check_beside(&self, earlier: &Self) -> Result<(), Diagnostic> {
         let name = &self.profile.name;
         if *name != earlier.profile.name {
             return Ok(());
         }
-        Err(Diagnostic::new(&self.source, self.name.clone(), format!("profile \"{name}\" stands twice"))
+        Err(Diagnostic::new(&self.source, self.name.clone(), format!("profile \"{name}\" appears twice"))
             .beside(&earlier.source, earlier.name.clone(), "the first"))
     }
 }

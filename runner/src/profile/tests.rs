@@ -44,7 +44,7 @@ fn parse(text: &str) -> Result<Profiles, Diagnostic> {
     Ok(Profiles(placed.into_iter().map(|placed| placed.profile).collect()))
 }
 
-/// A second profile of the same CPU, with other breakpoints.
+/// A second profile for the same CPU, with fewer breakpoints.
 fn with_shape() -> String {
     let shape = ENTRY.replace("\"n\"", "\"fewer\"").replace("_5006", "_3006").replace("_5008", "_3008");
     format!("{ENTRY}{}", shape.replace("HW_BPS = 6", "HW_BPS = 4"))
@@ -85,12 +85,12 @@ fn a_host_that_is_as_its_profile_says_is_the_same() {
 }
 
 #[test]
-fn what_a_fingerprint_does_not_say_is_not_compared_and_that_is_said() {
+fn facts_that_a_fingerprint_does_not_have_are_not_compared_and_are_listed() {
     let partly = Fingerprint { masks: Masks::Unsaid, capabilities: None, ..host("6.18", 0x1030_5008) };
     let said = said(ENTRY, &partly, None);
     assert!(
         said.ends_with(
-            "\nsame as profile n: a\n  not compared, for the fingerprint does not say it: what userspace may write, \
+            "\nsame as profile n: a\n  not compared, because the fingerprint does not have it: what userspace may write, \
              KVM_CAP_GUEST_DEBUG_HW_BPS, KVM_CAP_GUEST_DEBUG_HW_WPS\n"
         ),
         "{said}"
@@ -122,17 +122,20 @@ fn each_fact_that_differs_is_named_with_both_values() {
     let silent = Fingerprint { masks: Masks::Absent, ..host("7.3.4", 0x1030_5008) };
     let profiles = parse(ENTRY).expect("valid");
     let Outcome::Differs { differences, .. } = profiles.check(&silent, None).outcome else {
-        panic!("a kernel that says no masks differs from one that does");
+        panic!("a kernel without masks differs from one with masks");
     };
     assert_eq!(differences.len(), 1);
     assert_eq!(differences[0].host, "not said by the kernel");
 }
 
 #[test]
-fn shapes_that_the_cpu_does_not_tell_apart_are_told_by_what_they_are() {
+fn shapes_of_one_cpu_are_told_apart_by_their_facts() {
     let text = with_shape();
     let four = said(&text, &host("7.3", 0x1030_3008), None);
-    assert!(four.contains("\nsame as profile fewer: a\n  1 more of this CPU"), "{four}");
+    assert!(
+        four.contains("\nsame as profile fewer: a\n  other profiles for this CPU, platform and kernel: 1;"),
+        "{four}"
+    );
     let pinned = said(&text, &host("7.3", 0x1030_3008), Some("n"));
     assert!(pinned.contains("\ndiffers from profile n: a; Linux 6.12 and later\n"), "{pinned}");
     assert!(pinned.contains("  ID_AA64DFR0_EL1.BRPs: profile 6, host 4\n"), "{pinned}");
@@ -144,7 +147,7 @@ fn shapes_that_the_cpu_does_not_tell_apart_are_told_by_what_they_are() {
 }
 
 #[test]
-fn a_profile_of_the_platform_goes_before_one_of_any() {
+fn a_profile_for_the_platform_is_preferred_to_one_for_any_platform() {
     let own = with_shape().replacen("cpu =", "platform = \"p\"\ncpu =", 1);
     let here = said(&own, &host("7.3", 0x1030_5008), None);
     assert!(here.ends_with("\nsame as profile n: a\n"), "{here}");
@@ -155,7 +158,7 @@ fn a_profile_of_the_platform_goes_before_one_of_any() {
 }
 
 #[test]
-fn a_host_without_a_profile_is_no_host_that_differs() {
+fn a_host_without_a_profile_does_not_count_as_one_that_differs() {
     let none = |host: &Fingerprint| {
         let profiles = parse(ENTRY).expect("valid");
         match profiles.check(host, None).outcome {
@@ -163,39 +166,41 @@ fn a_host_without_a_profile_is_no_host_that_differs() {
             outcome => panic!("{outcome:?}"),
         }
     };
-    assert_eq!(none(&host("6.8.0-45-generic", 0x1030_5008)), "n has no facts of Linux 6.8");
+    assert_eq!(none(&host("6.8.0-45-generic", 0x1030_5008)), "n has no facts about Linux 6.8");
     assert_eq!(none(&host("mine", 0x1030_5008)), "the release \"mine\" has no version");
     let mut other = host("7.3", 0x1030_5008);
     other.id_registers.insert(MIDR_EL1, 0x410f_d4f1);
-    assert_eq!(none(&other), "none is of Neoverse V2 on this platform");
+    assert_eq!(none(&other), "none is for Neoverse V2 on this platform");
     other.id_registers.remove(&MIDR_EL1);
     assert_eq!(none(&other), "the fingerprint has no MIDR_EL1, so its CPU is not known");
     let pinned = said(ENTRY, &other, Some("n"));
-    assert!(pinned.contains("  CPU: profile Neoverse N1, host not said\n"), "{pinned}");
+    assert!(pinned.contains("  CPU: profile Neoverse N1, host not known\n"), "{pinned}");
     let unknown = parse(ENTRY).expect("valid").get("m").expect_err("no such profile");
     assert_eq!(unknown, "there is no profile \"m\"; there are n");
 }
 
 #[test]
-fn a_profile_that_cannot_be_is_shown_in_its_line() {
+fn an_invalid_profile_is_shown_with_its_line() {
     let message = |text: &str| parse(text).expect_err("invalid").to_string();
     assert_eq!(
         message(&ENTRY.replace("until = \"6.2\"", "until = \"6.1\"")),
-        "no kernel is in a range since 6.1 and before what is no later\n --> h.toml:8:9\n  |\n8 | since = \"6.1\"\n  |         ^^^^^"
+        "no kernel is in a range since 6.1 that ends at the same or an earlier version\n --> h.toml:8:9\n  |\n8 | since = \"6.1\"\n  |         ^^^^^"
     );
     assert!(message(&ENTRY.replace("until = \"6.2\"\n", "")).starts_with(
-        "a range since 6.12 stands behind one that has no end\n  --> h.toml:17:9\n   |\n 8 | since = \"6.1\"\n"
+        "a range since 6.12 follows one that has no end\n  --> h.toml:17:9\n   |\n 8 | since = \"6.1\"\n"
     ));
     assert!(
-        message(&format!("{ENTRY}{ENTRY}")).starts_with("profile \"n\" stands twice\n  --> h.toml:26:8\n")
+        message(&format!("{ENTRY}{ENTRY}")).starts_with("profile \"n\" appears twice\n  --> h.toml:26:8\n")
     );
     assert!(
         message(&ENTRY.replace("\"s\"", "\" \""))
-            .starts_with("a profile says where it comes from\n --> h.toml:5:10\n")
+            .starts_with("a profile must say where it comes from\n --> h.toml:5:10\n")
     );
-    assert!(message(&ENTRY.replace("\"n\"", "\"\"")).starts_with("a profile has a name\n --> h.toml:2:8\n"));
+    assert!(
+        message(&ENTRY.replace("\"n\"", "\"\"")).starts_with("a profile must have a name\n --> h.toml:2:8\n")
+    );
     assert!(message(&ENTRY.replace("\"not said\"", "\"none\"")).starts_with(
-        "a mask is a number, or \"not said\" where the kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS\n  --> h.toml:11:12\n"
+        "a mask is a number, or \"not said\" if the kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS\n  --> h.toml:11:12\n"
     ));
     assert!(message(&ENTRY.replace("cpu =", "cpus =")).starts_with("unknown field `cpus`"));
     assert!(
