@@ -3,7 +3,7 @@
 //! The guest in AArch32: the debug registers of coproc 14, ID_DFR0, and debug exceptions taken to Abort mode.
 //!
 //! A hypervisor may keep a register in memory or let the guest have the CPU's, and KVM does each in its time: it traps
-//! the first access behind an exit and all under the OS Lock, and lets the guest have them while it has debug exceptions
+//! the first access after an exit and all under the OS Lock, and lets the guest have them while it has debug exceptions
 //! enabled. Hence the [`Way`]s.
 
 use dfr0_model::{
@@ -287,7 +287,7 @@ fn locks() -> Vec<Case> {
     ]
 }
 
-/// Locked and released by each of the two, in front of an exit and behind one.
+/// Locked and released by each of the two, in front of an exit and after one.
 fn masked(armed: &[Op], attempt: &[Op]) -> Vec<Op> {
     let lock = [Op::Write(DBGOSLAR, OS_LOCK_KEY), Op::Isb];
     let unlock = [Op::Write(DBGOSLAR, 0), Op::Isb];

@@ -44,7 +44,7 @@ fn cases() -> Vec<Case> {
         each("one_instruction_before", &rule::BREAKPOINT_ADDRESS, |n| {
             armed_at(n, marker(HERE) - 4).exec(HERE)
         }),
-        each("one_instruction_behind", &rule::BREAKPOINT_ADDRESS, |n| {
+        each("one_instruction_after", &rule::BREAKPOINT_ADDRESS, |n| {
             armed_at(n, marker(HERE) + 4).exec(HERE)
         }),
         each("next_marker", &rule::BREAKPOINT_ADDRESS, |n| armed(n).exec(HERE + 1).exec(HERE - 1)),
@@ -263,7 +263,7 @@ fn unlinked_context(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(cx.shape().context_aware_numbers().flat_map(of))
 }
 
-/// What is written just before a marker may be seen there or not; behind an ISB it is seen.
+/// What is written just before a marker may be seen there or not; after an ISB it is seen.
 fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
     let of = |n: u8| {
         let early = move |reg, value| Scenario::new().write(reg, value).then(Op::Exec { marker: HERE });
@@ -283,7 +283,7 @@ fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(of))
 }
 
-/// A breakpoint on BRK is taken first, and its handler's return behind BRK leaves that undone.
+/// A breakpoint on BRK is taken first, and its handler's return after BRK leaves that undone.
 fn on_brk(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
         LEVELS.into_iter().flat_map(move |el| {

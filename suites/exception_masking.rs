@@ -168,8 +168,8 @@ fn each_combination(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
     Ok(())
 }
 
-/// All combinations in one scenario, each one change away from the last: without exits, with one behind each change,
-/// and with one behind each attempt.
+/// All combinations in one scenario, each one change away from the last: without exits, with one after each change,
+/// and with one after each attempt.
 fn one_after_another(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
     for n in (kind.numbers)(cx.shape()) {
         for exits in [[false, false], [true, false], [false, true]] {
@@ -185,14 +185,14 @@ fn walk(
     armed: Scenario,
     kind: Kind,
     attempt: fn(Scenario) -> Scenario,
-    [before_attempt, behind]: [bool; 2],
+    [before_attempt, after]: [bool; 2],
 ) -> Scenario {
     let exit = |scenario: Scenario, here| if here { scenario.then(Op::Exit) } else { scenario };
     let combinations = (0..COMBINATIONS).map(|place| Masks::from_bits(place ^ place >> 1));
     let start = (armed, Masks::AT_RESET);
     let (scenario, _) = combinations.fold(start, |(scenario, before), masks| {
         let set = exit(masks.after(before, kind, scenario), before_attempt);
-        (exit(attempt(set), behind), masks)
+        (exit(attempt(set), after), masks)
     });
     scenario
 }

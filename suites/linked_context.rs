@@ -157,7 +157,7 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
                 fields.map(|fields| linked.hit(linked.armed(n, partner, control(fields)))).collect()
             })
         }),
-        whole("to_itself_or_to_none", &rule::LINK_UNPREDICTABLE, to_itself_or_to_none),
+        whole("to_itself_or_to_nothing", &rule::LINK_UNPREDICTABLE, to_itself_or_to_none),
         whole("context_not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, |cx, linked| {
             links(cx, linked, |linked, n, partner| {
                 let early = |scenario: Scenario, context| {
@@ -208,7 +208,7 @@ fn sweep(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
 
 /// A link to a breakpoint that is not context-aware, or not there, or to itself: it may match or not, but in no other
 /// place; one that is context-aware and links to itself never does.
-fn to_itself_or_to_none(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
+fn to_itself_or_to_nothing(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
     let shape = cx.shape();
     let numbers = match linked {
         Linked::Breakpoint => shape.breakpoints,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest's suites while userspace moves the vCPU from VM to VM, behind each operation of a scenario's: what the guest
+//! The guest's suites while userspace moves the vCPU from VM to VM, after each operation of a scenario's: what the guest
 //! takes, reads and is spared is what it would have been without.
 
 use crate::{
@@ -129,7 +129,7 @@ fn unmasked() -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1())
 }
 
-/// Armed, locked, moved, unlocked: what is restored before OSLSR_EL1, and what behind it, leaves the lock and each other.
+/// Armed, locked, moved, unlocked: what is restored before OSLSR_EL1, and what after it, leaves the lock and each other.
 fn locked_while_it_moves(to: Migrate) -> Scenario {
     let armed =
         unmasked().breakpoint(0, HERE, Dbgbcr::address_at_el1()).watchpoint(0, TARGET, Dbgwcr::doubleword());
@@ -154,7 +154,7 @@ fn between_steps(to: Migrate) -> Vec<Scenario> {
     entries.map(stepped).into()
 }
 
-/// A breakpoint on the instruction behind the store.
+/// A breakpoint on the instruction after the store.
 fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
     let set = unmasked().breakpoint_at(0, access_code(STORE) + 4, control).entered(BY_RETURN);
     vec![through(set, to).access(STORE, TARGET)]

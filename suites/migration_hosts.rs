@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 //! What is saved on one host and restored on another (`dfr0 pairs`): between them each register of a breakpoint and of a
-//! watchpoint, each link, the locks and software step are used, and each is set before the move and seen behind it.
+//! watchpoint, each link, the locks and software step are used, and each is set before the move and seen after it.
 
 use arbitrary_int::u4;
 use dfr0_model::{

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 //! The OS Lock: who sees it, what it masks, and what becomes of the debug registers that are accessed under it and
-//! right behind it, on each way by which KVM hands them over between host and guest.
+//! right after it, on each way by which KVM hands them over between host and guest.
 
 use crate::turns::takes_turn;
 use dfr0_model::{
@@ -96,7 +96,7 @@ fn on_way(scenario: Scenario, way: Way) -> Scenario {
     }
 }
 
-/// OSLSR_EL1 as the guest reads it, behind a context synchronization event.
+/// OSLSR_EL1 as the guest reads it, after a context synchronization event.
 fn status(scenario: Scenario) -> Scenario {
     scenario.isb().read(OSLSR_EL1)
 }
@@ -238,7 +238,7 @@ fn brk_and_steps() -> Vec<Case> {
     ]
 }
 
-/// Armed on each way, locked by each and released by each, with a way between and one behind, so that each two of them
+/// Armed on each way, locked by each and released by each, with a way between and one after, so that each two of them
 /// meet: nothing fires under the lock, and all does afterwards. Number 0 does all of it, the others take turns.
 fn each_way(
     cx: &mut Context<'_>,
@@ -254,9 +254,9 @@ fn each_way(
                 if !turns.next().is_some_and(|turn| takes_turn(n, turn)) {
                     continue;
                 }
-                let behind = WAYS[(place + next) % WAYS.len()];
+                let after = WAYS[(place + next) % WAYS.len()];
                 let locked = attempt(on_way(lock(armed.clone(), by), under));
-                let released = on_way(unlock(status(locked), other), behind);
+                let released = on_way(unlock(status(locked), other), after);
                 cx.check(&status(attempt(released)))?;
             }
         }
@@ -289,7 +289,7 @@ fn registers() -> Vec<Case> {
                 |scenario, _| scenario,
             )
         }),
-        case("written_first_behind_it", &rule::REGISTERS_READ_BACK, |cx| {
+        case("written_first_after_it", &rule::REGISTERS_READ_BACK, |cx| {
             each_register(
                 cx,
                 |scenario, _| scenario,
@@ -346,12 +346,12 @@ fn all_registers(shape: Shape) -> Vec<Register> {
 }
 
 /// Each register with each owner: written, locked by each, accessed `under` the lock, released by each, accessed
-/// `behind` it, and read by the guest before and after an exit, and by userspace. Number 0 does all of it, the others take
+/// `after` it, and read by the guest before and after an exit, and by userspace. Number 0 does all of it, the others take
 /// turns.
 fn each_register(
     cx: &mut Context<'_>,
     under: fn(Scenario, &Register) -> Scenario,
-    behind: fn(Scenario, &Register) -> Scenario,
+    after: fn(Scenario, &Register) -> Scenario,
 ) -> Result<(), Stop> {
     for register in all_registers(cx.shape()) {
         let reg = register.reg;
@@ -365,7 +365,7 @@ fn each_register(
                 let start = owned(Scenario::new(), owner).write(reg, register.first);
                 let start = if matches!(owner, Owner::Nobody) { start.then(Op::Exit) } else { start };
                 let released = unlock(under(lock(start, by), &register), other);
-                let read = behind(released, &register).isb().read(reg).then(Op::Exit).read(reg);
+                let read = after(released, &register).isb().read(reg).then(Op::Exit).read(reg);
                 cx.check(&read.then(Op::KvmGet { reg }).then(Op::Debug(GuestDebug::OFF)).read(reg))?;
             }
         }
@@ -382,7 +382,7 @@ fn owned(scenario: Scenario, owner: Owner) -> Scenario {
     }
 }
 
-/// Every register has a value of its own, under the lock and behind it, over exits.
+/// Every register has a value of its own, under the lock and after it, over exits.
 fn all_keep_their_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let registers = all_registers(cx.shape());
     // MDSCR_EL1 has no value of its own: it decides who owns the others.

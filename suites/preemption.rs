@@ -151,7 +151,7 @@ fn needs_cpus(cx: &Context<'_>, between: Op) -> Result<(), Stop> {
     Ok(())
 }
 
-/// `between` before, between and behind two rounds of what `armed` is to see.
+/// `between` before, between and after two rounds of what `armed` is to see.
 fn around(armed: Scenario, between: Op) -> Scenario {
     let hit = |scenario: Scenario| {
         let scenario = scenario.then(between).exec(HERE).exec(other::MARKER);

@@ -81,7 +81,7 @@ fn step(shape: Shape, os_lock: bool) -> impl Strategy<Value = Scenario> {
         4 => (memory_access(), 0_u64..4).prop_map(|(access, word)| {
             Scenario::new().access(access, ELSEWHERE).access(access, TARGET + 8 * word)
         }),
-        // Just behind a write, which may be seen or not.
+        // Just after a write, which may be seen or not.
         1 => (assignment(shape), 0_u8..4).prop_map(|((reg, value), marker)| {
             Scenario::new().isb().write(reg, value).then(Op::Exec { marker })
         }),
@@ -105,8 +105,8 @@ fn assignment(shape: Shape) -> impl Strategy<Value = (SysReg, u64)> {
     let watchpoint = 0..shape.watchpoints;
     let context_aware = shape.context_aware_numbers();
     prop_oneof![
-        4 => (breakpoint.clone(), 0_u8..4, any::<bool>()).prop_map(|(n, at, behind)| {
-            (sysreg::dbgbvr(n), marker(at) + if behind { 4 } else { 0 })
+        4 => (breakpoint.clone(), 0_u8..4, any::<bool>()).prop_map(|(n, at, after)| {
+            (sysreg::dbgbvr(n), marker(at) + if after { 4 } else { 0 })
         }),
         4 => (breakpoint.clone(), address_match())
             .prop_map(|(n, control)| (sysreg::dbgbcr(n), control.raw_value())),

@@ -313,7 +313,7 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     const MASKED: u64 = 0b1111 << 6 | EL1H;
     let mut vm = cx.plain_vm(1, Features::None, Reads::Registers(vec![MDSCR_EL1]))?;
     vm.init(0)?;
-    for moment in ["before the first run", "behind the first run"] {
+    for moment in ["before the first run", "after the first run"] {
         for state in [StepState::Pstate, StepState::SpsrEl1] {
             for value in [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED] {
                 let (answer, read) = vm.set_state(0, state, value)?;
@@ -331,7 +331,7 @@ fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
     let mut vm = cx.plain_vm(1, Features::AArch32, Reads::A32(Vec::new()))?;
     vm.init(0)?;
-    for moment in ["before the first run", "behind the first run"] {
+    for moment in ["before the first run", "after the first run"] {
         for value in CAUGHT {
             let answer = vm.set(0, DBGVCR32_EL2, value)?;
             is_kept(cx, "DBGVCR32_EL2", value, (answer, vm.read(0, DBGVCR32_EL2)?), moment);
@@ -369,12 +369,12 @@ fn claim_tags(scenario: Scenario) -> Scenario {
     seen(cleared.write(DBGCLAIMCLR_EL1, 0xff))
 }
 
-/// Before the first run and behind it, as a VMM saves and restores them.
+/// Before the first run and after it, as a VMM saves and restores them.
 fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     const DEBUG: u16 = 2;
     let shape = cx.shape();
     let mut guest = cx.new_guest()?;
-    for moment in ["before the first run", "behind the first run"] {
+    for moment in ["before the first run", "after the first run"] {
         let listed = guest.listed()?;
         let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);
         let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)]);

@@ -161,13 +161,13 @@ fn over(cx: &mut Context<'_>, names: &[&str], x0: u64) -> Result<(), Stop> {
 }
 
 fn over_at(cx: &mut Context<'_>, el: El, names: &[&str], x0: u64) -> Result<(), Stop> {
-    let behind = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
+    let after = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
     cx.check_each(pieces(names).flat_map(|piece| {
         let not_stepped = with(el, ALL_ON.with_ss(false)).entered(Entry::Return { ss: true, steps: 1 });
         let stepped = entries().flat_map(move |entry| {
             let set = with(el, ALL_ON).entered(entry);
-            let break_behind = set.clone().breakpoint_at(0, sequence_ret(piece), behind);
-            [set, break_behind].map(|set| set.run(piece, x0))
+            let break_after = set.clone().breakpoint_at(0, sequence_ret(piece), after);
+            [set, break_after].map(|set| set.run(piece, x0))
         });
         stepped.chain([not_stepped.run(piece, x0)])
     }))

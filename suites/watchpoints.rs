@@ -83,12 +83,12 @@ fn cases() -> Vec<Case> {
         whole("store_exclusive_lost", &rule::WATCHPOINT_CONDITIONAL_STORE, store_exclusive_lost),
         whole("unprivileged_with_uao", &rule::WATCHPOINT_UAO, with_uao),
         whole("tagged_addresses", &rule::WATCHPOINT_TAG, tagged_addresses),
-        whole("behind_a_fault", &rule::ABORT_FIRST, behind_a_fault),
-        whole("behind_a_fault_of_alignment", &rule::ABORT_FIRST, behind_a_fault_of_alignment),
-        whole("behind_a_stage_2_abort", &rule::WATCHPOINT_AFTER_TRANSLATION, behind_a_stage_2_abort),
+        whole("after_a_fault", &rule::ABORT_FIRST, after_a_fault),
+        whole("after_an_alignment_fault", &rule::ABORT_FIRST, after_a_fault_of_alignment),
+        whole("after_a_stage_2_abort", &rule::WATCHPOINT_AFTER_TRANSLATION, after_a_stage_2_abort),
         whole("several_on_one_access", &rule::WATCHPOINT_SYNDROME, several_on_one_access),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
-        whole("behind_a_breakpoint", &rule::PRIORITY, behind_a_breakpoint),
+        whole("after_a_breakpoint", &rule::PRIORITY, after_a_breakpoint),
         whole("each_address_bit", &rule::WATCHPOINT_ADDRESS, each_address_bit),
         whole("reads_back_all", &rule::REGISTERS_READ_BACK, |cx| all(cx, &[])),
         whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, &[Op::Exit])),
@@ -213,7 +213,7 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Each access, at both Exception levels, at each byte before, in and behind each run of watched bytes, for loads, stores
+/// Each access, at both Exception levels, at each byte before, in and after each run of watched bytes, for loads, stores
 /// and both; the watchpoints take turns.
 fn sweep_bytes(cx: &mut Context<'_>) -> Result<(), Stop> {
     let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
@@ -466,7 +466,7 @@ fn tagged_addresses(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// What is watched lies in a page that stage 1 does not map, has read-only, or has for EL1 alone.
-fn behind_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
+fn after_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     let accesses = accesses(cx, |access| {
         is_plain(access) && access.kind != Kind::StoreExclusive || access.unprivileged
     })?;
@@ -489,7 +489,7 @@ fn behind_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// An ordered access is not aligned, and crosses sixteen bytes, so that no feature lets it be done.
-fn behind_a_fault_of_alignment(cx: &mut Context<'_>) -> Result<(), Stop> {
+fn after_an_alignment_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     let is_ordered = |access: &Access| {
         access.aligned && !access.load_exclusive && matches!(access.kind, Kind::Load | Kind::Store)
     };
@@ -505,7 +505,7 @@ fn behind_a_fault_of_alignment(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// A store where there is no memory, for which userspace moves the vCPU.
-fn behind_a_stage_2_abort(cx: &mut Context<'_>) -> Result<(), Stop> {
+fn after_a_stage_2_abort(cx: &mut Context<'_>) -> Result<(), Stop> {
     if cx.host().is_bare() {
         return Stop::skip("needs KVM, and this is a bare CPU");
     }
@@ -530,7 +530,7 @@ fn several_on_one_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// What is written just before an access may be seen there or not; behind an ISB it is seen.
+/// What is written just before an access may be seen there or not; after an ISB it is seen.
 fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(numbers(cx).flat_map(|n| {
         let early = move |reg, value| {
@@ -551,7 +551,7 @@ fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// A breakpoint on the instruction that does a watched access: its exception is taken, and the access is not done.
-fn behind_a_breakpoint(cx: &mut Context<'_>) -> Result<(), Stop> {
+fn after_a_breakpoint(cx: &mut Context<'_>) -> Result<(), Stop> {
     let control = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
     let breakpoints = cx.shape().breakpoints;
     cx.check_each(numbers(cx).flat_map(|n| {

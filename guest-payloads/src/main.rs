@@ -194,7 +194,7 @@ impl Guest for Payload {
                 };
                 let spsr = mode | if masked { D } else { 0 } | if ss { SS } else { 0 };
                 STEPS.store(steps.into(), Relaxed);
-                // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler comes back behind
+                // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler comes back after
                 // the ERET with the same stack.
                 unsafe {
                     asm!(
@@ -211,7 +211,7 @@ impl Guest for Payload {
 
     fn ring(&self, bell: Bell) {
         let turn = TURN.load(Relaxed);
-        // SAFETY: nothing but userspace is behind this address, which takes the store and returns.
+        // SAFETY: only userspace is at this address; it takes the store and returns.
         unsafe { asm!("str {0:w}, [{1}]", in(reg) bell as u32, in(reg) DOORBELL) };
         // A vCPU comes back from the store when userspace has acted; a bare CPU comes back at once.
         while TURN.load(Acquire) == turn {
@@ -235,7 +235,7 @@ extern "C" fn payload() -> ! {
     }
 }
 
-/// Logs an exception and returns where to go on: behind the instruction. `x30` is the interrupted code's.
+/// Logs an exception and returns where to go on: after the instruction. `x30` is the interrupted code's.
 #[unsafe(no_mangle)]
 extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     let (esr, elr, spsr, far);
@@ -292,7 +292,7 @@ fn instruction(address: u64) -> u32 {
 
 /// Ends code that an exception return entered: goes back to where the interpreter entered it.
 fn leave() -> u64 {
-    // SAFETY: the ERET behind the handler goes back to EL1h, from where the code was entered.
+    // SAFETY: the ERET after the handler goes back to EL1h, from where the code was entered.
     unsafe { asm!("msr spsr_el1, {0}", in(reg) EL1H_MASKED) };
     CONTINUE.load(Relaxed)
 }

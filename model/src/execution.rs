@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Code that is executed: a marker, BRK, an access or a piece of several instructions, the RET behind it, and the SVC
+//! Code that is executed: a marker, BRK, an access or a piece of several instructions, the RET after it, and the SVC
 //! that ends what an exception return entered.
 //!
 //! At each instruction, in the order of their priority: a Software Step exception that is pending, a Breakpoint
@@ -57,7 +57,7 @@ const SPSR_EL2H: u64 = 0b0_1001;
 /// What KVM returns in X0 from a call that it does not know: NOT_SUPPORTED.
 const NOT_SUPPORTED: u64 = u64::MAX;
 
-/// What stands in the code; a RET is behind it.
+/// What stands in the code; a RET is after it.
 #[derive(Clone, Debug)]
 pub(crate) enum Instruction {
     /// `BRK`.
@@ -108,7 +108,7 @@ pub(crate) struct Execution<'a> {
     pub x0: Option<u64>,
 }
 
-/// What code may cause, and the state behind it.
+/// What code may cause, and the state after it.
 #[derive(Debug)]
 pub(crate) struct Executed {
     pub outcome: Outcome,
@@ -298,13 +298,13 @@ impl Execution<'_> {
         path.ss = path.wanted > 0;
         path.ss_cleared = path.wanted == 0;
         path.stepped = Stepped::Nothing;
-        // The handler goes on behind an ERET, which would return by what the handler returns with.
+        // The handler goes on after an ERET, which would return by what the handler returns with.
         let returns = matches!(
             self.at(path.pc),
             Some(Instruction::Other(Does::ExceptionReturn | Does::ReturnToItself))
         );
         let path = excepted(path);
-        if returns { self.behind(path) } else { path }
+        if returns { self.after(path) } else { path }
     }
 
     /// What was stepped is a store that userspace did for the guest: KVM makes the step pending, and the PE has executed
@@ -314,15 +314,15 @@ impl Execution<'_> {
         passes && path.stepped != Stepped::Nothing && path.pc == self.code + 4
     }
 
-    /// Any other exception: its handler returns behind the instruction with SPSR_EL1 as it is.
+    /// Any other exception: its handler returns after the instruction with SPSR_EL1 as it is.
     fn taken(&self, mut path: Path, event: Expected) -> Path {
         path.events.push(event);
         path.stepped = Stepped::Nothing;
-        self.behind(Path { skipped: true, ..excepted(path) })
+        self.after(Path { skipped: true, ..excepted(path) })
     }
 
-    /// The instruction behind: of the RET the one to which it returns.
-    fn behind(&self, path: Path) -> Path {
+    /// The instruction after: of the RET the one to which it returns.
+    fn after(&self, path: Path) -> Path {
         let ret = self.code + 4 * self.instructions.len() as u64;
         if (self.code..ret).contains(&path.pc) {
             Path { pc: path.pc + 4, ..path }
@@ -333,7 +333,7 @@ impl Execution<'_> {
         }
     }
 
-    /// What stands at this address; none for the RET and what is behind it.
+    /// What stands at this address; none for the RET and what is after it.
     fn at(&self, pc: u64) -> Option<&Instruction> {
         let place = usize::try_from(pc.checked_sub(self.code)? / 4).ok()?;
         self.instructions.get(place)
@@ -366,7 +366,7 @@ impl Execution<'_> {
     /// The instruction was executed, and is stepped if that was to be.
     fn done(&self, path: Path, stepped: Stepped) -> Path {
         let stepped = if path.ss { stepped } else { Stepped::Nothing };
-        self.behind(Path { ss: false, stepped, ..path })
+        self.after(Path { ss: false, stepped, ..path })
     }
 
     fn access(&self, memory: &Memory, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
@@ -410,7 +410,7 @@ impl Execution<'_> {
         if !monitor || !again {
             self.access(lost, Path { failed: true, ..path.clone() }, open, decided);
         }
-        // Where the exception is taken the handler goes on behind the instruction, and its status is still zero.
+        // Where the exception is taken the handler goes on after the instruction, and its status is still zero.
         for other in &mut open[first..] {
             other.failed = other.events.len() == path.events.len();
         }
@@ -717,7 +717,7 @@ mod tests {
     const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 
     #[test]
-    fn a_write_may_be_seen_before_the_next_isb_and_is_seen_behind_it() {
+    fn a_write_may_be_seen_before_the_next_isb_and_is_seen_after_it() {
         let off = breakpoint(ADDRESS).isb().write(dbgbcr(5), 0);
         let either = off.clone().then(Op::Exec { marker: 1 });
         assert_eq!(sequences(&either), [vec![(0x31, MARKER)], vec![]]);
@@ -729,12 +729,12 @@ mod tests {
     fn an_exception_synchronises_what_was_written_before() {
         let both = breakpoint(ADDRESS).breakpoint_at(4, RET, ADDRESS).isb();
         let off = both.write(dbgbcr(4), 0).then(Op::Exec { marker: 1 });
-        assert_eq!(sequences(&off), [vec![(0x31, MARKER)]], "the RET is behind the first exception");
+        assert_eq!(sequences(&off), [vec![(0x31, MARKER)]], "the RET is after the first exception");
         let elsewhere = breakpoint(ADDRESS).breakpoint(4, 2, ADDRESS).isb().write(dbgbcr(4), 0);
         let then = |scenario: Scenario| sequences(&scenario.then(Op::Exec { marker: 2 }));
         assert_eq!(then(elsewhere.clone()), [vec![(0x31, wire::marker(2))], vec![]], "old or new");
         assert_eq!(then(elsewhere.clone().then(Op::Exec { marker: 3 })).len(), 2, "no exception");
-        assert_eq!(then(elsewhere.then(Op::Exec { marker: 1 })), [vec![]], "behind the exception");
+        assert_eq!(then(elsewhere.then(Op::Exec { marker: 1 })), [vec![]], "after the exception");
     }
 
     #[test]
@@ -805,7 +805,7 @@ mod tests {
     }
 
     #[test]
-    fn the_os_lock_status_is_certain_behind_an_isb_only() {
+    fn the_os_lock_status_is_certain_after_an_isb_only() {
         let locked = Scenario::new().write(OSLAR_EL1, 1);
         let mask = |scenario: Scenario| match outcome(&scenario.read(OSLSR_EL1)).expect("modelled").events[0]
         {
@@ -1312,7 +1312,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_last_step_an_exception_finds_ss_clear() {
+    fn after_the_last_step_an_exception_finds_ss_clear() {
         let brk = start(STEP).entered(PENDING).brk();
         assert_eq!(sequences(&brk), [vec![(0x33, wire::BRK), (0x3c, wire::BRK)]]);
         assert!(!step_bits(&brk)[1].0);

@@ -30,7 +30,7 @@ const NAMES: [(u32, &str); 4] =
 /// enters the vCPU again as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExit {
-    /// Moves PC behind the instruction: it is not executed.
+    /// Moves PC after the instruction: it is not executed.
     Skip,
     /// Steps over the instruction as a debugger does: KVM_GUESTDBG_SINGLESTEP alone for one KVM_RUN, then what was
     /// asked for before.
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(judged(&scenario, &[]).as_deref(), Some("exec marker 1: no event"));
         assert_eq!(
             judged(&scenario, &[exit(0xc200_0022, wire::marker(1) + 4)]).as_deref(),
-            Some("exec marker 1: KVM_EXIT_DEBUG with EC 0x30 behind marker 1")
+            Some("exec marker 1: KVM_EXIT_DEBUG with EC 0x30 after marker 1")
         );
         assert!(judged(&scenario, &[TAKEN]).is_some());
         assert_eq!(
@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_over_ends_behind_the_instruction() {
+    fn a_step_over_ends_after_the_instruction() {
         let scenario = debugged(GuestDebug::breakpoint(5, 1).on_exit(OnExit::StepOver)).exec(1);
         let breakpoint = exit(0xc200_0022, wire::marker(1));
         for isv_and_ex in [0, 1 << 24, 1 << 24 | 1 << 6] {
@@ -664,7 +664,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_ends_behind_each_instruction_and_on_no_breakpoint() {
+    fn a_step_ends_after_each_instruction_and_on_no_breakpoint() {
         let mut steps = Debugger::default();
         steps.set(GuestDebug::new(ENABLE | SINGLESTEP));
         let marker = wire::marker(1);

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lowered_before_a_run_cannot_be_raised_again_behind_it() {
+    fn what_was_lowered_before_a_run_cannot_be_raised_again_after_it() {
         let frozen = WRPS.with(DEFAULT, 1);
         let late = |value| allowed_late(&WRPS, value, frozen, DEFAULT, MASK).0;
         assert_eq!(
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_run_an_impdef_pmu_is_no_other_than_none() {
+    fn after_a_run_an_impdef_pmu_is_no_other_than_none() {
         let late = |frozen| allowed_late(&PMUVER, 15, PMUVER.with(DEFAULT, frozen), DEFAULT, MASK).0;
         assert!(late(0).contains(&Answer::Accepted) && late(0).contains(&Answer::Refused(EBUSY)));
         assert!(!late(4).contains(&Answer::Accepted));

@@ -94,15 +94,15 @@ impl fmt::Display for Words {
 }
 
 /// Compares the events that `ops` caused on `pe` with those that the rules allow; the first operation that differs
-/// ends the comparison, for the state behind it is not known.
+/// ends the comparison, for the state after it is not known.
 pub fn judge(mut pe: Pe, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>, Unknown> {
     let mut left = log;
     let mut events = Vec::new();
     for (place, op) in ops.iter().enumerate() {
         let allowed = pe.step(*op)?;
         let count = left.iter().take_while(|logged| logged.op == place).count();
-        let (of_this, behind) = left.split_at(count);
-        left = behind;
+        let (of_this, after) = left.split_at(count);
+        left = after;
         events.clear();
         events.extend(of_this.iter().map(|logged| logged.event));
         // What is logged for an operation that is over, or for none, belongs to the last one.
@@ -176,7 +176,7 @@ fn describe_place(what: String, address: u64) -> String {
     match address.checked_sub(wire::MARKERS) {
         Some(offset) if offset < 8 * u64::from(wire::MARKER_COUNT) => match offset % 8 {
             0 => format!("{what} at marker {}", offset / 8),
-            _ => format!("{what} behind marker {}", offset / 8),
+            _ => format!("{what} after marker {}", offset / 8),
         },
         _ => what,
     }
@@ -229,7 +229,7 @@ mod tests {
         let at = |elr| described(Op::Exec { marker: 3 }, 0xc600_0022, elr);
         assert_eq!(at(wire::marker(0)), "exec marker 3: Breakpoint exception at marker 0");
         assert_eq!(at(wire::marker(3)), "exec marker 3: Breakpoint exception at marker 3");
-        assert_eq!(at(wire::marker(3) + 4), "exec marker 3: Breakpoint exception behind marker 3");
+        assert_eq!(at(wire::marker(3) + 4), "exec marker 3: Breakpoint exception after marker 3");
         assert_eq!(at(wire::marker(255) + 4), "exec marker 3: Breakpoint exception");
         assert_eq!(at(wire::BRK), "exec marker 3: Breakpoint exception");
         assert_eq!(at(wire::MARKERS - 4), "exec marker 3: Breakpoint exception");

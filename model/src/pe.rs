@@ -80,7 +80,7 @@ impl Pe {
         Self { zva_block, ..self }
     }
 
-    /// What `op` may cause; the PE is then in the state behind it.
+    /// What `op` may cause; the PE is then in the state after it.
     pub fn step(&mut self, op: Op) -> Result<Outcome, Unknown> {
         match op {
             Op::Write { reg, .. } | Op::Read { reg } if self.is_beyond_count(reg) => {
@@ -249,7 +249,9 @@ impl Pe {
                 }
             }
             if views.len() > MAX_VIEWS {
-                return Err(Unknown("code behind so many writes without a context synchronization event"));
+                return Err(Unknown(
+                    "code after more writes than can be followed without a context synchronization event",
+                ));
             }
         }
         views.reverse();
@@ -350,11 +352,11 @@ impl Pe {
         let userspaces = hit(&self.debugger.watchpoints());
         let mut outcome = self.debugger.exits_at_access(code, &userspaces, guests_own.as_ref())?;
         if !self.debugger.is_on() {
-            let behind = self.execute(code, &[Instruction::Access(memory)], None)?;
-            if !behind.or.is_empty() {
-                return Err(Unknown("an access of several outcomes behind an exit of userspace's"));
+            let after = self.execute(code, &[Instruction::Access(memory)], None)?;
+            if !after.or.is_empty() {
+                return Err(Unknown("an access of several outcomes after an exit of userspace's"));
             }
-            outcome.events.extend(behind.events);
+            outcome.events.extend(after.events);
         }
         Ok(outcome)
     }
@@ -363,7 +365,7 @@ impl Pe {
     fn execute_debugged(&mut self, marker: u64) -> Result<Outcome, Unknown> {
         let guests_own = self.guests_breakpoint_matches(marker)?;
         if self.guests_breakpoint_matches(marker + 4)? {
-            return Err(Unknown("a guest's breakpoint behind a marker while userspace debugs"));
+            return Err(Unknown("a guest's breakpoint after a marker while userspace debugs"));
         }
         let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
         if !self.debugger.is_on() {
@@ -1115,7 +1117,7 @@ mod tests {
         assert_eq!(unknown(&written(5).write(sysreg::MDSCR_EL1, 1 << 15).then(Op::Exec { marker: 1 })), None);
         assert_eq!(
             unknown(&written(6).write(sysreg::MDSCR_EL1, 1 << 15).then(Op::Exec { marker: 1 })),
-            Some("code behind so many writes without a context synchronization event")
+            Some("code after more writes than can be followed without a context synchronization event")
         );
     }
 
@@ -1286,14 +1288,14 @@ mod tests {
     }
 
     #[test]
-    fn a_guests_breakpoint_on_brk_or_an_access_or_behind_a_marker_is_not_modelled_while_userspace_debugs() {
+    fn a_guests_breakpoint_on_brk_or_an_access_or_after_a_marker_is_not_modelled_while_userspace_debugs() {
         let brk = |address| unknown(&debugged(address, ENABLE | USE_SW_BP).isb().then(Op::Brk));
         assert_eq!(brk(wire::BRK), Some("a breakpoint on the BRK marker while userspace debugs"));
         assert_eq!(brk(wire::BRK + 4), Some("a breakpoint on the BRK marker while userspace debugs"));
         assert_eq!(brk(wire::BRK - 4), None);
         let exec = |address| unknown(&debugged(address, ENABLE).exec(1));
-        let behind = Some("a guest's breakpoint behind a marker while userspace debugs");
-        assert_eq!(exec(wire::marker(1) + 4), behind);
+        let after = Some("a guest's breakpoint after a marker while userspace debugs");
+        assert_eq!(exec(wire::marker(1) + 4), after);
         assert_eq!(exec(wire::marker(1) - 4), None);
         let load = access::named("ldr x1").expect("an access");
         let access = |address| unknown(&debugged(address, ENABLE).access(load, WATCHED));

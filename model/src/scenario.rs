@@ -161,12 +161,12 @@ pub enum Op {
         /// X0 as it finds it.
         x0: u64,
     },
-    /// Calls marker k: a NOP at [`crate::wire::marker`]`(k)` and a RET behind it.
+    /// Calls marker k: a NOP at [`crate::wire::marker`]`(k)` and a RET after it.
     Exec {
         /// The marker's number.
         marker: u8,
     },
-    /// Calls the marker that is a `BRK #0xdf` at [`crate::wire::BRK`] and a RET behind it.
+    /// Calls the marker that is a `BRK #0xdf` at [`crate::wire::BRK`] and a RET after it.
     Brk,
     /// Userspace gets the vCPU back and enters it again.
     Exit,
@@ -320,8 +320,8 @@ mod owned {
             )
         }
 
-        /// The same, with the vCPU's state moved behind each operation that may change it, in each way in turn from this
-        /// one of [`Migrate::ALL`] on; of more than so many operations behind some.
+        /// The same, with the vCPU's state moved after each operation that may change it, in each way in turn from this
+        /// one of [`Migrate::ALL`] on; of more than `most` operations after some of them.
         pub fn migrating(self, from: usize, most: usize) -> Self {
             // What is a mode of the payload's lies in its memory.
             let changes = |op: &Op| !matches!(op, Op::Isb | Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_));
@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn a_migrating_scenario_moves_behind_each_operation_that_changes_the_vcpu() {
+    fn a_migrating_scenario_moves_after_each_operation_that_changes_the_vcpu() {
         let reg = sysreg::MDSCR_EL1;
         let scenario = Scenario::new().write(reg, 1).at(El::El0).isb().then(Op::Brk).read(reg);
         let [used, back, fresh] = [Migrate::Used, Migrate::Back, Migrate::Fresh].map(Op::Migrate);

@@ -22,7 +22,7 @@ pub enum Does {
     ),
     /// X0 is written to SPSR_EL1; UNDEFINED at EL0.
     SetSpsr,
-    /// `ERET` to the instruction behind it. What returned to the code last wrote SPSR_EL1, or else [`Self::SetSpsr`];
+    /// `ERET` to the instruction after it. What returned to the code last wrote SPSR_EL1, or else [`Self::SetSpsr`];
     /// UNDEFINED at EL0.
     ExceptionReturn,
     /// `ERET` to itself, as what returned to it did; UNDEFINED at EL0.

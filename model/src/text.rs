@@ -59,7 +59,7 @@ impl FromStr for Scenario {
     }
 }
 
-/// The operation behind its place in a list.
+/// The operation after its place in a list.
 fn without_place(line: &str) -> &str {
     line.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(' ').map_or(line, str::trim_start)
 }
@@ -67,7 +67,7 @@ fn without_place(line: &str) -> &str {
 impl FromStr for Op {
     type Err = String;
 
-    /// An operation in the form in which it is printed; what stands in parentheses behind a value is passed over.
+    /// An operation in the form in which it is printed; what stands in parentheses after a value is passed over.
     fn from_str(text: &str) -> Result<Self, String> {
         let fixed = [
             Self::Isb,

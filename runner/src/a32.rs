@@ -188,7 +188,7 @@ fn code(ops: &[Op]) -> Vec<u32> {
 /// all others are done before the guest starts.
 fn guests(ops: &[Op]) -> impl Iterator<Item = Op> {
     let before = std::iter::once(true).chain(ops.iter().map(|op| op.is_userspaces()));
-    ops.iter().zip(before).filter(|(op, behind)| !(op.is_userspaces() && *behind)).map(|(op, _)| *op)
+    ops.iter().zip(before).filter(|(op, after)| !(op.is_userspaces() && *after)).map(|(op, _)| *op)
 }
 
 /// How many operations at the start of these are userspace's.

@@ -483,7 +483,7 @@ impl Context<'_> {
     }
 
     /// Runs a scenario in a VM that is shared with other scenarios, and judges it. Userspace has the vCPU before it and
-    /// behind it.
+    /// after it.
     pub fn check(&mut self, scenario: &Scenario) -> Result<(), Stop> {
         self.check_each([scenario.clone()])
     }

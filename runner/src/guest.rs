@@ -43,7 +43,7 @@ pub(crate) trait Cpu: fmt::Debug {
     fn prepare(&mut self) -> Result<Vec<SysReg>, Error>;
     /// The payload, once it was made ready.
     fn payload(&self) -> Result<&Payload, Error>;
-    /// Lets the payload execute until it rings; what userspace sees meanwhile is logged, behind the guest's events.
+    /// Lets the payload execute until it rings; what userspace sees meanwhile is logged, after the guest's events.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error>;
     /// Has the CPU go on at this address, with X0.
     fn jump(&mut self, _address: u64, _x0: u64) -> Result<(), Error> {
@@ -90,7 +90,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// The log of a guest whose events so far are known.
-    fn behind(events: Vec<Logged>, payload: &Payload) -> Result<Self, Error> {
+    fn after(events: Vec<Logged>, payload: &Payload) -> Result<Self, Error> {
         Ok(Self { events, from_guest: payload.read_log()?.len() })
     }
 
@@ -107,7 +107,7 @@ impl Log {
 #[derive(Debug)]
 pub struct Guest {
     cpu: Box<dyn Cpu>,
-    /// What the last program has left behind.
+    /// What the last program left.
     left: Left,
 }
 
@@ -131,7 +131,7 @@ impl Guest {
         self.cpu.set(reg, value)
     }
 
-    /// Takes so many Breakpoint exceptions in a loop that does nothing else. The guest is of no use behind it.
+    /// Takes this many Breakpoint exceptions in a loop that does nothing else. The guest cannot be used afterwards.
     pub(crate) fn take_exceptions(&mut self, count: u64) -> Result<(), Error> {
         self.events(&Scenario::new().isb())?;
         let tight = self.cpu.payload()?.words.tight;
@@ -196,7 +196,7 @@ impl Guest {
         done: usize,
         seen: Vec<Logged>,
     ) -> Result<Vec<Logged>, Error> {
-        let mut log = Log::behind(seen, self.cpu.payload()?)?;
+        let mut log = Log::after(seen, self.cpu.payload()?)?;
         self.proceed(ops, done, None, &mut log)?;
         self.end(log)
     }

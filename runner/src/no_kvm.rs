@@ -99,7 +99,7 @@ impl PlainVm {
         match *self {}
     }
 
-    /// KVM_SET_ONE_REG of a state, and KVM_GET_ONE_REG behind it.
+    /// KVM_SET_ONE_REG of a state, and KVM_GET_ONE_REG after it.
     pub fn set_state(&self, _: usize, _: StepState, _: u64) -> Result<(Answer, u64), Error> {
         match *self {}
     }

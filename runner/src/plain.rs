@@ -21,9 +21,9 @@ pub enum Features {
     /// Nothing.
     #[default]
     None,
-    /// KVM_ARM_VCPU_PMU_V3, and KVM_ARM_VCPU_PMU_V3_INIT behind it.
+    /// KVM_ARM_VCPU_PMU_V3, and KVM_ARM_VCPU_PMU_V3_INIT after it.
     Pmu,
-    /// KVM_ARM_VCPU_SVE, and KVM_ARM_VCPU_FINALIZE behind it.
+    /// KVM_ARM_VCPU_SVE, and KVM_ARM_VCPU_FINALIZE after it.
     Sve,
     /// KVM_ARM_VCPU_PTRAUTH_ADDRESS and KVM_ARM_VCPU_PTRAUTH_GENERIC.
     PointerAuthentication,

@@ -35,7 +35,7 @@ pub const REGISTERS: [(SysReg, u64); 3] = [
 ];
 
 /// Writes the tables for `image` into the guest's memory; a store to [`DOORBELL`] reaches the address `doorbell`.
-/// Returns the address behind the tables.
+/// Returns the address after the tables.
 pub fn write(image: &Image, memory: &mut GuestMemory, doorbell: u64) -> Result<u64, Error> {
     let mut root =
         RootTable::with_va_range(TargetAllocator::new(TABLES), ROOT_LEVEL, El1And0, VaRange::Lower);

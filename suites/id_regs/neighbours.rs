@@ -198,13 +198,13 @@ fn lowered_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Any value is accepted and ignored, before a run and behind it.
+/// Any value is accepted and ignored, before a run and after it.
 fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut vm = new_vm(cx, 1, Features::None)?;
     if has_aarch32(&vm)? {
         return Stop::skip("the VM has AArch32");
     }
-    for moment in ["before a run", "behind a run"] {
+    for moment in ["before a run", "after a run"] {
         for value in (0..u64::BITS).map(|bit| 1 << bit).chain([0, u64::MAX]) {
             cx.count();
             let answer = vm.set(0, ID_DFR0_EL1, value)?;

@@ -215,7 +215,7 @@ pub struct Pe {
     os_lock: bool,
     double_lock: bool,
     long_descriptors: bool,
-    /// A register was written behind the last context synchronization event.
+    /// A register was written after the last context synchronization event.
     unsynchronised: bool,
 }
 

@@ -56,7 +56,7 @@ impl Part {
 #[derive(Debug, Default)]
 pub struct Registers {
     ids: Vec<u64>,
-    /// The values, one behind the other, each as long as its id says.
+    /// The values, one after the other, each as long as its id says.
     bytes: Vec<u8>,
 }
 
@@ -118,8 +118,8 @@ impl Registers {
 
     fn values(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.ids.iter().scan(self.bytes.as_slice(), |left, id| {
-            let (value, behind) = left.split_at_checked(one_reg::len(*id).min(LONGEST))?;
-            *left = behind;
+            let (value, after) = left.split_at_checked(one_reg::len(*id).min(LONGEST))?;
+            *left = after;
             Some((*id, value))
         })
     }

@@ -284,7 +284,7 @@ impl Vcpu {
         if to == Migrate::Twice { self.migrate(Migrate::Fresh) } else { Ok(()) }
     }
 
-    /// Behind the restore: once a vCPU has run, the VM's ID registers keep their values.
+    /// After the restore: once a vCPU has run, the VM's ID registers keep their values.
     fn touch_tables(&mut self) -> Result<(), Error> {
         self.vcpus += 1;
         tables::touch(&self.vm, &self.payload()?.memory, self.vcpus - 1)
@@ -323,7 +323,7 @@ impl Vcpu {
         }
     }
 
-    /// Logs KVM_EXIT_DEBUG, behind what the guest has logged so far, and does what userspace does at it.
+    /// Logs KVM_EXIT_DEBUG, after what the guest has logged so far, and does what userspace does at it.
     fn debug_exit(&mut self, hsr: u32, far: u64, log: &mut Log) -> Result<(), Error> {
         let pc = self
             .get_id(one_reg::PC)
