@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle clean kselftest-install kselftest-remove
 
-# Variables for people: HOST and KERNEL choose a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
+# Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
 # cases, KSRC a kernel tree.
 HOST ?=
 HOSTS ?=
@@ -17,28 +17,40 @@ KSRC ?=
 PATTERNS ?=
 
 help:
-	@echo "make check             run every suite: here if this is an arm64 machine with /dev/kvm, else in a lab host"
-	@echo "make check HOST=NAME   run every suite in this lab host; KERNEL=bookworm|trixie|sid|newest|PATH its kernel"
-	@echo "                       PATTERNS='breakpoints id_regs.wrps' some cases alone"
-	@echo "make bare              run every suite on a lab host's CPU without KVM, the control: HOST and PATTERNS as above"
-	@echo "make bare MACHINE=DIR  the same on a machine that is not the lab's, a model of a CPU for one: docs/bare.md"
-	@echo "make bench             how fast the suites run, and against a loop that only takes exceptions"
-	@echo "make matrix            run every suite in each of eight lab hosts with each of four kernels: HOSTS='NAME …',"
-	@echo "                       KERNELS='bookworm …', PATTERNS; RESUME=1 goes on with the last one, under the same terms"
-	@echo "make pairs             move scenarios between lab hosts and hold the plans against it: HOSTS='NAME@KERNEL …'"
+	@echo "make check             run every suite, on this machine if it is arm64 with"
+	@echo "                       /dev/kvm, else in a lab host"
+	@echo "make check HOST=NAME   run every suite in this lab host;"
+	@echo "                       KERNEL=bookworm|trixie|sid|newest|PATH is its kernel,"
+	@echo "                       PATTERNS='breakpoints id_regs.wrps' selects cases"
+	@echo "make bare              run every suite on a lab host's CPU without KVM (the"
+	@echo "                       control); HOST and PATTERNS as above"
+	@echo "make bare MACHINE=DIR  the same on a machine that the lab does not start, such"
+	@echo "                       as a model of a CPU (docs/bare.md)"
+	@echo "make bench             measure how fast the suites run, compared with a loop"
+	@echo "                       that only takes exceptions"
+	@echo "make matrix            run a sample of every suite in each of eight lab hosts"
+	@echo "                       with each of four kernels; HOSTS='NAME …',"
+	@echo "                       KERNELS='bookworm …' and PATTERNS select others,"
+	@echo "                       RESUME=1 continues the last run (with the same settings)"
+	@echo "make pairs             move scenarios between lab hosts and compare the outcomes"
+	@echo "                       with the plans; HOSTS='NAME@KERNEL …' selects the hosts"
 	@echo "make hosts             list the lab hosts"
-	@echo "make test              dfr0's own tests, lab hosts included"
-	@echo "make test-kselftest    the same for dfr0 in kernel trees, with what takes minutes"
-	@echo "make test-report       the same for the page that \`dfr0 report html\` writes, in a browser"
+	@echo "make test              run dfr0's own tests, including those in lab hosts"
+	@echo "make test-kselftest    run all tests of dfr0 in kernel trees (takes minutes)"
+	@echo "make test-report       test the page of \`dfr0 report html\` in a browser"
 	@echo "make kselftest-install KSRC=/path/to/linux"
-	@echo "                       put dfr0 into a kernel tree: TARGETS=dfr0, and among the tests of TARGETS=kvm"
+	@echo "                       add dfr0 to a kernel tree, as TARGETS=dfr0 and among the"
+	@echo "                       tests of TARGETS=kvm"
 	@echo "make kselftest-remove KSRC=/path/to/linux"
-	@echo "                       take it out again"
-	@echo "make coverage          write docs/coverage.md: each rule of the model, and the cases that test it"
-	@echo "make mutants           change the model in each small way and see that a test fails (cargo-mutants, minutes)"
-	@echo "make bundle            target/bundle/: static arm64 programs to copy to any arm64 Linux"
+	@echo "                       remove it from the tree"
+	@echo "make coverage          write docs/coverage.md: each rule of the model and the"
+	@echo "                       cases that test it"
+	@echo "make mutants           make small changes to the model and check that each"
+	@echo "                       makes a test fail (cargo-mutants, takes minutes)"
+	@echo "make bundle            build target/bundle/: static arm64 programs to copy to"
+	@echo "                       any arm64 Linux"
 	@echo "make clean             remove target/ (what the lab fetched stays in its cache)"
-	@echo "DFR0_NO_INSTALL=1      install no package, list what is missing instead"
+	@echo "DFR0_NO_INSTALL=1      do not install packages; list the missing ones instead"
 
 clean:
 	@echo "dfr0: clean: removing target/"
@@ -49,15 +61,15 @@ kselftest-install kselftest-remove:
 
 ifndef DFR0_TOOLCHAIN
 
-# What the tests in kernel trees need that Debian does not install of itself.
+# What the tests in kernel trees need and Debian does not install by default.
 test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
     /usr/lib/python3/dist-packages/tap/parser.py=python3-tap \
     /usr/lib/python3/dist-packages/jsonschema/__init__.py=python3-jsonschema
-# What reads a report as a person does.
+# What opens a report in a browser.
 test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver \
     /usr/lib/python3/dist-packages/selenium/__init__.py=python3-selenium
 
-# Finds or installs the toolchain and comes back with it.
+# Finds or installs the toolchain and calls make again with it.
 check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
@@ -94,7 +106,7 @@ check: bundle $(if $(HERE),,lab)
 	    { sed -n 's/^# Totals: /dfr0: check failed: /p' $(TARGET)/check.tap; exit 1; }
 
 bare: lab
-	@echo "dfr0: bare: running every suite on the bare CPU of $(if $(MACHINE),the machine of $(MACHINE),$(if $(HOST),the lab host $(HOST),the default lab host))"
+	@echo "dfr0: bare: running every suite on the bare CPU of $(if $(MACHINE),the machine in $(MACHINE),$(if $(HOST),the lab host $(HOST),the default lab host))"
 	@cargo build --quiet --release --package dfr0-suites --bin dfr0
 	@$(LAB) exec --bare $(HOST:%=--host %) $(MACHINE:%=--machine %) -- $(TARGET)/release/dfr0 run $(PATTERNS) | tee $(TARGET)/bare.tap && \
 	    sed -n 's/^# Totals: /dfr0: bare passed: /p' $(TARGET)/bare.tap || \
@@ -103,8 +115,8 @@ bare: lab
 bench: bundle $(if $(HERE),,lab)
 	@$(RUN) bench $(PATTERNS)
 
-# `latest` is the last run: RESUME=1 goes on with it. EVERY=1 runs all scenarios, which takes three times as long. A cell
-# that did not report fails the run, and the reports tell of it.
+# `latest` is the last run; RESUME=1 continues it. EVERY=1 runs all scenarios, which takes three times as long. A cell that
+# did not report fails the run, and the reports show it.
 EVERY ?= 16
 matrix: bundle lab
 	@[ -n '$(RESUME)' ] || { run=$$(date +%Y-%m-%d-%H%M%S) && mkdir -p $(TARGET)/matrix/$$run && \
@@ -118,21 +130,21 @@ matrix: bundle lab
 	    report text report.txt .; report html report.html .; report junit report.xml .; report ktap report.tap .; \
 	    report kcidb report.kcidb.json .; for cell in *@*; do report ktap $$cell/report.tap $$cell/stdout; done; \
 	    cat report.txt; \
-	    echo "dfr0: matrix: target/matrix/latest/report.html is for a browser"; exit $$failed
+	    echo "dfr0: matrix: open target/matrix/latest/report.html in a browser"; exit $$failed
 
-# What `make test` needs after the suites.
+# What `make test` needs after the suites and builds while they run.
 NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bins --test bare_cpu --test bare_machine --test hosts --test kselftest
 
-# Minutes each: `make test-kselftest` has them.
+# These tests take minutes each. Only `make test-kselftest` runs them.
 SLOW := tree.with_cargo host.native
 
 pairs: bundle lab
-	@echo "dfr0: pairs: saving on each lab host and restoring on each other one"
+	@echo "dfr0: pairs: saving on each lab host and restoring on every other one"
 	@lab/pairs $(LAB) $(BUNDLE) $(TARGET)/pairs $(HOSTS)
 	@cargo run --quiet --release --package dfr0-suites --bin dfr0 -- pairs table $(TARGET)/pairs
 
-# Each part prints cargo's own "test result" lines; their sum is the last line. While the suites run in a host, which is one
-# core's work, another builds what comes next.
+# Each part prints cargo's own "test result" lines; the last line is their sum. The suites in a host keep one core busy;
+# meanwhile another core builds what comes next.
 test: bundle lab
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
 	@cargo fmt --all --check
@@ -154,13 +166,13 @@ test: bundle lab
 	     $(TARGET)/test.log && [ -z "$${failed:-}" ]
 
 test-kselftest: bundle lab
-	@echo "dfr0: test-kselftest: Debian's kernel sources with dfr0 in them"
+	@echo "dfr0: test-kselftest: testing dfr0 in Debian's kernel sources"
 	@DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
 	    cargo test --quiet --release --package dfr0-suites --test kselftest
 
-# Not in `make test`: the browser takes longer to install than all else to run.
+# Not part of `make test`, because installing the browser takes longer than running everything else.
 test-report:
-	@echo "dfr0: test-report: reading a page in headless Chromium"
+	@echo "dfr0: test-report: testing a page in headless Chromium"
 	@cargo build --quiet --release --package dfr0-suites --bin dfr0
 	@/usr/bin/python3 suites/tests/report/page.py $(TARGET)/release/dfr0 docs/results.example.jsonl
 
@@ -168,12 +180,12 @@ coverage:
 	@echo "dfr0: coverage: writing docs/coverage.md"
 	@DFR0_BLESS=1 cargo test --quiet --release --package dfr0-suites --lib coverage
 
-# In a copy of this tree; .cargo/mutants.toml says which files, and which changes change nothing.
+# cargo-mutants works in a copy of this tree. .cargo/mutants.toml lists what is left out.
 mutants:
 	@command -v cargo-mutants > /dev/null || \
-	    { echo "dfr0: mutants: cargo-mutants is not installed; \`cargo install cargo-mutants --locked\` does that"; exit 1; }
+	    { echo "dfr0: mutants: cargo-mutants is not installed: run \`cargo install cargo-mutants --locked\`"; exit 1; }
 	@echo "dfr0: mutants: changing the model and the payload, testing each change"
 	@env -u CARGO_TARGET_DIR cargo mutants --package dfr0-model --package dfr0-payload --jobs 2 --output $(TARGET) || \
-	    [ $$? = 3 ]  # a mutant looped, and none survived
+	    [ $$? = 3 ]  # a mutant timed out, and none survived
 
 endif
