@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #
-# dfr0 among the tests of TARGETS=kvm: kvm's Makefile includes this where the tests are arm64's.
+# dfr0 among the tests of TARGETS=kvm. kvm's Makefile includes this file if it builds the tests for arm64.
 
 DFR0 := $(selfdir)/dfr0
 include $(DFR0)/programs.mk
@@ -9,12 +9,12 @@ DFR0_OUT := $(OUTPUT)/$(patsubst %/,%,$(dir $(lastword $(filter %/rust.mk,$(MAKE
 DFR0_CARGO := $(OUTPUT)/dfr0-cargo
 EXTRA_CLEAN += $(addprefix $(DFR0_OUT)/,$(DFR0_TESTS)) $(DFR0_CARGO)
 
-# Those that were built. The shell is asked when a recipe runs: make remembers a directory as it was before.
+# The programs that were built. This uses the shell, when a recipe runs, because make caches the contents of directories.
 TEST_CUSTOM_PROGS += $(shell for test in $(DFR0_TESTS); do [ ! -x $(DFR0_OUT)/$$test ] || echo $(DFR0_OUT)/$$test; done)
 
-# As everywhere in kselftest, what cannot be built keeps nothing else from being built unless FORCE_TARGETS says so.
+# As everywhere in kselftest, a test that cannot be built does not stop the build of the others, except with FORCE_TARGETS.
 all: dfr0_programs
 .PHONY: dfr0_programs
 dfr0_programs:
 	@$(call DFR0_BUILD,$(DFR0_OUT),$(DFR0_CARGO),$(DFR0_TESTS)) || \
-		{ echo "dfr0: the other tests of kvm go on without dfr0's" >&2; [ -z "$(FORCE_TARGETS)" ]; }
+		{ echo "dfr0: kvm's other tests are built without dfr0's" >&2; [ -z "$(FORCE_TARGETS)" ]; }
