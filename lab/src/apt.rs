@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! Packages of any Debian suite through a private apt root: the system's apt sees nothing of it.
+//! Packages of any Debian suite, through a private apt root that the system's apt does not see.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use crate::tools::run;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Where this machine gets Debian from.
+/// The Debian archive that this machine uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
     main: String,
@@ -25,11 +25,11 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads the archive's URIs from the machine's own apt sources, or takes `$DFR0_DEBIAN_ARCHIVE`.
+    /// Takes the archive's URI from `$DFR0_DEBIAN_ARCHIVE`, or reads its URIs from the machine's own apt sources.
     pub fn of_this_machine(cache: &Cache, signals: &Signals) -> Result<Self> {
         if !Path::new(KEYRING).is_file() {
             bail!(
-                "{KEYRING} is missing: install debian-archive-keyring, or give a kernel as `--kernel PATH`"
+                "{KEYRING} is missing: install debian-archive-keyring, or name a kernel with `--kernel PATH`"
             );
         }
         if let Ok(main) = std::env::var("DFR0_DEBIAN_ARCHIVE") {
@@ -38,13 +38,13 @@ impl Archive {
         if let Some(archive) = Self::parse(&run(&mut index_targets(), signals)?) {
             return Ok(archive);
         }
-        // A fresh container has sources but no lists, and apt tells an archive's origin from its lists.
+        // A fresh container has sources but no lists, and apt reads an archive's origin from its lists.
         let scratch = cache.scratch()?;
         let private = options(&[("Dir::State::Lists", scratch.path()), ("Dir::Cache", scratch.path())]);
         run(Command::new("apt-get").args(["update", "-q"]).args(&private), signals)?;
         Self::parse(&run(index_targets().args(&private), signals)?).context(
-            "no Debian archive among this machine's apt sources (`apt-get indextargets` shows none with Origin \
-             and Label Debian): set DFR0_DEBIAN_ARCHIVE to the URI of one, or give a kernel as `--kernel PATH`",
+            "this machine's apt sources contain no Debian archive (`apt-get indextargets` shows none with Origin \
+             and Label Debian): set DFR0_DEBIAN_ARCHIVE to the URI of one, or name a kernel with `--kernel PATH`",
         )
     }
 
@@ -59,12 +59,12 @@ impl Archive {
         Some(Self { main: uri(&main)?, security: uri(&security), release: release.map(str::to_owned) })
     }
 
-    /// The codename of the release that this machine's apt installs from, if it says so.
+    /// The codename of the release that this machine's apt installs from, if it is known.
     pub fn release(&self) -> Option<&str> {
         self.release.as_deref()
     }
 
-    /// The lines of sources.list for `suite`, with its updates if it is a release.
+    /// The lines of sources.list for `suite`, including its updates if it is a release.
     pub fn sources(&self, suite: &str, release: bool) -> String {
         let line = |uri: &str, suite: &str| format!("deb [signed-by={KEYRING}] {uri} {suite} main\n");
         let mut lines = line(&self.main, suite);
@@ -89,12 +89,12 @@ fn index_targets() -> Command {
     command
 }
 
-/// What a private root is for.
+/// The purpose of a private root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Looking at and downloading arm64 packages.
+    /// Reading about and downloading arm64 packages.
     Arm64,
-    /// Installing into this machine.
+    /// Installing packages on this machine.
     ThisMachine,
 }
 
@@ -107,7 +107,7 @@ pub struct Root<'a> {
 }
 
 impl<'a> Root<'a> {
-    /// Makes a root with these lines of sources.list and fetches their lists.
+    /// Makes a root with these lines of sources.list and fetches their package lists.
     pub fn new(sources: &str, scope: Scope, cache: &Cache, signals: &'a Signals) -> Result<Self> {
         let root = Self { directory: cache.scratch()?, scope, signals };
         let directory = root.directory.path();
@@ -118,7 +118,7 @@ impl<'a> Root<'a> {
             fs::create_dir_all(directory.join(part)).with_context(failed)?;
         }
         run(root.command("apt-get").args(["update", "-q"]), signals)
-            .context("cannot read the lists of packages (is there a network?)")?;
+            .context("cannot fetch the package lists (is there a network?)")?;
         Ok(root)
     }
 
@@ -128,7 +128,7 @@ impl<'a> Root<'a> {
         command
     }
 
-    /// What makes an apt command use this root.
+    /// The options that make an apt command use this root.
     pub fn options(&self) -> Vec<OsString> {
         let directory = self.directory.path();
         let mut options = options(&[
@@ -147,13 +147,14 @@ impl<'a> Root<'a> {
         options
     }
 
-    /// The fields of `package`'s newest version that the lab reads.
+    /// The newest version of `package`.
     pub fn show(&self, package: &str) -> Result<Package> {
         let text = run(self.command("apt-cache").args(["show", "--no-all-versions", package]), self.signals)?;
-        Package::parse(&text).with_context(|| format!("`apt-cache show {package}` printed no whole package"))
+        Package::parse(&text)
+            .with_context(|| format!("`apt-cache show {package}` printed no complete package"))
     }
 
-    /// Downloads packages and all that they depend on, and returns the files, which live as long as the root.
+    /// Downloads packages and everything that they depend on, and returns the files, which exist as long as the root.
     pub fn download_with_dependencies(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
         let mut command = self.command("apt-get");
         command.args(["install", "-q", "--yes", "--download-only", "--no-install-recommends"]).args(packages);
@@ -168,7 +169,7 @@ impl<'a> Root<'a> {
         Ok(files)
     }
 
-    /// Downloads a package and returns its file, which lives as long as the root.
+    /// Downloads a package and returns its file, which exists as long as the root.
     pub fn download(&self, package: &Package) -> Result<PathBuf> {
         let directory = self.directory.path();
         let exact = format!("{}={}", package.name, package.version);
@@ -189,34 +190,34 @@ fn option(name: &str, value: &Path) -> OsString {
     option
 }
 
-/// The given options and those that every private root has.
+/// The given options, followed by those of every private root.
 fn options(own: &[(&str, &Path)]) -> Vec<OsString> {
     let always = [
         ("Acquire::Languages", "none"),
         ("Acquire::Retries", "3"),
-        // Without this, `apt-get update` succeeds when it reached nothing.
+        // Without this, `apt-get update` succeeds even if it reached no server.
         ("APT::Update::Error-Mode", "any"),
         ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false"),
-        // apt's own user cannot enter a cache below root's home.
+        // apt's own user cannot enter a cache in root's home.
         ("APT::Sandbox::User", "root"),
     ];
     let always = always.map(|(name, value)| (name, Path::new(value)));
     own.iter().chain(&always).flat_map(|(name, value)| ["-o".into(), option(name, value)]).collect()
 }
 
-/// A package, as far as the lab reads it.
+/// The fields of a package that the lab reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
     /// Its name.
     pub name: String,
     /// Its Debian version.
     pub version: String,
-    /// The names that it depends on; of alternatives, the first.
+    /// The names of the packages that it depends on; of several alternatives, the first.
     pub depends: Vec<String>,
 }
 
 impl Package {
-    /// Whether its version is above that of `other`, as dpkg compares.
+    /// Whether its version is higher than that of `other`, as dpkg compares versions.
     pub fn is_newer_than(&self, other: &Self) -> Result<bool> {
         let versions = [&self.version, "gt", &other.version];
         let status = Command::new("dpkg").arg("--compare-versions").args(versions).status();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! A bare machine, and a command on this machine that owns the CPU in it. The machine is QEMU without a kernel and without
+//! A bare machine, and a command on this machine that uses its CPU. The bare machine is QEMU without a kernel and without
 //! KVM, or one that somebody else has started.
 //!
-//! The command finds the machine through DFR0_BARE, the directory that docs/bare.md describes. QEMU has as many CPUs as the
-//! host, all but one powered off, because it does an atomic access otherwise where there is one CPU alone.
+//! DFR0_BARE tells the command the directory that docs/bare.md describes. QEMU has as many CPUs as the host, and all but one
+//! are powered off: QEMU emulates an atomic access differently if there is only one CPU.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -25,24 +25,24 @@ use crate::outcome::Outcome;
 use crate::protocol::printable;
 use crate::running::{Running, die_with_lab};
 
-/// Where the command finds the machine.
+/// The variable that tells the command the machine's directory.
 const VARIABLE: &str = "DFR0_BARE";
-/// The variable that names the host to the command.
+/// The variable that tells the command the host's name.
 const HOST: &str = "DFR0_LAB_HOST";
-/// QEMU's `virt` in its device tree.
+/// The name of QEMU's `virt` in its device tree.
 const PLATFORM: &str = "linux,dummy-virt";
-/// Where its memory starts.
+/// The address at which its memory starts.
 const RAM: u64 = 0x4000_0000;
 const RAM_SIZE: u64 = 4 << 20;
 const PAGE: u64 = 0x1000;
-/// QEMU has answered on its monitor before this, or never does.
+/// The time that QEMU has to answer on its monitor.
 const START: Duration = Duration::from_secs(30);
-/// How often a child is asked whether it has ended.
+/// The interval, in milliseconds, of checking whether a child process has ended.
 const TICK: u8 = 10;
-/// QEMU says little; what is beyond this is dropped.
+/// Upper limit for QEMU's messages in bytes; the rest is dropped.
 const LONGEST_MESSAGES: u64 = 1 << 16;
 
-/// Runs a command, whose arguments follow its name, beside the machine of this directory, and returns how it ended.
+/// Runs a command, a program and its arguments, with the machine of this directory, and returns how it ended.
 pub fn run_beside(
     directory: &Path,
     host: Option<&str>,
@@ -59,25 +59,25 @@ pub fn run_beside(
     match wait(&mut command, end, signals)? {
         Some(status) => Ok(outcome(status)),
         None => Ok(Outcome::Refused(format!(
-            "the deadline of {} s is over; CMD was stopped (--deadline allows more)",
+            "CMD did not end within {} s and was stopped (--deadline sets a longer limit)",
             deadline.as_secs()
         ))),
     }
 }
 
-/// QEMU's CPU, and who runs on it.
+/// QEMU's CPU, and the command that uses it.
 #[derive(Debug)]
 pub struct BareMachine<'a> {
     /// QEMU, perhaps a copy with a CPU of another shape.
     pub qemu: &'a Path,
-    /// The CPUs; the host's kernel and memory are of no use here.
+    /// The host whose CPUs to use; its kernel and memory are not used.
     pub host: &'a Host,
     /// A program of this machine, and its arguments.
     pub command: &'a [String],
 }
 
 impl BareMachine<'_> {
-    /// Runs the command beside the machine, and returns how it ended.
+    /// Starts the machine, runs the command, and returns how it ended.
     pub fn run(&self, deadline: Duration, signals: &Signals) -> Result<Outcome> {
         let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
         let at = |name: &str| directory.path().join(name);
@@ -87,7 +87,7 @@ impl BareMachine<'_> {
         };
         written().with_context(|| format!("cannot write into {}", directory.path().display()))?;
 
-        // QEMU's words go where no reader can hold it up.
+        // QEMU writes its messages to a file, so that no slow reader can block it.
         let mut messages = tempfile::tempfile().context("cannot make a temporary file")?;
         let mut qemu = self.qemu_command(directory.path());
         qemu.stderr(messages.try_clone().context("cannot duplicate a file descriptor")?);
@@ -129,7 +129,7 @@ impl BareMachine<'_> {
             .arg("-chardev")
             .arg(socket("serial"))
             .args(["-serial", "chardev:serial", "-chardev"])
-            // The last that is made: when it is there, so are the others.
+            // QEMU makes this socket last: when it exists, the others do too.
             .arg(socket("qmp"))
             .args(["-mon", "chardev=qmp,mode=control"])
             .stdin(Stdio::null())
@@ -141,14 +141,14 @@ impl BareMachine<'_> {
     }
 }
 
-/// An option's value that ends with a path, in which QEMU reads two commas as one.
+/// An option's value that ends with a path. QEMU reads two commas in it as one.
 fn option(text: &str, path: &Path) -> OsString {
     let path = path.as_os_str().as_bytes();
     let doubled = path.iter().flat_map(|&byte| repeat_n(byte, if byte == b',' { 2 } else { 1 }));
     OsString::from_vec(text.bytes().chain(doubled).collect())
 }
 
-/// Waits until QEMU greets at its monitor: then the machine is made.
+/// Waits for the greeting of QEMU's monitor, which shows that the machine is complete.
 fn wait_for_monitor(socket: &Path, qemu: &mut Running, end: Instant, signals: &Signals) -> Result<()> {
     let greets = || -> std::io::Result<()> {
         let mut monitor = UnixStream::connect(socket)?;
@@ -157,7 +157,7 @@ fn wait_for_monitor(socket: &Path, qemu: &mut Running, end: Instant, signals: &S
     };
     while greets().is_err() {
         if let Some(status) = qemu.0.try_wait().context("cannot wait for QEMU")? {
-            bail!("QEMU ended before its machine was there ({status})");
+            bail!("QEMU ended before its machine was ready ({status})");
         }
         if Instant::now() >= end {
             bail!("QEMU's monitor did not answer within {} s", START.as_secs());
@@ -167,7 +167,7 @@ fn wait_for_monitor(socket: &Path, qemu: &mut Running, end: Instant, signals: &S
     Ok(())
 }
 
-/// How the command ended; none if it had not by `end`.
+/// Waits for the command and returns how it ended, or `None` if it is still running at `end`.
 fn wait(command: &mut Running, end: Instant, signals: &Signals) -> Result<Option<ExitStatus>> {
     while Instant::now() < end {
         if let Some(status) = command.0.try_wait().context("cannot wait for CMD")? {
@@ -185,13 +185,13 @@ fn outcome(status: ExitStatus) -> Outcome {
     }
 }
 
-/// Hands on what QEMU has said.
+/// Prints QEMU's messages to stderr.
 fn say(messages: &mut File) -> Result<()> {
     let mut said = Vec::new();
     messages
         .rewind()
         .and_then(|()| messages.take(LONGEST_MESSAGES).read_to_end(&mut said))
-        .context("cannot read what QEMU said")?;
+        .context("cannot read QEMU's messages")?;
     let mut stderr = std::io::stderr().lock();
     for line in said.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         writeln!(stderr, "qemu: {}", printable(line)).context("cannot write to stderr")?;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commands_end_is_handed_on() {
+    fn the_end_of_a_command_is_passed_on() {
         assert_eq!(outcome(ExitStatus::from_raw(7 << 8)), Outcome::Exited(7));
         assert_eq!(outcome(ExitStatus::from_raw(9)), Outcome::Killed(9));
     }

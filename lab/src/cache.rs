@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The directory of what was fetched or made. Its files appear whole or not at all, and it may be deleted any time.
+//! The directory for files that were fetched or built. Its files appear complete or not at all, and it may be deleted at
+//! any time.
 
 use std::env;
 use std::fs::{self, File, Permissions};
@@ -14,12 +15,12 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::interrupt::Signals;
 
-/// `$DFR0_CACHE`, else `dfr0` in the user's cache directory.
+/// The cache directory: `$DFR0_CACHE`, or else `dfr0` in the user's cache directory.
 #[derive(Clone, Debug)]
 pub struct Cache(PathBuf);
 
 impl Cache {
-    /// Finds the cache and makes it if need be.
+    /// Finds the cache, and creates it if it does not exist.
     pub fn open() -> Result<Self> {
         let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory = set("DFR0_CACHE")
@@ -27,7 +28,7 @@ impl Cache {
             .or_else(|| set("HOME").map(|home| home.join(".cache/dfr0")));
         let Some(directory) = directory else {
             bail!(
-                "no place for a cache: set DFR0_CACHE to a directory (neither it, XDG_CACHE_HOME nor HOME is set)"
+                "there is no directory for the cache: set DFR0_CACHE (DFR0_CACHE, XDG_CACHE_HOME and HOME are not set)"
             );
         };
         Self::at(&directory)
@@ -36,29 +37,29 @@ impl Cache {
     /// The cache in `directory`.
     pub fn at(directory: &Path) -> Result<Self> {
         let what_to_do =
-            || format!("cannot make the cache {} (DFR0_CACHE chooses another)", directory.display());
+            || format!("cannot create the cache {} (DFR0_CACHE selects another)", directory.display());
         fs::create_dir_all(directory).with_context(what_to_do)?;
-        // apt takes no relative directories.
+        // apt does not accept relative directories.
         Ok(Self(directory.canonicalize().with_context(what_to_do)?))
     }
 
-    /// The path of `name` in the cache; its directory exists.
+    /// The path of `name` in the cache. The directory of the path exists.
     pub fn path(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
         let path = self.0.join(name);
         let directory = path.parent().unwrap_or(&self.0);
-        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
         Ok(path)
     }
 
-    /// A directory for work in progress. It is on the cache's file system, so that results can be renamed.
+    /// A directory for work in progress. It is on the cache's file system, so that results can be renamed into the cache.
     pub fn scratch(&self) -> Result<TempDir> {
         tempfile::Builder::new()
             .prefix(".tmp-")
             .tempdir_in(&self.0)
-            .with_context(|| format!("cannot make a directory in {}", self.0.display()))
+            .with_context(|| format!("cannot create a directory in {}", self.0.display()))
     }
 
-    /// Keeps other labs out of `name` until the lock is dropped.
+    /// Locks `name` against other labs until the lock is dropped.
     pub fn lock(&self, name: &str, signals: &Signals) -> Result<Flock<File>> {
         let path = self.path(format!("{name}.lock"))?;
         let failed = || format!("cannot lock {}", path.display());
@@ -71,7 +72,7 @@ impl Cache {
                 Err((_, error)) => return Err(error).with_context(failed),
             }
             if !waiting {
-                eprintln!("lab: waiting for another lab that holds {}", path.display());
+                eprintln!("lab: waiting for another lab that has locked {}", path.display());
                 waiting = true;
             }
             signals.wait(&[], PollTimeout::from(200u16))?;
@@ -79,7 +80,7 @@ impl Cache {
     }
 }
 
-/// Makes `path` with these contents, replacing an older one in a single step.
+/// Creates `path` with the contents that `write` writes, or replaces it in a single step.
 pub fn write_whole(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let failed = || format!("cannot write {}", path.display());
     let directory = path.parent().context("a file in the cache has a directory")?;
@@ -104,7 +105,7 @@ mod tests {
         write_whole(&path, 0o644, put(b"old")).unwrap();
         write_whole(&path, 0o644, |file| {
             file.write_all(b"ne")?;
-            bail!("the network went away")
+            bail!("the network is down")
         })
         .unwrap_err();
         assert_eq!(fs::read(&path).unwrap(), b"old");

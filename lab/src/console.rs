@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! A host's console, taken apart: the command's output goes on at once, the kernel's last lines are kept for the
-//! case that the host dies.
+//! Reads a host's console: the command's output is passed on immediately, and the kernel's last lines are kept in case
+//! the host dies.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::outcome::Outcome;
 use crate::protocol::{Decoder, Event, Kind, printable};
 
-/// So many lines are kept.
+/// The number of lines that are kept.
 const KEPT: usize = 200;
 
 /// Where the command's output goes.
@@ -19,15 +19,15 @@ pub trait Output {
     fn stdout(&mut self, bytes: &[u8]) -> Result<()>;
     /// Takes bytes of the command's stderr.
     fn stderr(&mut self, bytes: &[u8]) -> Result<()>;
-    /// Takes a line for people.
+    /// Takes a line for users.
     fn note(&mut self, line: &str) -> Result<()>;
-    /// Takes what the host says of itself.
+    /// Takes the facts that the host reports.
     fn facts(&mut self, _facts: Facts) -> Result<()> {
         Ok(())
     }
 }
 
-/// What has been read of a host.
+/// A host's console, and what was read from it.
 #[derive(Debug)]
 pub struct Console<O> {
     output: O,
@@ -39,13 +39,13 @@ pub struct Console<O> {
 }
 
 impl<O: Output> Console<O> {
-    /// A console of which nothing has been read. `verbose` hands on each of the kernel's lines as it comes.
+    /// A new console. With `verbose`, each of the kernel's lines is passed on when it arrives.
     pub fn new(output: O, verbose: bool) -> Self {
         let (decoder, kept) = (Decoder::default(), VecDeque::with_capacity(KEPT));
         Self { output, decoder, kept, verbose, lost: 0, outcome: None }
     }
 
-    /// Takes the serial console's next bytes.
+    /// Takes the next bytes of the serial console.
     pub fn read(&mut self, bytes: &[u8]) -> Result<()> {
         let events = self.decoder.push(bytes);
         events.into_iter().try_for_each(|event| self.take(event))
@@ -57,7 +57,7 @@ impl<O: Output> Console<O> {
         events.into_iter().try_for_each(|event| self.take(event))
     }
 
-    /// Takes a line that is not the command's.
+    /// Takes a line that the command did not write.
     pub fn line(&mut self, line: String) -> Result<()> {
         if self.verbose {
             return self.output.note(&line);
@@ -74,8 +74,8 @@ impl<O: Output> Console<O> {
         self.outcome.is_some()
     }
 
-    /// How the command ended. If it did not, or if some of its output is lost: the last lines are shown, and `died`
-    /// says why.
+    /// How the command ended. If it did not end, the error is that of `died`. It is also an error if some of the
+    /// command's output was lost. Both errors first show the last lines.
     pub fn outcome(mut self, died: impl FnOnce() -> anyhow::Error) -> Result<Outcome> {
         let error = match self.outcome {
             Some(outcome) if self.lost == 0 => return Ok(outcome),
@@ -97,7 +97,8 @@ impl<O: Output> Console<O> {
             Event::Frame(Kind::Kernel, line) => self.line(format!("host: {}", printable(&line))),
             Event::Frame(Kind::Facts, text) => {
                 let text = String::from_utf8_lossy(&text);
-                let facts: Facts = toml::from_str(&text).with_context(|| format!("bad facts: {text:?}"))?;
+                let facts: Facts =
+                    toml::from_str(&text).with_context(|| format!("invalid facts: {text:?}"))?;
                 self.line(format!("lab: the host runs {}", printable(facts.to_string().as_bytes())))?;
                 self.output.facts(facts)
             }
@@ -105,7 +106,7 @@ impl<O: Output> Console<O> {
                 let text = printable(&text);
                 match text.parse() {
                     Ok(outcome) => self.outcome = Some(outcome),
-                    Err(error) => bail!("bad outcome: {error}"),
+                    Err(error) => bail!("invalid outcome: {error}"),
                 }
                 Ok(())
             }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_stay_apart_and_the_kernel_is_quiet_when_all_is_well() {
+    fn streams_stay_separate_and_kernel_messages_are_not_shown_after_success() {
         let mut heard = Heard::default();
         let mut console = Console::new(&mut heard, false);
         let mut encoder = Encoder::default();
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_lost_output_is_no_result() {
+    fn a_run_that_lost_output_is_an_error() {
         let mut heard = Heard::default();
         let mut console = Console::new(&mut heard, true);
         let mut encoder = Encoder::default();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_lies_is_an_error() {
+    fn invalid_frames_from_a_host_are_an_error() {
         for (kind, text) in [(Kind::Facts, "release = 1"), (Kind::Outcome, "exited 300")] {
             let mut heard = Heard::default();
             let mut console = Console::new(&mut heard, false);
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hosts_facts_drive_no_terminal() {
+    fn facts_with_control_characters_are_made_printable() {
         let mut heard = Heard::default();
         let mut console = Console::new(&mut heard, true);
         console.read(&Encoder::default().encode(Kind::Facts, b"release = \"7\\u001b[2J\"")).unwrap();

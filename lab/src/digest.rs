@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Result};
 
 use sha2::{Digest, Sha256};
 
-/// The digest of everything that `bytes` has.
+/// The digest of everything that `bytes` contains.
 pub fn sha256(mut bytes: impl Read) -> Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = [0; 1 << 16];
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_that_of_sha256sum() {
+    fn the_digest_is_that_of_sha256sum() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256(&b"abc"[..]).unwrap(), abc);
     }

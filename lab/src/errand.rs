@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! What hosts are booted for: a command and its files, taken up once. A host gets them as they were then.
+//! A command for hosts and its files. The files are read once, and each host gets them as they were then.
 
 use std::env;
 use std::fs::File;
@@ -15,17 +15,17 @@ use crate::initramfs::{self, Contents};
 use crate::job::{Job, environment};
 use crate::program::{self, Program};
 
-/// A command, and all that a host needs for it.
+/// A command, and everything that a host needs to run it.
 #[derive(Debug)]
 pub struct Errand {
     program: PathBuf,
     arguments: Vec<String>,
-    /// Without a name, so that none is left behind.
+    /// An unnamed file, so that it is always removed.
     files: File,
 }
 
 impl Errand {
-    /// Takes up `command`, a program and its arguments, and the directory `with`.
+    /// Reads the files of `command`, a program and its arguments, and of the directory `with`.
     pub fn new(command: &[String], with: Option<&Path>) -> Result<Self> {
         let with = match with {
             Some(with) if with.is_dir() => {
@@ -41,7 +41,7 @@ impl Errand {
         Ok(Self { program: in_host, arguments: arguments.to_vec(), files })
     }
 
-    /// The digest of the files: the program, the directory and `lab-init`.
+    /// The digest of the files: of the program, the directory and `lab-init`.
     pub fn sha256(&self) -> Result<String> {
         digest::sha256(self.files()?).context("cannot read a temporary file")
     }
@@ -64,7 +64,7 @@ impl Errand {
         Ok(initramfs)
     }
 
-    /// Opened once more: threads read it at their own places.
+    /// Opens the files again, so that each thread reads at its own position.
     fn files(&self) -> Result<File> {
         let path = format!("/proc/self/fd/{}", self.files.as_raw_fd());
         File::open(&path).with_context(|| format!("cannot open {path}"))
@@ -82,7 +82,7 @@ fn init() -> Result<PathBuf> {
     let target = profile.parent().unwrap_or(profile).join("aarch64-unknown-linux-gnu");
     let beside = |directory: &Path| directory.join("lab-init");
     let places = [
-        // The same profile for arm64, the release profile for arm64, and, for an arm64 `lab`, beside it.
+        // The same profile for arm64, the release profile for arm64, and, for an arm64 `lab`, the directory of `lab`.
         beside(&target.join(profile.file_name().unwrap_or_default())),
         beside(&target.join("release")),
         beside(profile),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! What a booted host says of itself before the command runs.
+//! The facts that a booted host reports before it runs the command.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::shape::Shape;
 
-/// A 64-bit register. Text is hexadecimal: TOML's own integers are signed.
+/// A 64-bit register. It is written as hexadecimal text, because TOML's integers are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Register(pub u64);
@@ -17,7 +17,7 @@ impl TryFrom<String> for Register {
 
     fn try_from(text: String) -> Result<Self, String> {
         let digits =
-            text.trim().strip_prefix("0x").ok_or_else(|| format!("`{text}` does not begin with 0x"))?;
+            text.trim().strip_prefix("0x").ok_or_else(|| format!("`{text}` does not start with 0x"))?;
         u64::from_str_radix(digits, 16).map(Self).map_err(|error| format!("`{text}`: {error}"))
     }
 }
@@ -44,23 +44,23 @@ pub struct Facts {
     pub midr: Option<Register>,
     /// ID_AA64DFR0_EL1 of a fresh vCPU, if KVM works.
     pub id_aa64dfr0: Option<Register>,
-    /// Why KVM gave no ID_AA64DFR0_EL1.
+    /// Why ID_AA64DFR0_EL1 could not be read from KVM.
     pub no_kvm: Option<String>,
 }
 
 impl Facts {
-    /// Whether the host is what was asked for, or why it is not.
+    /// Checks that the host has the expected shape.
     pub fn check(&self, expected: Option<Shape>) -> Result<(), String> {
         let Some(expected) = expected else { return Ok(()) };
         let Some(value) = self.id_aa64dfr0 else {
             let reason = self.no_kvm.as_deref().unwrap_or("no reason given");
-            return Err(format!("the host was asked to have {expected}, and KVM cannot tell: {reason}"));
+            return Err(format!("the host should have {expected}, but KVM does not tell: {reason}"));
         };
         let found = Shape::of(value.0);
         if found == expected {
             return Ok(());
         }
-        Err(format!("the host was asked to have {expected}, but has {found} (ID_AA64DFR0_EL1 is {value})"))
+        Err(format!("the host should have {expected}, but has {found} (ID_AA64DFR0_EL1 is {value})"))
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_survive_their_text() {
+    fn facts_can_be_written_and_read_again() {
         for value in [None, Some(0xf000_0000_1030_5009)] {
             let text = toml::to_string(&facts(value)).unwrap();
             assert_eq!(toml::from_str::<Facts>(&text).unwrap(), facts(value));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! hosts.toml: the hosts as data, checked whole before any of them is used.
+//! hosts.toml: the hosts as data. The whole file is checked before any host is used.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use toml::Spanned;
 use crate::kernel::Choice;
 use crate::shape::Shape;
 
-/// The file that is built in.
+/// The built-in file.
 const BUILT_IN: &str = include_str!("../hosts.toml");
 
 /// A machine that the lab can boot.
@@ -20,7 +20,7 @@ const BUILT_IN: &str = include_str!("../hosts.toml");
 pub struct Host {
     /// Its name.
     pub name: String,
-    /// One line for people.
+    /// A description in one line.
     pub about: String,
     /// QEMU's `-cpu` argument.
     pub cpu: String,
@@ -28,22 +28,22 @@ pub struct Host {
     pub kernel: Choice,
     /// Number of CPUs.
     pub vcpus: u32,
-    /// Memory in MiB, without what `--with` takes.
+    /// Memory in MiB, without that for the files of `--with`.
     pub memory_mib: u32,
-    /// The CPU's other shape, if it has one.
+    /// The CPU's shape, if it is not that of QEMU's model.
     pub shaped: Option<ShapedCpu>,
-    /// KVM runs nVHE though the CPU has VHE.
+    /// KVM runs nVHE although the CPU has VHE.
     pub nvhe: bool,
 }
 
-/// How to give a CPU model another shape.
+/// A CPU model that gets another shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShapedCpu {
-    /// QEMU's name of the model.
+    /// QEMU's name for the model.
     pub model: String,
-    /// What QEMU has for the model's ID_AA64DFR0_EL1.
+    /// The model's ID_AA64DFR0_EL1 in QEMU.
     pub id_aa64dfr0: u64,
-    /// The shape that it shall have.
+    /// The shape that it gets.
     pub shape: Shape,
 }
 
@@ -86,7 +86,7 @@ struct HostText {
 }
 
 impl Hosts {
-    /// The hosts of `file`, or those that are built in.
+    /// The hosts of `file`, or the built-in ones.
     pub fn load(file: Option<&Path>) -> Result<Self> {
         match file {
             None => Self::parse("lab/hosts.toml (built in)", BUILT_IN),
@@ -114,7 +114,7 @@ impl Hosts {
             let name = name.into_inner();
             let valid = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '-');
             if name.is_empty() || !name.chars().all(valid) {
-                bail!("{place}: host.{name:?}: a host's name is of a-z, 0-9 and -");
+                bail!("{place}: host.{name:?}: a host's name consists of a-z, 0-9 and -");
             }
             let key = |key: &str, offset: usize| format!("{}: host.{name}.{key}", at(offset));
 
@@ -125,8 +125,8 @@ impl Hosts {
                     Some(ShapedCpu { model: model.into(), id_aa64dfr0: *id_aa64dfr0, shape })
                 }
                 (Some(_), None) => bail!(
-                    "{}: to give `{model}` another shape, QEMU's constant for it must be known: add [cpu.{model}] \
-                     with id_aa64dfr0",
+                    "{}: the lab needs QEMU's constant for `{model}` to change its shape: add [cpu.{model}] with \
+                     id_aa64dfr0",
                     key("cpu", host.cpu.span().start)
                 ),
             };
@@ -177,16 +177,16 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// The host `name`, or the default one.
+    /// The host `name`, or the default host.
     pub fn get(&self, name: Option<&str>) -> Result<&Host> {
         let name = name.unwrap_or(&self.default);
         self.hosts.get(name).with_context(|| {
             let known: Vec<_> = self.hosts.keys().map(String::as_str).collect();
-            format!("there is no host `{name}` in {}; there are: {}", self.origin, known.join(", "))
+            format!("there is no host `{name}` in {}; its hosts are: {}", self.origin, known.join(", "))
         })
     }
 
-    /// The hosts `names`, each once, or if there are none those of a matrix.
+    /// The hosts `names`, each once, or the hosts of a matrix if there are no names.
     pub fn several(&self, names: &[String]) -> Result<Vec<&Host>> {
         let mut hosts: Vec<&Host> = Vec::new();
         for name in if names.is_empty() { &self.matrix } else { names } {
@@ -198,7 +198,7 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// All hosts by name, and whether each is the default.
+    /// All hosts in the order of their names, and whether each is the default.
     pub fn iter(&self) -> impl Iterator<Item = (&Host, bool)> {
         self.hosts.values().map(|host| (host, host.name == self.default))
     }
@@ -242,7 +242,7 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
     }
 
     #[test]
-    fn what_is_left_out_has_a_default() {
+    fn keys_that_are_left_out_have_defaults() {
         let hosts = Hosts::parse("hosts.toml", GOOD).unwrap();
         let plain = hosts.get(Some("plain")).unwrap();
         assert_eq!((plain.vcpus, plain.memory_mib, &plain.shaped, plain.nvhe), (2, 1024, &None, false));
@@ -269,17 +269,17 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
     fn an_unknown_host_lists_the_known_ones() {
         let hosts = Hosts::parse("hosts.toml", GOOD).unwrap();
         let error = hosts.get(Some("nope")).unwrap_err().to_string();
-        assert_eq!(error, "there is no host `nope` in hosts.toml; there are: plain, shaped");
+        assert_eq!(error, "there is no host `nope` in hosts.toml; its hosts are: plain, shaped");
     }
 
     #[test]
-    fn each_mistake_names_file_line_and_key() {
+    fn each_error_names_file_line_and_key() {
         for (old, new, place, reason) in [
             (
                 "default = \"plain\"",
                 "default = \"nope\"",
                 "hosts.toml:2: default: ",
-                "there are: plain, shaped",
+                "its hosts are: plain, shaped",
             ),
             ("default = \"plain\"", "", "hosts.toml:", "missing field `default`"),
             (

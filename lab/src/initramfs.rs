@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The file system of a booted host: an uncompressed newc archive that the kernel unpacks.
+//! The file system of a booted host, an uncompressed newc archive that the kernel unpacks.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -12,7 +12,7 @@ use cpio::newc;
 
 use crate::job::{COMMAND_DIRECTORY, JOB, Job, WORKING_DIRECTORY};
 
-/// The most that `--with` takes: it is unpacked into the host's memory.
+/// Upper limit for the files of `--with`, which are unpacked into the host's memory.
 const LARGEST_MIB: u64 = 512;
 
 const DIRECTORY: u32 = 0o040000;
@@ -20,7 +20,7 @@ const REGULAR: u32 = 0o100000;
 const SYMLINK: u32 = 0o120000;
 const CHARACTER_DEVICE: u32 = 0o020000;
 
-/// What hosts are made of, besides their kernel and their job.
+/// The files of a host, without its job.
 #[derive(Debug)]
 pub struct Contents<'a> {
     /// `lab-init`, process 1.
@@ -32,7 +32,7 @@ pub struct Contents<'a> {
 }
 
 impl Contents<'_> {
-    /// Writes the archive's beginning; [`finish`] writes its end. The same contents make the same bytes.
+    /// Writes the start of the archive; [`finish`] writes its end. The same contents give the same bytes.
     pub fn write(&self, out: impl Write) -> Result<()> {
         let mut archive = Archive(BufWriter::new(out));
         for directory in ["proc", "sys", "dev", "tmp"] {
@@ -46,7 +46,7 @@ impl Contents<'_> {
             let mut left = LARGEST_MIB << 20;
             archive
                 .tree(with, Path::new(WORKING_DIRECTORY), &mut left)
-                .with_context(|| format!("cannot take {} into the host", with.display()))?;
+                .with_context(|| format!("cannot copy {} into the host", with.display()))?;
         }
         if let Some(added) = self.added {
             let directory = Path::new(WORKING_DIRECTORY).join(COMMAND_DIRECTORY);
@@ -57,7 +57,7 @@ impl Contents<'_> {
     }
 }
 
-/// Puts what `lab-init` is to do behind the contents, and ends the archive.
+/// Appends the job of `lab-init` to the contents, and ends the archive.
 pub fn finish(out: impl Write, job: &Job) -> Result<()> {
     let job = toml::to_string(job).context("cannot write the job as TOML")?;
     let mut archive = Archive(BufWriter::new(out));
@@ -121,19 +121,19 @@ impl<W: Write> Archive<W> {
                 self.entry(&to, SYMLINK | 0o777, link.len() as u64, &mut { link })?;
             } else if metadata.is_file() {
                 let Some(rest) = left.checked_sub(metadata.len()) else {
-                    bail!("it has more than {LARGEST_MIB} MiB, and a host keeps its files in memory");
+                    bail!("it contains more than {LARGEST_MIB} MiB, and a host keeps its files in memory");
                 };
                 *left = rest;
                 self.copy(&to, mode, &from)?;
             } else {
-                bail!("{} is neither a file, a directory nor a symbolic link", from.display());
+                bail!("{} is not a file, a directory or a symbolic link", from.display());
             }
         }
         Ok(())
     }
 }
 
-/// A path as the archive has it: without the leading slash.
+/// A path in the archive, which has no leading slash.
 fn name(path: &Path) -> Result<&str> {
     let path = path.strip_prefix("/").unwrap_or(path);
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// Mode, device numbers and contents of each entry.
+    /// The mode, device numbers and contents of each entry.
     type Entries = BTreeMap<String, (u32, (u32, u32), Vec<u8>)>;
 
     fn entries(archive: &[u8]) -> Entries {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_and_special_files_are_refused() {
+    fn too_large_directories_and_special_files_are_refused() {
         let here = tempfile::tempdir().unwrap();
         let init = here.path().join("lab-init");
         fs::write(&init, "").unwrap();
@@ -227,6 +227,6 @@ mod tests {
         fs::remove_file(large).unwrap();
 
         let _socket = std::os::unix::net::UnixListener::bind(with.join("socket")).unwrap();
-        assert!(error().contains("socket is neither"), "{}", error());
+        assert!(error().contains("socket is not a file"), "{}", error());
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! What a booted host is to do: the file that `lab` puts into the initramfs and `lab-init` reads.
+//! The job of a booted host: a file that `lab` puts into the initramfs and `lab-init` reads.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::shape::Shape;
 
-/// Where the job stands in the initramfs.
+/// The path of the job in the initramfs.
 pub const JOB: &str = "/job.toml";
 /// The command's working directory, a copy of the directory that `lab exec --with` names.
 pub const WORKING_DIRECTORY: &str = "/host";
-/// Where a command stands that is not from `--with`, relative to [`WORKING_DIRECTORY`].
+/// The directory of a command that is not part of `--with`, relative to [`WORKING_DIRECTORY`].
 pub const COMMAND_DIRECTORY: &str = ".cmd";
 
-/// Beginnings of the names of variables that a command in a host inherits.
+/// A command in a host inherits the variables whose names start with one of these.
 const INHERITED: [&str; 8] =
     ["CARGO_PKG_", "DFR0_", "KSELFTEST_", "KSFT_", "NEXTEST", "NO_COLOR", "PROPTEST_", "RUST_"];
 
@@ -29,11 +29,11 @@ pub struct Job {
     pub arguments: Vec<String>,
     /// The whole environment.
     pub environment: BTreeMap<String, String>,
-    /// The command is refused on a host of another shape.
+    /// The host does not run the command if it has another shape.
     pub expected_shape: Option<Shape>,
 }
 
-/// The environment of a command on `host`, out of the variables of this process.
+/// The environment of a command in `host`, made from the variables of this process.
 pub fn environment(
     host: &str,
     variables: impl IntoIterator<Item = (String, String)>,
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_survives_its_text() {
+    fn a_job_can_be_written_and_read_again() {
         let job = Job {
             program: "/host/.cmd/t".into(),
             arguments: vec!["--".into(), "a \"b\"\n\\x".into(), String::new(), "\u{7f}\u{1}ü".into()],
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_tests_read_is_inherited() {
+    fn only_variables_that_tests_read_are_inherited() {
         let variables = ["DFR0_SEED", "SSH_AUTH_SOCK", "PATH", "RUSTC", "NEXTEST_RUN_ID", "NO_COLOR"];
         let environment = environment("max", variables.map(|name| (name.to_owned(), "here".to_owned())));
         assert_eq!(environment["PATH"], "/host:/bin");

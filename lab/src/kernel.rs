@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! Debian's arm64 kernels: which there are, and the image of one, fetched once.
+//! Debian's arm64 kernels: choosing one, and fetching its image once.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use crate::cache::{Cache, write_whole};
 use crate::interrupt::Signals;
 use crate::tools::{Notice, run_into};
 
-/// A Debian suite that has a kernel of interest.
+/// A Debian suite whose kernel the lab can boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
     /// Debian 12.
@@ -49,11 +49,11 @@ impl Suite {
 /// Which kernel a host boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// A suite's.
+    /// The kernel of a suite.
     Suite(Suite),
-    /// The newer one of sid's and trixie-backports'.
+    /// The newer one of the kernels of sid and trixie-backports.
     Newest,
-    /// An image of one's own.
+    /// The image at this path.
     Path(PathBuf),
 }
 
@@ -73,7 +73,7 @@ impl FromStr for Choice {
         } else {
             let suites = Suite::ALL.map(Suite::name).join(", ");
             Err(format!(
-                "`{text}` is not a kernel: say {suites}, {NEWEST} or a path (with a `/`, as in ./Image)"
+                "`{text}` is not a kernel: use {suites}, {NEWEST} or a path (with a `/`, as in ./Image)"
             ))
         }
     }
@@ -90,8 +90,8 @@ impl fmt::Display for Choice {
 }
 
 impl Choice {
-    /// The kernel's image. It comes from the cache; from the network if it is not there, or if `refresh` looks for a
-    /// newer one.
+    /// The kernel's image. It comes from the cache, or from the network if it is not in the cache or if `refresh` is set
+    /// and there is a newer one.
     pub fn image(&self, refresh: bool, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
         let name = match self {
             Self::Path(path) => {
@@ -121,7 +121,7 @@ impl Choice {
             Self::Newest => {
                 let (sid, backports) = (look(Suite::Sid)?, look(Suite::TrixieBackports)?);
                 let newer = if backports.package.is_newer_than(&sid.package)? { backports } else { sid };
-                // Two locks, always in this order: `newest`, then the suite's.
+                // The two locks are always taken in this order: first `newest`, then the suite's.
                 let _lock = cache.lock(&format!("kernels/{}", newer.suite.name()), signals)?;
                 newer.fetch(cache, signals)?;
                 point(&cache.path(format!("kernels/{NEWEST}"))?, newer.suite.name(), cache)
@@ -130,16 +130,16 @@ impl Choice {
     }
 }
 
-/// Makes the symbolic link `link`, or turns it to another target, in a single step.
+/// Creates the symbolic link `link`, or changes its target in a single step.
 fn point(link: &Path, target: &str, cache: &Cache) -> Result<()> {
     let scratch = cache.scratch()?;
     let new = scratch.path().join("link");
     symlink(target, &new)
         .and_then(|()| fs::rename(&new, link))
-        .with_context(|| format!("cannot make the link {}", link.display()))
+        .with_context(|| format!("cannot create the link {}", link.display()))
 }
 
-/// The package that holds a suite's newest image.
+/// The package that contains a suite's newest image.
 struct Candidate<'a> {
     suite: Suite,
     package: Package,
@@ -150,8 +150,8 @@ impl<'a> Candidate<'a> {
     fn find(suite: Suite, archive: &Archive, cache: &Cache, signals: &'a Signals) -> Result<Self> {
         let _notice = Notice::new(&format!("looking for the newest kernel in {}", suite.name()));
         let root = Root::new(&suite.sources(archive), Scope::Arm64, cache, signals)?;
-        // linux-image-arm64 → linux-image-VERSION-arm64, which has the image up to 6.12, and since 7.x →
-        // linux-binary-VERSION-arm64.
+        // linux-image-arm64 depends on linux-image-VERSION-arm64, which contains the image up to 6.12. Since 7.x that
+        // depends on linux-binary-VERSION-arm64, which contains it.
         let mut package = root.show("linux-image-arm64")?;
         for beginning in ["linux-image-", "linux-binary-"] {
             let versioned = |name: &&String| {
@@ -161,13 +161,13 @@ impl<'a> Candidate<'a> {
             match package.depends.iter().find(versioned) {
                 Some(name) => package = root.show(name)?,
                 None if beginning == "linux-binary-" => {}
-                None => bail!("{} {} depends on no {beginning}VERSION", package.name, package.version),
+                None => bail!("{} {} does not depend on {beginning}VERSION", package.name, package.version),
             }
         }
         Ok(Self { suite, package, root })
     }
 
-    /// Puts the image and its version into the cache, unless that version is there.
+    /// Puts the image and its version into the cache, unless the cache has that version.
     fn fetch(&self, cache: &Cache, signals: &Signals) -> Result<()> {
         let Package { name, version, .. } = &self.package;
         let image = cache.path(format!("kernels/{}/Image", self.suite.name()))?;
@@ -179,13 +179,13 @@ impl<'a> Candidate<'a> {
         let package = self.root.download(&self.package)?;
         write_whole(&image, 0o644, |file| {
             extract(&package, file, signals)?;
-            check_image(file).with_context(|| format!("{name} {version} has no image that the lab finds"))
+            check_image(file).with_context(|| format!("cannot find the image in {name} {version}"))
         })?;
         write_whole(&noted, 0o644, |file| Ok(writeln!(file, "{version}")?))
     }
 }
 
-/// Copies the image out of a package: boot/vmlinuz-VERSION, or usr/lib/modules/VERSION/vmlinuz since 7.x.
+/// Copies the image from a package: boot/vmlinuz-VERSION, or usr/lib/modules/VERSION/vmlinuz since 7.x.
 fn extract(package: &Path, image: &File, signals: &Signals) -> Result<()> {
     let mut files = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -198,7 +198,7 @@ fn extract(package: &Path, image: &File, signals: &Signals) -> Result<()> {
     tar.args(["--extract", "--to-stdout", "--wildcards", "*/vmlinuz*"]).stdin(archive);
     let unpacked =
         run_into(image.try_clone().context("cannot duplicate a file descriptor")?, &mut tar, signals);
-    // tar's end of the pipe must be gone before dpkg-deb is waited for.
+    // tar's end of the pipe must be closed before this waits for dpkg-deb.
     drop(tar);
     let status = files.wait().context("cannot wait for dpkg-deb")?;
     unpacked?;
@@ -208,14 +208,16 @@ fn extract(package: &Path, image: &File, signals: &Signals) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is something that QEMU boots: an arm64 Image, plain, gzipped or wrapped for EFI.
+/// Checks that QEMU can boot a file: an arm64 Image, plain, gzipped or wrapped for EFI.
 fn check_image(file: &File) -> Result<()> {
     let mut head = [0; 64];
     let read = file.read_at(&mut head, 0).context("cannot read it")?;
     let plain = &head[56..60] == b"ARM\x64";
     let wrapped = head.starts_with(b"MZ") && &head[4..8] == b"zimg";
     if read < head.len() || !(plain || wrapped || head.starts_with(b"\x1f\x8b")) {
-        bail!("it is not an arm64 kernel Image (of a kernel build, take arch/arm64/boot/Image, not vmlinux)");
+        bail!(
+            "it is not an arm64 kernel Image (a kernel build makes it at arch/arm64/boot/Image, not vmlinux)"
+        );
     }
     Ok(())
 }
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_by_path_is_looked_at_before_it_is_booted() {
+    fn a_kernel_given_by_path_is_checked_before_it_is_booted() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path()).unwrap();
         let signals = Signals::hold().unwrap();
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_turned_in_one_step() {
+    fn a_link_changes_its_target_in_one_step() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path()).unwrap();
         let link = cache.path("kernels/newest").unwrap();

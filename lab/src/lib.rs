@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! KVM/arm64 hosts on demand: QEMU boots Debian's own arm64 kernels, where KVM is real, and runs a command. A host's
-//! CPU can be had without a kernel, too.
+//! KVM/arm64 hosts on demand: QEMU boots Debian's own arm64 kernels with their real KVM, and the host runs a command. The
+//! lab can also provide a host's CPU without a kernel.
 //!
-//! `lab` runs here and `lab-init` is process 1 of the booted host; they share [`job`], [`protocol`], [`facts`]
+//! `lab` runs on this machine and `lab-init` is process 1 of the booted host. They share [`job`], [`protocol`], [`facts`]
 //! and [`shape`].
 
 pub mod apt;

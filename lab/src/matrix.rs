@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! Kernels × hosts: how one command ends in each, in one directory.
+//! Kernels × hosts: how one command ends in each cell, in one directory.
 //!
 //! ```text
-//!   DIR/matrix.json          what was run where, and each cell's end; written anew after each
-//!   DIR/HOST@KERNEL/         a cell; it appears whole, when it has ended
-//!       stdout  stderr       the command's
-//!       kernel.log           what else came from the host, its kernel's messages above all
-//!       status.json          the cell as it stands in matrix.json
+//!   DIR/matrix.json          what was run where, and how each cell ended; rewritten after each cell
+//!   DIR/HOST@KERNEL/         a cell; the directory appears, complete, when the cell has ended
+//!       stdout  stderr       the command's output
+//!       kernel.log           the rest of the host's output, mainly its kernel's messages
+//!       status.json          the cell's part of matrix.json
 //! ```
 
 pub mod cell_folder;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! A cell's directory: filled beside its place under a hidden name, and moved there when the cell has ended.
+//! A cell's directory. It is filled under a hidden name and renamed when the cell has ended.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -15,17 +15,17 @@ use crate::matrix::record::{Cell, read_json, write_json};
 
 const STATUS: &str = "status.json";
 
-/// The run's directory cannot be written. That is no cell's fault, and no other cell would fare better.
+/// The run's directory cannot be written. This is not the fault of the cell, and other cells would fail as well.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}", .path.display())]
 pub struct CannotWrite {
-    /// What was written.
+    /// The path that cannot be written.
     pub path: PathBuf,
-    /// Why it was not.
+    /// Why it cannot be written.
     pub source: io::Error,
 }
 
-/// A cell's files while it runs. They are gone when this is dropped before [`CellFolder::close`].
+/// A cell's files while it runs. They are removed if this is dropped before [`CellFolder::close`].
 #[derive(Debug)]
 pub struct CellFolder {
     filled: TempDir,
@@ -38,11 +38,11 @@ pub struct CellFolder {
 }
 
 impl CellFolder {
-    /// The files of a cell of the run in `directory`. `running` shows what it prints.
+    /// Creates the files of a cell of the run in `directory`. `running` shows what the cell prints.
     pub fn open(directory: &Path, cell: &Cell, running: Running) -> Result<Self> {
         let hidden = format!(".{}", cell.name());
         let failed = |source| CannotWrite { path: directory.join(&hidden), source };
-        // A lab that was killed leaves it.
+        // A lab that was killed leaves this directory.
         remove(&directory.join(&hidden))?;
         let mut builder = tempfile::Builder::new();
         let filled = builder.prefix(&hidden).rand_bytes(0).tempdir_in(directory).map_err(failed)?;
@@ -58,17 +58,17 @@ impl CellFolder {
         })
     }
 
-    /// What the host has said of itself.
+    /// The facts that the host has reported.
     pub fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()
     }
 
-    /// The cell has ended: its directory appears, in place of an older one.
+    /// Ends the cell: its directory appears, and replaces an older one.
     pub fn close(self, cell: &Cell) -> Result<()> {
         write_json(&self.filled.path().join(STATUS), cell)?;
         remove(&self.place)?;
         self.written(fs::rename(self.filled.path(), &self.place))?;
-        // It is not there any more.
+        // The directory was renamed, so there is nothing to remove.
         let _ = self.filled.keep();
         Ok(())
     }
@@ -101,12 +101,12 @@ impl Output for &mut CellFolder {
     }
 }
 
-/// Whether the directory of a cell is there, as the record has it.
+/// Whether the directory of a cell exists and agrees with the record.
 pub fn is_there(directory: &Path, cell: &Cell) -> bool {
     read_json::<Cell>(&directory.join(cell.name()).join(STATUS)).is_ok_and(|found| found == *cell)
 }
 
-/// Removes a directory that may not be there.
+/// Removes a directory if it exists.
 fn remove(directory: &Path) -> Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The kernels of a matrix: each image once, by whatever names it was asked for.
+//! The kernels of a matrix. Each image is one kernel, even if it was requested under several names.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,22 +10,23 @@ use serde::{Deserialize, Serialize};
 use crate::digest;
 use crate::kernel::Choice;
 
-/// An image, as matrix.json has it.
+/// A kernel in matrix.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// Its name in cells, fit for a file's name: a suite's, or an own image's with the beginning of its digest.
+    /// Its name in cells, which can be part of a file name: that of a suite, or the file name of an image and the start of
+    /// its digest.
     pub name: String,
-    /// What it was asked for as.
+    /// The names under which it was requested.
     pub asked_for: Vec<String>,
     /// The image's digest.
     pub sha256: String,
-    /// `uname -r`, once a host has said it.
+    /// `uname -r`, once a host has reported it.
     pub release: Option<String>,
 }
 
 impl Kernel {
-    /// Copies the images to `directory`, for they may change while cells run, and returns each with its copy.
+    /// Copies the images to `directory`, because they may change while cells run, and returns each with its copy.
     pub fn take(images: &[(Choice, PathBuf)], directory: &Path) -> Result<Vec<(Self, PathBuf)>> {
         let mut kernels: Vec<(Self, PathBuf)> = Vec::new();
         for (index, (choice, image)) in images.iter().enumerate() {
@@ -49,7 +50,7 @@ impl Kernel {
     }
 }
 
-/// No two images share a name, and no name needs quoting.
+/// The name of an image. Different images have different names, and no name needs quoting.
 fn name(choice: &Choice, sha256: &str) -> String {
     const LONGEST: usize = 40;
     let Choice::Path(path) = choice else { return choice.to_string() };
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_is_one_kernel_by_all_its_names() {
+    fn an_image_with_several_names_is_one_kernel() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         for (name, bytes) in [("sid", "7.3"), ("newest", "7.3"), ("Image", "own")] {
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_safe_in_a_file_system() {
+    fn a_name_can_be_a_file_name() {
         let named = |path: &str| name(&Choice::Path(path.into()), "0123456789");
         assert_eq!(named("../a b/Image 7.3*\n@é"), "Image_7.3____-01234567");
         assert_eq!(named("/"), "-01234567");

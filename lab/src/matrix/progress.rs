@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! What a person sees of a running matrix: on a terminal a line for each cell that runs, elsewhere only one for each
-//! that has ended.
+//! The progress of a matrix: on a terminal one line for each running cell, otherwise only one line for each cell that has
+//! ended.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::protocol::printable;
 
-/// The whole run, on stderr.
+/// The progress of the whole run, on stderr.
 #[derive(Debug)]
 pub struct Progress {
     bars: MultiProgress,
@@ -17,7 +17,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing has run of so many cells.
+    /// The start of a run with this number of cells.
     pub fn new(cells: usize) -> Self {
         let shown = std::io::stderr().is_terminal();
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -30,7 +30,7 @@ impl Progress {
         Self { bars, total }
     }
 
-    /// A cell begins.
+    /// A cell starts.
     pub fn begin(&self, cell: String) -> Running {
         let bar = ProgressBar::new_spinner()
             .with_style(style("lab: {prefix} {elapsed} {wide_msg}"))
@@ -42,19 +42,19 @@ impl Progress {
         Running { bar, line: Vec::new() }
     }
 
-    /// A cell has ended, as `line` says.
+    /// A cell has ended; `line` says how.
     pub fn ended(&self, line: &str) {
         self.bars.suspend(|| eprintln!("lab: {line}"));
         self.total.inc(1);
     }
 
-    /// There is nothing more to come.
+    /// The run has ended.
     pub fn finish(&self) {
         self.total.finish_and_clear();
     }
 }
 
-/// A cell that runs; it is no longer shown when this is dropped.
+/// A running cell. It is shown until this is dropped.
 #[derive(Debug)]
 pub struct Running {
     bar: ProgressBar,
@@ -62,7 +62,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// The command has printed this: its last line is a sign of life.
+    /// The command has printed these bytes. Their last line is shown.
     pub fn printed(&mut self, bytes: &[u8]) {
         const LONGEST: usize = 200;
         if self.bar.is_hidden() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The command: started, listened to, and waited for.
+//! Starts the command, forwards its output, and waits for it.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use crate::console::Console;
 use crate::host_facts;
 
-/// Reads the job, tells the host's facts, and runs the command if the host is what was asked for.
+/// Reads the job, sends the host's facts, and runs the command if the host has the expected shape.
 pub fn run(console: &'static Console) -> Result<Outcome> {
     let text = fs::read_to_string(JOB).with_context(|| format!("cannot read {JOB}"))?;
     let job: Job = toml::from_str(&text).with_context(|| format!("cannot read {JOB}"))?;
@@ -43,7 +43,7 @@ pub fn run(console: &'static Console) -> Result<Outcome> {
         forward(child.stderr.take().context("no stderr")?, Kind::Stderr, console),
     ];
     let outcome = wait_for(Pid::from_raw(child.id().try_into()?))?;
-    // What the command left running would hold its pipes open. There may be nothing.
+    // Processes that the command left running would keep its pipes open. This fails if there are none.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     for stream in streams {
         if stream.join().is_err() {
@@ -67,7 +67,7 @@ fn forward(mut pipe: impl Read + Send + 'static, kind: Kind, console: &'static C
     })
 }
 
-/// Waits for the command, and as process 1 also for whatever else ends before it.
+/// Waits for the command and, as process 1, for all other processes that end before it.
 fn wait_for(command: Pid) -> Result<Outcome> {
     loop {
         match wait() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! What this host is.
+//! Reads the facts of this host.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ pub fn read() -> Facts {
     }
 }
 
-/// What a fresh vCPU has.
+/// The ID_AA64DFR0_EL1 of a new vCPU.
 fn id_aa64dfr0() -> Result<u64> {
     let kvm = Kvm::new().context("open /dev/kvm")?;
     let vm = kvm.create_vm().context("KVM_CREATE_VM")?;

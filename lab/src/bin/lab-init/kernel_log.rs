@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The kernel's messages, in frames: printed by the kernel itself they would cut other frames in two.
+//! Sends the kernel's messages in frames. If the kernel printed them itself, they would split other frames.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -9,8 +9,8 @@ use dfr0_lab::protocol::Kind;
 
 use crate::console::Console;
 
-/// From now on the kernel prints emergencies only, and everything that it logs is sent. A kernel without a log is
-/// fine.
+/// Makes the kernel print only emergencies, and sends everything that it logs from now on. Does nothing if the kernel has
+/// no log.
 pub fn forward(console: &'static Console) {
     let _ = fs::write("/proc/sys/kernel/printk", "1");
     let Ok(mut log) = File::open("/dev/kmsg") else { return };
@@ -23,7 +23,7 @@ pub fn forward(console: &'static Console) {
             match log.read(&mut record) {
                 Ok(0) => return,
                 Ok(size) => console.send(Kind::Kernel, message(&record[..size])),
-                // Records were overwritten before they were read.
+                // The kernel overwrote records before they were read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(_) => return,
             }
@@ -31,7 +31,7 @@ pub fn forward(console: &'static Console) {
     });
 }
 
-/// The first line of a record `priority,sequence,time,flags;message`; what follows it is for machines.
+/// The first line of the message in a record `priority,sequence,time,flags;message`. The other lines are for programs.
 fn message(record: &[u8]) -> &[u8] {
     let text =
         record.iter().position(|&byte| byte == b';').map_or(record, |position| &record[position + 1..]);

@@ -14,7 +14,7 @@ mod mounts;
 
 #[cfg(not(target_arch = "aarch64"))]
 fn main() -> std::process::ExitCode {
-    eprintln!("lab-init is process 1 of the arm64 hosts that lab boots; here it does nothing");
+    eprintln!("lab-init is process 1 of the arm64 hosts that lab boots and cannot run here");
     std::process::ExitCode::FAILURE
 }
 
@@ -25,20 +25,20 @@ fn main() -> std::process::ExitCode {
     use nix::sys::reboot::{RebootMode, reboot};
 
     if std::process::id() != 1 {
-        eprintln!("lab-init is process 1 of the hosts that lab boots; here it does nothing");
+        eprintln!("lab-init is process 1 of the hosts that lab boots and cannot run here");
         return std::process::ExitCode::FAILURE;
     }
     mounts::mount_all();
     let console = match console::Console::open() {
         Ok(console) => console,
-        // The kernel panics when process 1 ends, and that is what `lab` shows.
+        // The kernel panics when process 1 ends, and `lab` shows the panic.
         Err(error) => panic!("lab-init cannot open the console: {error}"),
     };
     kernel_log::forward(console);
     let outcome = command::run(console).unwrap_or_else(|error| Outcome::Refused(format!("{error:#}")));
     console.send(Kind::Outcome, outcome.to_string().as_bytes());
     console.drain();
-    // A kernel without PSCI cannot power off; QEMU's -no-reboot makes a restart do.
+    // A kernel without PSCI cannot power the host off. With -no-reboot, QEMU also exits on a restart.
     let _ = reboot(RebootMode::RB_POWER_OFF);
     let _ = reboot(RebootMode::RB_AUTOBOOT);
     panic!("lab-init can neither power the host off nor restart it");

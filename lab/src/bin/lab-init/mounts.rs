@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! File systems and devices, as far as the kernel has them.
+//! File systems and devices, if the kernel has them.
 
 use std::fs;
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-/// Mounts what a command may want. A small kernel lacks some of it, and nothing depends on it but the command.
+/// Mounts the file systems that a command may need. Failures are ignored: a small kernel may not have all of them, and
+/// only the command depends on them.
 pub fn mount_all() {
     let nothing = None::<&str>;
     for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! `lab`: boots a KVM/arm64 host and runs a command in it.
+//! `lab`: boots KVM/arm64 hosts and runs a command in them.
 
 mod matrix;
 
@@ -26,40 +26,50 @@ use crate::matrix::Matrix;
 
 const EXAMPLES: &str = "\
 Examples:
-  lab list                                        the hosts
+  lab list
+      List the hosts.
   lab exec -- target/aarch64-unknown-linux-gnu/release/dfr0 --help
-                                                  a static arm64 program, in the default host
+      Run a static arm64 program in the default host.
   lab exec --host shape-16-16-4 --kernel trixie -- ./set_id_regs
-                                                  a CPU with 16 breakpoints, Debian 13's kernel
-  lab exec --with tools -- busybox uname -a       with the directory tools/ as the working directory
+      Use a CPU with 16 breakpoints, and Debian 13's kernel.
+  lab exec --with tools -- busybox uname -a
+      Use the directory tools/ as the working directory.
   lab exec --kernel ~/linux/arch/arm64/boot/Image -- ./test
-                                                  a kernel of your own
+      Use your own kernel.
   lab exec --bare --host neoverse-n1 -- ./dfr0 run
-                                                  a program of this machine, with a CPU and no KVM at its disposal
-  lab exec --bare --machine model/ -- ./dfr0 run  the same with a CPU that is not the lab's (docs/bare.md)
+      Run a program on this machine, with a host's CPU and without KVM.
+  lab exec --bare --machine model/ -- ./dfr0 run
+      The same with a CPU that the lab does not start (docs/bare.md).
   lab matrix --out run --with target/bundle -- ./dfr0 run
-                                                  in many hosts with many kernels (`lab matrix --help`)
-  lab fetch --kernel trixie --kernel newest       for later use without a network
+      Run a command in several hosts with several kernels (`lab matrix --help`).
+  lab fetch --kernel trixie --kernel newest
+      Fetch kernels for later use without a network.
 
-What is not here yet is fetched: QEMU by apt, kernels from the Debian archive that this machine uses.
+The lab fetches what is missing: QEMU with apt, and kernels from the Debian
+archive that this machine uses.
 
-Exit status of `lab exec`: CMD's; 128 + N if signal N killed CMD, or lab; 125 if lab, the host or the arguments failed.
+Exit status of `lab exec`: that of CMD; 128 + N if signal N killed CMD or lab;
+125 if lab, the host or the arguments failed.
 
 Environment:
-  DFR0_CACHE           the cache (default: $XDG_CACHE_HOME/dfr0 or ~/.cache/dfr0); it may be deleted
-  DFR0_DEBIAN_ARCHIVE  the URI of a Debian archive (default: what this machine's apt uses)
-  DFR0_LAB_HOSTS       a hosts.toml of your own, as --hosts
-  DFR0_LAB_INIT        the lab-init to boot (default: the one that was built beside lab)
-  DFR0_NO_INSTALL      if set: never install QEMU
-  DFR0_QEMU            a qemu-system-aarch64 of your own, 10.0 or later
-CMD sees variables whose names begin with CARGO_PKG_, DFR0_, KSELFTEST_, KSFT_, NEXTEST, NO_COLOR, PROPTEST_ or RUST_,
-and DFR0_LAB_HOST, the host's name.";
+  DFR0_CACHE           the cache, which may be deleted at any time
+                       (default: $XDG_CACHE_HOME/dfr0 or ~/.cache/dfr0)
+  DFR0_DEBIAN_ARCHIVE  the URI of a Debian archive
+                       (default: the one that this machine's apt uses)
+  DFR0_LAB_HOSTS       your own hosts.toml, as with --hosts
+  DFR0_LAB_INIT        the lab-init to boot
+                       (default: the one that was built with lab)
+  DFR0_NO_INSTALL      if set, lab does not install QEMU
+  DFR0_QEMU            your own qemu-system-aarch64, 10.0 or later
+CMD inherits variables whose names start with CARGO_PKG_, DFR0_, KSELFTEST_,
+KSFT_, NEXTEST, NO_COLOR, PROPTEST_ or RUST_, and gets DFR0_LAB_HOST, the name
+of the host.";
 
-/// KVM/arm64 hosts on demand: QEMU (TCG, EL2 emulated) boots Debian's own arm64 kernels, where KVM is real.
+/// KVM/arm64 hosts on demand: QEMU (TCG, EL2 emulated) boots Debian's own arm64 kernels with their real KVM
 #[derive(Parser)]
 #[command(name = "lab", version, after_help = EXAMPLES)]
 struct Cli {
-    /// Take the hosts from FILE instead of those that are built in
+    /// Use the hosts in FILE instead of the built-in ones
     #[arg(long, value_name = "FILE", global = true)]
     hosts: Option<PathBuf>,
     #[command(subcommand)]
@@ -73,39 +83,39 @@ enum Subcommands {
     /// Boot a host and run CMD in it
     #[command(after_help = EXAMPLES)]
     Exec(Exec),
-    /// Boot many hosts with many kernels and run CMD in each
+    /// Boot several hosts with several kernels and run CMD in each of them
     #[command(after_help = matrix::EXAMPLES)]
     Matrix(Matrix),
     /// Fetch QEMU and kernels into the cache, as `exec` does when it needs them
     Fetch(Fetch),
-    /// Print the path of a tar archive: what a Debian kernel's selftests are built from
+    /// Print the path of a tar archive with the source of a Debian kernel's selftests
     Source(Source),
-    /// Print the path of a tar archive: arm64 packages of Debian 13 and what they depend on, unpacked
+    /// Print the path of a tar archive with the files of arm64 packages of Debian 13 and of their dependencies
     Userland(Userland),
 }
 
 #[derive(Args)]
 struct Exec {
-    /// The host to boot (`lab list` shows them)
+    /// The host to boot (`lab list` lists them)
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// Boot this kernel instead of the host's own: bookworm, trixie, sid, trixie-backports, newest, or the path of an
     /// arm64 Image
     #[arg(long, value_name = "SUITE|PATH")]
     kernel: Option<Choice>,
-    /// Copy DIR into the host, where it is CMD's working directory
+    /// Copy DIR into the host, as CMD's working directory
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
-    /// Boot nothing: run CMD on this machine, with the host's CPU, without KVM, in the directory that DFR0_BARE names
+    /// Do not boot a kernel: run CMD on this machine; DFR0_BARE tells CMD the directory of a machine with the host's CPU
     #[arg(long, conflicts_with_all = ["kernel", "with", "verbose"])]
     bare: bool,
-    /// Start no CPU either: the machine that DIR describes is there already
+    /// Do not start a CPU either: DIR describes a machine that is already running
     #[arg(long, value_name = "DIR", requires = "bare", conflicts_with = "host")]
     machine: Option<PathBuf>,
-    /// Stop the host after so many seconds
+    /// Stop the host after this number of seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     deadline: u64,
-    /// Show the kernel's messages and what the host is
+    /// Show the kernel's messages and the host's kernel and CPU
     #[arg(long)]
     verbose: bool,
     /// A static arm64 program of this machine (with a `/` in its name) or of DIR, and its arguments
@@ -115,10 +125,10 @@ struct Exec {
 
 #[derive(Args)]
 struct Fetch {
-    /// A kernel to fetch; may be repeated [default: those that the hosts name]
+    /// A kernel to fetch; may be repeated [default: those of the hosts]
     #[arg(long, value_name = "SUITE")]
     kernel: Vec<Choice>,
-    /// Look for newer kernels, too
+    /// Also look for newer kernels
     #[arg(long)]
     refresh: bool,
 }
@@ -142,7 +152,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let status = if error.use_stderr() { LAB_FAILED } else { 0 };
-            // Nothing is left to say if stderr is closed.
+            // If stderr is closed, the message cannot be shown.
             let _ = error.print();
             return status.into();
         }
@@ -219,7 +229,7 @@ impl Exec {
         let deadline = Duration::from_secs(self.deadline);
         let outcome = bare_machine::run_beside(directory, None, &self.command, deadline, signals)?;
         if let Outcome::Refused(reason) = &outcome {
-            eprintln!("lab: the machine of {}: {reason}", directory.display());
+            eprintln!("lab: the machine in {}: {reason}", directory.display());
         }
         Ok(outcome.exit_status())
     }
@@ -237,7 +247,7 @@ impl Exec {
     }
 }
 
-/// QEMU, with a CPU of the host's shape.
+/// QEMU, or a copy of it whose CPU has the host's shape.
 fn qemu_of(host: &Host, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
     let qemu = qemu::find(cache, signals)?;
     match &host.shaped {
@@ -291,14 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_there_is_bare_and_no_host_of_the_labs() {
+    fn a_machine_needs_bare_and_excludes_a_host() {
         assert_eq!(error(&["--bare", "--machine", "d", "--deadline", "5"]), None);
         assert_eq!(error(&["--machine", "d"]), Some(ErrorKind::MissingRequiredArgument));
         assert_eq!(error(&["--bare", "--machine", "d", "--host", "max"]), Some(ErrorKind::ArgumentConflict));
     }
 
     #[test]
-    fn a_bare_cpu_boots_nothing() {
+    fn bare_excludes_the_options_of_a_booted_host() {
         assert_eq!(error(&["--bare", "--host", "max", "--deadline", "5"]), None);
         for booted in [&["--kernel", "trixie"][..], &["--with", "/"], &["--verbose"]] {
             assert_eq!(error(booted), None);

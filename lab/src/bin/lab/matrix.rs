@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! `lab matrix`: the command's arguments, and what is made of them.
+//! `lab matrix`: its arguments, and the run that they describe.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,47 +26,54 @@ use crate::qemu_of;
 pub const EXAMPLES: &str = "\
 Examples:
   lab matrix --out run1 --with target/bundle -- ./dfr0 run
-                                                  everything, in each of the default hosts with each default kernel
-  lab matrix --out run2 --host neoverse-n1 --host shape-4-2-1 --kernel trixie --with target/bundle -- ./dfr0 run
-                                                  two cells
-  lab matrix --out run3 --kernel newest --kernel ~/linux/arch/arm64/boot/Image --with target/bundle -- ./dfr0 run
-                                                  a kernel of your own beside Debian's newest
+      Run everything in each default host with each default kernel.
+  lab matrix --out run2 --host neoverse-n1 --host shape-4-2-1 \\
+          --kernel trixie --with target/bundle -- ./dfr0 run
+      Run two cells.
+  lab matrix --out run3 --kernel newest \\
+          --kernel ~/linux/arch/arm64/boot/Image \\
+          --with target/bundle -- ./dfr0 run
+      Use your own kernel in addition to Debian's newest.
   lab matrix --out run1 --resume --with target/bundle -- ./dfr0 run
-                                                  the first again, after Ctrl-C: what has ended is kept
+      Continue the first run after Ctrl-C. Cells that have ended are kept.
 
-In DIR: matrix.json, what was run where and how each cell ended, and for each cell HOST@KERNEL/ with stdout, stderr,
-kernel.log and status.json. Each file and each HOST@KERNEL/ is there whole or not at all. Two kernels that are the same
-image are one. --resume wants the same command, files, hosts and kernels; a cell whose directory was deleted is run again.
-Ctrl-C stops the cells that run; DIR then says how far it came. Ctrl-C twice ends lab at once.
+DIR contains matrix.json, which says what was run where and how each cell
+ended, and for each cell HOST@KERNEL/ with stdout, stderr, kernel.log and
+status.json. Each file and each HOST@KERNEL/ is complete or does not exist.
+Two kernels with the same image count as one. --resume needs the same command,
+files, hosts and kernels. A cell whose directory was deleted runs again.
+Ctrl-C stops the running cells, and matrix.json says which cells have ended.
+A second Ctrl-C ends lab immediately.
 
-Exit status: 0 if CMD exited with 0 in each cell, or in some with 4 (kselftest's all skipped); 4 if with 4 in each; 1 if
-not, or if a cell did not report; 128 + N if signal N stopped lab; 125 if lab or the arguments failed.";
+Exit status: 4 if CMD exited with 4 in each cell (kselftest: all skipped);
+0 if it exited with 0 or 4 in each cell; 1 if not, or if a cell did not
+report; 128 + N if signal N stopped lab; 125 if lab or the arguments failed.";
 
 #[derive(Args)]
 pub struct Matrix {
-    /// Put everything into DIR, which is empty or will be made
+    /// Write everything into DIR, which must be empty or is created
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// A host; may be repeated [default: eight that `lab list` marks]
+    /// A host; may be repeated [default: those that `lab list` marks]
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
-    /// A kernel, as `lab exec` takes it; may be repeated
+    /// A kernel, as for `lab exec`; may be repeated
     #[arg(
         long,
         value_name = "SUITE|PATH",
         default_values = ["bookworm", "trixie", "sid", "newest"],
     )]
     kernel: Vec<Choice>,
-    /// Copy WITH into each host, where it is CMD's working directory
+    /// Copy WITH into each host, as CMD's working directory
     #[arg(long, value_name = "WITH")]
     with: Option<PathBuf>,
-    /// Run so many cells at a time [default: the number of this machine's CPUs]
+    /// Run N cells at a time [default: the number of this machine's CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Stop a cell after so many seconds
+    /// Stop a cell after this number of seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     deadline: u64,
-    /// Go on with the run in DIR
+    /// Continue the run in DIR
     #[arg(long)]
     resume: bool,
     /// A static arm64 program of this machine (with a `/` in its name) or of WITH, and its arguments
@@ -104,9 +111,7 @@ impl Matrix {
         }
         let jobs = match self.jobs {
             Some(jobs) => jobs.into(),
-            None => {
-                thread::available_parallelism().context("cannot count the CPUs (--jobs says how many)")?.get()
-            }
+            None => thread::available_parallelism().context("cannot count the CPUs (use --jobs)")?.get(),
         };
         let record = Record::new(
             &qemu::version_text(&qemu::find(&cache, &signals)?, &signals)?,
@@ -135,7 +140,7 @@ impl Matrix {
         let ended = run.go(jobs, &signals, &run_cell);
         eprintln!("lab: {}; {}", run.record().summary(), self.out.join(FILE).display());
         if ended.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
-            eprintln!("lab: --resume goes on with it");
+            eprintln!("lab: --resume continues this run");
         }
         ended?;
         Ok(run.record().exit_status())
@@ -149,7 +154,7 @@ mod tests {
     use crate::{Cli, Subcommands};
 
     #[test]
-    fn hosts_and_kernels_may_be_repeated_and_what_follows_is_the_commands() {
+    fn hosts_and_kernels_may_be_repeated_and_the_rest_belongs_to_the_command() {
         let parse = |arguments: &[&str]| {
             let cli = Cli::try_parse_from([&["lab", "matrix", "--out", "o"], arguments].concat()).unwrap();
             let Subcommands::Matrix(matrix) = cli.command else { panic!("another command") };
