@@ -68,7 +68,7 @@ pub fn run_beside(
 /// QEMU's CPU, and the command that uses it.
 #[derive(Debug)]
 pub struct BareMachine<'a> {
-    /// QEMU, perhaps a copy with a CPU of another shape.
+    /// QEMU, or a copy whose CPU has another shape.
     pub qemu: &'a Path,
     /// The host whose CPUs to use; its kernel and memory are not used.
     pub host: &'a Host,

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! How the command in a host ended, as the host says it and as `lab` passes it on.
+//! How the command in a host ended: what the host reports, and the exit status of `lab`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What `lab` exits with when it, the host or the arguments failed: what `git bisect run` takes for "cannot tell".
-/// Never 1, 2 or 4, which belong to test programs.
+/// The exit status of `lab` if it, the host or the arguments failed. `git bisect run` skips a commit with this status. It
+/// cannot be 1, 2 or 4, which test programs use.
 pub const LAB_FAILED: u8 = 125;
 
-/// The end of a command.
+/// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It exited with this status.
+    /// The command exited with this status.
     Exited(u8),
-    /// It was killed by this signal.
+    /// The command was killed by this signal.
     Killed(u8),
-    /// It was not run, and why.
+    /// The command was not run, or was stopped, for this reason.
     Refused(String),
 }
 
@@ -30,7 +30,7 @@ impl Outcome {
     }
 }
 
-/// The exit status that a shell shows for a process which `signal` killed.
+/// The exit status that a shell shows for a process that was killed by `signal`.
 pub fn signal_status(signal: u8) -> u8 {
     128 + signal
 }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_what_a_shell_shows() {
+    fn statuses_are_those_that_a_shell_shows() {
         assert_eq!(Outcome::Exited(7).exit_status(), 7);
         assert_eq!(Outcome::Killed(2).exit_status(), 130);
         assert_eq!(Outcome::Killed(9).exit_status(), 137);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The program to run in a host: where it is here, where it will be there, and whether it can run there at all.
+//! The program to run in a host: its path on this machine, its path in the host, and whether it can run there.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,25 +12,26 @@ use elf::endian::AnyEndian;
 
 use crate::job::{COMMAND_DIRECTORY, WORKING_DIRECTORY};
 
-/// The first word of a command, found.
+/// The program of a command, after it was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Program {
     /// Its path in the host.
     pub in_host: PathBuf,
-    /// The file to add to the host, unless it is part of `--with`.
+    /// The file to add to the host, if the program is not part of `--with`.
     pub added: Option<PathBuf>,
 }
 
 impl Program {
-    /// Finds `name`: a file of this machine if it has a slash, or a file of the directory given by `--with`.
+    /// Finds `name`, which is a file of this machine if it contains a slash, or a file in the directory of `--with`.
     pub fn find(name: &str, with: Option<&Path>) -> Result<Self> {
         let working = Path::new(WORKING_DIRECTORY);
         let here = Path::new(name);
         if name.contains('/') && here.is_file() {
             let directory = here.parent().unwrap_or(here);
             let directory = directory.canonicalize().with_context(|| format!("cannot find {name}"))?;
-            // Not the file's own target: a program may go by the name of its link, as busybox does.
-            let file = directory.join(here.file_name().with_context(|| format!("{name} names no file"))?);
+            // A symbolic link is not followed, because a program may depend on the name of the link, as busybox does.
+            let file = directory
+                .join(here.file_name().with_context(|| format!("{name} is not the name of a file"))?);
             check(&file)?;
             if let Some(inside) = with.and_then(|with| file.strip_prefix(with).ok()) {
                 return Ok(Self { in_host: working.join(inside), added: None });
@@ -44,17 +45,17 @@ impl Program {
                 check(&with.join(inside))?;
                 Ok(Self { in_host: working.join(inside), added: None })
             }
-            Some(with) => bail!("there is no program `{name}`, neither here nor in {}", with.display()),
+            Some(with) => bail!("there is no program `{name}` here or in {}", with.display()),
             None if name.contains('/') => bail!("there is no program `{name}`"),
             None => bail!(
-                "a host has no programs of its own: name a static arm64 program by its path (./{name}), or give a \
-                 directory that has `{name}` by --with"
+                "a host has no programs of its own: use the path of a static arm64 program (./{name}), or --with and a \
+                 directory that contains `{name}`"
             ),
         }
     }
 }
 
-/// Whether the file can run in a host, which has no dynamic linker: a static arm64 program (or a script).
+/// Checks that the file can run in a host, which has no dynamic linker: it must be a static arm64 program or a script.
 pub fn check(path: &Path) -> Result<()> {
     let failed = || format!("cannot read {}", path.display());
     let mut file = File::open(path).with_context(failed)?;
@@ -66,10 +67,10 @@ pub fn check(path: &Path) -> Result<()> {
     let build = "build it with `--target aarch64-unknown-linux-gnu` and `-Ctarget-feature=+crt-static`, or with \
                  `aarch64-linux-gnu-gcc -static`";
     let Ok(elf) = ElfStream::<AnyEndian, _>::open_stream(file) else {
-        bail!("{} is not a program (no ELF file, no script): {build}", path.display());
+        bail!("{} is not a program (an ELF file or a script): {build}", path.display());
     };
     if elf.ehdr.e_machine != EM_AARCH64 {
-        bail!("{} is a program for another machine than arm64: {build}", path.display());
+        bail!("{} is a program for a machine that is not arm64: {build}", path.display());
     }
     if elf.segments().iter().any(|segment| segment.p_type == PT_INTERP) {
         bail!("{} is dynamically linked, and a host has no libraries: {build}", path.display());
@@ -111,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_said_before_a_host_boots() {
+    fn a_missing_program_is_an_error_before_a_host_boots() {
         let with = directory_with(&[]);
         let error = |name, with| Program::find(name, with).unwrap_err().to_string();
         assert!(error("sh", None).contains("./sh"));
         assert!(error("./sh", None).contains("no program `./sh`"));
-        assert!(error("sh", Some(with.path())).contains("neither here nor in"));
+        assert!(error("sh", Some(with.path())).contains("here or in"));
         assert!(error("/etc", None).contains("no program `/etc`"));
     }
 
@@ -125,7 +126,7 @@ mod tests {
         let this = std::env::current_exe().unwrap();
         if cfg!(not(target_arch = "aarch64")) {
             let error = check(&this).unwrap_err().to_string();
-            assert!(error.contains("another machine than arm64"), "{error}");
+            assert!(error.contains("a machine that is not arm64"), "{error}");
         }
         let directory = tempfile::tempdir().unwrap();
         let text = directory.path().join("text");

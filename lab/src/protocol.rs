@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The framed lines on a host's only serial console.
+//! The frames on a host's only serial console.
 //!
-//! The console carries four things at once: the command's stdout, its stderr, what `lab-init` has to say, and
-//! whatever the kernel prints by itself. `lab-init` writes frames, one a line; everything else is the kernel's.
+//! The console carries four things at once: the command's stdout, its stderr, messages of `lab-init`, and the output of
+//! the kernel itself. `lab-init` writes frames, one per line; everything else is the kernel's.
 //!
 //! ```text
 //!  SOH kind  seq       sum      payload                                LF
@@ -16,17 +16,17 @@
 //!  [   12.345678] Internal error: Oops ...   ← no SOH: the kernel's own line, never part of a frame
 //! ```
 //!
-//! SOH never stands in a payload, so a frame is found also behind half a kernel message. A cut or missing frame is
-//! reported, never guessed at. The decoder keeps at most one line of bounded length.
+//! SOH is never part of a payload, so the decoder also finds a frame after half a kernel message. It reports frames that
+//! are damaged or missing, and does not guess their contents. It keeps at most one line, whose length is bounded.
 
-/// Begins a frame, and stands nowhere else in one.
+/// The first byte of a frame. It does not occur in the rest of a frame.
 const SOH: u8 = 1;
 /// The longest payload, before escaping.
 const MAX_PAYLOAD: usize = 1024;
-/// Longer than any frame. A longer line is the kernel's (or garbage) and is handed on in pieces.
+/// Longer than any frame. A longer line is the kernel's (or garbage) and is passed on in pieces.
 const MAX_LINE: usize = 4 * MAX_PAYLOAD + 64;
 
-/// What a frame carries.
+/// What a frame contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Bytes of the command's stdout.
@@ -55,27 +55,27 @@ impl Kind {
     }
 }
 
-/// Something that arrived on the console.
+/// An event on the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A whole frame.
+    /// A complete frame.
     Frame(Kind, Vec<u8>),
     /// A line, or a piece of a very long one, that `lab-init` did not write.
     Kernel(String),
-    /// A frame that something cut; its text as it came.
+    /// The text of a frame that was cut or changed.
     Damaged(String),
     /// This many frames are missing before the next one.
     Missing(u32),
 }
 
-/// Makes frames.
+/// Writes frames.
 #[derive(Debug, Default)]
 pub struct Encoder {
     next: u32,
 }
 
 impl Encoder {
-    /// The frames for `payload`, ready to be written. No payload, no frame.
+    /// The frames for `payload`, ready to be written. There is none for an empty payload.
     pub fn encode(&mut self, kind: Kind, payload: &[u8]) -> Vec<u8> {
         let mut frames = Vec::with_capacity(payload.len() + 64);
         for chunk in payload.chunks(MAX_PAYLOAD) {
@@ -98,7 +98,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Takes the next bytes, cut anywhere, and returns what is complete.
+    /// Takes the next bytes, which may end anywhere, and returns the events that are complete.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
@@ -117,7 +117,7 @@ impl Decoder {
         events
     }
 
-    /// The console is closed: what is left of the last line.
+    /// The events in the rest of the last line, after the console was closed.
     pub fn finish(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         self.finish_line(&mut events);
@@ -175,7 +175,7 @@ fn escape(payload: &[u8], frame: &mut Vec<u8>) {
         match byte {
             b'\n' => frame.extend(b"\\n"),
             0..b' ' | b'\\' | 0x7f => frame.extend(format!("\\x{byte:02x}").bytes()),
-            // UTF-8 passes as it is: the console is eight bits wide.
+            // UTF-8 is not escaped, because the console transmits all eight bits.
             _ => frame.push(byte),
         }
     }
@@ -198,7 +198,7 @@ fn unescape(escaped: &[u8]) -> Option<Vec<u8>> {
     Some(payload)
 }
 
-/// Console bytes as text for people: a host must not be able to drive the terminal.
+/// Console bytes as text for a terminal, without control characters.
 pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
@@ -222,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_survives_and_no_frame_has_a_control_character_inside() {
+    fn every_byte_can_be_sent_and_frames_contain_no_control_characters() {
         let line = Encoder::default().encode(Kind::Stdout, &everything());
         assert!(line[1..line.len() - 1].iter().all(|byte| !byte.is_ascii_control()));
         assert_eq!(Decoder::default().push(&line), [frame(Kind::Stdout, &everything())]);
     }
 
     #[test]
-    fn bytes_may_be_cut_anywhere() {
+    fn bytes_may_be_split_anywhere() {
         let mut encoder = Encoder::default();
         let mut console = encoder.encode(Kind::Stderr, b"no newline at the end");
         console.extend(b"[    1.0] kernel\r\n");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_found_behind_half_a_kernel_line() {
+    fn a_frame_is_found_after_half_a_kernel_line() {
         let mut console = b"[    2.0] half a li".to_vec();
         console.extend(Encoder::default().encode(Kind::Stdout, b"ok 1 x\n"));
         assert_eq!(
@@ -291,7 +291,7 @@ mod tests {
         let good = Encoder::default().encode(Kind::Stdout, b"not ok 1 x");
         for place in 0..good.len() - 1 {
             let mut bad = good.clone();
-            // Another letter, and another digit where a digit is meant.
+            // Both are letters and hexadecimal digits.
             bad[place] = if bad[place] == b'e' { b'f' } else { b'e' };
             let events = Decoder::default().push(&bad);
             assert!(!events.iter().any(|event| matches!(event, Event::Frame(..))), "{place}: {events:?}");
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(decoder.finish(), []);
     }
 
-    /// Frames and what may stand between them.
+    /// Frames, and bytes that may be between them.
     fn console() -> impl Strategy<Value = Vec<u8>> {
         let framed = (0..Kind::ALL.len(), vec(any::<u8>(), 0..40));
         let frame = framed.prop_map(|(kind, payload)| Encoder::default().encode(Kind::ALL[kind], &payload));
@@ -332,7 +332,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_found_in_any_bytes_does_not_depend_on_how_they_are_cut(
+        fn the_events_do_not_depend_on_how_the_bytes_are_split(
             mut console in console(), edits in vec((any::<Index>(), any::<u8>()), 0..4), size in 1..300_usize,
         ) {
             for (place, byte) in edits.iter().filter(|_| !console.is_empty()).collect::<Vec<_>>() {

@@ -16,12 +16,12 @@ use crate::interrupt::Signals;
 use crate::tools::{Notice, run};
 
 const PROGRAM: &str = "qemu-system-aarch64";
-/// Debian's package of it.
+/// Debian's package with the program.
 const PACKAGE: &str = "qemu-system-arm";
-/// The first version whose CPUs and debug exceptions the lab was tried with; older ones lack neoverse-v1.
+/// The first version whose CPUs and debug exceptions the lab was tested with. Older versions do not have neoverse-v1.
 const NEEDED: Version = Version { major: 10, minor: 0 };
 
-/// A version as far as it matters.
+/// The part of a version that the lab compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     major: u32,
@@ -29,7 +29,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// Reads `10.0.2 (Debian 1:10.0.2+ds-2)` and `1:10.0.2+ds-2` alike.
+    /// Reads a version in the form `10.0.2 (Debian 1:10.0.2+ds-2)` or `1:10.0.2+ds-2`.
     fn parse(text: &str) -> Option<Self> {
         let text = text
             .split_once(':')
@@ -46,7 +46,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A QEMU that is new enough: `$DFR0_QEMU`, one on PATH, or else one that is installed now.
+/// Finds a QEMU that is new enough: `$DFR0_QEMU`, or the one on PATH. If there is none, installs it.
 pub fn find(cache: &Cache, signals: &Signals) -> Result<PathBuf> {
     if let Some(path) = env::var_os("DFR0_QEMU").map(PathBuf::from) {
         let version = version_of(&path, signals).context("DFR0_QEMU must name a qemu-system-aarch64")?;
@@ -68,12 +68,12 @@ pub fn find(cache: &Cache, signals: &Signals) -> Result<PathBuf> {
     };
     if env::var_os("DFR0_NO_INSTALL").is_some_and(|value| !value.is_empty()) {
         bail!(
-            "{found}, and DFR0_NO_INSTALL forbids to install Debian's {PACKAGE}: install QEMU {NEEDED} or later, or \
-             set DFR0_QEMU to the path of one"
+            "{found}, and with DFR0_NO_INSTALL the lab does not install Debian's {PACKAGE}: install QEMU {NEEDED} or \
+             later, or set DFR0_QEMU to its path"
         );
     }
     install(cache, signals).with_context(|| {
-        format!("{found}, and installing it failed (DFR0_QEMU=PATH names one that is elsewhere)")
+        format!("{found}, and the installation failed (set DFR0_QEMU to the path of another QEMU)")
     })?;
     let path = on_path().with_context(|| format!("{PACKAGE} is installed, but {PROGRAM} is not on PATH"))?;
     match version_of(&path, signals)? {
@@ -88,7 +88,7 @@ fn on_path() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// QEMU's version in its own words, as in `10.0.2 (Debian 1:10.0.2+ds-2)`.
+/// QEMU's version as QEMU prints it, for example `10.0.2 (Debian 1:10.0.2+ds-2)`.
 pub fn version_text(path: &Path, signals: &Signals) -> Result<String> {
     let text = run(Command::new(path).arg("--version"), signals)?;
     let line = text.lines().next().unwrap_or_default();
@@ -100,7 +100,7 @@ pub fn version_text(path: &Path, signals: &Signals) -> Result<String> {
 fn version_of(path: &Path, signals: &Signals) -> Result<Version> {
     let text = version_text(path, signals)?;
     Version::parse(&text)
-        .with_context(|| format!("`{} --version` printed no number: {text:?}", path.display()))
+        .with_context(|| format!("`{} --version` printed no version number: {text:?}", path.display()))
 }
 
 fn install(cache: &Cache, signals: &Signals) -> Result<()> {
@@ -118,7 +118,7 @@ fn install(cache: &Cache, signals: &Signals) -> Result<()> {
             let archive = Archive::of_this_machine(cache, signals)?;
             let release = archive.release().with_context(|| {
                 format!(
-                    "this machine's apt sources name no release of Debian: install QEMU {NEEDED} or later"
+                    "this machine's apt sources contain no release of Debian: install QEMU {NEEDED} or later"
                 )
             })?;
             let backports = format!("{release}-backports");
@@ -141,7 +141,7 @@ fn install(cache: &Cache, signals: &Signals) -> Result<()> {
     Ok(())
 }
 
-/// The candidate in what `apt-cache policy` prints.
+/// The candidate version in the output of `apt-cache policy`.
 fn candidate(policy: &str) -> Option<(&str, Version)> {
     let text = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
     Some((text, Version::parse(text)?))

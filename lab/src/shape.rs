@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! How many debug registers a CPU has, and where ID_AA64DFR0_EL1 says so.
+//! The numbers of a CPU's debug registers, and their fields in ID_AA64DFR0_EL1.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Position of ID_AA64DFR0_EL1.BRPs, the number of breakpoints minus one.
+/// The position of ID_AA64DFR0_EL1.BRPs, the number of breakpoints minus one.
 const BRPS: u32 = 12;
-/// Position of ID_AA64DFR0_EL1.WRPs, the number of watchpoints minus one.
+/// The position of ID_AA64DFR0_EL1.WRPs, the number of watchpoints minus one.
 const WRPS: u32 = 20;
-/// Position of ID_AA64DFR0_EL1.CTX_CMPs, the number of context-aware breakpoints minus one.
+/// The position of ID_AA64DFR0_EL1.CTX_CMPs, the number of context-aware breakpoints minus one.
 const CTX_CMPS: u32 = 28;
 
-/// Numbers of registers (never the fields' minus-one form). A deserialised shape is one that Armv8-A allows.
+/// Numbers of registers (not the fields' values, which are one less). A deserialised shape is one that Armv8-A allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Counts")]
 pub struct Shape {
@@ -24,7 +24,7 @@ pub struct Shape {
     pub context_aware: u8,
 }
 
-/// A [`Shape`] as written, before its counts were checked.
+/// A [`Shape`] as it was written, before its counts are checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Counts {
@@ -47,8 +47,8 @@ impl TryFrom<Counts> for Shape {
         }
         if !(1..=breakpoints).contains(&context_aware) {
             return Err(format!(
-                "shape: context_aware = {context_aware}, but at least 1 and at most all of the {breakpoints} \
-                 breakpoints are context-aware"
+                "shape: context_aware = {context_aware}, but of {breakpoints} breakpoints 1 to {breakpoints} can be \
+                 context-aware"
             ));
         }
         Ok(Self { breakpoints, watchpoints, context_aware })
@@ -56,13 +56,13 @@ impl TryFrom<Counts> for Shape {
 }
 
 impl Shape {
-    /// The shape that a value of ID_AA64DFR0_EL1 stands for.
+    /// The shape in a value of ID_AA64DFR0_EL1.
     pub fn of(id_aa64dfr0: u64) -> Self {
         let count = |position: u32| (id_aa64dfr0 >> position & 0xf) as u8 + 1;
         Self { breakpoints: count(BRPS), watchpoints: count(WRPS), context_aware: count(CTX_CMPS) }
     }
 
-    /// `id_aa64dfr0` with BRPs, WRPs and CTX_CMPs replaced.
+    /// `id_aa64dfr0` with the BRPs, WRPs and CTX_CMPs of this shape.
     pub fn in_place_of(self, id_aa64dfr0: u64) -> u64 {
         let mut value = id_aa64dfr0;
         for (position, count) in
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn other_fields_stay() {
+    fn other_fields_do_not_change() {
         let shape = Shape { breakpoints: 16, watchpoints: 8, context_aware: 4 };
         let value = shape.in_place_of(0x1f210305519);
         assert_eq!(value, 0x1f23070f519);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! A CPU of another shape.
+//! CPUs with another shape.
 //!
 //! Every CPU model of QEMU has 6 breakpoints, 4 watchpoints and 2 context-aware breakpoints, and no option changes
-//! them. QEMU sizes its debug hardware by the model's reset value of ID_AA64DFR0_EL1, which an amd64 build holds as
-//! one 8-byte constant. A copy of the program with that constant rewritten *is* a CPU of another shape.
+//! these numbers. QEMU takes them from the model's reset value of ID_AA64DFR0_EL1, which an amd64 build contains as one
+//! 8-byte constant. A copy of the program with another constant has a CPU with another shape.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::cache::{Cache, write_whole};
 use crate::hosts::ShapedCpu;
 
-/// A copy of `qemu` whose CPU has the shape asked for. Made once for each build of QEMU.
+/// A copy of `qemu` whose CPU has the requested shape. It is made once for each build of QEMU.
 pub fn qemu_with(cpu: &ShapedCpu, qemu: &Path, cache: &Cache) -> Result<PathBuf> {
     let failed = || format!("cannot read {}", qemu.display());
     let metadata = fs::metadata(qemu).with_context(failed)?;
@@ -29,9 +29,9 @@ pub fn qemu_with(cpu: &ShapedCpu, qemu: &Path, cache: &Cache) -> Result<PathBuf>
     let mut program = fs::read(qemu).with_context(failed)?;
     if let Err(found) = rewrite(&mut program, *id_aa64dfr0, value) {
         bail!(
-            "{model}'s ID_AA64DFR0_EL1 {id_aa64dfr0:#x} was found {found} times in {}, and must stand there once to be \
-             rewritten. Shaped hosts need an amd64 build of QEMU (other builds spread the constant over \
-             instructions) that has the value which hosts.toml gives in [cpu.{model}]",
+            "{model}'s ID_AA64DFR0_EL1 {id_aa64dfr0:#x} was found {found} times in {}, and can only be rewritten if it \
+             occurs once. Hosts with another shape need an amd64 build of QEMU (other builds split the constant over \
+             several instructions) with the value that hosts.toml gives in [cpu.{model}]",
             qemu.display()
         );
     }
@@ -39,7 +39,7 @@ pub fn qemu_with(cpu: &ShapedCpu, qemu: &Path, cache: &Cache) -> Result<PathBuf>
     Ok(copy)
 }
 
-/// Replaces `old`, which must stand exactly once; if not, says how often it does.
+/// Replaces `old`, which must occur exactly once. The error is how often it occurs.
 fn rewrite(program: &mut [u8], old: u64, new: u64) -> Result<(), usize> {
     let old = old.to_le_bytes();
     let places: Vec<_> =
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_constant_must_stand_once() {
+    fn the_constant_must_occur_once() {
         let mut once = program(1);
         assert_eq!(rewrite(&mut once, OLD, NEW), Ok(()));
         assert_eq!(once[9..17], NEW.to_le_bytes());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The part of a Debian kernel's source that its selftests are built from, fetched once.
+//! The part of a Debian kernel's source that the build of its selftests needs. It is fetched once.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::interrupt::Signals;
 use crate::kernel::{Choice, Suite};
 use crate::tools::{Notice, run, run_into};
 
-/// What `make headers` and `make -C tools/testing/selftests` read.
+/// The files that `make headers` and `make -C tools/testing/selftests` read.
 const PARTS: [&str; 12] = [
     ".gitignore",
     "Kbuild",
@@ -30,10 +30,10 @@ const PARTS: [&str; 12] = [
     "usr",
 ];
 
-/// The source of a kernel that Debian has, as an uncompressed tar archive in the cache.
+/// The source of a Debian kernel, as an uncompressed tar archive in the cache.
 pub fn archive(kernel: &Choice, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
     let name = match kernel {
-        Choice::Path(path) => bail!("{} is an image: its source is where it was built", path.display()),
+        Choice::Path(path) => bail!("{} is an image, and the lab does not have its source", path.display()),
         Choice::Suite(suite) => suite.name(),
         Choice::Newest => "newest",
     };
@@ -62,7 +62,7 @@ fn fetch(kernel: &Choice, tar: &Path, cache: &Cache, signals: &Signals) -> Resul
     let file = root.download(&package)?;
     run(Command::new("dpkg-deb").arg("--extract").args([&file, &unpacked]), signals)?;
     let source = unpacked.join(format!("usr/src/{}.tar.xz", package.name));
-    fs::create_dir(&tree).with_context(|| format!("cannot make {}", tree.display()))?;
+    fs::create_dir(&tree).with_context(|| format!("cannot create {}", tree.display()))?;
     let mut extract = Command::new("tar");
     extract.args([
         "--extract",
@@ -85,7 +85,7 @@ fn fetch(kernel: &Choice, tar: &Path, cache: &Cache, signals: &Signals) -> Resul
     write_whole(&tar.with_extension("version"), 0o644, |file| Ok(writeln!(file, "{}", package.version)?))
 }
 
-/// The package that holds a suite's newest source, and where it comes from.
+/// The package with a suite's newest source, and the root from which it can be downloaded.
 fn find<'a>(
     suite: Suite,
     archive: &Archive,
@@ -96,7 +96,8 @@ fn find<'a>(
     let root = Root::new(&suite.sources(archive), Scope::Arm64, cache, signals)?;
     let newest = root.show("linux-source")?;
     let versioned = newest.depends.iter().find(|name| name.starts_with("linux-source-"));
-    let versioned = versioned.with_context(|| format!("linux-source {} has no source", newest.version))?;
+    let versioned =
+        versioned.with_context(|| format!("linux-source {} depends on no source", newest.version))?;
     let package = root.show(versioned)?;
     Ok((package, root))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! What a host prints, on the stdout and stderr of `lab`.
+//! Writes a host's output to the stdout and stderr of `lab`.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use nix::poll::PollFlags;
 use crate::console::Output;
 use crate::interrupt::{Signals, poll_timeout};
 
-/// The stdout and stderr of `lab`. A reader that is slow holds the host up, but neither Ctrl-C nor the deadline.
+/// The stdout and stderr of `lab`. A slow reader delays the host, but not Ctrl-C or the deadline.
 #[derive(Debug)]
 pub struct Streams<'a> {
     signals: &'a Signals,
@@ -19,19 +19,19 @@ pub struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// The streams of a host that has so much time.
+    /// The streams of a host that starts now and has this deadline.
     pub fn new(signals: &'a Signals, deadline: Duration) -> Self {
         Self { signals, end: Instant::now() + deadline }
     }
 
     fn write(&self, stream: &mut (impl Write + AsFd), name: &str, bytes: &[u8]) -> Result<()> {
         let left = self.end.saturating_duration_since(Instant::now());
-        // A pipe that is ready takes as much as a frame can hold without blocking.
+        // A pipe that is ready accepts the contents of a frame without blocking.
         self.signals.wait(&[(stream.as_fd(), PollFlags::POLLOUT)], poll_timeout(left))?;
         stream
             .write_all(bytes)
             .and_then(|()| stream.flush())
-            .with_context(|| format!("cannot pass the host's output on to {name}"))
+            .with_context(|| format!("cannot write the host's output to {name}"))
     }
 }
 

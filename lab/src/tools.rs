@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! Running Debian's tools: quiet when they work, quoted when they fail, stopped with `lab`.
+//! Runs Debian's tools. Their messages are shown only if they fail, and they are stopped when `lab` is.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Seek};
@@ -16,16 +16,16 @@ use nix::unistd::Pid;
 use crate::interrupt::Signals;
 use crate::protocol::printable;
 
-/// Of a failed tool's stderr, this much of the end is shown.
+/// The number of bytes at the end of a failed tool's stderr that are shown.
 const SHOWN: usize = 4096;
 
-/// Says on stderr what will take a moment; on a terminal, with a sign of life until it is dropped.
+/// Says on stderr what `lab` is doing. On a terminal a spinner runs until this is dropped.
 #[must_use]
 #[derive(Debug)]
 pub struct Notice(Option<ProgressBar>);
 
 impl Notice {
-    /// Shows `text`, one line.
+    /// Shows `text`, which must be one line.
     pub fn new(text: &str) -> Self {
         if !std::io::stderr().is_terminal() {
             eprintln!("lab: {text}");
@@ -46,7 +46,7 @@ impl Drop for Notice {
     }
 }
 
-/// Runs `command` to its end and returns its stdout.
+/// Runs `command` until it ends and returns its stdout.
 pub fn run(command: &mut Command, signals: &Signals) -> Result<String> {
     let mut stdout = tempfile::tempfile().context("cannot make a temporary file")?;
     let handle = stdout.try_clone().context("cannot duplicate a file descriptor")?;
@@ -55,18 +55,18 @@ pub fn run(command: &mut Command, signals: &Signals) -> Result<String> {
     stdout
         .rewind()
         .and_then(|()| stdout.read_to_string(&mut text))
-        .with_context(|| format!("cannot read what `{}` printed", line(command)))?;
+        .with_context(|| format!("cannot read the output of `{}`", line(command)))?;
     Ok(text)
 }
 
-/// Runs `command` to its end with its stdout in `stdout`.
+/// Runs `command` until it ends and writes its stdout to `stdout`.
 pub fn run_into(stdout: File, command: &mut Command, signals: &Signals) -> Result<()> {
     command.stdout(stdout).stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-            "`{}` is not on this machine: the lab fetches with Debian's own tools (apt, dpkg, tar). Elsewhere, \
-             install QEMU 10 or later yourself and give a kernel as `--kernel PATH`",
+            "`{}` is not installed, and the lab uses Debian's own tools (apt, dpkg, tar). If this machine is not Debian, \
+             install QEMU 10 or later yourself and name a kernel with `--kernel PATH`",
             command.get_program().display()
         ),
         Err(error) => return Err(error).with_context(|| format!("cannot run `{}`", line(command))),
@@ -78,7 +78,7 @@ pub fn run_into(stdout: File, command: &mut Command, signals: &Signals) -> Resul
         if stopped.is_ok() {
             stopped = signals.wait(&[(stderr.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).map(drop);
             if stopped.is_err() {
-                // Politely: it may be dpkg. It has ended already if this fails.
+                // SIGTERM and not SIGKILL, because the tool may be dpkg. If this fails, the tool has already ended.
                 let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
             }
         }
@@ -100,7 +100,7 @@ pub fn run_into(stdout: File, command: &mut Command, signals: &Signals) -> Resul
     Ok(())
 }
 
-/// The command as one would type it, without the options that only say where apt keeps its files.
+/// The command as a user would type it, without the `-o` options that only tell apt where its files are.
 fn line(command: &Command) -> String {
     let mut words = vec![command.get_program().display().to_string()];
     let mut arguments = command.get_args();
@@ -118,13 +118,13 @@ fn line(command: &Command) -> String {
 mod tests {
     use super::*;
 
-    /// A lab host, where these tests run too, has no tools at all.
+    /// Whether this is a machine without tools. These tests also run in lab hosts, which have none.
     fn no_tools() -> bool {
         !std::path::Path::new("/bin/sh").exists()
     }
 
     #[test]
-    fn a_failure_names_the_command_and_what_it_said() {
+    fn an_error_shows_the_command_and_its_messages() {
         if no_tools() {
             return;
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn stdout_is_returned_and_a_missing_tool_says_what_to_do() {
+    fn stdout_is_returned_and_the_error_of_a_missing_tool_says_what_to_do() {
         let signals = Signals::hold().unwrap();
         if !no_tools() {
             assert_eq!(run(Command::new("echo").arg("yes"), &signals).unwrap(), "yes\n");

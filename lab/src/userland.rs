@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! Debian's programs for a host, which has none of its own: arm64 packages unpacked into a directory, fetched once.
+//! Debian's programs for a host, which has no programs of its own: arm64 packages that are fetched once and unpacked.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,11 +14,11 @@ use crate::interrupt::Signals;
 use crate::kernel::Suite;
 use crate::tools::{Notice, run, run_into};
 
-/// Directories of packages that no program reads.
+/// Directories that are left out, because no program reads them.
 const LEFT_OUT: [&str; 4] = ["usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man"];
 
-/// These packages of Debian 13 and what they depend on, as an uncompressed tar archive in the cache. Nothing of them
-/// was run: no package is configured.
+/// The files of these packages of Debian 13 and of their dependencies, as an uncompressed tar archive in the cache. The
+/// packages are not configured: none of their scripts was run.
 pub fn archive(packages: &[String], cache: &Cache, signals: &Signals) -> Result<PathBuf> {
     let mut packages = packages.to_vec();
     packages.sort();
@@ -49,7 +49,7 @@ fn fetch(packages: &[String], tar: &Path, cache: &Cache, signals: &Signals) -> R
     for directory in ["bin", "lib", "sbin"] {
         fs::create_dir_all(tree.join("usr").join(directory))
             .and_then(|()| symlink(format!("usr/{directory}"), tree.join(directory)))
-            .with_context(|| format!("cannot make {}", tree.join(directory).display()))?;
+            .with_context(|| format!("cannot create {}", tree.join(directory).display()))?;
     }
     for file in root.download_with_dependencies(packages)? {
         run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(tree), signals)?;
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_packages_reach_apt() {
+    fn only_names_of_packages_are_passed_to_apt() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path()).unwrap();
         let signals = Signals::hold().unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_the_names_makes_no_other_archive() {
+    fn the_archive_does_not_depend_on_the_order_of_the_names() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path()).unwrap();
         let signals = Signals::hold().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! QEMU, run once: booted, read, and gone when `lab` is.
+//! Boots a host in QEMU, reads its console, and stops QEMU no later than `lab` ends.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -20,32 +20,32 @@ use crate::outcome::Outcome;
 use crate::protocol::printable;
 use crate::running::{Running, die_with_lab};
 
-/// A host that has told how its command ended gets this long to power off.
+/// The time that a host has to power off after it has reported how its command ended.
 const POWER_OFF: Duration = Duration::from_secs(5);
 
 /// A host, ready to boot.
 #[derive(Debug)]
 pub struct VirtualMachine<'a> {
-    /// QEMU, perhaps a copy with a CPU of another shape.
+    /// QEMU, or a copy whose CPU has another shape.
     pub qemu: &'a Path,
-    /// CPU, number of CPUs and memory.
+    /// The CPU, the number of CPUs and the memory.
     pub host: &'a Host,
     /// An arm64 Image.
     pub kernel: &'a Path,
-    /// Needs no name, so that none is left behind.
+    /// The initramfs. The file needs no name, so that it is always removed.
     pub initramfs: File,
-    /// Have the kernel print its messages from the start.
+    /// Whether the kernel prints its messages from the start.
     pub verbose: bool,
 }
 
 /// A host was stopped before its command had ended.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the deadline of {} s is over; the host was stopped (--deadline allows more)", .0.as_secs())]
+#[error("CMD did not end within {} s and the host was stopped (--deadline sets a longer limit)", .0.as_secs())]
 pub struct DeadlineOver(pub Duration);
 
 impl VirtualMachine<'_> {
-    /// Boots the host, hands `console` what it prints, and returns how the command ended; a [`DeadlineOver`] if it
-    /// did not in time.
+    /// Boots the host, passes its output to `console`, and returns how the command ended. Returns a [`DeadlineOver`] if
+    /// the command did not end in time.
     pub fn run(
         self,
         deadline: Duration,
@@ -68,7 +68,7 @@ impl VirtualMachine<'_> {
                 in_time = false;
                 break;
             }
-            // A closed pipe stays ready for ever: it is left out.
+            // A closed pipe is always ready, so it is left out.
             let mut fds: Vec<(BorrowedFd<'_>, _)> = Vec::new();
             if serial_open {
                 fds.push((serial.as_fd(), PollFlags::POLLIN));
@@ -111,9 +111,9 @@ impl VirtualMachine<'_> {
         let size = self.initramfs.metadata().context("cannot read the initramfs's size")?.len();
         // The archive and its unpacked files are in memory at once.
         let memory_mib = u64::from(*memory_mib) + 2 * (size >> 20);
-        fcntl(&self.initramfs, FcntlArg::F_SETFD(FdFlag::empty())).context("cannot hand on the initramfs")?;
-        // Only emergencies reach the console by themselves, so that no message lands between our lines: an oops or a
-        // panic still does, because the kernel raises the level itself.
+        fcntl(&self.initramfs, FcntlArg::F_SETFD(FdFlag::empty())).context("cannot pass the initramfs on")?;
+        // The kernel prints only emergencies to the console, so that its messages do not split the lines of `lab-init`.
+        // It still prints an oops or a panic, because it raises the level itself.
         let messages = if self.verbose { "loglevel=7 earlycon" } else { "loglevel=1" };
 
         let mut command = Command::new(self.qemu);
@@ -125,7 +125,7 @@ impl VirtualMachine<'_> {
             .arg("-kernel")
             .arg(self.kernel)
             .args(["-initrd", &format!("/proc/self/fd/{}", self.initramfs.as_raw_fd())])
-            // The kernel's tests of its ciphers would run beside the command, for seconds.
+            // Without this the kernel's tests of its ciphers would run for seconds while the command runs.
             .args([
                 "-append",
                 &format!("console=ttyAMA0 panic=-1 rdinit=/init cryptomgr.notests {messages}{mode}"),
@@ -140,7 +140,7 @@ impl VirtualMachine<'_> {
     }
 }
 
-/// QEMU says little; what is beyond this is dropped.
+/// Upper limit for QEMU's messages in bytes; the rest is dropped.
 const LONGEST_MESSAGES: usize = 1 << 16;
 
 fn read(pipe: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {

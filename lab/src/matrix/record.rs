@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! matrix.json: what a run is of, and how each of its cells ended.
+//! matrix.json: what a run consists of, and how each of its cells ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,18 +20,18 @@ use crate::shape::Shape;
 
 /// The file's name in a run's directory.
 pub const FILE: &str = "matrix.json";
-/// What [`Record::version`] is. Whoever changes what a key means counts it up.
+/// The value of [`Record::version`]. Increment it when the meaning of a key changes.
 pub const VERSION: u32 = 1;
-/// A record of some thousand cells is smaller; a larger file is none.
+/// An upper limit in bytes. A record of several thousand cells is smaller; a larger file is rejected.
 const LARGEST: u64 = 16 << 20;
-/// What a test program exits with when all that it tests is skipped, to kselftest.
+/// The exit status of a test program that skipped all tests, in kselftest.
 const SKIPPED: u8 = 4;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Of the file's form: [`VERSION`].
+    /// The version of the file format: [`VERSION`].
     pub version: u32,
     /// The lab's version.
     pub lab: String,
@@ -39,7 +39,7 @@ pub struct Record {
     pub qemu: String,
     /// The command and its arguments.
     pub command: Vec<String>,
-    /// The digest of all files that a host gets: `--with`, the command, `lab-init`.
+    /// The digest of all files that a host gets: of `--with`, the command and `lab-init`.
     pub files_sha256: String,
     /// The hosts.
     pub hosts: Vec<Host>,
@@ -49,23 +49,23 @@ pub struct Record {
     pub cells: Vec<Cell>,
 }
 
-/// A host as hosts.toml has it. What it says of itself with a kernel is in its cells.
+/// A host as defined in hosts.toml. The facts that it reports with each kernel are in its cells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// Its name.
     pub name: String,
-    /// One line for people.
+    /// A description in one line.
     pub about: String,
     /// QEMU's `-cpu` argument.
     pub cpu: String,
     /// Number of CPUs.
     pub vcpus: u32,
-    /// Memory in MiB, without what `--with` takes.
+    /// Memory in MiB, without that for the files of `--with`.
     pub memory_mib: u32,
-    /// The CPU's other shape, if it has one.
+    /// The CPU's shape, if it is not that of QEMU's model.
     pub shape: Option<Shape>,
-    /// KVM runs nVHE though the CPU has VHE.
+    /// KVM runs nVHE although the CPU has VHE.
     pub nvhe: bool,
 }
 
@@ -93,14 +93,14 @@ pub struct Cell {
     pub kernel: String,
     /// How the command ended there.
     pub status: Status,
-    /// What the host said of itself, if it came that far.
+    /// The facts that the host reported, if it did.
     pub facts: Option<Facts>,
-    /// How long it took, for people: it depends on what else the machine did.
+    /// How long the cell ran. This is only for users, because it depends on the load of the machine.
     pub milliseconds: Option<u64>,
 }
 
 impl Cell {
-    /// A cell that was not run.
+    /// A cell that has not run yet.
     pub fn new(host: &str, kernel: &str) -> Self {
         Self {
             host: host.into(),
@@ -117,7 +117,7 @@ impl Cell {
     }
 }
 
-/// How a cell stands. Only the first two are the end of a command.
+/// The status of a cell. Only the first two mean that the command ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
@@ -125,25 +125,25 @@ pub enum Status {
     Exited(u8),
     /// The command was killed by this signal.
     Killed(u8),
-    /// The host is not what was asked for, or could not run the command.
+    /// The host does not have the expected shape, or could not run the command.
     Refused(String),
-    /// The command had not ended after so many seconds.
+    /// The command had not ended after this number of seconds.
     Deadline(u64),
-    /// The host told no end of the command, or not all of its output.
+    /// The host did not report how the command ended, or some of its output was lost.
     NoReport(String),
     /// The run was stopped while the cell ran.
     Interrupted,
-    /// It was not its turn yet.
+    /// The cell has not run yet.
     NotRun,
 }
 
 impl Status {
-    /// Whether there is nothing left to do.
+    /// Whether the cell has ended and need not run again.
     pub fn has_ended(&self) -> bool {
         !matches!(self, Self::Interrupted | Self::NotRun)
     }
 
-    /// Whether the command had nothing to complain of: it exited with 0, or with 4, which says that it skipped all.
+    /// Whether the command succeeded: it exited with 0, or with 4 because it skipped all tests.
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Exited(0 | SKIPPED))
     }
@@ -167,7 +167,7 @@ impl fmt::Display for Status {
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
             Self::Refused(reason) => write!(f, "did not run: {reason}"),
             Self::Deadline(seconds) => {
-                write!(f, "did not end within {seconds} s and was stopped (--deadline allows more)")
+                write!(f, "did not end within {seconds} s and was stopped (--deadline sets a longer limit)")
             }
             Self::NoReport(reason) => write!(f, "did not report: {reason}"),
             Self::Interrupted => f.write_str("interrupted"),
@@ -177,7 +177,7 @@ impl fmt::Display for Status {
 }
 
 impl Record {
-    /// A run of which nothing was run, host by host.
+    /// A run of which no cell has run yet. The cells are in the order of the hosts.
     pub fn new(
         qemu: &str,
         command: &[String],
@@ -200,7 +200,7 @@ impl Record {
         }
     }
 
-    /// Reads a run's record, which may be anything.
+    /// Reads the record in a run's directory. The file may contain anything.
     pub fn load(directory: &Path) -> Result<Self> {
         #[derive(Deserialize)]
         struct Head {
@@ -214,12 +214,12 @@ impl Record {
         read_json(&path)
     }
 
-    /// Writes the record into the run's directory, whole or not at all.
+    /// Writes the record into the run's directory, complete or not at all.
     pub fn save(&self, directory: &Path) -> Result<()> {
         write_json(&directory.join(FILE), self)
     }
 
-    /// Takes a cell's end.
+    /// Replaces a cell by one that has ended.
     pub fn set(&mut self, index: usize, cell: Cell) {
         let kernel = self.kernels.iter_mut().find(|kernel| kernel.name == cell.kernel);
         if let (Some(kernel), Some(facts)) = (kernel, &cell.facts) {
@@ -228,19 +228,19 @@ impl Record {
         self.cells[index] = cell;
     }
 
-    /// Takes the cells of `earlier`, a record of the same run, that `is_there` vouches for.
+    /// Takes over the cells of `earlier`, a record of the same run, for which `is_there` is true.
     pub fn resume(&mut self, earlier: Self, is_there: impl Fn(&Cell) -> bool) -> Result<()> {
         let differences = earlier.differences(self);
         if !differences.is_empty() {
-            bail!("it is a run of something else:\n  {}", differences.join("\n  "));
+            bail!("it is a different run:\n  {}", differences.join("\n  "));
         }
         if earlier.cells.len() != self.cells.len() {
-            bail!("{FILE} has {} cells of {}", earlier.cells.len(), self.cells.len());
+            bail!("{FILE} has {} of {} cells", earlier.cells.len(), self.cells.len());
         }
         let mut cells: BTreeMap<_, _> = earlier.cells.into_iter().map(|cell| (cell.name(), cell)).collect();
         for index in 0..self.cells.len() {
             let name = self.cells[index].name();
-            let Some(cell) = cells.remove(&name) else { bail!("{FILE} is without the cell {name}") };
+            let Some(cell) = cells.remove(&name) else { bail!("{FILE} does not have the cell {name}") };
             if is_there(&cell) {
                 self.set(index, cell);
             }
@@ -248,14 +248,14 @@ impl Record {
         Ok(())
     }
 
-    /// What is not as in `now`, a line each.
+    /// The differences from `now`, one per line.
     fn differences(&self, now: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         let mut compare = |what: &str, then: Option<String>, now: Option<String>| match (then, now) {
             (then, now) if then == now => {}
             (Some(then), Some(now)) => differences.push(format!("{what}: was {then}, is {now}")),
-            (Some(_), None) => differences.push(format!("{what}: was part of it, is not")),
-            (None, _) => differences.push(format!("{what}: was no part of it")),
+            (Some(_), None) => differences.push(format!("{what}: was part of it, is not now")),
+            (None, _) => differences.push(format!("{what}: was not part of it, is now")),
         };
         compare("lab", Some(self.lab.clone()), Some(now.lab.clone()));
         compare("QEMU", Some(self.qemu.clone()), Some(now.qemu.clone()));
@@ -275,7 +275,7 @@ impl Record {
         differences
     }
 
-    /// What `lab` exits with: 0, or 4 if every cell skipped all, or 1 if a command did not end well.
+    /// The exit status of `lab`: 1 if a cell did not succeed, 4 if every cell skipped all tests, or else 0.
     pub fn exit_status(&self) -> u8 {
         if !self.cells.iter().all(|cell| cell.status.is_good()) {
             1
@@ -286,7 +286,7 @@ impl Record {
         }
     }
 
-    /// How many cells ended how, in a line.
+    /// The number of cells with each status, in one line.
     pub fn summary(&self) -> String {
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for cell in &self.cells {
@@ -314,19 +314,19 @@ fn compare_each(
     }
 }
 
-/// Reads a file that `lab matrix` has written, or somebody else.
+/// Reads a file that `lab matrix` should have written.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
     read.with_context(|| format!("cannot read {}", path.display()))?;
     if text.len() as u64 > LARGEST {
-        bail!("{} has more than {LARGEST} bytes: `lab matrix` did not write it", path.display());
+        bail!("{} has more than {LARGEST} bytes and was not written by `lab matrix`", path.display());
     }
     serde_json::from_str(&text)
-        .with_context(|| format!("{} is not as `lab matrix` writes it", path.display()))
+        .with_context(|| format!("{} does not have the format of `lab matrix`", path.display()))
 }
 
-/// Writes a file, whole or not at all.
+/// Writes a file, complete or not at all.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
     write_whole(path, 0o644, |file| {
@@ -365,7 +365,7 @@ mod tests {
         Facts { release: release.into(), midr: None, id_aa64dfr0, no_kvm: None }
     }
 
-    /// [`planned`], after some of it.
+    /// The run of [`planned`], after some of its cells.
     fn earlier() -> Record {
         let mut record = planned();
         for (index, status) in
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn each_host_meets_each_kernel() {
+    fn there_is_a_cell_for_each_host_with_each_kernel() {
         let record = planned();
         assert_eq!(names(&record), ["shape-4-2-1@trixie", "shape-4-2-1@sid", "max@trixie", "max@sid"]);
         assert!(record.cells.iter().all(|cell| cell.status == Status::NotRun));
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_survives_its_file() {
+    fn a_record_can_be_written_and_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let mut record = earlier();
         for (index, status) in
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_kept_and_what_has_not_runs_again() {
+    fn cells_that_have_ended_are_kept_and_others_run_again() {
         let mut record = planned();
         record.resume(earlier(), |_| true).unwrap();
         let ended: Vec<bool> = record.cells.iter().map(|cell| cell.status.has_ended()).collect();
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_kernels_may_come_in_another_order() {
+    fn hosts_and_kernels_may_be_in_another_order() {
         let mut record = record(&["max", "shape-4-2-1"], vec![kernel("sid", "13"), kernel("trixie", "12")]);
         record.resume(earlier(), |_| true).unwrap();
         assert_eq!(names(&record), ["max@sid", "max@trixie", "shape-4-2-1@sid", "shape-4-2-1@trixie"]);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_something_else_says_what_differs() {
+    fn the_differences_of_another_run_are_listed() {
         let error = |mut record: Record| format!("{:#}", record.resume(earlier(), |_| true).unwrap_err());
         let kernels = || vec![kernel("trixie", "12"), kernel("sid", "13")];
         for (other, difference) in [
@@ -434,8 +434,8 @@ mod tests {
             (Record { qemu: "11".into(), ..planned() }, "QEMU: was 10.0.2, is 11"),
             (Record { command: vec!["./u".into()], ..planned() }, "command: was [\"./t\"], is [\"./u\"]"),
             (Record { files_sha256: "beef".into(), ..planned() }, "sha256 f00d, is files with sha256 beef"),
-            (record(&["max"], kernels()), "host shape-4-2-1: was part of it, is not"),
-            (record(&["shape-4-2-1", "max", "cortex-a57"], kernels()), "host cortex-a57: was no part of it"),
+            (record(&["max"], kernels()), "host shape-4-2-1: was part of it, is not now"),
+            (record(&["shape-4-2-1", "max", "cortex-a57"], kernels()), "host cortex-a57: was not part of it"),
             (
                 record(&["shape-4-2-1", "max"], vec![kernel("trixie", "12"), kernel("sid", "14")]),
                 "kernel sid: was an image with sha256 13, is an image with sha256 14",
@@ -456,7 +456,7 @@ mod tests {
         assert!(load().contains("matrix.json: No such file"), "{}", load());
         let good = serde_json::to_string_pretty(&earlier()).unwrap();
         for (old, new, expected) in [
-            ("{", "", "not as `lab matrix` writes it: "),
+            ("{", "", "does not have the format of `lab matrix`: "),
             ("\"version\": 1", "\"version\": 2", "has version 2, and this lab reads version 1"),
             ("\"version\": 1", "\"version\": -1", "line 2"),
             ("\"version\": 1,", "", "missing field `version`"),
@@ -478,15 +478,15 @@ mod tests {
     }
 
     #[test]
-    fn cells_that_do_not_belong_to_it_are_an_error() {
+    fn missing_and_foreign_cells_are_an_error() {
         let error = |earlier: Record| planned().resume(earlier, |_| true).unwrap_err().to_string();
         let mut missing = earlier();
         missing.cells.pop();
-        assert_eq!(error(missing), "matrix.json has 3 cells of 4");
+        assert_eq!(error(missing), "matrix.json has 3 of 4 cells");
         for other in [Cell::new("max", "trixie"), Cell::new("../max", "sid")] {
             let mut twice = earlier();
             twice.cells[3] = other;
-            assert_eq!(error(twice), "matrix.json is without the cell max@sid");
+            assert_eq!(error(twice), "matrix.json does not have the cell max@sid");
         }
     }
 
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_counts_what_is_alike() {
+    fn the_summary_counts_each_kind_of_status() {
         let mut record = earlier();
         record.cells[3].status = Status::NoReport("another reason".into());
         assert_eq!(record.summary(), "4 cells: 2 did not report, 1 exited 1, 1 interrupted");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! A run: its directory, and some cells at a time in it until all have ended or somebody stops them.
+//! A run in its directory. It runs several cells at a time, until all have ended or the run is stopped.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use crate::matrix::record::{Cell, FILE, Record, Status};
 use crate::outcome::Outcome;
 use crate::virtual_machine::DeadlineOver;
 
-/// A run in its directory, which no other lab writes to meanwhile.
+/// A run and its directory, which is locked against other labs.
 #[derive(Debug)]
 pub struct Run {
     directory: PathBuf,
@@ -27,45 +27,43 @@ pub struct Run {
 }
 
 impl Run {
-    /// Begins the run that `record` plans in `directory`, which is empty or made; or with `resume` goes on with the
-    /// same run there.
+    /// Starts the run of `record` in `directory`, which must be empty or is created. With `resume`, continues the same
+    /// run in `directory`.
     pub fn open(directory: &Path, mut record: Record, resume: bool) -> Result<Self> {
         let shown = directory.display();
         if !resume {
-            fs::create_dir_all(directory).with_context(|| format!("cannot make {shown}"))?;
+            fs::create_dir_all(directory).with_context(|| format!("cannot create {shown}"))?;
         }
         let failed = || match resume {
-            true => format!("there is no run in {shown} to go on with"),
+            true => format!("there is no run in {shown} to continue"),
             false => format!("cannot open {shown}"),
         };
         let lock = Flock::lock(File::open(directory).with_context(failed)?, FlockArg::LockExclusiveNonblock);
         let lock =
-            lock.map_err(|(_, error)| anyhow!("cannot lock {shown} ({error}): another lab may be at it"))?;
+            lock.map_err(|(_, error)| anyhow!("cannot lock {shown} ({error}): another lab may use it"))?;
         let mut entries = fs::read_dir(directory).with_context(|| format!("cannot read {shown}"))?;
         if resume {
             if !directory.join(FILE).exists() {
-                bail!("there is no run in {shown} to go on with: it has no {FILE}");
+                bail!("there is no run in {shown} to continue: it has no {FILE}");
             }
             let is_there = |cell: &Cell| is_there(directory, cell);
             Record::load(directory)
                 .and_then(|earlier| record.resume(earlier, is_there))
-                .with_context(|| format!("cannot go on with {shown} (another --out begins a new run)"))?;
+                .with_context(|| format!("cannot continue {shown} (another --out starts a new run)"))?;
         } else if entries.next().is_some() {
-            bail!(
-                "{shown} is not empty: --resume goes on with the run in it, another --out begins a new one"
-            );
+            bail!("{shown} is not empty: --resume continues the run in it, another --out starts a new one");
         }
         record.save(directory)?;
         Ok(Self { directory: directory.to_owned(), record, _lock: lock })
     }
 
-    /// What is known of the run.
+    /// The record of the run.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Runs what has not ended, `jobs` cells at a time. `run_cell` boots the cell's host and runs the command in it.
-    /// When `signals` stop it, or when the directory cannot be written, the record says how far it came.
+    /// Runs the cells that have not ended, `jobs` at a time. `run_cell` boots the cell's host and runs the command in it.
+    /// If `signals` stop the run, or if the directory cannot be written, the record says which cells have ended.
     pub fn go(
         &mut self,
         jobs: usize,
@@ -92,7 +90,7 @@ impl Run {
                         if result.is_err() {
                             queue().clear();
                         }
-                        // Whoever hears it is there as long as this is.
+                        // The receiver exists as long as this thread.
                         let _ = ended.send((index, cell, result));
                     }
                 });
@@ -106,7 +104,7 @@ impl Run {
                     }
                     Err(error) => {
                         if stopped.is_ok() {
-                            // Who asks again does not want to wait for the rest.
+                            // A second signal ends the process without waiting for the other cells.
                             signals.let_go()?;
                             stopped = Err(error);
                         }
@@ -126,7 +124,7 @@ impl Run {
         })
     }
 
-    /// A cell's end, and where to look if it was a bad one.
+    /// How a cell ended, and the path of its directory if it did not succeed.
     fn line(&self, cell: &Cell) -> String {
         let seconds = cell.milliseconds.unwrap_or_default().div_ceil(1000);
         let line = format!("{}: {} ({seconds} s)", cell.name(), cell.status);
@@ -138,7 +136,7 @@ impl Run {
     }
 }
 
-/// Runs a cell to its end. An error is not the cell's.
+/// Runs a cell until it ends. An error is not the fault of the cell.
 fn one(
     directory: &Path,
     cell: &Cell,
@@ -192,7 +190,7 @@ mod tests {
         run.record().cells.iter().map(|cell| cell.status.clone()).collect()
     }
 
-    fn says(cell: &Cell, folder: &mut CellFolder) -> Result<Outcome> {
+    fn prints(cell: &Cell, folder: &mut CellFolder) -> Result<Outcome> {
         let mut output = folder;
         let (release, no_kvm) = (cell.kernel.clone(), Some("none here".into()));
         output.facts(Facts { release, midr: None, id_aa64dfr0: None, no_kvm })?;
@@ -217,12 +215,12 @@ mod tests {
         let out = directory.path().join("some/run");
         let mut run = Run::open(&out, planned(), false).unwrap();
         let count = AtomicUsize::new(0);
-        // Two at a time, or this never ends.
+        // This never ends unless two cells run at a time.
         let two = Barrier::new(2);
         let run_cell = |cell: &Cell, folder: &mut CellFolder| {
             two.wait();
             count.fetch_add(1, Ordering::Relaxed);
-            says(cell, folder)
+            prints(cell, folder)
         };
         run.go(2, &signals, &run_cell).unwrap();
 
@@ -239,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn every_end_is_told_from_every_other() {
+    fn each_way_to_end_has_its_own_status() {
         let (directory, signals) = (tempfile::tempdir().unwrap(), Signals::hold().unwrap());
         let mut run = Run::open(directory.path(), planned(), false).unwrap();
         let run_cell = |cell: &Cell, folder: &mut CellFolder| match cell.name().as_str() {
@@ -268,13 +266,13 @@ mod tests {
         assert_eq!(fs::read(late).unwrap(), b"ok 1 of 2\n");
     }
 
-    /// Stops at the second cell of the run in `directory`.
+    /// A run in `directory` that is stopped at its second cell.
     fn interrupted(directory: &Path) -> Run {
         let signals = Signals::hold().unwrap();
         let mut run = Run::open(directory, planned(), false).unwrap();
         let run_cell = |cell: &Cell, folder: &mut CellFolder| match cell.kernel.as_str() {
-            "trixie" => Err(Interrupted(Signal::SIGINT)).context("on the way"),
-            _ => says(cell, folder),
+            "trixie" => Err(Interrupted(Signal::SIGINT)).context("in the cell"),
+            _ => prints(cell, folder),
         };
         let error = run.go(1, &signals, &run_cell).unwrap_err();
         assert!(error.is::<Interrupted>(), "{error:#}");
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_run_begins_no_more_cells_and_goes_on_later() {
+    fn an_interrupted_run_starts_no_more_cells_and_can_be_resumed() {
         let directory = tempfile::tempdir().unwrap();
         let run = interrupted(directory.path());
         let mut expected = vec![Status::NotRun; 6];
@@ -293,14 +291,14 @@ mod tests {
         assert_eq!(entries(directory.path()), ["matrix.json", "max@bookworm"]);
         drop(run);
 
-        // What a lab that was killed leaves is no hindrance.
+        // The directories that a killed lab leaves do no harm.
         fs::create_dir_all(directory.path().join(".max@trixie/stdout")).unwrap();
         fs::create_dir_all(directory.path().join("max@sid/stdout")).unwrap();
         let mut run = Run::open(directory.path(), planned(), true).unwrap();
         let ran = Mutex::new(Vec::new());
         let run_cell = |cell: &Cell, folder: &mut CellFolder| {
             ran.lock().unwrap().push(cell.name());
-            says(cell, folder)
+            prints(cell, folder)
         };
         run.go(1, &Signals::hold().unwrap(), &run_cell).unwrap();
         let names: Vec<_> = run.record().cells.iter().map(Cell::name).collect();
@@ -319,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_empty_or_goes_on() {
+    fn a_directory_must_be_empty_or_contain_a_run_to_resume() {
         let directory = tempfile::tempdir().unwrap();
         let open = |resume| format!("{:#}", Run::open(directory.path(), planned(), resume).unwrap_err());
         assert!(open(true).contains("it has no matrix.json"), "{}", open(true));
@@ -328,7 +326,7 @@ mod tests {
         assert_eq!(entries(directory.path()), ["thesis"]);
         fs::write(directory.path().join(FILE), "{}").unwrap();
         assert!(
-            open(true).contains("cannot go on") && open(true).contains("missing field"),
+            open(true).contains("cannot continue") && open(true).contains("missing field"),
             "{}",
             open(true)
         );
@@ -347,11 +345,11 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_written_is_no_cells_fault() {
+    fn no_cell_ends_if_the_directory_cannot_be_written() {
         let directory = tempfile::tempdir().unwrap();
         let gone = |cell: &Cell, folder: &mut CellFolder| {
             fs::remove_dir_all(directory.path().join("1")).unwrap();
-            says(cell, folder)
+            prints(cell, folder)
         };
         let full = |_: &Cell, _: &mut CellFolder| {
             let source = std::io::ErrorKind::StorageFull.into();
