@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! All cases as tests of `cargo test`, on this host's KVM.
+//! All cases as tests of `cargo test`, with this host's KVM.
 
 use std::process::ExitCode;
 

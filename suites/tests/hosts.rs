@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The suites on lab hosts: kernels and shapes, and the places where no guest can run.
+//! The suites in lab hosts with several kernels and shapes, and on machines where no guest can run.
 //!
 //! `make test` runs this with DFR0_LAB and DFR0_BUNDLE set.
 
@@ -20,8 +20,8 @@ use std::{
 /// Breakpoints, watchpoints and context-aware breakpoints.
 type Counts = (u8, u8, u8);
 
-/// Host, kernel, and what it must report: the release and the counts. The default host is that of `cargo test`, which runs
-/// everything, as does the one that a certificate is made of; most others run a sample.
+/// A host, its kernel, the release and the counts that it must report, and the value of `--every`. Two hosts run everything:
+/// one with the CPU of `cargo test` and one with the largest shape. The others run a sample.
 const HOSTS: [(&str, &str, &str, Counts, &str); 8] = [
     ("neoverse-v1", "trixie", "6.12.", (6, 4, 2), WHOLE),
     ("a64fx", "bookworm", "6.1.", (6, 4, 2), SAMPLE),
@@ -33,20 +33,20 @@ const HOSTS: [(&str, &str, &str, Counts, &str); 8] = [
     ("nvhe-shape-16-16-4", "newest", "7.", (16, 16, 4), SAMPLE),
 ];
 
-/// What `--every` says.
+/// Values of `--every`.
 const WHOLE: &str = "1";
 const SAMPLE: &str = "16";
 
-/// Hosts whose CPU runs the suites without KVM too.
+/// Hosts whose CPU also runs the suites without KVM.
 const BARE: [&str; 3] = ["neoverse-v1", "neoverse-n1", "shape-16-16-4"];
 
-/// The platform's deviations that the bare CPU of every one of them shows.
+/// The platform's deviations that the bare CPU of each of these hosts shows.
 const PLATFORMS: [&str; 4] =
     ["qemu-atomic-wnr", "qemu-unlinked-context", "qemu-unprivileged-as-el1", "qemu-os-lock-masks-nothing"];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Each host has as many vCPUs as the machine is likely to have cores for two.
+    // Each host has several vCPUs, so more than two hosts at a time would be too many for most machines.
     arguments.test_threads.get_or_insert(2);
     let hosts = HOSTS.map(|(host, kernel, release, counts, every)| {
         Trial::test(format!("hosts.{host}.{kernel}"), move || passes(host, kernel, release, counts, every))
@@ -77,12 +77,12 @@ fn variable(name: &str) -> Result<String, Failed> {
     env::var(name).map_err(|_| format!("{name} is not set; `make test` sets it").into())
 }
 
-/// Runs `command` in a lab host that has the bundle.
+/// Runs `command` in a lab host that has a copy of the bundle.
 fn in_host(arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
     in_host_with(&variable("DFR0_BUNDLE")?, arguments, command)
 }
 
-/// Runs `command` in a lab host that has this directory.
+/// Runs `command` in a lab host that has a copy of this directory.
 fn in_host_with(directory: &str, arguments: &[&str], command: &[&str]) -> Result<Output, Failed> {
     let mut lab = Command::new(variable("DFR0_LAB")?);
     lab.args(["exec", "--deadline", "400"]).args(arguments).args(["--with", directory, "--"]).args(command);
@@ -97,7 +97,7 @@ fn ensure(holds: bool, what: &str, output: &Output) -> Result<(), Failed> {
     Err(format!("{what}: {}\n--- stdout\n{stdout}--- stderr\n{stderr}", output.status).into())
 }
 
-/// The results of a TAP stream whose plan and numbers are right.
+/// The results of a TAP stream. Its plan and numbers must be right.
 fn results(output: &Output) -> Result<Vec<String>, Failed> {
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();
@@ -105,11 +105,11 @@ fn results(output: &Output) -> Result<Vec<String>, Failed> {
     let plan = lines.next().and_then(|line| line.strip_prefix("1..")?.parse::<usize>().ok());
     let results: Vec<String> =
         lines.clone().filter(|line| !line.starts_with('#')).map(ToOwned::to_owned).collect();
-    ensure(plan == Some(results.len()), "the plan is not kept", output)?;
+    ensure(plan == Some(results.len()), "the number of results differs from the plan", output)?;
     for (number, result) in (1..).zip(&results) {
         let numbered = [format!("ok {number} "), format!("not ok {number} ")];
         let right = numbered.iter().any(|start| result.starts_with(start));
-        ensure(right, &format!("result {number} is \"{result}\""), output)?;
+        ensure(right, &format!("result {number} does not have this number: \"{result}\""), output)?;
     }
     ensure(lines.next_back().is_some_and(|line| line.starts_with("# Totals:")), "no totals", output)?;
     Ok(results)
@@ -136,7 +136,7 @@ fn passes(host: &str, kernel: &str, release: &str, counts: Counts, every: &str) 
     Ok(())
 }
 
-/// The control: on the bare CPU the platform's deviations are seen, each of them, and none of KVM's.
+/// The control: the bare CPU shows each of the platform's deviations and none of KVM's.
 fn passes_bare(host: &str) -> Result<(), Failed> {
     let mut lab = Command::new(variable("DFR0_LAB")?);
     lab.args([
@@ -155,7 +155,7 @@ fn passes_bare(host: &str) -> Result<(), Failed> {
     ensure(output.status.success(), "the run failed", &output)?;
     ensure(results.iter().all(|line| line.starts_with("ok ")), "a case failed", &output)?;
     let passed = results.iter().filter(|line| !line.contains(" # ")).count();
-    ensure(passed >= 50, &format!("{passed} cases passed"), &output)?;
+    ensure(passed >= 50, &format!("only {passed} cases passed"), &output)?;
     ensure(!results.iter().any(|line| line.ends_with("# XPASS")), "a listed deviation is gone", &output)?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure(text.contains("\n# kernel: none, bare CPU\n"), "the header does not say so", &output)?;
@@ -163,10 +163,10 @@ fn passes_bare(host: &str) -> Result<(), Failed> {
     for deviation in PLATFORMS {
         ensure(seen(deviation), &format!("{deviation} is not seen"), &output)?;
     }
-    ensure(!text.contains(" of KVM\n"), "a deviation of KVM's is seen without it", &output)
+    ensure(!text.contains(" of KVM\n"), "a deviation of KVM is seen without KVM", &output)
 }
 
-/// A directory that is no bare CPU's is an error that says who makes one, and no skip.
+/// A directory that does not describe a bare CPU is an error and not a skip. The message says how to get one.
 fn no_bare_cpu() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let output =
@@ -174,11 +174,11 @@ fn no_bare_cpu() -> Result<(), Failed> {
     fails_with("`lab exec --bare` does", &output)
 }
 
-/// A host certifies itself, and another machine finds the same verdict and any changed byte.
+/// A certificate of a host is verified on another machine with the same verdict, and a changed byte is found.
 fn certificate() -> Result<(), Failed> {
     let made =
         in_host(&["--host", "neoverse-v1", "--kernel", "bookworm"], &["./dfr0", "certify", "--out", "-"])?;
-    ensure(made.status.success(), "no certificate", &made)?;
+    ensure(made.status.success(), "the certificate was not made", &made)?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("host.dfr0");
     let verify = |bytes: &[u8]| {
@@ -188,7 +188,7 @@ fn certificate() -> Result<(), Failed> {
         )
     };
     let verified = verify(&made.stdout)?;
-    ensure(verified.status.success(), "it is not verified", &verified)?;
+    ensure(verified.status.success(), "the certificate is not verified", &verified)?;
     let text = String::from_utf8_lossy(&verified.stdout);
     for fact in [
         "kernel: Linux 6.1.",
@@ -197,7 +197,7 @@ fn certificate() -> Result<(), Failed> {
         " xpass:0 ",
         "verdict: this host conforms, with waivers",
     ] {
-        ensure(text.contains(fact), &format!("it does not say \"{fact}\""), &verified)?;
+        ensure(text.contains(fact), &format!("the output does not contain \"{fact}\""), &verified)?;
     }
     for place in [1, 30, made.stdout.len() / 2, made.stdout.len() - 1] {
         let mut changed = made.stdout.clone();
@@ -207,7 +207,7 @@ fn certificate() -> Result<(), Failed> {
     Ok(())
 }
 
-/// On a machine that is not arm64 the program is built, and skips.
+/// On a machine that is not arm64 the program can be built and run, and skips everything.
 fn another_architecture() -> Result<(), Failed> {
     if cfg!(target_arch = "aarch64") {
         return Ok(());
@@ -218,7 +218,7 @@ fn another_architecture() -> Result<(), Failed> {
     ensure(output.status.code() == Some(4), "exit status", &output)
 }
 
-/// A suite's own program runs that suite, with what is listed for it.
+/// A suite's own program runs only that suite, with its known deviations.
 fn one_suite_alone() -> Result<(), Failed> {
     let output = in_host(&["--host", "cortex-a57"], &["./dfr0_double_lock"])?;
     let results = results(&output)?;
@@ -228,7 +228,7 @@ fn one_suite_alone() -> Result<(), Failed> {
     ensure(listed == 2, "the OS Double Lock's two deviations are not seen", &output)
 }
 
-/// Between hosts of one kind the debug hardware moves in the shape that the plan says, between others it is refused.
+/// Between N1 and V1 the debug hardware moves with the shape that the plan names. Between the other hosts it is refused.
 fn pairs() -> Result<(), Failed> {
     const HOSTS: [&str; 3] = ["neoverse-n1@newest", "neoverse-v1@trixie", "shape-4-2-1@newest"];
     let directory = tempfile::tempdir()?;
@@ -245,24 +245,24 @@ fn pairs() -> Result<(), Failed> {
     let text = String::from_utf8_lossy(&output.stdout);
     let rows: Vec<&str> =
         text.lines().filter(|line| line.matches('@').count() == 2 && !line.contains('→')).collect();
-    ensure(rows.len() == 6, "not every pair is there", &output)?;
+    ensure(rows.len() == 6, "a pair is missing", &output)?;
     let count = |outcome: &str| rows.iter().filter(|row| row.contains(outcome)).count();
     ensure(
         count("moves with a shape") == 2 && count("same events") == 2,
-        "N1 and V1 share a shape",
+        "N1 and V1 should share a shape",
         &output,
     )?;
-    ensure(count("refused: ID_AA64DFR0_EL1") == 4, "others share none", &output)
+    ensure(count("refused: ID_AA64DFR0_EL1") == 4, "the other pairs should not share a shape", &output)
 }
 
-/// Hosts without outcomes are an error, and so is a directory without hosts.
+/// A directory without hosts is an error.
 fn a_pair_is_missing() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().to_str().ok_or("a temporary directory that is not UTF-8")?;
     fails_with("the fingerprints of 0 hosts", &here(&["pairs", "table", path])?)
 }
 
-/// Ctrl-C while the second of two cells runs: the first is whole and stays as it is, and the second runs later.
+/// Ctrl-C while the second of two cells runs: the first is complete and is kept, and the second runs after `--resume`.
 fn a_matrix_is_stopped_and_resumed() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let out = directory.path().join("run");
@@ -295,7 +295,11 @@ fn a_matrix_is_stopped_and_resumed() -> Result<(), Failed> {
     stderr.read_to_end(&mut said)?;
     let stopped = Output { stderr: said, ..first.wait_with_output()? };
     ensure(stopped.status.code() == Some(130), "exit status of a stopped run", &stopped)?;
-    ensure(!out.join("neoverse-n1@newest").exists(), "a cell that did not end is there", &stopped)?;
+    ensure(
+        !out.join("neoverse-n1@newest").exists(),
+        "there is a directory of a cell that did not end",
+        &stopped,
+    )?;
     let expected = "\"shape-4-2-1\": {\"exited\":0}\n\"neoverse-n1\": \"interrupted\"\n";
     ensure(statuses()? == expected, &statuses()?, &stopped)?;
     let stdout = |host: &str| out.join(format!("{host}@newest/stdout"));
@@ -318,24 +322,27 @@ fn here(arguments: &[&str]) -> Result<Output, Failed> {
     Ok(Command::new(env!("CARGO_BIN_EXE_dfr0")).args(arguments).output()?)
 }
 
-/// The command fails with 1, says `message`, and prints no result.
+/// The command exits with 1, writes `message` to stderr, and prints no results.
 fn fails_with(message: &str, output: &Output) -> Result<(), Failed> {
     ensure(output.status.code() == Some(1), "exit status", output)?;
-    ensure(output.stdout.is_empty(), "results", output)?;
-    ensure(String::from_utf8_lossy(&output.stderr).contains(message), "the message", output)
+    ensure(output.stdout.is_empty(), "there are results", output)?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure(stderr.contains(message), &format!("stderr does not contain \"{message}\""), output)
 }
 
-/// Standard output has each of these.
+/// Standard output contains each of these texts.
 fn prints(texts: &[&str], output: &Output) -> Result<(), Failed> {
     let all = String::from_utf8_lossy(&output.stdout);
-    texts.iter().try_for_each(|text| ensure(all.contains(text), &format!("no \"{text}\""), output))
+    texts.iter().try_for_each(|text| {
+        ensure(all.contains(text), &format!("stdout does not contain \"{text}\""), output)
+    })
 }
 
 fn unknown_pattern() -> Result<(), Failed> {
     fails_with("no case matches \"breakpoint\"", &here(&["run", "breakpoint"])?)
 }
 
-/// clap's own exit status, 2, would be an XFAIL to kselftest's runner.
+/// kselftest's runner would read clap's own exit status, 2, as an XFAIL.
 fn unknown_option() -> Result<(), Failed> {
     fails_with("--frob", &here(&["run", "--frob"])?)?;
     fails_with("--deadline", &here(&["run", "--deadline", "0"])?)
@@ -351,8 +358,8 @@ fn broken_deviations() -> Result<(), Failed> {
     fails_with("broken.toml:2:8\n  |\n2 | name = 3\n  |        ^\n", &output)
 }
 
-/// A line of an example with every key, of a run and of a run that could not be is as docs/results.schema.json says, and
-/// one with a key more is not.
+/// docs/results.schema.json accepts each line of the example with every key, of a run, and of a run on a machine without
+/// KVM. It rejects a line with an additional key.
 fn schema() -> Result<(), Failed> {
     const EXAMPLE: &str = include_str!("../../docs/results.example.jsonl");
     const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/results.schema.json");
@@ -379,10 +386,10 @@ for line in sys.stdin:
     let python = python.ok_or("no python3 here has the module jsonschema (python3-jsonschema in Debian)")?;
     let output = Command::new(python).args(["-c", WRONG, SCHEMA]).stdin(lines).output()?;
     ensure(output.status.success(), "exit status", &output)?;
-    ensure(output.stdout == stranger.as_bytes(), "lines that the schema refuses", &output)
+    ensure(output.stdout == stranger.as_bytes(), "the schema rejects other lines", &output)
 }
 
-/// A case is explained without being run, and each deviation says whether it applies to this host.
+/// `explain` describes a case without running it, and says of each deviation whether it applies to this host.
 fn explain() -> Result<(), Failed> {
     let cases = ["double_lock.implemented.reads_back", "id_regs.wrps.refused", "watchpoints.atomic_accesses"];
     let arguments = ["--host", "neoverse-n1", "--kernel", "bookworm"];
@@ -402,7 +409,8 @@ fn explain() -> Result<(), Failed> {
     prints(&lines, &output)
 }
 
-/// Where no guest runs, all is explained but this host; each case has a rule, and scenarios or the reason for none.
+/// Where no guest can run, `explain` describes everything except this host. Each case has a rule, and scenarios or the
+/// reason why it has none.
 fn explain_without_kvm() -> Result<(), Failed> {
     if cfg!(target_arch = "aarch64") {
         return Ok(());
@@ -410,29 +418,33 @@ fn explain_without_kvm() -> Result<(), Failed> {
     let output = here(&["explain", "*"])?;
     ensure(output.status.success(), "exit status", &output)?;
     let text = String::from_utf8_lossy(&output.stdout);
-    ensure(text.starts_with("this host: no guest runs here"), "this host", &output)?;
-    ensure(!text.contains("\n    here: "), "it says what applies here", &output)?;
+    ensure(text.starts_with("this host: no guest runs here"), "it does not say that no guest runs", &output)?;
+    ensure(!text.contains("\n    here: "), "it says which deviations apply here", &output)?;
     let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
     let cases = String::from_utf8_lossy(&here(&["list"])?.stdout).lines().count();
     ensure(
         cases > 500 && count("  rule: ") == cases && count("  scenarios: ") == cases,
-        "not each case",
+        "not each case has a rule and scenarios",
         &output,
     )?;
     let listed = text.lines().filter(|line| line.starts_with("    in a VM of ")).count();
-    ensure(listed > cases, "few scenarios are listed", &output)?;
+    ensure(listed > cases, "too few scenarios are listed", &output)?;
     fails_with("no case matches \"breakpoint\"", &here(&["explain", "breakpoint"])?)
 }
 
-/// A lab host is as its profile says, under each kernel; a shaped one is not as the model that it is made of.
+/// A lab host is the same as its profile, with each kernel. A host with another shape differs from the profile of its model.
 fn host_check() -> Result<(), Failed> {
     for (host, kernel) in [("neoverse-v1", "bookworm"), ("n1-shape-4-2-1", "newest")] {
         let arguments = ["--host", host, "--kernel", kernel];
         let output = in_host(&arguments, &["./dfr0", "host", "check"])?;
         ensure(output.status.success(), "exit status", &output)?;
         let text = String::from_utf8_lossy(&output.stdout);
-        ensure(text.contains(&format!("\nsame as profile {host}: ")), "the profile", &output)?;
-        ensure(text.matches("same as").count() == 1, "another profile", &output)?;
+        ensure(
+            text.contains(&format!("\nsame as profile {host}: ")),
+            "it differs from its profile",
+            &output,
+        )?;
+        ensure(text.matches("same as").count() == 1, "it is the same as another profile", &output)?;
     }
     let command = ["./dfr0", "host", "check", "--profile", "neoverse-n1"];
     let output = in_host(&["--host", "n1-shape-4-2-1"], &command)?;
@@ -448,7 +460,7 @@ fn host_check() -> Result<(), Failed> {
     prints(&lines, &output)
 }
 
-/// A CPU that has no profile is none that differs, and a name that there is not is an error.
+/// A CPU without a profile is not reported as different, and an unknown profile is an error.
 fn host_check_without_a_profile() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("a.json");
@@ -471,8 +483,8 @@ fn host_check_without_a_profile() -> Result<(), Failed> {
     )
 }
 
-/// What a run found and no deviation lists is drafted, on any machine; the draft does not load before it is filled in, and
-/// then forgives.
+/// `bless` drafts the deviations that a run found and that are not listed, on any machine. A draft is not accepted until
+/// somebody has completed it; then the deviation is known.
 fn bless() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name).to_string_lossy().into_owned();

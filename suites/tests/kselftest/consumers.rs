@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Programs that read TAP: each must see the results that were printed, of a good run and of one with failures.
+//! Programs that read TAP. Each must see the results that were printed, for a run with and a run without failures.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::shell::{self, command, ensure, output_of, variable};
 use crate::tap::{self, Line};
 
-/// Prints what Python's tap.py reads in a file, one result a line.
+/// Prints what Python's tap.py reads in a file, one result per line.
 const TAP_PY: &str = "
 import sys
 from tap.parser import Parser
@@ -40,7 +40,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Files with what two runs printed: one whose deviations are known, and one where they are failures.
+/// Files with the output of two runs: in one the deviations are known, in the other they are failures.
 struct Streams(TempDir);
 
 const FILES: [&str; 2] = ["good.tap", "bad.tap"];
@@ -61,7 +61,7 @@ impl Streams {
             "./dfr0 run double_lock id_regs; echo '# next'; \
              ! ./dfr0 run --expected nothing_known double_lock id_regs",
         )?;
-        let (good, bad) = said.split_once("# next\n").ok_or("the host printed one stream alone")?;
+        let (good, bad) = said.split_once("# next\n").ok_or("the host printed only one stream")?;
         let directory = shell::directory()?;
         for (file, text) in FILES.into_iter().zip([good, bad]) {
             let results = tap::results(text)?;
@@ -70,7 +70,7 @@ impl Streams {
                 results.iter().any(|line| line.directive == "XFAIL") == (file == "good.tap"),
                 results.iter().any(|line| !line.ok) == (file == "bad.tap"),
             ];
-            ensure(counts == [true; 3], "the run has not all kinds of results", text)?;
+            ensure(counts == [true; 3], "the run does not have the right kinds of results", text)?;
             fs::write(directory.path().join(file), text)?;
         }
         Ok(Self(directory))
@@ -86,7 +86,7 @@ impl Streams {
     }
 }
 
-/// A result as those see it who know PASS, FAIL and SKIP alone: an XFAIL is `ok`.
+/// A result for programs that only know PASS, FAIL and SKIP. An XFAIL is `ok`, so they see a PASS.
 fn plain(line: &Line) -> (&str, &str) {
     let status = match (line.directive.as_str(), line.ok) {
         ("SKIP", true) => "SKIP",
@@ -96,7 +96,7 @@ fn plain(line: &Line) -> (&str, &str) {
     (status, &line.name)
 }
 
-/// The kernel's own parser.
+/// The kernel's own parser sees the results.
 fn kunit(kernel: &str) -> Result<(), Failed> {
     let archive = shell::run(command(variable("DFR0_LAB")?).args(["source", kernel]).stderr(Stdio::null()))?;
     let directory = shell::directory()?;
@@ -125,20 +125,24 @@ fn kunit(kernel: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Perl's.
+/// Perl's `prove` sees the results.
 fn prove() -> Result<(), Failed> {
     for (file, results) in Streams::get()?.each()? {
         let (succeeded, said) = output_of(command("prove").args(["--exec", "cat", &file]))?;
         let failed = results.iter().filter(|line| !line.ok).count();
-        ensure(said.contains(&format!(", Tests={},", results.len())), "prove counts otherwise", &said)?;
+        ensure(
+            said.contains(&format!(", Tests={},", results.len())),
+            "prove counts another number of tests",
+            &said,
+        )?;
         ensure(!said.contains("Parse errors"), "prove finds errors in the stream", &said)?;
-        ensure(succeeded == (failed == 0), "prove's verdict", &said)?;
+        ensure(succeeded == (failed == 0), "prove's exit status is wrong", &said)?;
         ensure(failed == 0 || said.contains(&format!("Failed: {failed})")), "prove misses failures", &said)?;
     }
     Ok(())
 }
 
-/// A Python that has the module.
+/// A Python that has tap.py.
 fn python_with_tap() -> Option<&'static str> {
     let has = |python: &&str| {
         let mut import = Command::new(python);
@@ -152,7 +156,7 @@ fn tap_py(python: &str) -> Result<(), Failed> {
     for (file, results) in Streams::get()?.each()? {
         let output =
             command(python).args(["-W", "ignore", "-c", TAP_PY, &file]).stderr(Stdio::null()).output()?;
-        // It says first that it has no parser for YAML.
+        // tap.py first prints that it has no parser for YAML.
         let said = String::from_utf8_lossy(&output.stdout);
         let seen: Vec<_> = said
             .lines()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A lab host with as much of Debian as kselftest needs: make, a shell, coreutils, perl, rsync; no compiler.
+//! A lab host with the parts of Debian that kselftest needs, such as make, a shell, coreutils, perl and rsync, but without
+//! a compiler.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +27,7 @@ const PACKAGES: [&str; 11] = [
     "sed",
 ];
 
-/// The host's first program. What is in its directory becomes the root's, where the programs look for libraries.
+/// The host's first program. It links the directories of /host into the root, where the programs look for libraries.
 const START: &str = "\
 #!/host/usr/bin/busybox sh
 busybox=/host/usr/bin/busybox
@@ -37,7 +38,7 @@ export PATH=/usr/bin
 exec bash -euc \"$1\"
 ";
 
-/// A host that is booted anew for each script.
+/// A host that is booted for each script.
 pub struct Host {
     kernel: String,
     cpu: &'static str,
@@ -58,13 +59,13 @@ impl Host {
         Ok(Self { kernel: kernel.into(), cpu: "neoverse-v1", directory })
     }
 
-    /// The host is this one of the lab's.
+    /// Selects the lab host.
     pub fn on(mut self, cpu: &'static str) -> Self {
         self.cpu = cpu;
         self
     }
 
-    /// The path here of a file that is /host/NAME there.
+    /// The path on this machine of the file that is /host/NAME in the host.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -75,7 +76,7 @@ impl Host {
         run(command("cp").arg("--archive").arg(from).arg(to)).map(drop)
     }
 
-    /// Removes all programs from a directory but these.
+    /// Removes all programs except these from a directory.
     pub fn keep_in(&mut self, directory: &str, programs: &[&str]) -> Result<(), Failed> {
         for entry in fs::read_dir(self.path(directory))? {
             let entry = entry?;
@@ -96,7 +97,7 @@ impl Host {
         self.copy(Path::new(&variable("DFR0_BUNDLE")?), to)
     }
 
-    /// What the script printed to stdout. That it fails is an error.
+    /// Runs a script and returns its stdout. It is an error if the script fails.
     pub fn run(&self, script: &str) -> Result<String, Failed> {
         let mut lab = command(variable("DFR0_LAB")?);
         lab.args(["exec", "--deadline", "400", "--host", self.cpu, "--kernel", &self.kernel, "--with"]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! dfr0 in kernel trees: built, installed and run as kselftest does it, and its output read by those who read TAP.
+//! dfr0 in kernel trees: it is built, installed and run as kselftest does it, and programs that read TAP read its output.
 //!
 //! `make test-kselftest` runs this with DFR0_LAB and DFR0_BUNDLE set.
 
@@ -36,10 +36,11 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Two of upstream's own tests, which must go on to work.
+/// Two of upstream's own tests, which must still work.
 const UPSTREAMS: [&str; 2] = ["psci_test", "hypercalls"];
 
-/// TARGETS=kvm in a kernel tree: installed, built with upstream's, run in a lab host with these arguments, removed.
+/// TARGETS=kvm in a kernel tree: dfr0 is installed, built with upstream's tests, run in a lab host with these arguments, and
+/// removed.
 fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result<(), Failed> {
     let tree = Tree::unpack(kernel)?;
     let before = tree.status()?;
@@ -53,7 +54,7 @@ fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result
     let built = tree.built("kvm", &tests)?;
     install.run()?;
     if tree.built("kvm", &tests)? != built {
-        return Err("what was up to date was made again".into());
+        return Err("programs that were up to date were built again".into());
     }
     let listed = tree.listed("kvm")?;
     for test in tests.iter().map(String::as_str).chain(UPSTREAMS) {
@@ -61,7 +62,7 @@ fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result
         shell::ensure(count == 1, &format!("{test} is listed {count} times"), &listed.join("\n"))?;
     }
 
-    // All of ours and two of upstream's, by kselftest's runner, and the same cases directly.
+    // kselftest's runner runs all of dfr0's tests and two of upstream's, and `dfr0 run` runs the same cases.
     let chosen: Vec<&str> = tests.iter().map(String::as_str).chain(UPSTREAMS).collect();
     tree.list("kvm", &chosen)?;
     let mut host = Host::new(kernel)?;
@@ -79,7 +80,7 @@ fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result
     }
     shell::ensure(outer.len() == chosen.len(), "a test was lost", &nested)?;
     shell::ensure(nested.contains("timeout set to 120"), "settings are not read", &nested)?;
-    // kselftest's order is the names'; dfr0's own is its registry's.
+    // kselftest runs the tests in the order of their names, dfr0 in the order of its registry.
     let mut by_runner = tap::nested(&nested, &tests)?;
     let mut direct = tap::results(&host.run(&format!("./dfr0 run {arguments}"))?)?;
     by_runner.sort();
@@ -96,25 +97,28 @@ fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result
     shell::ensure(before == after, "remove does not leave the tree as it was", &after)
 }
 
-/// Without a toolchain kvm's other tests are built, with one word about dfr0's; FORCE_TARGETS makes that an error.
+/// Without a toolchain kvm's other tests are built, and a message says that dfr0's are not. FORCE_TARGETS makes this an
+/// error.
 fn without_cargo(tree: &Tree, install: &shell::Make) -> Result<(), Failed> {
     let bare = install.clone().without_toolchain()?;
     let said = bare.run()?;
-    shell::ensure(said.contains("dfr0: not built: there is no cargo"), "no word about cargo", &said)?;
+    shell::ensure(said.contains("dfr0: not built: there is no cargo"), "no message about cargo", &said)?;
     let listed = tree.listed("kvm")?;
-    shell::ensure(listed.iter().any(|name| name == UPSTREAMS[0]), "upstream's are gone", &listed.join("\n"))?;
+    let upstreams = listed.iter().any(|name| name == UPSTREAMS[0]);
+    shell::ensure(upstreams, "upstream's tests are not listed", &listed.join("\n"))?;
     let ours = listed.iter().any(|name| name.starts_with("dfr0"));
-    shell::ensure(!ours, "what was not built is listed", &listed.join("\n"))?;
+    shell::ensure(!ours, "tests that were not built are listed", &listed.join("\n"))?;
     bare.set("FORCE_TARGETS", "1").fails("dfr0: not built: there is no cargo").map(drop)
 }
 
-/// What kvm's own Makefile makes of the line, with nothing of upstream's compiled.
+/// The effect of the line in kvm's own Makefile. None of upstream's tests is compiled.
 fn among_kvms(kernel: &str) -> Result<(), Failed> {
     let tree = Tree::unpack(kernel)?;
     let said = tree.in_tree("install")?;
-    shell::ensure(said.contains("TARGETS=kvm has dfr0"), "install does not say what it changed", &said)?;
+    shell::ensure(said.contains("TARGETS=kvm includes dfr0"), "install does not say what it changed", &said)?;
     let again = tree.in_tree("install")?;
-    shell::ensure(!again.contains("made") && !again.contains("added"), "the second install changed", &again)?;
+    let changed = again.contains("made") || again.contains("added");
+    shell::ensure(!changed, "the second install changed the tree", &again)?;
     let tests = tree.suites()?;
     let kvm =
         |goal: &str| make(&["--silent", "--no-print-directory", goal]).of_kvm(&tree).set("ARCH", "arm64");
@@ -129,31 +133,32 @@ fn among_kvms(kernel: &str) -> Result<(), Failed> {
     };
 
     let said = kvm("all").dry().run()?;
-    shell::ensure(said.contains("dfr0/build"), "`all` does not build them", &said)?;
+    shell::ensure(said.contains("dfr0/build"), "`all` does not build dfr0's tests", &said)?;
     let said = kvm("emit_tests").run()?;
-    shell::ensure(said.contains("kvm:"), "upstream's are not listed", &said)?;
-    shell::ensure(ours(said.clone()).is_empty(), "what was not built is listed", &said)?;
+    shell::ensure(said.contains("kvm:"), "upstream's tests are not listed", &said)?;
+    shell::ensure(ours(said.clone()).is_empty(), "tests that were not built are listed", &said)?;
     let programs = kvm("dfr0_programs").programs(&Programs::Ready, &tree)?;
     programs.run()?;
     let built = tree.built("kvm", &tests)?;
     programs.run()?;
-    shell::ensure(tree.built("kvm", &tests)? == built, "what was up to date was made again", "")?;
+    let again = tree.built("kvm", &tests)?;
+    shell::ensure(again == built, "programs that were up to date were built again", "")?;
     let said = kvm("emit_tests").run()?;
-    shell::ensure(ours(said.clone()) == tests, "not each of them is listed", &said)?;
+    shell::ensure(ours(said.clone()) == tests, "not all tests are listed", &said)?;
     kvm("clean").run()?;
     shell::ensure(tree.built("kvm", &tests).is_err(), "clean leaves programs", "")?;
 
     programs.run()?;
     let bare = kvm("dfr0_programs").without_toolchain()?;
     let said = bare.run()?;
-    shell::ensure(said.contains("dfr0: not built: there is no cargo"), "no word about cargo", &said)?;
+    shell::ensure(said.contains("dfr0: not built: there is no cargo"), "no message about cargo", &said)?;
     let said = kvm("emit_tests").run()?;
     shell::ensure(ours(said.clone()).is_empty(), "older programs are left", &said)?;
     bare.set("FORCE_TARGETS", "1").fails("dfr0: not built: there is no cargo")?;
 
     for arch in ["x86_64", "riscv", "s390"] {
         let all = make(&["all"]).of_kvm(&tree).set("ARCH", arch).dry().run()?;
-        shell::ensure(!all.contains("dfr0/build"), &format!("they are built for ARCH={arch}"), &all)?;
+        shell::ensure(!all.contains("dfr0/build"), &format!("dfr0 is built for ARCH={arch}"), &all)?;
     }
     Ok(())
 }
@@ -173,7 +178,7 @@ fn own_target() -> Result<(), Failed> {
         install.clone().set("FORCE_TARGETS", "1").run()?;
         shell::ensure(
             tree.listed("dfr0")? == tests,
-            "the list is another",
+            "the list of tests is wrong",
             &tree.listed("dfr0")?.join("\n"),
         )?;
         for file in ["dfr0", "settings", "config"] {
@@ -182,7 +187,7 @@ fn own_target() -> Result<(), Failed> {
         }
         make(&["clean"]).target("dfr0", &tree).build(&tree, build).run()?;
         let after = tree.status()?;
-        shell::ensure(before == after, "clean removes more or less than was made", &after)?;
+        shell::ensure(before == after, "clean removes more or less than was built", &after)?;
     }
 
     for arch in ["x86_64", "riscv", "s390"] {
@@ -190,21 +195,21 @@ fn own_target() -> Result<(), Failed> {
             make(&["install"]).target("dfr0", &tree).set("ARCH", arch).set("FORCE_TARGETS", "1").run()?;
         shell::ensure(
             said.contains(&format!("this is ARCH={arch}: nothing to build")),
-            "no word of it",
+            "no message about ARCH",
             &said,
         )?;
-        shell::ensure(tree.listed("dfr0")?.is_empty(), "tests of another architecture", &said)?;
+        shell::ensure(tree.listed("dfr0")?.is_empty(), "tests are listed for another ARCH", &said)?;
     }
     make(&["install"]).target("dfr0 zram", &tree).set("ARCH", "arm64").set("SKIP_TARGETS", "dfr0").run()?;
-    shell::ensure(tree.listed("dfr0")?.is_empty(), "SKIP_TARGETS is not heeded", "")?;
-    shell::ensure(!tree.listed("zram")?.is_empty(), "SKIP_TARGETS skips others", "")?;
+    shell::ensure(tree.listed("dfr0")?.is_empty(), "SKIP_TARGETS is ignored", "")?;
+    shell::ensure(!tree.listed("zram")?.is_empty(), "SKIP_TARGETS skips other tests", "")?;
 
     let all = make(&["all"]).target("dfr0", &tree).build(&tree, Build::Cross);
     all.clone().without_toolchain()?.fails("dfr0: not built: there is no cargo")?;
-    all.set("PREBUILT", "target/bundle").fails("it takes the absolute path").map(drop)
+    all.set("PREBUILT", "target/bundle").fails("it must be the absolute path").map(drop)
 }
 
-/// `git am` takes the patch, and it adds the line that install adds; what it added stays when dfr0 is removed.
+/// `git am` applies the patch. The patch adds the line that install adds, and the line stays when dfr0 is removed.
 fn the_patch_is_what_install_does() -> Result<(), Failed> {
     let tree = Tree::unpack("newest")?;
     let before = tree.status()?;
@@ -217,7 +222,7 @@ fn the_patch_is_what_install_does() -> Result<(), Failed> {
     shell::ensure(by_install == by_patch, "the patch does something else", &by_patch)?;
     tree.in_tree("install")?;
     tree.in_tree("remove")?;
-    shell::ensure(tree.git(&["diff"])?.is_empty(), "remove takes the patch out", &tree.git(&["diff"])?)
+    shell::ensure(tree.git(&["diff"])?.is_empty(), "remove reverts the patch", &tree.git(&["diff"])?)
 }
 
 /// What install and remove do not touch.
@@ -226,7 +231,7 @@ fn what_is_refused() -> Result<(), Failed> {
     let empty = tempfile::tempdir()?;
     let no_tree = empty.path().display().to_string();
     for command in ["install", "remove"] {
-        tree::in_tree(command, &no_tree).fails("is no kernel tree")?;
+        tree::in_tree(command, &no_tree).fails("is not a kernel tree")?;
         tree::in_tree(command, "").fails("KSRC=")?;
     }
     tree.in_tree("install")?;
@@ -241,7 +246,7 @@ fn what_is_refused() -> Result<(), Failed> {
     tree::in_tree("install", &tree.root().display().to_string()).fails("move it away").map(drop)
 }
 
-/// On an arm64 host that has make and a shell and no compiler: ready programs, without O=.
+/// On an arm64 host that has make and a shell but no compiler: prebuilt programs, without O=.
 fn natively() -> Result<(), Failed> {
     let tree = Tree::unpack("newest")?;
     tree.in_tree("install")?;
@@ -274,16 +279,16 @@ fn natively() -> Result<(), Failed> {
     shell::ensure(!tap::nested(run, &suites)?.is_empty(), "no case ran", run)?;
     let listed = part("# listed:\n").unwrap_or_default();
     let wanted: String = suites.iter().map(|suite| format!("dfr0:{suite}\n")).collect();
-    shell::ensure(listed.starts_with(&wanted), "the list is another", listed)?;
+    shell::ensure(listed.starts_with(&wanted), "the list of tests is wrong", listed)?;
     let one = part("# one:\n").unwrap_or_default();
-    shell::ensure(one.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-t", one)?;
+    shell::ensure(one.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-t fails", one)?;
     let one_log =
         |log: &str| log.lines().filter(|line| line.trim_start_matches("# ") == "1..12").count() == 1;
     let log = part("# log:\n").unwrap_or_default();
     let (log, longer) = log.split_once("# longer:\n").unwrap_or((log, ""));
-    shell::ensure(one_log(log), "-s keeps no log", log)?;
+    shell::ensure(one_log(log), "-s writes no log", log)?;
     let (longer, log) = longer.split_once("# its log:\n").unwrap_or((longer, ""));
-    shell::ensure(longer.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-p", longer)?;
-    shell::ensure(one_log(log), "-p keeps no log", log)?;
-    shell::ensure(log.contains("overriding timeout to 4000"), "-o is not heeded", log)
+    shell::ensure(longer.contains("\nok 1 selftests: dfr0: dfr0_double_lock\n"), "-p fails", longer)?;
+    shell::ensure(one_log(log), "-p writes no log", log)?;
+    shell::ensure(log.contains("overriding timeout to 4000"), "-o is ignored", log)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Running make and other programs as a person would, outside of the make and the cargo that run these tests.
+//! Runs make and other programs as a user would, without the environment of the make and the cargo that run these tests.
 
 use std::env;
 use std::ffi::OsStr;
@@ -14,11 +14,11 @@ use tempfile::TempDir;
 
 use crate::tree::{Build, Tree};
 
-/// Variables by which the make and the cargo around this test would reach those within.
+/// Variables of the make and the cargo around this test, which those inside must not inherit.
 const NOT_INHERITED: [&str; 6] =
     ["MAKEFLAGS", "MAKELEVEL", "MFLAGS", "CARGO_BUILD_TARGET", "CARGO_MAKEFLAGS", "CARGO_TARGET_DIR"];
 
-/// What a toolchain is found by.
+/// The programs by which dfr0 finds a toolchain.
 const TOOLCHAIN: [&str; 3] = ["cargo", "rustc", "cc"];
 
 pub fn ensure(holds: bool, what: &str, output: &str) -> Result<(), Failed> {
@@ -29,7 +29,7 @@ pub fn variable(name: &str) -> Result<String, Failed> {
     env::var(name).map_err(|_| format!("{name} is not set; `make test-kselftest` sets it").into())
 }
 
-/// A program with its arguments, with nothing of the make around.
+/// A command that does not inherit the variables of the make and the cargo around this test.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in NOT_INHERITED {
@@ -38,7 +38,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Whether it succeeded, and what it printed.
+/// Runs a command and returns whether it succeeded, and what it printed.
 pub fn output_of(command: &mut Command) -> Result<(bool, String), Failed> {
     let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
     let text =
@@ -46,14 +46,14 @@ pub fn output_of(command: &mut Command) -> Result<(bool, String), Failed> {
     Ok((output.status.success(), text))
 }
 
-/// Runs it to a good end and returns what it printed.
+/// Runs a command, which must succeed, and returns what it printed.
 pub fn run(command: &mut Command) -> Result<String, Failed> {
     let (succeeded, text) = output_of(command)?;
     ensure(succeeded, &format!("{command:?} failed"), &text)?;
     Ok(text)
 }
 
-/// A new directory on the file system of target/, so that what is there can be linked into it.
+/// A new directory on the file system of target/, so that files can be linked from there.
 pub fn directory() -> Result<TempDir, Failed> {
     Ok(tempfile::Builder::new().prefix("kselftest-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
 }
@@ -62,7 +62,7 @@ pub fn directory() -> Result<TempDir, Failed> {
 pub enum Programs {
     /// The tree's own make calls cargo.
     Cargo,
-    /// PREBUILT= names the bundle.
+    /// The bundle, by PREBUILT=.
     Ready,
 }
 
@@ -72,7 +72,7 @@ pub struct Make {
     directory: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
-    /// A PATH without a toolchain, if that is wanted.
+    /// A directory of programs to use as PATH, which has no toolchain.
     path: Option<Arc<TempDir>>,
 }
 
@@ -97,25 +97,25 @@ impl Make {
         self
     }
 
-    /// Of the selftests in `tree`, these.
+    /// Selects these targets of the selftests in `tree`.
     pub fn target(self, targets: &str, tree: &Tree) -> Self {
         let installed = tree.installed().display().to_string();
         self.directory(&tree.selftests()).set("TARGETS", targets).set("KSFT_INSTALL_PATH", &installed)
     }
 
-    /// kvm's own Makefile, as the selftests' calls it.
+    /// Selects kvm's own Makefile, called as the selftests' Makefile calls it.
     pub fn of_kvm(self, tree: &Tree) -> Self {
         let output = tree.build().join("kselftest/kvm").display().to_string();
         self.directory(&tree.selftests().join("kvm")).set("OUTPUT", &output).set("COLLECTION", "kvm")
     }
 
-    /// Prints what would be done.
+    /// Makes make only print the commands that it would run.
     pub fn dry(mut self) -> Self {
         self.arguments.push("--dry-run".into());
         self
     }
 
-    /// For arm64, into the tree's build directory or into the tree.
+    /// Builds for arm64, into the tree's build directory or into the tree.
     pub fn build(mut self, tree: &Tree, build: Build) -> Self {
         if self.directory.as_os_str().is_empty() {
             self.directory = tree.root();
@@ -141,7 +141,7 @@ impl Make {
         }
     }
 
-    /// As on a machine that has everything else: a PATH with links to all programs but a toolchain's.
+    /// Removes the toolchain: PATH gets links to all programs except those of a toolchain.
     pub fn without_toolchain(mut self) -> Result<Self, Failed> {
         let links = directory()?;
         for directory in env::split_paths(&env::var_os("PATH").unwrap_or_default()) {
@@ -172,11 +172,11 @@ impl Make {
         run(&mut self.command())
     }
 
-    /// It fails and says `message`.
+    /// Runs make, which must fail and print `message`.
     pub fn fails(&self, message: &str) -> Result<String, Failed> {
         let (succeeded, text) = output_of(&mut self.command())?;
         ensure(!succeeded, &format!("{:?} succeeded", self.command()), &text)?;
-        ensure(text.contains(message), &format!("{:?} does not say \"{message}\"", self.command()), &text)?;
+        ensure(text.contains(message), &format!("{:?} does not print \"{message}\"", self.command()), &text)?;
         Ok(text)
     }
 }

@@ -31,7 +31,7 @@ impl Line {
     }
 }
 
-/// The results of the outermost stream, whose plan and numbers must be right.
+/// The results of the outermost stream. Its plan and numbers must be right.
 pub fn results(text: &str) -> Result<Vec<Line>, Failed> {
     let mut plan = None;
     let mut results = Vec::new();
@@ -43,11 +43,11 @@ pub fn results(text: &str) -> Result<Vec<Line>, Failed> {
             results.push(result.ok_or_else(|| format!("result {} is `{line}`", results.len() + 1))?);
         }
     }
-    ensure(plan == Some(results.len()), "the plan is not kept", text)?;
+    ensure(plan == Some(results.len()), "the number of results differs from the plan", text)?;
     Ok(results)
 }
 
-/// The results of these tests' own streams, which kselftest's runner prints behind `# `.
+/// The results in these tests' own streams, which kselftest's runner prints with `# ` before each line.
 pub fn nested(text: &str, tests: &[String]) -> Result<Vec<Line>, Failed> {
     let mut all = Vec::new();
     for part in text.split("# selftests: ").skip(1) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A kernel tree of Debian's, under git, with a directory for what is built and one for what is installed.
+//! A kernel tree of Debian in a git repository, with a directory for builds and one for installed tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use crate::shell::{self, Make, command, make, run, variable};
 pub enum Build {
     /// O=, outside of the tree.
     Cross,
-    /// Beside the sources.
+    /// In the tree, next to the sources.
     CrossInTree,
 }
 
-/// A tree; it is gone when this is dropped.
+/// A tree. It is removed when this is dropped.
 pub struct Tree(TempDir);
 
 /// The path of a file of this repository.
@@ -34,7 +34,7 @@ pub fn in_tree(command: &str, tree: &str) -> Make {
 }
 
 impl Tree {
-    /// The source of a Debian kernel, as far as the selftests need it.
+    /// Unpacks the part of a Debian kernel's source that the selftests need.
     pub fn unpack(kernel: &str) -> Result<Self, Failed> {
         let archive =
             run(command(variable("DFR0_LAB")?).args(["source", kernel]).stderr(std::process::Stdio::null()))?;
@@ -43,7 +43,7 @@ impl Tree {
         run(command("tar")
             .args(["--extract", "--file", archive.trim_end(), "--directory"])
             .arg(tree.root()))?;
-        // Debian's own line, by which git would ignore the whole tree.
+        // Removes a line of Debian's that makes git ignore the whole tree.
         let ignored = tree.root().join(".gitignore");
         fs::write(&ignored, fs::read_to_string(&ignored)?.replace("\n/*\n", "\n"))?;
         tree.git(&["init", "--quiet"])?;
@@ -75,12 +75,12 @@ impl Tree {
         run(git.args(arguments))
     }
 
-    /// Each file of the selftests that git does not have as it is, those that it is told to ignore too.
+    /// The files of the selftests that differ from git's, including those that git ignores.
     pub fn status(&self) -> Result<String, Failed> {
         self.git(&["status", "--porcelain", "--ignored", "--untracked-files=all", "tools/testing/selftests"])
     }
 
-    /// `make kselftest-COMMAND` with this tree.
+    /// Runs `make kselftest-COMMAND` with this tree.
     pub fn in_tree(&self, command: &str) -> Result<String, Failed> {
         in_tree(command, &self.root().display().to_string()).run()
     }
@@ -97,7 +97,7 @@ impl Tree {
         Ok(names)
     }
 
-    /// When each of the programs was built for `target`. That one is missing is an error.
+    /// The time at which each of the programs was built for `target`. A missing program is an error.
     pub fn built(&self, target: &str, programs: &[String]) -> Result<Vec<SystemTime>, Failed> {
         let built = self.build().join("kselftest").join(target);
         let arm64 = ["arm64", "aarch64"].map(|name| built.join(name)).into_iter().find(|path| path.is_dir());
@@ -114,20 +114,21 @@ impl Tree {
         self.installed().join("kselftest-list.txt")
     }
 
-    /// The tests of a collection that are installed, by kselftest's list.
+    /// The installed tests of a collection, from kselftest's list.
     pub fn listed(&self, collection: &str) -> Result<Vec<String>, Failed> {
         let list = fs::read_to_string(self.list_file())?;
         let of = |line: &str| Some(line.strip_prefix(collection)?.strip_prefix(':')?.to_owned());
         Ok(list.lines().filter_map(of).collect())
     }
 
-    /// Leaves these alone in kselftest's list.
+    /// Replaces kselftest's list by these tests.
     pub fn list(&self, collection: &str, tests: &[&str]) -> Result<(), Failed> {
         let lines: String = tests.iter().map(|test| format!("{collection}:{test}\n")).collect();
         Ok(fs::write(self.list_file(), lines)?)
     }
 
-    /// Gives the tree's cargo the dependencies that this test's own cargo has built, and nothing of dfr0's.
+    /// Links the dependencies that this test's cargo has built into the target directory of the tree's cargo, but nothing
+    /// of dfr0 itself.
     pub fn seed_cargo(&self) -> Result<(), Failed> {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("target/tmp has a parent")?;
         for profile in ["release", "aarch64-unknown-linux-gnu/release"] {

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""page.py DFR0 EXAMPLE: has DFR0 make a page of results and reads it in headless Chromium, as a person does.
+"""page.py DFR0 EXAMPLE: makes a page of results with DFR0 and tests it in headless Chromium.
 
-EXAMPLE is a file of results; the page is of a matrix of hosts that reported it, in several ways, and of one that did not.
-With DFR0_SHOTS=DIR the screenshots are kept there.
+EXAMPLE is a file of results. The page shows a matrix of hosts that reported these results, each with changes, and of one
+host that did not report. With DFR0_SHOTS=DIR the screenshots are written to DIR.
 """
 
 import copy
@@ -23,7 +23,7 @@ EVIL = "\"'><script>document.title = 'evil'</script><img src=x onerror=\"documen
 
 
 def outcomes(records, **changed):
-    """The records with these outcomes, and the totals that these make."""
+    """The records with these outcomes, and with totals that agree."""
     records = copy.deepcopy(records)
     cases = [record for record in records if record["record"] == "case"]
     for case in cases:
@@ -35,7 +35,7 @@ def outcomes(records, **changed):
 
 
 def evil(value):
-    """The value with its sentences replaced by what a page must not obey."""
+    """The value with its texts replaced by HTML that the page must not execute."""
     if isinstance(value, dict):
         kept = ("record", "format", "outcome", "midr", "id_aa64dfr0", "writable", "how")
         name = "rule" in value or "record" in value
@@ -46,7 +46,7 @@ def evil(value):
 
 
 def matrix(directory, example):
-    """A folder as `lab matrix` leaves it."""
+    """Writes a directory like one of `lab matrix`."""
     hosts = {
         "one": outcomes(example),
         "two": outcomes(example, b="pass", e="pass"),
@@ -104,7 +104,7 @@ class Page:
         return self.run("document.activeElement.closest('details, input, a')?.id")
 
     def shown(self):
-        """The cases that are neither hidden nor in a group that is, by name."""
+        """The names of the visible cases."""
         visible = "[...document.querySelectorAll('.case')].filter(one => one.checkVisibility()).map(one => one.id)"
         return [name.removeprefix("case-") for name in self.run(visible)]
 
@@ -123,7 +123,7 @@ def nothing_is_wrong(page):
     assert fetched == [], fetched
 
 
-def first_screen_says_it(page):
+def first_screen_has_the_result(page):
     page.load()
     head = page.one("header").text
     for part in ("Failed", "1 case fails on 2 of 4 hosts", "1 of 4 hosts did not report", "Emulated"):
@@ -135,7 +135,7 @@ def first_screen_says_it(page):
 
 def text_filters_cases(page):
     page.load()
-    assert page.shown() == ["s.b", "s.e"], "what needs a person is open, the rest is folded"
+    assert page.shown() == ["s.b", "s.e"], "cases that need attention are open, the others are closed"
     page.one("body").send_keys("/")
     assert page.focused() == "filter"
     page.keys("s.c")
@@ -156,20 +156,20 @@ def outcomes_filter_cases(page):
     nothing_is_wrong(page)
 
 
-def a_case_opens_by_keyboard(page):
+def the_keyboard_opens_a_case(page):
     page.load()
     case = page.one("#case-s\\.b")
     for _ in range(200):
         page.keys(Keys.TAB)
         if page.focused() == "case-s.b":
             break
-    assert page.focused() == "case-s.b", "TAB does not come to it"
+    assert page.focused() == "case-s.b", "TAB does not reach the case"
     outline = page.run("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid", f"its focus is not seen: {outline}"
+    assert outline == "solid", f"its focus is not visible: {outline}"
     page.keys(Keys.ENTER)
     assert case.get_attribute("open") and "Breakpoint exception" in case.text
     assert page.one("#case-s\\.b .departs").text.startswith("isb")
-    assert page.run("location.hash") == "#case-s.b", "its link can be handed on"
+    assert page.run("location.hash") == "#case-s.b", "the location is not a link to the case"
     nothing_is_wrong(page)
 
 
@@ -182,7 +182,7 @@ def a_link_opens_its_case(page):
     nothing_is_wrong(page)
 
 
-def it_fits_a_phone_in_light_and_dark(page):
+def the_page_fits_a_phone_in_light_and_dark(page):
     for dark in (False, True):
         page.dark(dark)
         for width in (1280, 400):
@@ -190,7 +190,7 @@ def it_fits_a_phone_in_light_and_dark(page):
             page.load()
             page.run("document.querySelectorAll('details').forEach(one => { one.open = true; })")
             wide = page.run("document.documentElement.scrollWidth")
-            assert wide <= width, f"{wide} pixels at {width}"
+            assert wide <= width, f"the page is {wide} pixels wide at {width}"
             page.shot(f"test-{'dark' if dark else 'light'}-{width}")
     colours = []
     for dark in (False, True):
@@ -202,12 +202,12 @@ def it_fits_a_phone_in_light_and_dark(page):
     nothing_is_wrong(page)
 
 
-def without_its_script_all_is_there(page):
+def the_page_is_complete_without_its_script(page):
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     page.load()
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
     assert page.run("document.getElementById('shown').textContent") == "", "the script ran"
-    assert not page.one("#filter").is_displayed(), "a filter that does nothing"
+    assert not page.one("#filter").is_displayed(), "there is a filter that does nothing"
     assert page.shown() == ["s.b", "s.e"], page.shown()
     page.one("#show-fail").send_keys(Keys.SPACE)
     assert page.shown() == ["s.e"], page.shown()
@@ -219,7 +219,7 @@ def paper_shows_what_fails(page):
     page.load()
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     visible = "document.querySelector('#case-s\\\\.b .events').checkVisibility({contentVisibilityAuto: true})"
-    assert page.run(visible), "a failing case is folded on paper"
+    assert page.run(visible), "a failing case is closed on paper"
     assert not page.one(".filter").is_displayed()
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
@@ -234,7 +234,7 @@ def everything_has_a_name(page):
         if role in kinds and not node.get("ignored"):
             assert node.get("name", {}).get("value", "").strip(), f"a {role} without a name: {node}"
     ids = page.run("[...document.querySelectorAll('[id]')].map(one => one.id)")
-    assert len(ids) == len(set(ids)), "an id twice"
+    assert len(ids) == len(set(ids)), "an id occurs twice"
     missing = page.run(
         "[...document.querySelectorAll('a[href^=\"#\"]')].map(one => one.getAttribute('href').slice(1))"
         ".filter(id => !document.getElementById(id))"
@@ -254,13 +254,13 @@ def main():
         assert status.returncode == 1 and "silent@newest did not report" in status.stderr, status
         page = Page(path)
         tests = [
-            first_screen_says_it,
+            first_screen_has_the_result,
             text_filters_cases,
             outcomes_filter_cases,
-            a_case_opens_by_keyboard,
+            the_keyboard_opens_a_case,
             a_link_opens_its_case,
-            it_fits_a_phone_in_light_and_dark,
-            without_its_script_all_is_there,
+            the_page_fits_a_phone_in_light_and_dark,
+            the_page_is_complete_without_its_script,
             paper_shows_what_fails,
             everything_has_a_name,
         ]
