@@ -54,7 +54,9 @@ impl Facts {
         let Some(expected) = expected else { return Ok(()) };
         let Some(value) = self.id_aa64dfr0 else {
             let reason = self.no_kvm.as_deref().unwrap_or("no reason given");
-            return Err(format!("the host should have {expected}, but KVM does not tell: {reason}"));
+            return Err(format!(
+                "the host should have {expected}, but KVM did not provide ID_AA64DFR0_EL1: {reason}"
+            ));
         };
         let found = Shape::of(value.0);
         if found == expected {
