@@ -157,7 +157,7 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
                 fields.map(|fields| linked.hit(linked.armed(n, partner, control(fields)))).collect()
             })
         }),
-        whole("to_itself_or_to_nothing", &rule::LINK_UNPREDICTABLE, to_itself_or_to_none),
+        whole("to_itself_or_to_nothing", &rule::LINK_UNPREDICTABLE, to_itself_or_to_nothing),
         whole("context_not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, |cx, linked| {
             links(cx, linked, |linked, n, partner| {
                 let early = |scenario: Scenario, context| {

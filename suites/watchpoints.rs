@@ -84,7 +84,7 @@ fn cases() -> Vec<Case> {
         whole("unprivileged_with_uao", &rule::WATCHPOINT_UAO, with_uao),
         whole("tagged_addresses", &rule::WATCHPOINT_TAG, tagged_addresses),
         whole("after_a_fault", &rule::ABORT_FIRST, after_a_fault),
-        whole("after_an_alignment_fault", &rule::ABORT_FIRST, after_a_fault_of_alignment),
+        whole("after_an_alignment_fault", &rule::ABORT_FIRST, after_an_alignment_fault),
         whole("after_a_stage_2_abort", &rule::WATCHPOINT_AFTER_TRANSLATION, after_a_stage_2_abort),
         whole("several_on_one_access", &rule::WATCHPOINT_SYNDROME, several_on_one_access),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
