@@ -64,6 +64,7 @@ pub mod profile;
 mod program;
 pub mod random;
 pub mod register_id;
+pub mod renamed;
 pub mod replay;
 pub mod report;
 pub mod results;

@@ -2,6 +2,7 @@
 
 //! Patterns that name cases: a whole name, its first dotted parts, or a glob.
 
+use crate::renamed;
 use glob::Pattern;
 
 /// The pattern is the name, its first dotted parts, or a glob that matches it. An error says that it is no pattern.
@@ -14,7 +15,9 @@ pub fn matches(pattern: &str, name: &str) -> Result<bool, String> {
 }
 
 /// Which of these names a pattern means; that it means none is an error.
+/// A case may be called by the name that it had in the version before.
 pub fn places<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<usize>, String> {
+    let pattern = &renamed::case(pattern);
     let mut places = Vec::new();
     for (place, name) in names.enumerate() {
         if matches(pattern, name)? {
@@ -41,6 +44,12 @@ mod tests {
         assert_eq!(hit("*.mask"), Ok(true));
         assert_eq!(hit("*.masks"), Ok(false));
         assert!(hit("***").is_err());
+    }
+
+    #[test]
+    fn a_case_is_found_by_its_old_name() {
+        let names = ["watchpoints.fires", "watchpoints.after_a_breakpoint"];
+        assert_eq!(places("watchpoints.behind_a_breakpoint", names.into_iter()), Ok(vec![1]));
     }
 
     #[test]

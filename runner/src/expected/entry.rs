@@ -8,7 +8,7 @@ use crate::{
     expected::condition::{Capability, WritableField},
     host::CpuModel,
     kernel_version::KernelVersion,
-    pattern,
+    pattern, renamed,
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, ops::Range, rc::Rc};
@@ -92,7 +92,12 @@ impl Entry {
             deviation: Deviation {
                 name: self.name.into_inner(),
                 cases: named,
-                observed: self.observed.into_inner().into_iter().map(Spanned::into_inner).collect(),
+                observed: self
+                    .observed
+                    .into_inner()
+                    .into_iter()
+                    .map(|observed| renamed::observation(observed.get_ref()))
+                    .collect(),
                 why: self.why.into_inner(),
                 source: self.source.into_inner(),
                 sometimes: self.sometimes.is_some(),

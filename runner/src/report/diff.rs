@@ -12,9 +12,13 @@
 mod text;
 
 use super::Cell;
+use crate::renamed;
 use crate::results::{Case, Outcome, Run};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// The name of the format of a difference as JSON.
 const FORMAT: &str = "dfr0-diff";
@@ -127,10 +131,13 @@ impl<'a> Group<'a> {
         Some(format!("{}.{}", parts.next()?, parts.next()?))
     }
 
-    fn cases(&self) -> BTreeMap<&'a str, Vec<(&'a Run, &'a Case)>> {
-        let mut cases: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    /// By their present names.
+    fn cases(&self) -> BTreeMap<Cow<'a, str>, Vec<(&'a Run, &'a Case)>> {
+        let mut cases: BTreeMap<Cow<'a, str>, Vec<_>> = BTreeMap::new();
         for run in self.runs() {
-            run.cases.iter().for_each(|case| cases.entry(&case.name).or_default().push((run, case)));
+            run.cases
+                .iter()
+                .for_each(|case| cases.entry(renamed::case(&case.name)).or_default().push((run, case)));
         }
         cases
     }
@@ -205,13 +212,13 @@ impl Diff {
         }
         let (before, mut now) = (old.cases(), new.cases());
         for (name, before) in before {
-            match now.remove(name) {
-                Some(now) => self.case(name, new, &before, &now),
-                None => self.gone.push(change(name, old, &before, &[])),
+            match now.remove(&name) {
+                Some(now) => self.case(&name, new, &before, &now),
+                None => self.gone.push(change(&name, old, &before, &[])),
             }
         }
         for (name, now) in now {
-            let change = change(name, new, &[], &now);
+            let change = change(&name, new, &[], &now);
             if fails(&now) {
                 self.newly_failing.push(change.clone());
             }
@@ -243,7 +250,7 @@ impl Diff {
     fn failing_without_old(&mut self, new: &Group<'_>) {
         for (name, now) in new.cases() {
             if fails(&now) {
-                self.newly_failing.push(change(name, new, &[], &now));
+                self.newly_failing.push(change(&name, new, &[], &now));
             }
         }
     }
