@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Scenarios, one behind the other, as one program for the payload. Before each stand the operations that undo the one
-//! before, and no others: a scenario's first access to a register is the guest's first since it was undone.
+//! Scenarios, one after the other, as one program for the payload. Each is preceded by the operations that
+//! undo the one before, and by no others: a scenario's first access to a register is the guest's first since
+//! it was undone.
 
 use dfr0_model::{
     event::Logged,
@@ -13,7 +14,7 @@ use dfr0_model::{
     sysreg::{DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
 };
 
-/// How many operations a program of several scenarios has at most: each may log three events.
+/// The upper limit of operations in a program of several scenarios: each may log three events.
 const FULL: usize = dfr0_model::wire::LOG_LEN / 3;
 
 /// What a scenario leaves behind that the next one must not find.
@@ -27,7 +28,7 @@ pub struct Left {
 }
 
 impl Left {
-    /// These registers may hold anything.
+    /// These registers may contain anything.
     pub fn unknown(registers: impl IntoIterator<Item = SysReg>) -> Self {
         Self { registers: registers.into_iter().collect(), ..Self::default() }
     }
@@ -49,7 +50,7 @@ impl Left {
         left
     }
 
-    /// What a scenario sets before it executes or reads anything, if an ISB is between.
+    /// What a scenario sets before it executes or reads anything, if an ISB follows.
     fn overwritten(scenario: &Scenario) -> Self {
         let sets = |op: &&Op| {
             matches!(op, Op::Write { .. } | Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_) | Op::Isb)
@@ -61,13 +62,13 @@ impl Left {
         }
     }
 
-    /// What the payload does not forget at a program's end.
-    fn behind_program(self) -> Self {
+    /// What is left after the program has ended, when the payload has forgotten its modes.
+    fn after_program(self) -> Self {
         Self { masks: false, levels: false, entries: false, ..self }
     }
 
-    /// The operations that set everything to what a vCPU resets to and a program starts with, but for what `next` sets
-    /// before anything can come of it.
+    /// Adds the operations that set everything to what a vCPU resets to and a program starts with, except
+    /// what `next` sets before it can have an effect.
     fn undo(&self, next: &Scenario, ops: &mut Vec<Op>) {
         let start = ops.len();
         let overwritten = Self::overwritten(next);
@@ -85,7 +86,8 @@ impl Left {
     }
 }
 
-/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1, and ones clear the claim tags.
+/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1, and ones clear the
+/// claim tags.
 fn undo(reg: SysReg) -> Op {
     let (reg, value) = match reg {
         OSLSR_EL1 => (OSLAR_EL1, 0),
@@ -98,7 +100,7 @@ fn undo(reg: SysReg) -> Op {
 /// A scenario's place in a program.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    /// Its first operation, which may undo the scenario before.
+    /// Its first operation, which may be one that undoes the scenario before.
     start: usize,
     /// Its first operation of its own.
     own: usize,
@@ -116,20 +118,20 @@ pub struct Program {
 /// A scenario that departed from the rules.
 #[derive(Debug)]
 pub struct Departure {
-    /// Which of the program's, from 0.
+    /// Its number in the program, from 0.
     pub scenario: usize,
     /// The operations up to the one that departed.
     pub ops: Vec<Op>,
     /// It departed while the scenario before was undone.
     pub undoing: bool,
-    /// How.
+    /// How it departed.
     pub mismatch: Mismatch,
 }
 
 impl Program {
-    /// No scenario yet, behind a program that has left this.
+    /// A program without scenarios, which runs after a program that has left this.
     pub fn behind(left: Left) -> Self {
-        Self { ops: Vec::new(), parts: Vec::new(), left: left.behind_program() }
+        Self { ops: Vec::new(), parts: Vec::new(), left: left.after_program() }
     }
 
     /// Adds a scenario, unless the program is full; an empty program takes any.
@@ -152,12 +154,12 @@ impl Program {
         &self.ops
     }
 
-    /// How many scenarios it holds.
+    /// The number of scenarios.
     pub fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// It holds no scenario.
+    /// Whether it has no scenario.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
@@ -179,8 +181,8 @@ impl Program {
             } else {
                 left.iter().take_while(|logged| logged.op < part.end).count()
             };
-            let (of_this, behind) = left.split_at(count);
-            left = behind;
+            let (of_this, rest) = left.split_at(count);
+            left = rest;
             events.clear();
             events.extend(
                 of_this.iter().map(|logged| Logged { op: logged.op.wrapping_sub(part.start), ..*logged }),
@@ -221,10 +223,10 @@ mod tests {
     fn a_scenario_is_undone_before_the_next_one_and_only_what_it_did() {
         let mut program = Program::behind(Left::default());
         assert!(program.add(&scenario()) && program.add(&Scenario::new().read(MDSCR_EL1)));
-        let behind = &program.ops()[scenario().ops().len()..];
-        assert_eq!(behind.len(), 6, "{behind:?}");
+        let after = &program.ops()[scenario().ops().len()..];
+        assert_eq!(after.len(), 6, "{after:?}");
         assert!(
-            behind.contains(&Op::MaskDebug(true)) && behind.contains(&Op::Write { reg: MDSCR_EL1, value: 0 })
+            after.contains(&Op::MaskDebug(true)) && after.contains(&Op::Write { reg: MDSCR_EL1, value: 0 })
         );
         let mut next = Program::behind(program.left().clone());
         assert!(next.add(&Scenario::new().read(MDSCR_EL1)));
@@ -233,15 +235,15 @@ mod tests {
 
     #[test]
     fn what_the_next_scenario_sets_itself_is_not_undone() {
-        let behind = |next: Scenario| {
+        let undone = |next: Scenario| {
             let mut program = Program::behind(Left::default());
             assert!(program.add(&scenario()) && program.add(&next));
             program.ops().len() - scenario().ops().len() - next.ops().len()
         };
-        assert_eq!(behind(scenario().exec(1)), 0);
-        assert_eq!(behind(scenario()), 5, "no ISB of its own");
-        assert_eq!(behind(Scenario::new().read(MDSCR_EL1).append(scenario()).exec(1)), 5, "it reads first");
-        assert_eq!(behind(Scenario::new().enable(Mdscr::DEFAULT).exec(1)), 4, "all but MDSCR_EL1");
+        assert_eq!(undone(scenario().exec(1)), 0);
+        assert_eq!(undone(scenario()), 5, "no ISB of its own");
+        assert_eq!(undone(Scenario::new().read(MDSCR_EL1).append(scenario()).exec(1)), 5, "it reads first");
+        assert_eq!(undone(Scenario::new().enable(Mdscr::DEFAULT).exec(1)), 4, "all but MDSCR_EL1");
     }
 
     #[test]
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_while_a_scenario_is_undone_is_a_departure_and_so_is_one_behind_the_end() {
+    fn an_event_while_a_scenario_is_undone_or_after_the_end_is_a_departure() {
         let mut program = Program::behind(Left::default());
         assert!(program.add(&scenario()) && program.add(&Scenario::new().isb()));
         let at =
