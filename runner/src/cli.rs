@@ -99,7 +99,7 @@ no KVM.
 
 Exit status:
   0   all hosts give the same shape
-  10  all hosts give the shape that is printed to a VM that is created with it
+  10  all hosts give the printed shape to a VM that is created with it
   11  they may give it, depending on what the fingerprints do not say
   12  some host prevents it
   1   a fingerprint or the command line is wrong";
@@ -184,8 +184,8 @@ enum Command {
     },
     /// Run random scenarios again, by their seed, or one scenario from a file.
     ///
-    /// A file holds a scenario as `dfr0 run` prints it, one operation per line: the lines after `in a VM of
-    /// …:` in the diagnostics of a failed case. Each operation is printed with its events.
+    /// A file holds a scenario as `dfr0 run` prints it, one operation per line: the lines after `in a VM of …:`
+    /// in the diagnostics of a failed case. Each operation is printed with its events.
     Replay {
         /// The seed of a run, or a file; `-` is standard input.
         #[arg(value_name = "SEED|FILE")]

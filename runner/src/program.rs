@@ -17,7 +17,7 @@ use dfr0_model::{
 /// The upper limit of operations in a program of several scenarios: each may log three events.
 const FULL: usize = dfr0_model::wire::LOG_LEN / 3;
 
-/// What a scenario leaves behind that the next one must not find.
+/// What a scenario leaves that the next one must not find.
 #[derive(Clone, Debug, Default)]
 pub struct Left {
     registers: Vec<SysReg>,
@@ -164,7 +164,7 @@ impl Program {
         self.parts.is_empty()
     }
 
-    /// What it leaves behind when it has run.
+    /// What it leaves when it has run.
     pub fn left(&self) -> &Left {
         &self.left
     }

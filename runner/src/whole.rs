@@ -12,7 +12,7 @@ use tempfile::{Builder, NamedTempFile};
 
 /// Creates a temporary file next to `path`, with a name that is not mistaken for the file itself.
 pub fn begin(path: &Path) -> io::Result<NamedTempFile> {
-    // The same permissions as any new file: a temporary file has them for its owner alone.
+    // The permissions of any new file. By default only its owner may read a temporary file.
     Builder::new().prefix(".dfr0-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory(path))
 }
 

@@ -235,7 +235,7 @@ impl Emulator {
             match self.serial.read(&mut bytes) {
                 Ok(0) => break Err(silent(ErrorKind::UnexpectedEof.into())),
                 Ok(count) if count > left => {
-                    let why = format!("more than {MOST_BELLS} bells that nobody waits for");
+                    let why = format!("more than {MOST_BELLS} bells that nothing waits for");
                     break Err(silent(std::io::Error::other(why)));
                 }
                 Ok(count) => left -= count,

@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(heard, commands.map(|name| format!("{{\"execute\":\"{name}\"}}\n")).concat());
         }
         let (reset, _) = monitor(&[GREETING, RETURN, RETURN, RETURN], |qmp| qmp?.reset());
-        assert!(reset.is_err(), "an answer alone is no reset");
+        assert!(reset.is_err(), "an answer alone is not a reset");
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         writeln!(theirs, "{GREETING}\n{RETURN}").expect("room");
         let mut qmp = Qmp::new(ours, PATIENCE).expect("a machine");
         qmp.patience = Duration::from_millis(20);
-        // Events alone are no answer, however many there are.
+        // Events alone are not an answer, however many there are.
         writeln!(theirs, "{OTHER}\n{OTHER}").expect("room");
         let message = qmp.cont().expect_err("no answer").to_string();
         assert_eq!(message, "QMP cont: no answer within 20ms");

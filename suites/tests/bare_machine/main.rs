@@ -150,12 +150,12 @@ fn a_guest_that_rings_wrongly_or_never_is_an_error() {
 }
 
 #[test]
-fn bells_that_nobody_waits_for_are_an_error() {
+fn bells_that_nothing_waits_for_are_an_error() {
     let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::FloodsIn(3)));
     let output = run(&machine, &["--deadline", DEADLINE, "--every", "64", "breakpoints"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("bells that nobody waits for"), "{text}");
+    assert!(text.contains("bells that nothing waits for"), "{text}");
 }
 
 #[test]
