@@ -76,9 +76,9 @@ A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
 Firecracker's `cpu-template-helper fingerprint dump` writes.
 
 Exit status:
-  0   the host is as a profile says
-  1   the host differs, or the fingerprint or the command line is wrong
-  4   there is no profile of this CPU, platform and kernel";
+  0  the host is as a profile says
+  1  the host differs, or the fingerprint or the command line is wrong
+  4  there is no profile of this CPU, platform and kernel";
 
 const PLANS: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
@@ -86,11 +86,11 @@ Firecracker's `cpu-template-helper fingerprint dump` writes. This machine needs
 no KVM.
 
 Exit status:
-  0   the guest moves as it is
+   0  the guest moves as it is
+   1  a fingerprint or the command line is wrong
   10  the guest moves if its VM is created with the shape that is printed
   11  the guest may move, depending on what the fingerprints do not say
-  12  the guest cannot move
-  1   a fingerprint or the command line is wrong";
+  12  the guest cannot move";
 
 const COMMON: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
@@ -98,11 +98,11 @@ Firecracker's `cpu-template-helper fingerprint dump` writes. This machine needs
 no KVM.
 
 Exit status:
-  0   all hosts give the same shape
+   0  all hosts give the same shape
+   1  a fingerprint or the command line is wrong
   10  all hosts give the printed shape to a VM that is created with it
   11  they may give it, depending on what the fingerprints do not say
-  12  some host prevents it
-  1   a fingerprint or the command line is wrong";
+  12  some host prevents it";
 
 /// Conformance tests for KVM/arm64's self-hosted debug.
 ///
@@ -127,9 +127,9 @@ Examples:
   dfr0 certify --out host.dfr0      run every case, and save all in an archive
 
 Exit status of `dfr0 run`:
-  0   all cases passed, were skipped, or failed as listed in expected/
-  1   anything else
-  4   all cases were skipped"
+  0  all cases passed, were skipped, or failed as listed in expected/
+  1  anything else
+  4  all cases were skipped"
 )]
 struct Dfr0 {
     #[command(subcommand)]

@@ -21,9 +21,9 @@ matrix`, or a folder of such files (*.jsonl). This machine needs no KVM. A file
 is written whole or not at all.
 
 Exit status:
-  0   all hosts reported, whatever their results are
-  1   a host did not report (the report says which and why), or a path or the
-      command line is wrong";
+  0  all hosts reported, whatever their results are
+  1  a host did not report (the report says which and why), or a path or the
+     command line is wrong";
 
 const DIFF: &str = "\
 OLD and NEW are each a file of results, the folder of a run of `lab matrix`, or
@@ -35,9 +35,9 @@ what changes between OLD and NEW, so it decides only where a side has several
 kernels for a host: then the same kernel is compared, or one of the same series.
 
 Exit status:
-  0   nothing is worse
-  1   a case fails that did not fail before, a host does not report any more,
-      there is nothing to compare, or a path or the command line is wrong";
+  0  nothing is worse
+  1  a case fails that did not fail before, a host does not report any more,
+     there is nothing to compare, or a path or the command line is wrong";
 
 #[derive(Subcommand)]
 pub enum Command {
