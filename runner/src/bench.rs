@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! How fast the suites are on this host, and against what they could be: all from one run, for hosts differ.
+//! How fast the suites are on this host, compared with what is possible. All is measured in one run, because
+//! hosts differ.
 
 use crate::{
     case::{Case, Cost, Session, Stop, Suite},
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many exceptions the tight loop takes, and how often that is measured; the fastest counts.
+/// How many exceptions the tight loop takes, and how often it is measured; the fastest measurement counts.
 const TIGHT: u64 = 200_000;
 const TRIES: usize = 3;
 /// How many VMs are made and freed.
@@ -27,7 +28,7 @@ pub enum Failure {
     /// No guest can run here.
     #[error("{0}")]
     Unavailable(#[from] Unavailable),
-    /// KVM is there and does not work.
+    /// KVM is present but does not work.
     #[error("KVM does not work here: {0}")]
     Kvm(#[from] Error),
     /// A case of the runner's own failed.
@@ -38,7 +39,7 @@ pub enum Failure {
     Write(#[from] io::Error),
 }
 
-/// Per second.
+/// How many per second.
 fn rate(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64().max(f64::EPSILON)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Drafts of deviations, from what a run found that none lists. A draft has no citation: it does not load before a person
-//! has read the rule and filled it in.
+//! Drafts of deviations, for what a run found and no deviation lists. A draft has no citation: it does not
+//! load until a person has read the rule and filled it in.
 
 use crate::{
     case::{Case, varied},
@@ -18,19 +18,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Drafts, as the file of them, and what is said of the rest.
+/// Drafts, which print as a file, and messages about the rest.
 #[derive(Debug)]
 pub struct Drafts {
-    /// Where it was seen.
+    /// Where the deviations were seen.
     seen: String,
-    /// The platform, if it was seen without KVM: what departs there is the platform.
+    /// The platform, if they were seen without KVM: there the platform departs.
     platform: Option<String>,
     drafts: Vec<Draft>,
-    /// What was found and is no draft, and why.
+    /// What was found and is not a draft, and why.
     pub left: Vec<String>,
 }
 
-/// What cases of one rule observed, each the same.
+/// What several cases of one rule observed alike.
 #[derive(Debug)]
 struct Draft {
     name: String,
@@ -42,10 +42,10 @@ struct Draft {
 /// A file of drafts that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is there.
-    #[error("{} is there already; --force writes over it", .0.display())]
+    /// The file exists.
+    #[error("{} exists already; --force overwrites it", .0.display())]
     Exists(PathBuf),
-    /// It cannot be written. Nothing was.
+    /// The file cannot be written. Nothing was written.
     #[error("cannot write {}: {source}", .path.display())]
     Write {
         /// The file.
@@ -56,8 +56,8 @@ pub enum Error {
 }
 
 impl Drafts {
-    /// A draft for each case of the run that observed what no deviation lists. `all` are the cases that there are: a result
-    /// of another is an error.
+    /// A draft for each case of the run that observed what no deviation lists. `all` are the cases of this
+    /// dfr0: a result of any other case is an error.
     pub fn new(run: &Run, all: &[Case], deviations: &Deviations) -> Result<Self, String> {
         let host = &run.begin.host;
         let failed: Vec<&results::Case> =
@@ -71,7 +71,7 @@ impl Drafts {
         for result in &failed {
             let name = &result.name;
             let case = all.iter().find(|case| case.name == *name).ok_or_else(|| {
-                format!("the results are of another dfr0: this one has no case \"{}\"", printable(name))
+                format!("the results are from another dfr0: this one has no case \"{}\"", printable(name))
             })?;
             if let Some(stopped) = result.stopped.as_ref().filter(|stopped| stopped.how != How::Skipped) {
                 let why = stopped.why.lines().next().unwrap_or_default();
@@ -81,7 +81,7 @@ impl Drafts {
                 ));
                 continue;
             }
-            // What the case shows that this one varies, it is forgiven.
+            // A case that varies another one is forgiven what that one shows.
             let varied = varied(name).map(observed_by).unwrap_or_default();
             let mut new = Vec::new();
             for finding in &result.findings {
@@ -92,7 +92,7 @@ impl Drafts {
                     None => new.push(observed.clone()),
                     Some((_, None)) => {}
                     Some((deviation, Some(why))) => left.push(format!(
-                        "{name}: \"{}\" is listed by {}, which does not apply, for {why}: its condition may be wrong",
+                        "{name}: \"{}\" is listed by {}, which does not apply: {why}; its condition may be wrong",
                         printable(observed),
                         deviation.name
                     )),
@@ -126,12 +126,12 @@ impl Drafts {
         })
     }
 
-    /// How many deviations are new, and how many cases show them.
+    /// The number of new deviations, and of cases that show them.
     pub fn count(&self) -> (usize, usize) {
         (self.drafts.len(), self.drafts.iter().map(|draft| draft.cases.len()).sum())
     }
 
-    /// Writes the file, whole or not at all, over one that is there only by `force`.
+    /// Writes the file, whole or not at all. It overwrites an existing file only with `force`.
     pub fn write(&self, path: &Path, force: bool) -> Result<(), Error> {
         let failed = |source| Error::Write { path: path.to_owned(), source };
         let mut file = whole::begin(path).map_err(failed)?;
@@ -146,9 +146,9 @@ impl Drafts {
 
 const HEAD: &str = "\
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-# Drafts by `dfr0 bless`: what a run found and no deviation lists. This file does not load before a person has, for each,
-# read the rule again and cited it in `why`, and named in `source` what departs from it. docs/expected.md has the keys, and
-# the conditions that keep a deviation to the hosts that show it.
+# Drafts by `dfr0 bless`: what a run found and no deviation lists. This file does not load until a person has read the rule
+# of each draft again, cited it in `why` and named in `source` what departs from it. docs/expected.md describes the keys,
+# and the conditions that restrict a deviation to the hosts that show it.
 ";
 
 impl fmt::Display for Drafts {

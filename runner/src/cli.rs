@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The commands: `dfr0`, and one program a suite.
+//! The commands: `dfr0`, and one program per suite.
 
 mod certify;
 mod pairs;
@@ -39,77 +39,97 @@ use std::{
 
 /// Usage errors exit with 1: kselftest's runners take 2 and 3 for results.
 const FAILED: u8 = 1;
-/// There is nothing to hold a host against: to kselftest's runners a skip.
+/// There is no profile to compare a host with. To kselftest's runners this status is a skip.
 const UNKNOWN: u8 = 4;
 
 const PATTERNS: &str = "\
-Patterns name cases: a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob
-(*.reads_back). Without one, all cases run.";
+Patterns name cases: a whole name (breakpoints.fires), the first parts of a name
+(breakpoints, id_regs.wrps), or a glob (*.reads_back). No pattern means all
+cases.";
 
 const EXPLAINED: &str = "\
-CASE is a whole name (breakpoints.fires), its first parts (breakpoints, id_regs.wrps), or a glob (*.reads_back); `dfr0
-list` prints all. A scenario is listed as a failed case lists it, and `dfr0 replay` runs it.
+CASE is a whole name (breakpoints.fires), the first parts of a name
+(breakpoints, id_regs.wrps), or a glob (*.reads_back); `dfr0 list` prints all
+names. A scenario is printed as a failed case prints it, and `dfr0 replay` runs
+it.
 
 Examples:
   dfr0 explain double_lock.implemented.reads_back
-  dfr0 explain '*.refused'               each case whose name ends so";
+  dfr0 explain '*.refused'           all cases whose names end in .refused";
 
 const BLESSED: &str = "\
 Example:
   dfr0 run --results run.jsonl
   dfr0 bless run.jsonl expected/drafts.toml
-  $EDITOR expected/drafts.toml           dfr0 says line by line what is still to be filled in
+  $EDITOR expected/drafts.toml
 
-A case that did not run to its end is never forgiven and has no draft.";
+dfr0 refuses the file, and names the line, until all drafts are filled in. A
+case that did not run to its end is never forgiven, so it has no draft.";
 
 const FINGERPRINTS: &str = "\
-A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
-fingerprint dump`. This machine needs no KVM.";
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
+Firecracker's `cpu-template-helper fingerprint dump` writes. This machine needs
+no KVM.";
 
 const CHECKED: &str = "\
-A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
-fingerprint dump`.
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
+Firecracker's `cpu-template-helper fingerprint dump` writes.
 
-Exit status: 0 as a profile says; 1 it differs, or the fingerprint or the command line is wrong; 4 there is no profile of
-this CPU, platform and kernel.";
+Exit status:
+  0  the host is as a profile says
+  1  the host differs, or the fingerprint or the command line is wrong
+  4  there is no profile of this CPU, platform and kernel";
 
 const PLANS: &str = "\
-A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
-fingerprint dump`. This machine needs no KVM.
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
+Firecracker's `cpu-template-helper fingerprint dump` writes. This machine needs
+no KVM.
 
-Exit status: 0 moves as is; 10 moves if the VM is created with the shape that is printed; 11 may move, depending on what
-the fingerprints do not say; 12 cannot move; 1 a fingerprint or the command line is wrong.";
+Exit status:
+   0  the guest moves as it is
+   1  a fingerprint or the command line is wrong
+  10  the guest moves if its VM is created with the shape that is printed
+  11  the guest may move, depending on what the fingerprints do not say
+  12  the guest cannot move";
 
 const COMMON: &str = "\
-A fingerprint is what `dfr0 host show --json` prints on a host, or the file of Firecracker's `cpu-template-helper
-fingerprint dump`. This machine needs no KVM.
+A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
+Firecracker's `cpu-template-helper fingerprint dump` writes. This machine needs
+no KVM.
 
-Exit status: 0 all give the same shape; 10 all give the shape that is printed when a VM is created so; 11 they may,
-depending on what the fingerprints do not say; 12 some host prevents it; 1 a fingerprint or the command line is wrong.";
+Exit status:
+   0  all hosts give the same shape
+   1  a fingerprint or the command line is wrong
+  10  all hosts give the printed shape to a VM that is created with it
+  11  they may give it, depending on what the fingerprints do not say
+  12  some host prevents it";
 
 /// Conformance tests for KVM/arm64's self-hosted debug.
 ///
-/// Boots minimal guests that program breakpoints and locks, rewrites ID_AA64DFR0_EL1 under them, and judges what
-/// happens by the Arm ARM. Results are KTAP on standard output.
+/// Boots minimal guests that program breakpoints and locks, rewrites ID_AA64DFR0_EL1 under them, and judges
+/// what they see by the Arm ARM. Results are KTAP on standard output.
 #[derive(Parser)]
 #[command(
     name = "dfr0",
     version,
     after_help = "\
 Examples:
-  dfr0 run                          every case
+  dfr0 run                          run every case
   dfr0 run breakpoints '*.reserved_refused'
-  dfr0 list --rules id_regs         what these cases test, and where it is written
-  dfr0 explain breakpoints.fires    what this case runs, and what is known of it
-  dfr0 host show                    what this host's KVM gives to a guest
-  dfr0 host show --json > a.json    all that decides whether a guest may move here or away
-  dfr0 plan a.json b.json           whether a guest may move from one host to the other
-  dfr0 run --results r.jsonl        every case, and the results as a file
+  dfr0 list --rules id_regs         print the rules that these cases test
+  dfr0 explain breakpoints.fires    print what this case runs
+  dfr0 host show                    print what this host's KVM gives to a guest
+  dfr0 host show --json > a.json    save this host's fingerprint
+  dfr0 plan a.json b.json           predict whether a guest may move
+  dfr0 run --results r.jsonl        run every case, and save the results
   dfr0 report html --out r.html r.jsonl
-                                    the same as a page
-  dfr0 certify --out host.dfr0      every case, and all that was found as an archive
+                                    make a page of the results
+  dfr0 certify --out host.dfr0      run every case, and save all in an archive
 
-Exit status of run: 0 all passed, were skipped, or failed as listed in expected/; 1 something else; 4 all skipped."
+Exit status of `dfr0 run`:
+  0  all cases passed, were skipped, or failed as listed in expected/
+  1  anything else
+  4  all cases were skipped"
 )]
 struct Dfr0 {
     #[command(subcommand)]
@@ -127,62 +147,63 @@ enum Command {
         /// Print the rules that each case tests, and their sections.
         #[arg(long)]
         rules: bool,
-        /// Which cases.
+        /// Cases to list.
         patterns: Vec<String>,
     },
-    /// Say what cases test, by which rule and with which scenarios, and which deviations are known of them.
+    /// Print what cases test: their rules, their scenarios and their known deviations.
     ///
-    /// Of each known deviation: what is observed, the section that says otherwise, where the kernel does it, on which
-    /// kernels and hosts, and whether that includes this host. Nothing runs, and where no guest can run all but the last
-    /// is printed.
+    /// For each known deviation it prints what is observed, the section that says otherwise, where the kernel
+    /// does it, on which kernels and hosts, and whether that includes this host. Nothing runs. Where no guest
+    /// can run, it does not print whether a deviation applies here.
     #[command(after_help = EXPLAINED)]
     Explain {
-        /// Which cases.
+        /// Cases to explain.
         #[arg(required = true, value_name = "CASE")]
         patterns: Vec<String>,
-        /// Read deviations from DIR instead of expected/ beside this program.
+        /// Read deviations from DIR instead of expected/ next to this program.
         #[arg(long, value_name = "DIR")]
         expected: Option<PathBuf>,
     },
-    /// Draft an entry of expected/ for each deviation that a run found and none lists.
+    /// Draft an entry of expected/ for each deviation that a run found and no entry lists.
     ///
-    /// A draft has the cases and what they observed, and no citation: FILE does not load before a person has read the rule
-    /// again, cited it in `why` and said in `source` what departs from it. docs/expected.md has the keys.
+    /// A draft contains the cases and what they observed, but no citation: FILE does not load until a person
+    /// has read the rule again, cited it in `why` and named in `source` what departs from it.
+    /// docs/expected.md describes the keys.
     #[command(after_help = BLESSED)]
     Bless {
         /// The results, as `dfr0 run --results` writes them; `-` is standard input.
         results: PathBuf,
-        /// The file to write, in expected/ or to be moved there.
+        /// The file to write, in expected/ or to be moved there later.
         file: PathBuf,
-        /// Write over FILE.
+        /// Overwrite FILE if it exists.
         #[arg(long)]
         force: bool,
-        /// Read deviations from DIR instead of expected/ beside this program.
+        /// Read deviations from DIR instead of expected/ next to this program.
         #[arg(long, value_name = "DIR")]
         expected: Option<PathBuf>,
     },
     /// Run random scenarios again, by their seed, or one scenario from a file.
     ///
-    /// A file holds a scenario as `dfr0 run` prints it, a line an operation: what stands behind `in a VM of …:` in the
-    /// diagnostics of a failed case. Each operation is shown with its events.
+    /// A file holds a scenario as `dfr0 run` prints it, one operation per line: the lines after `in a VM of …:`
+    /// in the diagnostics of a failed case. Each operation is printed with its events.
     Replay {
         /// The seed of a run, or a file; `-` is standard input.
         #[arg(value_name = "SEED|FILE")]
         what: String,
     },
-    /// Measure how fast cases run here, and against a loop that only takes exceptions.
+    /// Measure how fast cases run on this host, compared with a loop that only takes exceptions.
     #[command(after_help = PATTERNS)]
     Bench {
-        /// Which cases.
+        /// Cases to measure.
         patterns: Vec<String>,
     },
-    /// This host, and others by their fingerprints.
+    /// Show this host, and check and compare hosts by their fingerprints.
     #[command(subcommand)]
     Host(HostCommand),
-    /// A vCPU in the middle of a scenario, saved here and restored there.
+    /// Save a vCPU in the middle of a scenario, and restore it on another host.
     #[command(subcommand)]
     Snapshot(snapshot::Command),
-    /// Say whether a guest may move from host A to host B, and what stops it.
+    /// Predict whether a guest may move from host A to host B, and print what prevents it.
     #[command(after_help = PLANS)]
     Plan {
         /// The fingerprint of the host that the guest leaves.
@@ -192,19 +213,19 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Let the exit status be of the debug hardware alone.
+        /// Derive the exit status from the debug hardware alone.
         #[arg(long)]
         debug_only: bool,
     },
-    /// Move scenarios between hosts, and hold what comes of it against the plans.
+    /// Move scenarios between hosts, and compare the outcomes with the plans.
     #[command(subcommand)]
     Pairs(pairs::Command),
-    /// Results of one or many runs in other forms, and what differs between two.
+    /// Print results of one or many runs in other forms, and what differs between two.
     #[command(subcommand)]
     Report(report::Command),
-    /// Run every case here and write all that was found as one archive, which another machine can check.
+    /// Run every case on this host, and write all results as one archive that another machine can check.
     Certify(certify::Certify),
-    /// Find the largest shape of debug hardware that hosts share, or who prevents it.
+    /// Find the largest shape of debug hardware that hosts share, or the hosts that prevent it.
     #[command(after_help = COMMON)]
     Common {
         /// The hosts' fingerprints.
@@ -220,65 +241,67 @@ enum Command {
 enum HostCommand {
     /// Print kernel, CPU, shape, writable fields and capabilities.
     Show {
-        /// Print the host's fingerprint instead, as `compare`, `plan` and `common` read it.
+        /// Print the host's fingerprint instead, which `compare`, `plan` and `common` read.
         #[arg(long)]
         json: bool,
     },
-    /// Hold this host, or one by its fingerprint, against what is known of its CPU and kernel, and print what differs.
+    /// Compare this host, or another by its fingerprint, with what is known of its CPU and kernel.
     ///
-    /// A profile in expected/hosts/ says what KVM shows to a new VM of the debug hardware, what of it userspace may write,
-    /// and how many breakpoints and watchpoints userspace has for its own. It is found by CPU, platform and kernel. Where
-    /// that does not tell one from another, as between the shapes of an emulated CPU, the host must be as one of them says.
+    /// A profile in expected/hosts/ says which debug hardware KVM shows to a new VM, which fields userspace
+    /// may write, and how many breakpoints and watchpoints userspace has for its own use. The profile is
+    /// found by CPU, platform and kernel. Where several profiles fit, as for the shapes of an emulated CPU,
+    /// the host must be as one of them says. Each difference is printed.
     #[command(after_help = CHECKED)]
     Check {
-        /// Hold it against this profile, whatever its CPU is.
+        /// Compare with this profile, whatever the host's CPU is.
         #[arg(long, value_name = "NAME")]
         profile: Option<String>,
-        /// Read profiles from DIR/hosts instead of expected/hosts beside this program.
+        /// Read profiles from DIR/hosts instead of expected/hosts next to this program.
         #[arg(long, value_name = "DIR")]
         expected: Option<PathBuf>,
-        /// Another host's fingerprint instead of this host.
+        /// Check the host of this fingerprint instead of this host.
         fingerprint: Option<PathBuf>,
     },
     /// Print what differs between two hosts.
     #[command(after_help = FINGERPRINTS)]
     Compare {
-        /// One host's fingerprint.
+        /// The fingerprint of one host.
         a: PathBuf,
-        /// The other's.
+        /// The fingerprint of the other host.
         b: PathBuf,
     },
 }
 
 #[derive(Args)]
 struct Run {
-    /// Which cases.
+    /// Cases to run.
     patterns: Vec<String>,
-    /// Read deviations from DIR instead of expected/ beside this program.
+    /// Read deviations from DIR instead of expected/ next to this program.
     #[arg(long, value_name = "DIR")]
     expected: Option<PathBuf>,
-    /// Write the results to FILE as well, as JSON lines (docs/results.md); `-` is standard output, without KTAP.
+    /// Also write the results to FILE, as JSON lines (docs/results.md); `-` is standard output, without KTAP.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
     /// Fail when a listed deviation is no longer seen.
     #[arg(long)]
     strict: bool,
-    /// Take a guest for hung when it runs for longer, and a bare machine (docs/bare.md) when it takes longer to answer. Once
-    /// a guest has hung, a tenth is left to those after it, and no less than two seconds.
+    /// Consider a guest hung when it runs for longer, and a bare machine (docs/bare.md) when it takes longer
+    /// to answer. After a guest has hung, later guests have a tenth of this time, but at least two seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     deadline: u64,
-    /// Draw other random scenarios; the same seed draws the same on hosts of the same shape.
+    /// The seed of random scenarios; the same seed draws the same scenarios on hosts of the same shape.
     #[arg(long, default_value_t = Draw::default().seed)]
     seed: u64,
-    /// Draw more random scenarios, or fewer, in each case of the suite random.
+    /// The number of random scenarios in each case of the suite random.
     #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
-    /// Run a sample: of the scenarios of each case the first and every Nth, an Nth of the random ones, and of the cases that
-    /// move a vCPU each fourth, with one move. A known deviation that a sample does not show is not reported as gone.
+    /// Run a sample: the first and every Nth scenario of each case, one Nth of the random scenarios, and
+    /// every fourth case of those that move a vCPU, with one move. A known deviation that a sample does not
+    /// show is not reported as gone.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     every: u32,
-    /// Draw random scenarios for so many minutes in each case of the suite random, however many that are, let all
-    /// scenarios of each case of the suite migration move behind each operation, for as long, and run the suite shapes whole
+    /// Draw random scenarios for this many minutes in each case of the suite random. In each case of the
+    /// suite migration move all scenarios after each operation, for the same time. Run the whole suite shapes
     /// in each shape.
     #[arg(long, value_name = "MINUTES", conflicts_with = "draws", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     thorough: Option<u32>,
@@ -290,7 +313,7 @@ impl Run {
         Draw { seed: self.seed, scenarios: self.draws, time }
     }
 
-    /// Who takes the results.
+    /// The writers that take the results.
     fn writers(&self) -> Result<Vec<Box<dyn Writer>>, String> {
         Ok(match &self.results {
             None => vec![ktap()],
@@ -359,7 +382,7 @@ pub fn suite_main(suites: &[Suite], suite: &str) -> ExitCode {
 fn parse<P: Parser>() -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
         let code = if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
-        // Nothing is left to do for a reader who is gone.
+        // An error here means that the reader is gone.
         let _ = error.print();
         code
     })
@@ -367,7 +390,7 @@ fn parse<P: Parser>() -> Result<P, ExitCode> {
 
 fn finish(result: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        // In colour where standard error takes it.
+        // In colour if standard error supports it.
         anstream::eprintln!("error: {error:#}");
         ExitCode::from(FAILED)
     })
@@ -431,9 +454,10 @@ fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: O
     drafts.left.iter().for_each(|left| eprintln!("dfr0: no draft: {left}"));
     let mut out = io::stdout().lock();
     match drafts.count() {
-        (0, _) => {
-            writeln!(out, "nothing to draft: no case that ran to its end failed by what no deviation lists")?
-        }
+        (0, _) => writeln!(
+            out,
+            "nothing to draft: no case that ran to its end failed with an unlisted observation"
+        )?,
         (drafted, cases) => {
             drafts.write(file, force)?;
             writeln!(
@@ -539,7 +563,7 @@ fn print(what: &(impl Display + Serialize), json: bool) -> io::Result<()> {
     write!(out, "{what}")
 }
 
-/// The cases that some pattern names; a pattern that names none is an error.
+/// The cases that the patterns name; a pattern that names no case is an error.
 fn select(cases: Vec<Case>, patterns: &[String]) -> Result<Vec<Case>, String> {
     let mut chosen = vec![patterns.is_empty(); cases.len()];
     for pattern in patterns {
@@ -559,6 +583,22 @@ mod tests {
     fn the_commands_are_well_formed() {
         Dfr0::command().debug_assert();
         OneSuite::command().debug_assert();
+    }
+
+    /// Renders the help of `command` and of all its subcommands for 80 columns.
+    fn check_width(mut command: clap::Command) {
+        command = command.term_width(80);
+        for help in [command.render_help(), command.render_long_help()] {
+            let wide = help.to_string().lines().find(|line| line.chars().count() > 80).map(str::to_owned);
+            assert_eq!(wide, None, "in the help of {}", command.get_name());
+        }
+        command.get_subcommands().cloned().for_each(check_width);
+    }
+
+    #[test]
+    fn help_fits_80_columns() {
+        check_width(Dfr0::command());
+        check_width(OneSuite::command());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! On which CPU the calling thread runs.
+//! The CPUs on which the calling thread runs.
 
 use crate::guest::Error;
 use nix::{
@@ -23,7 +23,8 @@ pub fn preemptions() -> Result<i64, Error> {
     Ok(usage.involuntary_context_switches())
 }
 
-/// Keeps the thread that made it on one CPU; the thread may run where it did before when this is dropped.
+/// Keeps the thread that made it on one CPU. When this is dropped, the thread may run again where it could
+/// before.
 #[derive(Debug)]
 pub struct Pinned {
     before: CpuSet,
@@ -32,14 +33,15 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// On the CPU on which the calling thread runs.
+    /// Keeps the calling thread on the CPU on which it runs.
     pub fn here() -> Result<Self, Error> {
         let here = sched_getcpu().map_err(|errno| failed("sched_getcpu", errno))?;
         let place = allowed()?.iter().position(|cpu| *cpu == here);
         Self::at(place.unwrap_or_default())
     }
 
-    /// On the CPU at this place among those that the calling thread may run on, counted around.
+    /// Keeps the calling thread on the CPU at this place among those on which it may run; the count wraps
+    /// around.
     pub fn at(place: usize) -> Result<Self, Error> {
         let before = affinity()?;
         let cpus = members(&before);
@@ -48,7 +50,7 @@ impl Pinned {
         Ok(pinned)
     }
 
-    /// On the next CPU; where there is but one, on the same.
+    /// Moves the thread to the next CPU. If there is only one, it stays.
     pub fn advance(&mut self) -> Result<(), Error> {
         self.place += 1;
         self.settle()
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_is_kept_on_one_cpu_after_another_and_then_let_go() {
+    fn a_thread_is_kept_on_one_cpu_after_another_and_then_released() {
         let before = allowed().expect("CPUs");
         let here = Pinned::here().expect("pinned");
         assert_eq!(allowed().expect("CPUs").len(), 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What is wrong in a file that a person wrote: said with file, line and column, and the line shown.
+//! Errors in a file that a person wrote, with file, line and column, and the line itself.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::{fmt, iter, ops::Range, rc::Rc};
@@ -10,7 +10,7 @@ use std::{fmt, iter, ops::Range, rc::Rc};
 pub struct Source {
     /// The name to show.
     pub name: String,
-    /// All of it.
+    /// The whole text.
     pub text: String,
 }
 
@@ -21,36 +21,36 @@ impl Source {
     }
 }
 
-/// A place in a file, and what is there.
+/// A place in a file, and what is wrong there.
 #[derive(Clone, Debug)]
 pub struct Mark {
     /// The file.
     pub source: Rc<Source>,
     /// The bytes of its text.
     pub span: Range<usize>,
-    /// What is there; empty if the title says it.
+    /// What is wrong there; empty if the title says it.
     pub label: String,
 }
 
-/// Something wrong in a file. `{}` prints it plain, `{:#}` with colours.
+/// An error in a file. `{}` prints it plain, `{:#}` in colour.
 #[derive(Debug)]
 pub struct Diagnostic {
     /// What is wrong, in one line.
     pub title: String,
-    /// Where: first the place to change, then one that it conflicts with.
+    /// The places: first the one to change, then one that it conflicts with.
     pub marks: Vec<Mark>,
-    /// What would be right.
+    /// What would be right instead.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// Something wrong in one place.
+    /// An error at one place.
     pub fn new(source: &Rc<Source>, span: Range<usize>, title: impl Into<String>) -> Self {
         let mark = Mark { source: Rc::clone(source), span, label: String::new() };
         Self { title: title.into(), marks: vec![mark], help: None }
     }
 
-    /// What the place has to do with it.
+    /// Labels the last place.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         if let Some(mark) = self.marks.last_mut() {
             mark.label = label.into();
@@ -58,18 +58,18 @@ impl Diagnostic {
         self
     }
 
-    /// Another place that has to do with it, and how.
+    /// Adds another place, with its label.
     pub fn beside(mut self, source: &Rc<Source>, span: Range<usize>, label: impl Into<String>) -> Self {
         self.marks.push(Mark { source: Rc::clone(source), span, label: label.into() });
         self
     }
 
-    /// What would be right.
+    /// Adds what would be right instead.
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
 
-    /// What the parser says of TOML that cannot be read as what it should be.
+    /// The TOML parser's error.
     pub fn toml(source: &Rc<Source>, error: &toml::de::Error) -> Self {
         Self::new(source, error.span().unwrap_or(0..0), error.message().trim_end())
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Known deviations: what kernels do otherwise than the architecture says, with its citation.
+//! Known deviations: where kernels depart from the architecture, with the citation of what it says.
 //!
-//! A deviation forgives what it lists and nothing else: each thing that a case observed must be listed for that
-//! case, word for word, or for the case that it runs in a variation.
+//! A deviation forgives what it lists and nothing else: each thing that a case observed must be listed for
+//! that case, word for word, or for the case that it runs in a variation.
 
 mod condition;
 mod entry;
@@ -48,7 +48,8 @@ pub struct Deviation {
     pub why: String,
     /// Where the kernel or the platform does it.
     pub source: String,
-    /// What decides whether it shows itself cannot be asked for: that it does not is no news.
+    /// dfr0 cannot ask the host for what decides whether it is seen: a case that does not show it is not an
+    /// XPASS.
     pub sometimes: bool,
     /// The hosts that can show it.
     pub condition: Condition,
@@ -64,15 +65,15 @@ pub enum Error {
     /// The file or its directory cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read {
-        /// Which.
+        /// The file or directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The file is no TOML, has other keys than it may, or says what cannot be.
+    /// The file is not TOML, has an unknown key, or has a value that cannot be right.
     #[error(transparent)]
     Content(#[from] Diagnostic),
-    /// The directory holds no file.
+    /// The directory does not contain a .toml file.
     #[error("{} holds no .toml file", .0.display())]
     Empty(PathBuf),
 }
@@ -93,13 +94,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The same where a sample of the case's scenarios ran: what these do not show need not be gone.
+    /// The verdict if only a sample of the case's scenarios ran: what the sample does not show need not be
+    /// gone.
     pub fn of_a_sample(self) -> Self {
         if let Self::XPass(_) = self { Self::Pass } else { self }
     }
 }
 
-/// The files in `folder` of `directory`; without one of `expected/` beside this executable, or else those that were built in.
+/// The files in `folder` of `directory`. Without a directory, those of `expected/` next to this executable,
+/// or else those that were built in.
 pub(crate) fn files(
     directory: Option<&Path>,
     folder: &str,
@@ -136,23 +139,23 @@ fn read(directory: &Path) -> Result<Vec<Source>, Error> {
 }
 
 impl Deviations {
-    /// The deviations of `directory`; without one those in `expected/` beside this executable, or else those that
-    /// were built in. `cases` are the names of all cases there are.
+    /// The deviations of `directory`. Without a directory, those of `expected/` next to this executable, or
+    /// else those that were built in. `cases` are the names of all cases.
     pub fn load(directory: Option<&Path>, cases: &[String]) -> Result<Self, Error> {
         Ok(Self::parse(files(directory, "", &BUILT_IN)?, cases)?)
     }
 
-    /// Those that were built in.
+    /// The deviations that were built in.
     pub(crate) fn built_in(cases: &[String]) -> Result<Self, Diagnostic> {
         Self::parse(BUILT_IN.iter().map(Source::built_in), cases)
     }
 
-    /// The text of what [`Self::load`] takes, as one file.
+    /// The text of the files that [`Self::load`] reads, as one file.
     pub fn text(directory: Option<&Path>) -> Result<String, Error> {
         Ok(files(directory, "", &BUILT_IN)?.into_iter().map(|file| file.text + "\n").collect())
     }
 
-    /// No deviation is known.
+    /// No known deviations.
     pub const fn none() -> Self {
         Self(Vec::new())
     }
@@ -177,7 +180,7 @@ impl Deviations {
         self.judge(case, host, &observed, report.stopped.as_ref().map(How::from))
     }
 
-    /// The verdict on a case that observed this on `host`, and ended early so.
+    /// The verdict on a case that observed this on `host`. `stopped` says how it ended early, if it did.
     pub fn judge(&self, case: &str, host: &Host, observed: &BTreeSet<&str>, stopped: Option<How>) -> Verdict {
         match stopped {
             Some(How::Skipped) if observed.is_empty() => return Verdict::Skip,
@@ -186,7 +189,7 @@ impl Deviations {
         }
         let applying = || self.0.iter().filter(|deviation| deviation.condition.fails_on(host).is_none());
         if observed.is_empty() {
-            // A case that runs another one in a variation is forgiven the same, and need not show it.
+            // A case that varies another one is forgiven the same, but need not show it.
             let names: Vec<String> = applying()
                 .filter(|deviation| deviation.cases.contains(case) && !deviation.sometimes)
                 .map(|deviation| deviation.name.clone())
@@ -220,7 +223,7 @@ impl Deviation {
         if self.condition.platform.is_some() { "the platform" } else { "KVM" }
     }
 
-    /// It is listed for the case, or for the one that the case runs in a variation.
+    /// Whether it is listed for the case, or for the one that the case varies.
     fn forgives(&self, case: &str) -> bool {
         self.cases.contains(case) || varied(case).is_some_and(|varied| self.cases.contains(varied))
     }

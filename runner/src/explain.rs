@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What a case tests, by which rule and with which scenarios, and the deviations that are known of it. Nothing runs.
+//! Explains what a case tests: its rules, its scenarios and its known deviations. Nothing runs.
 
 use crate::{
     case::{Case, LISTED, Report, Session, varied},
@@ -12,21 +12,21 @@ use crate::{
 use dfr0_model::id_write::Writable;
 use std::fmt;
 
-/// Hosts that a case is asked for its scenarios on where there is no other: ID_AA64DFR0_EL1 of a CPU without the OS Double
-/// Lock, and of one with it.
+/// ID_AA64DFR0_EL1 of imagined hosts, where a case that lists no scenarios here is asked for them: a CPU
+/// without the OS Double Lock, and one with it.
 const IMAGINED: [u64; 2] = [0xf0_1030_5009, 0x1030_5008];
 
-/// What userspace may write to it there, as since Linux 6.12.
+/// The bits of ID_AA64DFR0_EL1 that userspace may write on imagined hosts, as since Linux 6.12.
 const IMAGINED_WRITABLE: u64 = 0xf0_00f0_0f0f;
 
-/// Cases, explained to a person.
+/// The explanation of cases.
 #[derive(Debug)]
 pub struct Explanation<'a> {
     /// The cases to explain.
     pub chosen: &'a [Case],
     /// All cases, some of which others run in variations.
     pub all: &'a [Case],
-    /// What is known.
+    /// The known deviations.
     pub deviations: &'a Deviations,
     /// This host, or why no guest runs here.
     pub here: Result<&'a Host, &'a str>,
@@ -36,7 +36,9 @@ impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.here {
             Ok(host) => write!(f, "this host:\n{}", indented(&host.to_string(), 2))?,
-            Err(why) => writeln!(f, "this host: no guest runs here, so nothing is said of it: {why}")?,
+            Err(why) => {
+                writeln!(f, "this host: no guest runs here, so it is not said which deviations apply: {why}")?
+            }
         }
         self.chosen.iter().try_for_each(|case| self.case(f, case))
     }
@@ -56,7 +58,7 @@ impl Explanation<'_> {
             write!(f, "  known deviation {} of {}", deviation.name, deviation.whose())?;
             match varied(&case.name) {
                 Some(varied) if !deviation.cases.contains(&case.name) => {
-                    writeln!(f, ", which {varied} is forgiven and this case with it")?;
+                    writeln!(f, ", which is forgiven in {varied} and so in this case")?;
                 }
                 _ => writeln!(f)?,
             }
@@ -66,14 +68,14 @@ impl Explanation<'_> {
             if let Ok(host) = self.here {
                 match deviation.condition.fails_on(host) {
                     None => writeln!(f, "    here: it applies")?,
-                    Some(why) => writeln!(f, "    here: it does not apply, for {why}")?,
+                    Some(why) => writeln!(f, "    here: it does not apply: {why}")?,
                 }
             }
         }
         Ok(())
     }
 
-    /// The first of its scenarios, as a failed case lists them.
+    /// Prints the first of its scenarios, as a failed case lists them.
     fn scenarios(&self, f: &mut fmt::Formatter<'_>, case: &Case) -> fmt::Result {
         let (mut report, mut of) = (self.ask(case), "");
         if report.listed.is_empty()
@@ -110,7 +112,8 @@ impl Explanation<'_> {
         Ok(())
     }
 
-    /// The scenarios that the case would run here, or else on an imagined host, and why there are no more.
+    /// The scenarios that the case would run here or, if there are none, on an imagined host; and why there
+    /// are no more.
     fn ask(&self, case: &Case) -> Report {
         let hosts = self.here.ok().cloned().into_iter().chain(IMAGINED.map(imagined));
         let mut reports = hosts.map(|host| case.run(&mut Session::on_paper(host)));
@@ -163,7 +166,7 @@ mod tests {
         })];
         let text = explained(&cases, Err("no KVM"));
         assert!(text.starts_with(
-            "this host: no guest runs here, so nothing is said of it: no KVM\n\ns.a\n  rule: An enabled"
+            "this host: no guest runs here, so it is not said which deviations apply: no KVM\n\ns.a\n  rule: An enabled"
         ));
         assert!(text.contains(&format!(
             "\n  section: {}\n  also: {}\n",
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_of_another_hosts_is_asked_on_that_one() {
+    fn a_case_that_does_not_apply_here_is_asked_on_an_imagined_host() {
         let cases = [case("s.a", |cx| {
             if !cx.shape().double_lock {
                 return Stop::skip("FEAT_DoubleLock is not implemented");
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_depends_on_a_guest_is_said_to_and_a_variation_lists_what_it_varies() {
+    fn a_case_that_depends_on_a_guest_says_so_and_a_variation_lists_what_it_varies() {
         let asks = |cx: &mut crate::case::Context<'_>| {
             cx.new_guest()?.get(ID_AA64DFR0_EL1)?;
             cx.check(&Scenario::new().isb())

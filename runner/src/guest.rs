@@ -148,7 +148,7 @@ impl Guest {
         if !unknown.is_empty() {
             self.left = Left::unknown(unknown);
         }
-        Ok(Program::behind(self.left.clone()))
+        Ok(Program::after(self.left.clone()))
     }
 
     /// Runs one scenario without judging it; returns its events.

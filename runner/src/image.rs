@@ -10,7 +10,8 @@ use elf::{
     endian::LittleEndian,
 };
 
-/// The payload's executable. Its symbols `PROGRAM`, `LOG`, `LOGGED`, `PLACE` and `TURN` are what dfr0_model::wire describes.
+/// The payload's executable. Its symbols `PROGRAM`, `LOG`, `LOGGED`, `PLACE` and `TURN` are what
+/// dfr0_model::wire describes.
 pub static PAYLOAD: &[u8] = include_bytes!(env!("DFR0_PAYLOAD"));
 
 /// A part of the payload in the guest's memory.
@@ -20,9 +21,9 @@ pub struct Segment {
     pub address: u64,
     /// Its length in memory, in bytes.
     pub len: u64,
-    /// The guest writes it.
+    /// Whether the guest writes it.
     pub writable: bool,
-    /// The guest executes it.
+    /// Whether the guest executes it.
     pub executable: bool,
 }
 
@@ -33,7 +34,7 @@ pub struct Image {
     pub entry: u64,
     /// Its segments.
     pub segments: Vec<Segment>,
-    /// Where the words lie that both sides share.
+    /// The addresses of the words that both sides share.
     pub words: Words,
 }
 
@@ -50,7 +51,7 @@ pub struct Words {
     pub place: u64,
     /// `TURN`.
     pub turn: u64,
-    /// `TIGHT`, the loop that others are measured by.
+    /// `TIGHT`, the loop that suites are compared with.
     pub tight: u64,
 }
 
@@ -58,7 +59,7 @@ impl Image {
     /// Copies the payload into the guest's memory.
     pub fn load(memory: &mut GuestMemory) -> Result<Self, Error> {
         let parse =
-            |error: elf::ParseError| Error::Unfit(format!("the payload is no ELF executable: {error}"));
+            |error: elf::ParseError| Error::Unfit(format!("the payload is not an ELF executable: {error}"));
         let elf = ElfBytes::<LittleEndian>::minimal_parse(PAYLOAD).map_err(parse)?;
         let mut segments = Vec::new();
         for header in elf.segments().into_iter().flatten().filter(|header| header.p_type == PT_LOAD) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Results as KTAP, in the form that each of its consumers reads: flat, plan first, a directive without text.
+//! Results as KTAP, in the form that all its consumers read: flat, plan first, directives without text.
 
 use crate::results::{Case, End, Outcome, Record, Totals, Writer};
 use std::io::{self, Write};
 
-/// A writer of KTAP; each line is flushed, so that a reader sees it when it happens.
+/// A writer of KTAP. Each line is flushed, so that a reader sees it at once.
 #[derive(Debug)]
 pub struct Ktap<W> {
     out: W,
@@ -14,7 +14,7 @@ pub struct Ktap<W> {
 }
 
 impl<W: Write> Ktap<W> {
-    /// Writes to `out`; of a nested run a parent test has written the header.
+    /// Writes to `out`. The parent test of a nested run has written the header.
     pub const fn new(out: W, nested: bool) -> Self {
         Self { out, nested, number: 0 }
     }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_run_is_a_plan_of_none_with_its_reason_on_one_line() {
+    fn a_run_that_cannot_start_is_a_plan_of_zero_with_its_reason_on_one_line() {
         let mut out = Vec::new();
         let none = Unavailable::because("no\nKVM".into());
         Ktap::new(&mut out, false).write(&Record::Unavailable(none)).expect("a vector");

@@ -7,36 +7,36 @@
 //! | [`host`] | what this machine is: kernel, CPU, shape, capabilities |
 //! | [`fingerprint`], [`register_id`] | what decides whether a guest may move, as a file |
 //! | [`plan`] | whether a guest may move from one host to another |
-//! | [`profile`] | what is known of CPUs' debug hardware, and whether a host is so |
+//! | [`profile`] | what is known of CPUs' debug hardware, and whether a host agrees with it |
 //! | [`guest`] | a guest whose payload runs scenarios |
 //! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM; or `paper`, where nothing runs |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
-//! | `program` | scenarios, one behind the other, as one program of the payload |
+//! | `program` | scenarios, one after the other, as one program of the payload |
 //! | [`plain`] | a VM without a payload, for what KVM promises to userspace |
 //! | `a32` | the code of such a VM in AArch32 |
 //! | [`cpus`] | on which CPU a thread runs |
-//! | [`other`] | what another vCPU does that runs beside |
+//! | [`other`] | what another vCPU does while it runs beside the guest |
 //! | [`together`] | vCPUs that run at the same time |
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
 //! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
-//! | `archive` | the outside of a snapshot, and of a certificate |
+//! | `archive` | the archive that holds a snapshot or a certificate |
 //! | [`pairs`] | moves between hosts, and whether the plans were right |
 //! | [`expected`] | known deviations |
 //! | [`bless`] | drafts of deviations, from what a run found |
 //! | [`explain`] | what a case tests, and what is known of it |
 //! | [`pattern`] | patterns that name cases |
-//! | [`diagnostic`] | what is wrong in a file, with its place |
-//! | [`kernel_version`] | kernel versions, in distributors' releases too |
+//! | [`diagnostic`] | what is wrong in a file, and where |
+//! | [`kernel_version`] | kernel versions, also those of distributors' releases |
 //! | [`known_fields`] | the fields that KVM is known to let userspace write, by kernel |
 //! | [`run`] | runs cases and compares them with the deviations |
-//! | [`certificate`] | all that was found on a host, as an archive |
+//! | [`certificate`] | everything that was found on a host, as an archive |
 //! | [`bench`] | what the suites cost on this host |
 //! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
-//! | [`report`] | results of one or many runs in other forms, and what differs between two sides |
-//! | [`mimic`] | the same cases for `cargo test` |
+//! | [`report`] | results of one or many runs in other forms, and the difference between two sides |
+//! | [`mimic`] | the cases as tests of `cargo test` |
 //! | [`cli`] | the commands |
 
 pub mod bench;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What guests run on: KVM, or a bare CPU where the environment names one.
+//! What guests run on: KVM, or a bare CPU if the environment names one.
 
 use crate::{
     bare::{self, Bare},
@@ -25,13 +25,13 @@ pub enum Machine {
     Kvm(Kvm),
     /// A CPU that a machine gives to the payload alone.
     Bare(Bare),
-    /// Nothing: cases are asked for the scenarios that they would run on this host.
+    /// Nothing runs: cases only list the scenarios that they would run on this host.
     Paper(Host),
 }
 
 impl Machine {
-    /// The bare CPU that DFR0_BARE names, whose machine answers within `deadline`, or else this host's KVM; where no guest
-    /// can run at all, says why.
+    /// The bare CPU that DFR0_BARE names, whose machine answers within `deadline`, or else this host's KVM;
+    /// or why no guest can run at all.
     pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
         match env::var_os(BARE) {
             Some(directory) => Ok(Ok(Self::Bare(Bare::open(Path::new(&directory), deadline)?))),
@@ -66,7 +66,8 @@ impl Machine {
         }
     }
 
-    /// A guest in this state, whose payload has its words there; nothing is left of it if that fails.
+    /// A guest in this state, whose payload has its words at these addresses. If this fails, nothing is left
+    /// of the guest.
     pub fn restore(
         &self,
         state: &State,

@@ -46,18 +46,18 @@ impl GuestMemory {
             what: format!("mmap of {len} bytes of the guest's memory"),
             source: errno.into(),
         })?;
-        // SAFETY: all bytes lie in the mapping, which nothing else in this process refers to.
+        // SAFETY: all bytes are in the mapping, which nothing else in this process refers to.
         unsafe { base.cast::<u8>().write_bytes(0, len.get()) };
         Ok(Self { base, len: len.get() })
     }
 
-    /// Where it lies in this process.
+    /// Its address in this process.
     #[cfg(target_arch = "aarch64")]
     pub fn base(&self) -> NonNull<c_void> {
         self.base
     }
 
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -66,27 +66,29 @@ impl GuestMemory {
     #[must_use]
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> bool {
         let Some(offset) = self.offset(address, bytes.len()) else { return false };
-        // SAFETY: the offset lies in the mapping.
+        // SAFETY: the offset is in the mapping.
         let place = unsafe { self.base.cast::<u8>().add(offset) };
-        // SAFETY: all bytes lie in the mapping, which nobody else uses while the CPU does not run.
+        // SAFETY: all bytes are in the mapping, which has no other user while the CPU does not run.
         unsafe { place.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
         true
     }
 
-    /// The word at a guest address, shared with the guest; none if it is not in memory or not aligned.
+    /// The word at a guest address, shared with the guest; `None` if it is not in memory or not aligned.
     pub fn word(&self, address: u64) -> Option<&AtomicU64> {
         self.words(address, 1)?.first()
     }
 
-    /// The words from a guest address on, shared with the guest; none if they are not in memory or not aligned.
+    /// The words starting at a guest address, shared with the guest; `None` if they are not in memory or not
+    /// aligned.
     pub fn words(&self, address: u64, count: usize) -> Option<&[AtomicU64]> {
         let offset = self.offset(address, count.checked_mul(size_of::<u64>())?)?;
         if offset % size_of::<u64>() != 0 {
             return None;
         }
-        // SAFETY: the offset lies in the mapping.
+        // SAFETY: the offset is in the mapping.
         let words = unsafe { self.base.cast::<AtomicU64>().byte_add(offset) };
-        // SAFETY: they are aligned, mapped as long as `self` is, and the guest's accesses are those of another thread.
+        // SAFETY: they are aligned, mapped as long as `self` is, and the guest's accesses are those of
+        // another thread.
         Some(unsafe { NonNull::slice_from_raw_parts(words, count).as_ref() })
     }
 

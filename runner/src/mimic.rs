@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The second face of the cases: `cargo test` and nextest, through libtest-mimic.
+//! The cases as tests of `cargo test` and nextest, through libtest-mimic.
 
 use crate::{
     case::{Case, Session, Suite},
@@ -12,7 +12,8 @@ use crate::{
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
-/// Runs the cases of `suites` as the tests of a `harness = false` target, one after the other: a guest is timed.
+/// Runs the cases of `suites` as the tests of a `harness = false` target, one after the other, because a
+/// guest has a deadline.
 pub fn main(suites: &[Suite]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);

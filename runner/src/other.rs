@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What another vCPU does that runs on a guest's CPU in between: it has debug registers of its own, and finds them
-//! as it wrote them.
+//! What another vCPU does when it runs on a guest's CPU in between: it has debug registers of its own, and
+//! finds them as it wrote them.
 //!
-//! Its breakpoints are on the markers from [`MARKER`] upwards and its watchpoints on the doublewords from [`WATCHED`]
-//! upwards, where the guest beside it has none: what either takes at the other's is seen.
+//! Its breakpoints are on the markers from [`MARKER`] upwards and its watchpoints on the doublewords from
+//! [`WATCHED`] upwards, where the guest beside it has none: an event that one takes at a place of the other
+//! is seen.
 
 use arbitrary_int::u4;
 use dfr0_model::{
@@ -24,7 +25,7 @@ pub const WATCHED: u64 = TARGET + TARGET_SIZE / 4 * 3;
 /// Its CONTEXTIDR_EL1.
 pub const CONTEXT: u64 = 0xa5a5_4321;
 
-/// Its program.
+/// The program of the other vCPU.
 pub fn scenario(other: Other, shape: Shape) -> Scenario {
     let start = Scenario::new().then(Op::MaskDebug(false));
     match other {
@@ -45,7 +46,7 @@ pub fn scenario(other: Other, shape: Shape) -> Scenario {
     }
 }
 
-/// What userspace writes so that the debug registers of a vCPU hold this.
+/// The values that userspace writes to a vCPU to arm its debug registers like this.
 pub fn registers(shape: Shape) -> Vec<(SysReg, u64)> {
     let written = armed(Scenario::new(), shape).write(OSLSR_EL1, 0b1010);
     let values = written.ops().iter().filter_map(|op| match *op {
@@ -55,7 +56,8 @@ pub fn registers(shape: Shape) -> Vec<(SysReg, u64)> {
     values.collect()
 }
 
-/// Every breakpoint and watchpoint armed; breakpoint 0 is linked to the highest numbered, which matches [`CONTEXT`].
+/// Every breakpoint and watchpoint armed; breakpoint 0 is linked to the highest numbered, which matches
+/// [`CONTEXT`].
 fn armed(scenario: Scenario, shape: Shape) -> Scenario {
     let partner = shape.breakpoints.saturating_sub(1);
     let scenario = (0..partner).fold(scenario, |scenario, n| {
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
     use dfr0_model::{outcome::Expected, pe::Pe};
 
-    /// How many exceptions and exits the model expects of each.
+    /// How many exceptions and exits the model expects of a state.
     fn events(other: Other, shape: Shape) -> usize {
         let mut pe = Pe::new(shape);
         let outcomes =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A CPU on which nothing runs: a case that would run scenarios there is asked for them.
+//! A CPU on which nothing runs: a case only lists the scenarios that it would run there.
 
 use crate::{
     guest::{Cpu, Error, Log},
@@ -8,7 +8,7 @@ use crate::{
 };
 use dfr0_model::{event::Event, id_write::Answer, scenario::Op, sysreg::SysReg, wire::Bell};
 
-/// The CPU.
+/// A CPU on which nothing runs.
 #[derive(Debug)]
 pub struct Paper;
 

@@ -5,17 +5,18 @@
 use crate::renamed;
 use glob::Pattern;
 
-/// The pattern is the name, its first dotted parts, or a glob that matches it. An error says that it is no pattern.
+/// Whether the pattern is the name, its first dotted parts, or a glob that matches it. A malformed glob is an
+/// error.
 pub fn matches(pattern: &str, name: &str) -> Result<bool, String> {
     if name.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
         return Ok(true);
     }
-    let glob = Pattern::new(pattern).map_err(|error| format!("\"{pattern}\" is no pattern: {error}"))?;
+    let glob = Pattern::new(pattern).map_err(|error| format!("\"{pattern}\" is not a pattern: {error}"))?;
     Ok(glob.matches(name))
 }
 
-/// Which of these names a pattern means; that it means none is an error.
-/// A case may be called by the name that it had in the version before.
+/// The places of the names that a pattern matches; it may be a case's name of the version before. A pattern that matches
+/// no name is an error.
 pub fn places<'a>(pattern: &str, names: impl Iterator<Item = &'a str>) -> Result<Vec<usize>, String> {
     let pattern = &renamed::case(pattern);
     let mut places = Vec::new();
@@ -40,7 +41,7 @@ mod tests {
         assert_eq!(hit("id_regs.wrps.mask"), Ok(true));
         assert_eq!(hit("id_regs.wrps"), Ok(true));
         assert_eq!(hit("id_regs"), Ok(true));
-        assert_eq!(hit("id_regs.wrp"), Ok(false), "half a part is no part");
+        assert_eq!(hit("id_regs.wrp"), Ok(false), "half a part does not match");
         assert_eq!(hit("*.mask"), Ok(true));
         assert_eq!(hit("*.masks"), Ok(false));
         assert!(hit("***").is_err());

@@ -23,11 +23,11 @@ use std::sync::atomic::{
 pub struct Payload {
     /// The guest's memory.
     pub memory: GuestMemory,
-    /// Where things are in it.
+    /// The addresses of the words that both sides share.
     pub words: Words,
 }
 
-/// How a payload that was loaded is started.
+/// How to start a payload that was loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
     /// Where it starts to execute.
@@ -53,9 +53,9 @@ impl Payload {
             )));
         }
         let end = [code::END, 0, 0];
-        let records = ops.iter().map(|op| {
-            wire::encode(*op).ok_or_else(|| Error::Unfit(format!("the payload has no way to do `{op}`")))
-        });
+        let records = ops
+            .iter()
+            .map(|op| wire::encode(*op).ok_or_else(|| Error::Unfit(format!("the payload cannot do `{op}`"))));
         let words = self.words(self.words.program, (ops.len() + 1) * OP_WORDS)?;
         for (slot, record) in words.chunks_exact(OP_WORDS).zip(records.chain([Ok(end)])) {
             for (word, value) in slot.iter().zip(record?) {
@@ -65,7 +65,7 @@ impl Payload {
         Ok(())
     }
 
-    /// The events that the payload has logged of this program.
+    /// The events that the payload has logged in this program.
     pub fn read_log(&self) -> Result<Vec<Logged>, Error> {
         let logged = self.word(self.words.logged)?.load(Relaxed) as usize;
         let words = self.words(self.words.log, logged.min(wire::LOG_LEN) * EVENT_WORDS)?;
@@ -73,18 +73,19 @@ impl Payload {
             .chunks_exact(EVENT_WORDS)
             .map(|slot| {
                 let record: [u64; EVENT_WORDS] = std::array::from_fn(|word| slot[word].load(Relaxed));
-                wire::decode_event(record)
-                    .ok_or_else(|| Error::Unfit(format!("the payload logged {record:x?}, which is no event")))
+                wire::decode_event(record).ok_or_else(|| {
+                    Error::Unfit(format!("the payload logged {record:x?}, which is not an event"))
+                })
             })
             .collect()
     }
 
-    /// The operation that the payload does.
+    /// The number of the operation that the payload is doing.
     pub fn place(&self) -> Result<usize, Error> {
         Ok(self.word(self.words.place)?.load(Relaxed) as usize)
     }
 
-    /// Lets a payload that has rung go on, as soon as it executes.
+    /// Lets a payload that has rung continue as soon as it executes.
     pub fn turn(&self) -> Result<(), Error> {
         // Release: what userspace wrote before is seen by a payload on another thread that sees this.
         self.word(self.words.turn)?.fetch_add(1, Release);
@@ -101,5 +102,5 @@ impl Payload {
 }
 
 fn outside(address: u64) -> Error {
-    Error::Unfit(format!("the payload's data at {address:#x} lies outside of its memory"))
+    Error::Unfit(format!("the payload's data at {address:#x} is outside of its memory"))
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Scenarios, one behind the other, as one program for the payload. Before each stand the operations that undo the one
-//! before, and no others: a scenario's first access to a register is the guest's first since it was undone.
+//! Scenarios, one after the other, as one program for the payload. Each is preceded by the operations that
+//! undo the one before, and by no others: a scenario's first access to a register is the guest's first since
+//! it was undone.
 
 use dfr0_model::{
     event::Logged,
@@ -13,10 +14,10 @@ use dfr0_model::{
     sysreg::{DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
 };
 
-/// How many operations a program of several scenarios has at most: each may log three events.
+/// The upper limit of operations in a program of several scenarios: each may log three events.
 const FULL: usize = dfr0_model::wire::LOG_LEN / 3;
 
-/// What a scenario leaves behind that the next one must not find.
+/// What a scenario leaves that the next one must not find.
 #[derive(Clone, Debug, Default)]
 pub struct Left {
     registers: Vec<SysReg>,
@@ -27,7 +28,7 @@ pub struct Left {
 }
 
 impl Left {
-    /// These registers may hold anything.
+    /// These registers may contain anything.
     pub fn unknown(registers: impl IntoIterator<Item = SysReg>) -> Self {
         Self { registers: registers.into_iter().collect(), ..Self::default() }
     }
@@ -49,7 +50,7 @@ impl Left {
         left
     }
 
-    /// What a scenario sets before it executes or reads anything, if an ISB is between.
+    /// What a scenario sets before it executes or reads anything, if an ISB follows.
     fn overwritten(scenario: &Scenario) -> Self {
         let sets = |op: &&Op| {
             matches!(op, Op::Write { .. } | Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_) | Op::Isb)
@@ -61,13 +62,13 @@ impl Left {
         }
     }
 
-    /// What the payload does not forget at a program's end.
-    fn behind_program(self) -> Self {
+    /// What is left after the program has ended, when the payload has forgotten its modes.
+    fn after_program(self) -> Self {
         Self { masks: false, levels: false, entries: false, ..self }
     }
 
-    /// The operations that set everything to what a vCPU resets to and a program starts with, but for what `next` sets
-    /// before anything can come of it.
+    /// Adds the operations that set everything to what a vCPU resets to and a program starts with, except
+    /// what `next` sets before it can have an effect.
     fn undo(&self, next: &Scenario, ops: &mut Vec<Op>) {
         let start = ops.len();
         let overwritten = Self::overwritten(next);
@@ -85,7 +86,8 @@ impl Left {
     }
 }
 
-/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1, and ones clear the claim tags.
+/// Sets a register to what a vCPU resets to; the OS Lock is unlocked through OSLAR_EL1, and ones clear the
+/// claim tags.
 fn undo(reg: SysReg) -> Op {
     let (reg, value) = match reg {
         OSLSR_EL1 => (OSLAR_EL1, 0),
@@ -98,7 +100,7 @@ fn undo(reg: SysReg) -> Op {
 /// A scenario's place in a program.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    /// Its first operation, which may undo the scenario before.
+    /// Its first operation, which may be one that undoes the scenario before.
     start: usize,
     /// Its first operation of its own.
     own: usize,
@@ -116,20 +118,20 @@ pub struct Program {
 /// A scenario that departed from the rules.
 #[derive(Debug)]
 pub struct Departure {
-    /// Which of the program's, from 0.
+    /// Its number in the program, from 0.
     pub scenario: usize,
     /// The operations up to the one that departed.
     pub ops: Vec<Op>,
     /// It departed while the scenario before was undone.
     pub undoing: bool,
-    /// How.
+    /// How it departed.
     pub mismatch: Mismatch,
 }
 
 impl Program {
-    /// No scenario yet, behind a program that has left this.
-    pub fn behind(left: Left) -> Self {
-        Self { ops: Vec::new(), parts: Vec::new(), left: left.behind_program() }
+    /// A program without scenarios, which runs after a program that has left this.
+    pub fn after(left: Left) -> Self {
+        Self { ops: Vec::new(), parts: Vec::new(), left: left.after_program() }
     }
 
     /// Adds a scenario, unless the program is full; an empty program takes any.
@@ -152,17 +154,17 @@ impl Program {
         &self.ops
     }
 
-    /// How many scenarios it holds.
+    /// The number of scenarios.
     pub fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// It holds no scenario.
+    /// Whether it has no scenario.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// What it leaves behind when it has run.
+    /// What it leaves when it has run.
     pub fn left(&self) -> &Left {
         &self.left
     }
@@ -179,8 +181,8 @@ impl Program {
             } else {
                 left.iter().take_while(|logged| logged.op < part.end).count()
             };
-            let (of_this, behind) = left.split_at(count);
-            left = behind;
+            let (of_this, rest) = left.split_at(count);
+            left = rest;
             events.clear();
             events.extend(
                 of_this.iter().map(|logged| Logged { op: logged.op.wrapping_sub(part.start), ..*logged }),
@@ -219,36 +221,36 @@ mod tests {
 
     #[test]
     fn a_scenario_is_undone_before_the_next_one_and_only_what_it_did() {
-        let mut program = Program::behind(Left::default());
+        let mut program = Program::after(Left::default());
         assert!(program.add(&scenario()) && program.add(&Scenario::new().read(MDSCR_EL1)));
-        let behind = &program.ops()[scenario().ops().len()..];
-        assert_eq!(behind.len(), 6, "{behind:?}");
+        let after = &program.ops()[scenario().ops().len()..];
+        assert_eq!(after.len(), 6, "{after:?}");
         assert!(
-            behind.contains(&Op::MaskDebug(true)) && behind.contains(&Op::Write { reg: MDSCR_EL1, value: 0 })
+            after.contains(&Op::MaskDebug(true)) && after.contains(&Op::Write { reg: MDSCR_EL1, value: 0 })
         );
-        let mut next = Program::behind(program.left().clone());
+        let mut next = Program::after(program.left().clone());
         assert!(next.add(&Scenario::new().read(MDSCR_EL1)));
         assert_eq!(next.ops().len(), 1, "a read leaves nothing to undo");
     }
 
     #[test]
     fn what_the_next_scenario_sets_itself_is_not_undone() {
-        let behind = |next: Scenario| {
-            let mut program = Program::behind(Left::default());
+        let undone = |next: Scenario| {
+            let mut program = Program::after(Left::default());
             assert!(program.add(&scenario()) && program.add(&next));
             program.ops().len() - scenario().ops().len() - next.ops().len()
         };
-        assert_eq!(behind(scenario().exec(1)), 0);
-        assert_eq!(behind(scenario()), 5, "no ISB of its own");
-        assert_eq!(behind(Scenario::new().read(MDSCR_EL1).append(scenario()).exec(1)), 5, "it reads first");
-        assert_eq!(behind(Scenario::new().enable(Mdscr::DEFAULT).exec(1)), 4, "all but MDSCR_EL1");
+        assert_eq!(undone(scenario().exec(1)), 0);
+        assert_eq!(undone(scenario()), 5, "no ISB of its own");
+        assert_eq!(undone(Scenario::new().read(MDSCR_EL1).append(scenario()).exec(1)), 5, "it reads first");
+        assert_eq!(undone(Scenario::new().enable(Mdscr::DEFAULT).exec(1)), 4, "all but MDSCR_EL1");
     }
 
     #[test]
     fn a_program_forgets_its_modes_at_its_end_and_keeps_its_registers() {
-        let mut program = Program::behind(Left::default());
+        let mut program = Program::after(Left::default());
         assert!(program.add(&scenario()));
-        let mut next = Program::behind(program.left().clone());
+        let mut next = Program::after(program.left().clone());
         assert!(next.add(&Scenario::new()));
         assert_eq!(next.ops().len(), 4, "three registers and an ISB");
     }
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn a_full_program_takes_no_more_and_an_empty_one_takes_any() {
         let long = (0..FULL).fold(Scenario::new(), |scenario, _| scenario.isb());
-        let mut program = Program::behind(Left::default());
+        let mut program = Program::after(Left::default());
         assert!(program.add(&long.clone().isb()), "longer than a program of several may be");
         assert!(!program.add(&Scenario::new().isb()));
         assert_eq!((program.len(), program.ops().len()), (1, FULL + 1));
@@ -265,7 +267,7 @@ mod tests {
     #[test]
     fn each_scenario_is_judged_by_its_own_events() {
         let read = |value| Scenario::new().write(OSDLR_EL1, value).isb().read(OSDLR_EL1);
-        let mut program = Program::behind(Left::default());
+        let mut program = Program::after(Left::default());
         for value in [1, 0, 1] {
             assert!(program.add(&read(value)));
         }
@@ -293,8 +295,8 @@ mod tests {
     }
 
     #[test]
-    fn an_event_while_a_scenario_is_undone_is_a_departure_and_so_is_one_behind_the_end() {
-        let mut program = Program::behind(Left::default());
+    fn an_event_while_a_scenario_is_undone_or_after_the_end_is_a_departure() {
+        let mut program = Program::after(Left::default());
         assert!(program.add(&scenario()) && program.add(&Scenario::new().isb()));
         let at =
             |op| program.judge(&Pe::new(SHAPE), &[Logged { op, event: Event::Value(0) }]).expect("modelled");

@@ -24,7 +24,7 @@ pub struct Draw {
     pub seed: u64,
     /// How many a case draws.
     pub scenarios: u32,
-    /// It draws for so long instead.
+    /// The time to draw for instead.
     pub time: Option<Duration>,
 }
 
@@ -36,7 +36,7 @@ impl Default for Draw {
 
 /// How many scenarios are tried to make one smaller.
 const SHRINKS: usize = 2000;
-/// How many of those that are drawn may be ones that the model has no rule for, one behind the other.
+/// How many scenarios in a row may be drawn for which the model has no rule.
 const UNFIT_IN_A_ROW: usize = 1000;
 
 /// Scenarios from one seed.
@@ -44,10 +44,11 @@ struct Drawing<'a, S> {
     strategy: &'a S,
     runner: TestRunner,
     pe: Pe,
-    /// Whether an operation can be done here: others are left out, and the same seed draws the rest of the scenario.
+    /// Whether an operation can be done here: others are left out, and the same seed draws the rest of the
+    /// scenario.
     can: fn(Op) -> bool,
     left: u32,
-    /// It goes on until then, however many there are.
+    /// When drawing ends, however many scenarios there are.
     ends: Option<Instant>,
 }
 
@@ -70,7 +71,7 @@ impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
         Err(unfit("the model has no rule for any of them".into()))
     }
 
-    /// What was drawn, as far as it can be done here.
+    /// The drawn scenario without the operations that cannot be done here.
     fn scenario(&self, tree: &S::Tree) -> Scenario {
         possible(tree.current(), self.can)
     }
@@ -87,8 +88,9 @@ fn possible(scenario: Scenario, can: fn(Op) -> bool) -> Scenario {
 }
 
 impl Context<'_> {
-    /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is shrunk to a
-    /// smallest one that still does, and reported with its seed. What only userspace can do is left out where there is none.
+    /// Draws scenarios from `strategy`, and runs and judges each. The first that departs from the rules is
+    /// shrunk to a smallest one that still departs, and reported with its seed. Operations that only
+    /// userspace can do are left out where there is no userspace.
     pub fn check_random<S: Strategy<Value = Scenario>>(&mut self, strategy: &S) -> Result<(), Stop> {
         let Draw { seed, scenarios, time } = self.draw();
         let mut bytes = [0; 32];
@@ -124,7 +126,7 @@ impl Context<'_> {
                         let tree = trees.swap_remove(departure.scenario);
                         let known = match self.shrink(&drawing, tree)? {
                             Some(smallest) => (smallest, format!("seed {seed}, shrunk")),
-                            None => (departure, format!("seed {seed}, departs only behind other scenarios")),
+                            None => (departure, format!("seed {seed}, departs only after other scenarios")),
                         };
                         self.report(&known.0, &known.1);
                         return Ok(());
@@ -140,8 +142,8 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Makes a scenario that departed smaller while it still departs, each time in a VM of its own; none if it never
-    /// does there.
+    /// Shrinks a scenario that departed while it still departs, each time in a VM of its own; `None` if it
+    /// never departs there.
     fn shrink<S: Strategy<Value = Scenario>>(
         &mut self,
         drawing: &Drawing<'_, S>,
@@ -164,7 +166,8 @@ impl Context<'_> {
         Ok(smallest)
     }
 
-    /// Reports the scenario of these that breaks the guest, alone; all of them if none does.
+    /// Runs each scenario alone, and reports the one that breaks the guest. If none does, reports that only
+    /// all of them do.
     fn find_broken(
         &mut self,
         scenarios: impl Iterator<Item = Scenario>,
@@ -178,7 +181,7 @@ impl Context<'_> {
                 return Err(stop);
             }
         }
-        self.find(WHAT.into(), format!("seed {seed}: it breaks the guest only behind other scenarios"));
+        self.find(WHAT.into(), format!("seed {seed}: it breaks the guest only after other scenarios"));
         Err(error.into())
     }
 }

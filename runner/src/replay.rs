@@ -10,21 +10,21 @@ use std::{
     path::PathBuf,
 };
 
-/// A file longer than this is no scenario, in bytes.
+/// The upper limit of a scenario's file, in bytes; anything longer is rejected.
 const LONGEST: u64 = 1 << 20;
 
 /// A file that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
-    #[error("cannot read {path}: {source}; replay takes a seed, which is a number, or a scenario's file", path = .path.display())]
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}; replay takes a seed, which is a number, or the file of a scenario", path = .path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// It holds no scenario.
+    /// The file does not contain a scenario.
     #[error("{path}, {source}", path = .path.display())]
     Text {
         /// The file.
@@ -34,7 +34,7 @@ pub enum Error {
     },
 }
 
-/// The scenario in a file, or on standard input if that is `-`.
+/// Reads the scenario in a file; `-` is standard input.
 pub fn read(name: &str) -> Result<Scenario, Error> {
     let path = PathBuf::from(name);
     let mut text = String::new();
@@ -52,7 +52,7 @@ pub fn read(name: &str) -> Result<Scenario, Error> {
     }
 }
 
-/// The case that runs it, in a VM of its own, and shows each operation with its events.
+/// The case that runs a scenario in a VM of its own, and shows each operation with its events.
 pub fn case(scenario: Scenario) -> Case {
     Case::new("replay.scenario", &rule::BREAKPOINT_MATCHES, move |cx| cx.show(&scenario))
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_with_its_place() {
+    fn what_cannot_be_read_is_named_with_its_place() {
         assert!(of(b"isb\nnop\n").is_err_and(|error| error.contains(", line 2: `nop`")));
         assert!(of(b"\xff\xfe").is_err_and(|error| error.contains("cannot read")));
         assert!(of(&[b' '; 1 << 20]).is_err_and(|error| error.contains("no operation")));

@@ -2,8 +2,8 @@
 
 //! Results of one or many runs, in the forms that people and machines read.
 //!
-//! A report is of [`Cell`]s, which [`load`] finds in files of results and in folders. A cell that has no whole results is
-//! an error in every form.
+//! A report is made of [`Cell`]s, which [`load`] finds in files of results and in folders. A cell without
+//! whole results is an error in every form.
 
 mod cell;
 mod diff;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The results of a run: one stream of records, which each writer takes as they come and [`read`] takes from a file.
+//! The results of a run: one stream of records. Each writer takes them as they come; [`read`] takes them from
+//! a file.
 //!
-//! A file of results is JSON lines: a [`Begin`], a [`Case`] for each case in the order in which they ran, an [`End`]; or
-//! only an [`Unavailable`]. docs/results.md has each key, docs/results.schema.json the same for a validator.
+//! A file of results is JSON lines: a [`Begin`], a [`Case`] for each case in the order in which they ran, an
+//! [`End`]; or only an [`Unavailable`]. docs/results.md describes each key, docs/results.schema.json does the
+//! same for a validator.
 
 mod file;
 mod read;
@@ -20,7 +22,7 @@ pub(crate) use text::listing;
 
 use std::io;
 
-/// What takes the records of a run: a face of the results.
+/// A consumer of the records of a run.
 pub trait Writer {
     /// Takes the next record.
     fn write(&mut self, record: &Record) -> io::Result<()>;

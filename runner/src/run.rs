@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-/// Exit codes, as kselftest's `ksft_finished` has them.
+/// Exit codes, the same as in kselftest's `ksft_finished`.
 const FAILED: u8 = 1;
 const SKIPPED: u8 = 4;
 
@@ -30,14 +30,14 @@ pub struct Options {
     pub deadline: Duration,
     /// How random scenarios are drawn.
     pub draw: Draw,
-    /// Of each case's scenarios the first runs, and every so many.
+    /// The first and every Nth scenario of each case runs.
     pub every: usize,
 }
 
-/// A run that could not be done at all.
+/// A run that could not start or be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// KVM or the bare CPU is there and does not work.
+    /// KVM or the bare CPU is present but does not work.
     #[error("no guest can run here: {0}")]
     Guest(#[from] crate::guest::Error),
     /// The results cannot be written.
@@ -45,7 +45,7 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
-/// Runs `cases`, gives their results to `writers` and says how to exit.
+/// Runs `cases`, gives their results to `writers` and returns the exit code.
 pub fn run(
     cases: &[Case],
     deviations: &Deviations,
@@ -92,7 +92,7 @@ pub fn run(
     Ok(exit_code(end.totals, strict))
 }
 
-/// Runs one case; a panic in it is a failure of that case alone.
+/// Runs one case. If it panics, only this case fails.
 pub fn run_case(case: &Case, session: &mut Session) -> Report {
     panic::catch_unwind(AssertUnwindSafe(|| case.run(session))).unwrap_or_else(|_| {
         let unfit = "the case panicked; the message is on standard error".into();
@@ -111,7 +111,8 @@ fn exit_code(totals: Totals, strict: bool) -> ExitCode {
     }
 }
 
-/// A bar on standard error for a person whose standard output goes elsewhere; the results are progress enough.
+/// A progress bar on a terminal's standard error if standard output is not a terminal; otherwise the results
+/// show progress.
 fn progress(cases: usize) -> ProgressBar {
     if !io::stderr().is_terminal() || io::stdout().is_terminal() {
         return ProgressBar::hidden();

@@ -13,14 +13,14 @@ use std::{
     thread::{self, ScopedJoinHandle},
 };
 
-/// Preemptions at which a thread has seen enough.
+/// A thread ends after this many preemptions.
 const ENOUGH: i64 = 32;
-/// After so many turns a thread waits no longer for them.
+/// A thread ends after this many turns, however often it was preempted.
 const TURNS: usize = 64;
-/// How many turns a thread has that shares its CPU with no other.
+/// How many turns a thread has if it does not share its CPU.
 const TURNS_ALONE: usize = 4;
 
-/// Where vCPUs run that run at the same time.
+/// Where vCPUs run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Together {
     /// All on one CPU: the kernel preempts each for the others.
@@ -38,8 +38,9 @@ struct Ran {
 }
 
 impl Context<'_> {
-    /// Runs these lists of scenarios at the same time, on one CPU or each on one of its own; again and again, until each
-    /// thread was preempted by another often enough or has had its turns. The case is skipped if one never was.
+    /// Runs these lists of scenarios at the same time, on one CPU or each on a CPU of its own. Each list is
+    /// repeated until its thread was preempted often enough or has had its turns. The case is skipped if a
+    /// thread was never preempted.
     pub fn check_together(&mut self, on: Together, lists: &[Vec<Scenario>]) -> Result<(), Stop> {
         if self.is_on_paper() {
             return lists.iter().flatten().try_for_each(|scenario| self.list(scenario.clone()));
@@ -86,7 +87,7 @@ fn beside(
 ) -> Ran {
     let place = if on == Together::OneCpu { 0 } else { place };
     let prepared = Pinned::at(place).map_err(Stop::from).and_then(|pinned| Ok((pinned, open()?)));
-    // Even a thread that failed lets the others start.
+    // A thread that failed lets the others start too.
     start.wait();
     let mut ran = Ran { report: Report::default(), preemptions: 0, result: Ok(()) };
     ran.result = prepared.and_then(|(_pinned, mut session)| {
@@ -101,7 +102,7 @@ fn beside(
     ran
 }
 
-/// Lets the vCPU have its turns; counts how often it was preempted.
+/// Runs the vCPU's turns, and counts how often it was preempted.
 fn turns(
     context: &mut Context<'_>,
     on: Together,

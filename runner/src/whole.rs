@@ -10,27 +10,28 @@ use std::{
 };
 use tempfile::{Builder, NamedTempFile};
 
-/// A file beside its place, which nobody takes for it.
+/// Creates a temporary file next to `path`, with a name that is not mistaken for the file itself.
 pub fn begin(path: &Path) -> io::Result<NamedTempFile> {
-    // Whoever may read any new file may read this: without it the owner alone may.
+    // The permissions of any new file. By default only its owner may read a temporary file.
     Builder::new().prefix(".dfr0-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory(path))
 }
 
-/// Puts a file in its place when all of it is on the disk, in that of another if there is one.
+/// Moves a file to `path` once all of it is on the disk. An existing file is replaced.
 pub fn end(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     fs::File::open(directory(path))?.sync_all()
 }
 
-/// The same where no other may be: else [`io::ErrorKind::AlreadyExists`].
+/// Moves a file to `path` once all of it is on the disk. An existing file is an error,
+/// [`io::ErrorKind::AlreadyExists`].
 pub fn end_new(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map_err(|error| error.error)?;
     fs::File::open(directory(path))?.sync_all()
 }
 
-/// Writes a file.
+/// Writes a file, whole or not at all.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = begin(path)?;
     file.write_all(bytes)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A bare CPU whose guest is late is one failed case with the CPU's registers, and whoever comes next has it anew.
+//! A guest on a bare CPU that is late is one failed case with the CPU's registers, and the next guest gets
+//! the CPU after a reset.
 //!
 //! `make test` runs this with `lab exec --bare`.
 
@@ -17,7 +18,7 @@ use dfr0_runner::{
 use std::time::Duration;
 
 fn session() -> Session {
-    Session::open(DEADLINE).expect("the bare CPU works").expect("there is one")
+    Session::open(DEADLINE).expect("the bare CPU works").expect("a bare CPU")
 }
 
 /// Breakpoint `n` on a marker.
@@ -28,7 +29,7 @@ fn armed(n: u8, marker: u8) -> Scenario {
 
 fn fires(session: &mut Session) -> Report {
     let case = Case::new("test.fires", &rule::BREAKPOINT_MATCHES, |cx| {
-        // No breakpoint is on marker 2, unless another guest has left one.
+        // No breakpoint is on marker 2, unless another guest has left one there.
         cx.check(&armed(0, 1).exec(1).exec(2))
     });
     run_case(&case, session)

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// VBAR_EL1.
 const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
-/// A guest in these tests hangs for as long.
+/// How long a guest hangs in these tests.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 fn session() -> Session {
@@ -82,7 +82,7 @@ fn a_hung_guest_ends_at_its_deadline_and_the_next_case_runs() {
     assert!(next.stopped.is_none() && next.findings.is_empty() && next.checks == 1, "{next:?}");
 }
 
-/// A guest that userspace steps comes out of KVM_RUN all the time, which is not coming back.
+/// A guest that userspace steps leaves KVM_RUN all the time, but this does not mean that it came back.
 #[test]
 fn a_guest_that_hangs_while_it_is_stepped_ends_at_its_deadline() {
     let undefined = Op::Write { reg: sysreg::ID_AA64DFR0_EL1, value: 0 };
@@ -100,11 +100,11 @@ fn a_guest_that_hangs_while_it_is_stepped_ends_at_its_deadline() {
 fn a_guest_that_takes_an_exception_outside_of_the_markers_says_where() {
     let mut session = session();
     let report = run(&mut session, &hang());
-    let behind_the_call = register(death(&report), "X30");
-    let report = run(&mut session, &breakpoint_at(behind_the_call));
+    let after_the_call = register(death(&report), "X30");
+    let report = run(&mut session, &breakpoint_at(after_the_call));
     let death = death(&report);
     assert!(death.reason.contains("lost after operation 5: Breakpoint exception"), "{death}");
-    assert_eq!(register(death, "ELR_EL1"), behind_the_call);
+    assert_eq!(register(death, "ELR_EL1"), after_the_call);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Where `/dev/kvm` is missing or closed to this user nothing runs, and the reason is said.
+//! If `/dev/kvm` is missing or this user may not open it, nothing runs, and the reason is given.
 //!
-//! Each test takes something from its own thread alone; that takes root, which the lab's hosts give.
+//! Each test restricts only its own thread. This needs root, which tests have on lab hosts.
 
 #![cfg(target_arch = "aarch64")]
 
@@ -13,11 +13,11 @@ use nix::{
 };
 
 fn unavailable() -> Unavailable {
-    Session::open(DEADLINE).expect("no error of KVM's").expect_err("no guest can run")
+    Session::open(DEADLINE).expect("no error of KVM").expect_err("no guest can run")
 }
 
 #[test]
-fn no_dev_kvm_is_said() {
+fn a_missing_dev_kvm_is_named() {
     if !geteuid().is_root() {
         return;
     }
@@ -30,7 +30,7 @@ fn no_dev_kvm_is_said() {
 }
 
 #[test]
-fn no_permission_is_said() {
+fn a_missing_permission_is_named() {
     if !geteuid().is_root() {
         return;
     }

@@ -402,7 +402,7 @@ fn explain() -> Result<(), Failed> {
         "  0  msr OSDLR_EL1, 0x0\n",
         "\n  known deviation osdlr-does-not-hold-dlk of KVM\n    observed: mrs OSDLR_EL1: 0x0\n",
         "\n    seen: on every kernel\n    here: it applies\n",
-        "\n    here: it does not apply, for userspace may not write WRPs here",
+        "\n    here: it does not apply: userspace may not write WRPs here",
         "\n  known deviation qemu-atomic-wnr of the platform\n",
         "\n    seen: on the platform linux,dummy-virt\n    here: it applies\n",
     ];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The first instructions of a bare CPU: what KVM does for a vCPU before it enters it. The payload runs at EL1 under a
-//! stage 2 translation as a guest's does, because an emulator's walk of stage 2 is a part of the platform.
+//! The first instructions of a bare CPU, which do what KVM does for a vCPU before it enters it. The payload
+//! runs at EL1 under a stage 2 translation as a guest's does, because an emulator's walk of stage 2 is a part
+//! of the platform.
 
 use crate::stage1;
 use dfr0_model::{
@@ -11,7 +12,7 @@ use dfr0_model::{
 
 /// The CPU starts on the last page of its memory, which has this size.
 pub const PAGE: u64 = 0x1000;
-/// PL011: its data register, in which a byte is sent (PrimeCell UART PL011 TRM, UARTDR).
+/// PL011: its data register, to which a byte is written to send it (PrimeCell UART PL011 TRM, UARTDR).
 pub const UARTDR: u64 = 0x0900_0000;
 /// PL011: its control register, UARTCR.
 const UARTCR: u64 = UARTDR + 0x30;
@@ -56,11 +57,11 @@ pub fn stage2() -> Vec<u8> {
     [BLOCK | DEVICE, RAM | BLOCK | NORMAL].into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-/// Code and the literals behind it.
+/// Code, followed by its literals.
 #[derive(Default)]
 struct Code {
     instructions: Vec<u32>,
-    /// Which instruction loads which register with what.
+    /// The instructions that load a literal: place, register and value.
     loads: Vec<(usize, u32, u64)>,
 }
 
@@ -88,19 +89,20 @@ impl Code {
     }
 }
 
-/// `LDR X<t>, <label>`, the label that many words ahead.
+/// `LDR X<t>, <label>`, where the label is this many words ahead.
 const fn ldr_literal(t: u32, words: usize) -> u32 {
     0x5800_0000 | (words as u32 & 0x7_ffff) << 5 | t
 }
 
-/// The code that starts the payload at `entry`, with tables that end at `tables_end`, under the stage 2 at `stage2`; it
-/// can stand at any multiple of 8.
+/// The code that starts the payload at `entry`, with tables that end at `tables_end`, under the stage 2 at
+/// `stage2`; it can be at any address that is a multiple of 8.
 pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
     let mut code = Code::default();
     code.load(0, SEND);
     code.load(1, UARTCR);
     code.push(STR_W0_X1);
-    // Nothing of debug is trapped to EL2. HPMN, which counts event counters, keeps its value: zero may be reserved.
+    // No debug access is trapped to EL2. HPMN, a number of event counters, keeps its value, because zero may
+    // be reserved.
     code.push(MDCR_EL2.mrs_x0());
     code.push(AND_X0_1F);
     code.push(MDCR_EL2.msr_x0());
@@ -129,7 +131,8 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// As GNU as has them, for `entry` 0x4000_0000, tables that end at 0x4010_5000 and a stage 2 at 0x403f_e000.
+    /// As GNU as assembles them, for `entry` 0x4000_0000, tables that end at 0x4010_5000 and a stage 2 at
+    /// 0x403f_e000.
     const ASSEMBLED: [u32; 32] = [
         0x5800_0400, // ldr x0, =0x101
         0x5800_0421, // ldr x1, =0x9000030
@@ -166,7 +169,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_code_is_what_an_assembler_makes_of_it() {
+    fn the_code_is_the_same_as_an_assemblers() {
         let bytes = code(0x4000_0000, 0x4010_5000, 0x403f_e000);
         let (instructions, literals) = bytes.split_at(4 * ASSEMBLED.len());
         let words: Vec<u32> = instructions
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_literal_is_loaded_from_where_it_stands() {
+    fn a_literal_is_loaded_from_its_address() {
         for odd in [0, 1] {
             let mut code = Code::default();
             (0..odd).for_each(|_| code.push(ISB));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The bare CPU. There is one: a new guest takes it from the one before, which boots it anew when it runs again.
+//! The bare CPU. There is only one: a new guest takes it from the previous guest, which boots it again when
+//! it runs again.
 
 use super::{
     boot::{self, PAGE, UARTDR},
@@ -37,7 +38,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A payload waits after each bell, so that few are left when its CPU is stopped. More than these are not its own.
+/// A payload waits after each bell, so few bells are left when its CPU is stopped. More than this are not a
+/// payload's.
 const MOST_BELLS: usize = 1 << 12;
 
 /// A machine with a bare CPU.
@@ -45,7 +47,7 @@ const MOST_BELLS: usize = 1 << 12;
 pub struct Bare {
     emulator: Rc<RefCell<Emulator>>,
     platform: String,
-    /// How long the machine may take to say what it is.
+    /// How long the machine may take to identify itself.
     deadline: Duration,
 }
 
@@ -55,7 +57,7 @@ struct Emulator {
     len: NonZeroUsize,
     serial: UnixStream,
     qmp: Qmp,
-    /// How often the CPU was reset: it belongs to the guest that did it last.
+    /// How often the CPU was reset: it belongs to the guest that reset it last.
     resets: u64,
     /// The CPU's shape, once the payload has read it.
     shape: Option<Shape>,
@@ -76,7 +78,7 @@ impl Bare {
         let events = Guest::on(self.cpu(self.deadline)).events(&scenario)?;
         let &[Event::Value(midr), Event::Value(id_aa64dfr0), Event::Value(id_aa64isar0)] = events.as_slice()
         else {
-            return Err(Error::Unfit(format!("the bare CPU does not say what it is, but {events:?}")));
+            return Err(Error::Unfit(format!("the bare CPU does not identify itself: {events:?}")));
         };
         self.emulator.borrow_mut().shape = Some(Shape::from_id_aa64dfr0(id_aa64dfr0));
         Ok(Host {
@@ -90,7 +92,7 @@ impl Bare {
         })
     }
 
-    /// The CPU, as it resets.
+    /// The CPU in the state after a reset.
     pub fn guest(&self, config: Config, deadline: Duration) -> Result<Guest, Error> {
         match config.id_aa64dfr0 {
             Some(_) => Err(Error::NoVcpu("another ID_AA64DFR0_EL1".into())),
@@ -103,7 +105,7 @@ impl Bare {
     }
 }
 
-/// An exit to userspace is a bell, and nobody is there who could do more.
+/// Whether a bare CPU can do an operation. There is no userspace; an exit is only a bell.
 pub fn can(op: Op) -> bool {
     !op.is_hosts() || op == Op::Exit
 }
@@ -153,7 +155,7 @@ impl Cpu for BareCpu {
         let heard = self.emulator.borrow_mut().hear(self.deadline)?;
         match heard {
             Some(number) => Bell::from_number(number.into())
-                .ok_or_else(|| self.died(format!("the payload rang with {number}, which means nothing"))),
+                .ok_or_else(|| self.died(format!("the payload rang with {number}, which is not a bell"))),
             None => {
                 let (deadline, place) = (self.deadline, self.payload()?.place()?);
                 Err(self
@@ -181,12 +183,13 @@ impl Cpu for BareCpu {
 }
 
 impl Emulator {
-    /// Resets the machine and puts the payload and what starts it into its memory. The CPU is stopped.
+    /// Resets the machine, and loads the payload and the code that starts it into its memory. The CPU is
+    /// stopped.
     fn boot(&mut self) -> Result<Booted, Error> {
         self.qmp.reset()?;
         self.resets += 1;
         self.drain()?;
-        // It came from outside, and a page that is not there any more would end this process.
+        // The file comes from outside: an access to a page that it no longer has would end this process.
         let len = self.ram.metadata().map_err(lost_memory)?.len();
         if len < self.len.get() as u64 {
             return Err(lost_memory(std::io::Error::other(format!("it has {len:#x} bytes left"))));
@@ -204,7 +207,7 @@ impl Emulator {
         Ok(Booted { payload, reset: self.resets, running: false })
     }
 
-    /// The next byte on the serial port, or none within this time.
+    /// The next byte on the serial port; `None` if none comes within this time.
     fn hear(&mut self, deadline: Duration) -> Result<Option<u8>, Error> {
         let end = Instant::now() + deadline;
         loop {
@@ -223,7 +226,7 @@ impl Emulator {
         }
     }
 
-    /// Forgets what a payload has rung that is no more.
+    /// Discards the bells of a payload that no longer runs.
     fn drain(&mut self) -> Result<(), Error> {
         self.serial.set_nonblocking(true).map_err(silent)?;
         let mut bytes = [0; 256];
@@ -232,7 +235,7 @@ impl Emulator {
             match self.serial.read(&mut bytes) {
                 Ok(0) => break Err(silent(ErrorKind::UnexpectedEof.into())),
                 Ok(count) if count > left => {
-                    let why = format!("more than {MOST_BELLS} bells that nobody waits for");
+                    let why = format!("more than {MOST_BELLS} bells that nothing waits for");
                     break Err(silent(std::io::Error::other(why)));
                 }
                 Ok(count) => left -= count,
@@ -246,7 +249,8 @@ impl Emulator {
     }
 }
 
-/// What a CPU's reset leaves UNKNOWN, or otherwise than KVM's: the OS Lock is locked.
+/// The registers that a CPU's reset leaves UNKNOWN, or sets to another value than KVM does: the OS Lock is
+/// locked.
 fn unknown_at_reset(shape: Shape) -> impl Iterator<Item = SysReg> {
     let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbcr(n), dbgbvr(n)]);
     let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwcr(n), dbgwvr(n)]);

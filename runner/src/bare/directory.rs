@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The directory that describes a machine, as docs/bare.md has it. It comes from outside: nothing in it is trusted.
+//! The directory that describes a machine, as in docs/bare.md. It comes from outside: nothing in it is
+//! trusted.
 
 use super::boot::PAGE;
 use crate::guest::Error;
@@ -22,11 +23,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The machine's memory is not larger.
+/// The upper limit of the machine's memory, in bytes.
 const LARGEST: u64 = 1 << 30;
-/// A platform's name is not longer.
+/// The upper limit of a platform's name, in bytes.
 const LONGEST_NAME: u64 = 64;
-/// How often a machine that is busy is asked again.
+/// The time between two attempts to connect to a busy machine.
 const TICK: Duration = Duration::from_millis(10);
 
 /// What is in the directory.
@@ -45,16 +46,17 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens what is in it; the machine takes the connections before `end`.
+    /// Opens the files of a directory, and connects to its sockets. The machine accepts the connections
+    /// before `end`.
     pub fn open(path: &Path, end: Instant) -> Result<Self, Error> {
         let failed = |name: &str| {
             let what = format!(
-                "DFR0_BARE names no bare CPU (`lab exec --bare` does): {}",
+                "DFR0_BARE does not name a bare CPU (`lab exec --bare` sets it): {}",
                 path.join(name).display()
             );
             move |source: io::Error| Error::System { what, source }
         };
-        // A FIFO is no file, and opening it must not wait for a writer.
+        // A FIFO is refused later; opening it must not wait for a writer.
         let open = |name: &str, write: bool| {
             let flags = OFlag::O_NONBLOCK.bits();
             OpenOptions::new().read(true).write(write).custom_flags(flags).open(path.join(name))
@@ -69,7 +71,7 @@ impl Directory {
     }
 }
 
-/// A connection to a socket. Without O_NONBLOCK it would wait for ever for a machine that takes none.
+/// A connection to a socket. Without O_NONBLOCK it would wait forever for a machine that does not accept it.
 fn stream(path: &Path, end: Instant) -> io::Result<UnixStream> {
     let address = UnixAddr::new(path)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -92,7 +94,7 @@ fn stream(path: &Path, end: Instant) -> io::Result<UnixStream> {
 fn memory_len(is_file: bool, len: u64) -> Result<NonZeroUsize, String> {
     let needed = RAM_SIZE as u64 + 2 * PAGE;
     if !is_file {
-        return Err("the memory is no regular file".into());
+        return Err("the memory is not a regular file".into());
     }
     if !len.is_multiple_of(PAGE) || !(needed..=LARGEST).contains(&len) {
         return Err(format!(
@@ -102,7 +104,7 @@ fn memory_len(is_file: bool, len: u64) -> Result<NonZeroUsize, String> {
     usize::try_from(len)
         .ok()
         .and_then(NonZeroUsize::new)
-        .ok_or_else(|| format!("{len:#x} bytes are too many here"))
+        .ok_or_else(|| format!("{len:#x} bytes are too many for this machine"))
 }
 
 /// A platform's name: one line of printable ASCII.
@@ -111,7 +113,7 @@ fn name(file: impl Read) -> io::Result<String> {
     file.take(LONGEST_NAME + 1).read_to_string(&mut text)?;
     let name = text.trim_end_matches('\n');
     if name.is_empty() || text.len() as u64 > LONGEST_NAME || !name.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(io::Error::other(format!("{text:?} is no platform's name")));
+        return Err(io::Error::other(format!("{text:?} is not a platform's name")));
     }
     Ok(name.into())
 }
@@ -161,8 +163,9 @@ mod tests {
         let _qmp = UnixListener::bind(at("qmp")).expect("a socket");
         assert_eq!(open(directory.path()).expect("whole").platform, "p");
     }
+
     #[test]
-    fn a_machine_that_takes_no_connection_is_not_waited_for() {
+    fn a_machine_that_accepts_no_connection_is_not_waited_for() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("socket");
         let _listener = UnixListener::bind(&path).expect("a socket");

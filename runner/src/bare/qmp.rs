@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The machine's monitor: QMP (QEMU Machine Protocol Specification), as far as docs/bare.md asks for it. The machine is not
-//! trusted: it may answer anything, or nothing.
+//! The machine's monitor: QMP (QEMU Machine Protocol Specification), as far as docs/bare.md asks for it. The
+//! machine is not trusted: it may answer anything, or nothing.
 
 use crate::guest::Error;
 use serde::{Deserialize, de::IgnoredAny};
@@ -12,22 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A message is not longer.
+/// The upper limit of a message, in bytes; anything longer is rejected.
 const LONGEST: usize = 1 << 20;
-/// So much of a line is shown that is not a message.
+/// How many characters are shown of a line that is not a message.
 const SHOWN: usize = 80;
-/// No more registers are shown.
+/// The upper limit of registers that are shown.
 const MOST_REGISTERS: usize = 256;
 
 /// A connection to the monitor.
 #[derive(Debug)]
 pub struct Qmp {
     stream: UnixStream,
-    /// What has come and was not read as a message yet.
+    /// The bytes that were received but not yet read as a message.
     received: Vec<u8>,
     /// How long the machine may take to answer.
     patience: Duration,
-    /// The command that was not answered: an answer that comes later would be taken for that of another command.
+    /// The command that was not answered: a late answer would be taken for the answer to another command.
     lost: Option<&'static str>,
 }
 
@@ -52,7 +52,7 @@ enum Message {
 }
 
 impl Qmp {
-    /// Takes the greeting, and says which capabilities are wanted: none. Every answer comes within `patience`.
+    /// Takes the greeting, and enables no capabilities. Every answer comes within `patience`.
     pub fn new(stream: UnixStream, patience: Duration) -> Result<Self, Error> {
         let mut qmp = Self { stream, received: Vec::new(), patience, lost: None };
         match qmp.message(Instant::now() + patience) {
@@ -88,7 +88,7 @@ impl Qmp {
         self.command(command, &json!({ "execute": command }), None)
     }
 
-    /// Has the machine do something; returns its answer, when `event` has come too.
+    /// Executes a command; returns the machine's answer after `event` has come too.
     fn command(
         &mut self,
         command: &'static str,
@@ -96,7 +96,7 @@ impl Qmp {
         event: Option<&str>,
     ) -> Result<Value, Error> {
         if let Some(lost) = self.lost {
-            let why = format!("not sent, for the machine did not answer {lost}");
+            let why = format!("not sent, because the machine did not answer {lost}");
             return Err(failed(command, io::Error::other(why)));
         }
         match self.exchange(message, event) {
@@ -162,7 +162,7 @@ impl Qmp {
 
 fn unexpected(what: &str) -> io::Error {
     let start: String = what.chars().take(SHOWN).collect();
-    io::Error::new(ErrorKind::InvalidData, format!("{start:?} is not what docs/bare.md has here"))
+    io::Error::new(ErrorKind::InvalidData, format!("{start:?} is not what docs/bare.md expects here"))
 }
 
 fn failed(command: &str, source: io::Error) -> Error {
@@ -190,7 +190,7 @@ mod tests {
     const RESET: &str = r#"{"timestamp": {"seconds": 1}, "event": "RESET", "data": {"guest": false}}"#;
     const OTHER: &str = r#"{"timestamp": {"seconds": 1}, "event": "STOP"}"#;
 
-    /// A monitor that says these lines and hears the rest; returns what it heard.
+    /// Calls `with` on a monitor that sends these lines; also returns what the monitor received.
     fn monitor<R>(lines: &[&str], with: impl FnOnce(Result<Qmp, Error>) -> R) -> (R, String) {
         let (ours, mut theirs) = UnixStream::pair().expect("sockets");
         theirs.write_all(lines.join("\n").as_bytes()).expect("room");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_over_when_the_event_has_come_before_the_answer_or_behind_it() {
+    fn a_reset_is_over_when_the_event_has_come_before_the_answer_or_after_it() {
         for [first, second] in [[RETURN, RESET], [RESET, RETURN]] {
             let lines = [GREETING, RETURN, OTHER, RETURN, first, OTHER, second];
             let (reset, heard) = monitor(&lines, |qmp| qmp?.reset());
@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(heard, commands.map(|name| format!("{{\"execute\":\"{name}\"}}\n")).concat());
         }
         let (reset, _) = monitor(&[GREETING, RETURN, RETURN, RETURN], |qmp| qmp?.reset());
-        assert!(reset.is_err(), "an answer alone is no reset");
+        assert!(reset.is_err(), "an answer alone is not a reset");
     }
 
     #[test]
@@ -242,13 +242,13 @@ mod tests {
         writeln!(theirs, "{GREETING}\n{RETURN}").expect("room");
         let mut qmp = Qmp::new(ours, PATIENCE).expect("a machine");
         qmp.patience = Duration::from_millis(20);
-        // Events alone are no answer, however many there are.
+        // Events alone are not an answer, however many there are.
         writeln!(theirs, "{OTHER}\n{OTHER}").expect("room");
         let message = qmp.cont().expect_err("no answer").to_string();
         assert_eq!(message, "QMP cont: no answer within 20ms");
         writeln!(theirs, "{RETURN}").expect("room");
         let message = qmp.reset().expect_err("the answer is that to cont").to_string();
-        assert_eq!(message, "QMP stop: not sent, for the machine did not answer cont");
+        assert_eq!(message, "QMP stop: not sent, because the machine did not answer cont");
     }
 
     #[test]

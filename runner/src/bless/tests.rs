@@ -10,7 +10,7 @@ use crate::{
 };
 use dfr0_model::rule;
 
-/// A case and what it observed; that it failed is set.
+/// A failed case that observed this.
 fn failed(name: &str, observed: &[&str]) -> results::Case {
     let like = run().cases.swap_remove(1);
     assert_eq!(like.outcome, Outcome::Fail);
@@ -36,17 +36,17 @@ fn known(text: &str) -> Result<Deviations, Diagnostic> {
 }
 
 fn drafts(cases: Vec<results::Case>, deviations: &Deviations) -> Drafts {
-    Drafts::new(&with(cases), &all(), deviations).expect("cases that there are")
+    Drafts::new(&with(cases), &all(), deviations).expect("known cases")
 }
 
-/// What stands behind the head.
+/// The text after the head.
 fn entries(drafts: &Drafts) -> String {
     let text = drafts.to_string();
     text.split_once("\n\n").map_or(String::new(), |(_, entries)| entries.to_owned())
 }
 
 #[test]
-fn a_draft_holds_all_but_the_citation_and_does_not_load_before_that_is_there() {
+fn a_draft_has_all_but_the_citation_and_does_not_load_without_it() {
     let new = drafts(vec![failed("s.a", &["x", "\"y\"\n"])], &Deviations::none());
     assert_eq!(
         entries(&new),
@@ -106,7 +106,7 @@ fn what_a_case_shows_its_variations_are_forgiven_and_have_no_draft() {
 }
 
 #[test]
-fn what_is_listed_is_no_draft_and_what_is_listed_for_other_hosts_is_said() {
+fn what_is_listed_is_not_drafted_and_what_is_listed_for_other_hosts_is_named() {
     const LISTED: &str = "[[deviation]]\nname = \"s-a\"\ncases = [\"s.a\"]\nobserved = [\"x\"]\nwhy = \"w (DDI 0487K.a D2.8)\"\nsource = \"k\"\n";
     let deviations = known(LISTED).expect("valid");
     let new = drafts(vec![failed("s.a", &["x", "y"])], &deviations);
@@ -123,7 +123,7 @@ fn what_is_listed_is_no_draft_and_what_is_listed_for_other_hosts_is_said() {
     assert_eq!(
         new.left,
         [
-            "s.a: \"x\" is listed by s-a, which does not apply, for it is seen until Linux 7.3, and this is 7.3.4: its \
+            "s.a: \"x\" is listed by s-a, which does not apply: it is seen until Linux 7.3, and this is 7.3.4; its \
              condition may be wrong"
         ]
     );
@@ -143,12 +143,12 @@ fn a_case_that_did_not_run_to_its_end_has_no_draft_and_an_unknown_one_is_an_erro
     let unknown = Drafts::new(&with(vec![failed("s.z\x1b", &["x"])]), &all(), &Deviations::none());
     assert_eq!(
         unknown.expect_err("unknown"),
-        "the results are of another dfr0: this one has no case \"s.z \""
+        "the results are from another dfr0: this one has no case \"s.z \""
     );
 }
 
 #[test]
-fn on_a_bare_cpu_it_is_the_platform_that_departs() {
+fn on_a_bare_cpu_the_platform_departs() {
     let mut bare = with(vec![failed("s.a", &["x"])]);
     bare.begin.host = Host { kernel: None, platform: "q\n[x]".into(), ..bare.begin.host };
     let new = Drafts::new(&bare, &all(), &Deviations::none()).expect("a draft");
@@ -159,15 +159,15 @@ fn on_a_bare_cpu_it_is_the_platform_that_departs() {
 }
 
 #[test]
-fn a_file_is_not_written_over_unless_asked() {
+fn a_file_is_overwritten_only_with_force() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("d.toml");
     let new = drafts(vec![failed("s.a", &["x"])], &Deviations::none());
     std::fs::write(&path, "mine").expect("written");
-    let refused = new.write(&path, false).expect_err("it is there").to_string();
-    assert_eq!(refused, format!("{} is there already; --force writes over it", path.display()));
+    let refused = new.write(&path, false).expect_err("it exists").to_string();
+    assert_eq!(refused, format!("{} exists already; --force overwrites it", path.display()));
     assert_eq!(std::fs::read_to_string(&path).expect("read"), "mine");
-    new.write(&path, true).expect("asked to");
+    new.write(&path, true).expect("forced");
     assert_eq!(std::fs::read_to_string(&path).expect("read"), new.to_string());
     let files = std::fs::read_dir(directory.path()).expect("read").count();
     assert_eq!(files, 1, "nothing is left beside it");

@@ -16,25 +16,32 @@ use std::{
 };
 
 const PATHS: &str = "\
-PATH is a file that `dfr0 run --results FILE` wrote, the folder of a run of `lab matrix`, or a folder of such files
-(*.jsonl). This machine needs no KVM. A file is written whole or not at all.
+PATH is a file that `dfr0 run --results FILE` wrote, the folder of a run of `lab
+matrix`, or a folder of such files (*.jsonl). This machine needs no KVM. A file
+is written whole or not at all.
 
-Exit status: 0 all results are there, whatever they are; 1 a host did not report (the report says which and why), or a
-path or the command line is wrong.";
+Exit status:
+  0  all hosts reported, whatever their results are
+  1  a host did not report (the report says which and why), or a path or the
+     command line is wrong";
 
 const DIFF: &str = "\
-OLD and NEW are each a file of results, the folder of a run of `lab matrix`, or a folder of files of results (*.jsonl):
-several of one host and kernel are runs of the same, and where they disagree a case is flaky.
+OLD and NEW are each a file of results, the folder of a run of `lab matrix`, or
+a folder of files of results (*.jsonl). Several files of one host and kernel are
+runs of the same; a case is flaky where they disagree.
 
-Hosts are compared by the lab's name, or else by CPU and platform. The kernel is what changes between OLD and NEW, so it
-decides only where a side has several for a host: then the same kernel is compared, or one of the same series.
+Hosts are compared by the lab's name, or else by CPU and platform. The kernel is
+what changes between OLD and NEW, so it decides only where a side has several
+kernels for a host: then the same kernel is compared, or one of the same series.
 
-Exit status: 0 nothing is worse; 1 a case fails that did not, a host that reported does not any more, there is nothing to
-compare, or a path or the command line is wrong.";
+Exit status:
+  0  nothing is worse
+  1  a case fails that did not fail before, a host does not report any more,
+     there is nothing to compare, or a path or the command line is wrong";
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// KTAP: of one run what `dfr0 run` printed, of several a subtest each.
+    /// KTAP: what `dfr0 run` printed, or a subtest for each of several runs.
     #[command(after_help = PATHS)]
     Ktap(Of),
     /// JUnit XML: a test suite for each host and suite; a known deviation is a skipped test.
@@ -42,37 +49,37 @@ pub enum Command {
     Junit(Of),
     /// KernelCI's KCIDB, I/O schema version 5.
     ///
-    /// A known deviation is a failed test with an incident of a known issue. A host that did not report is a test that was
-    /// missed.
+    /// A known deviation is a failed test with an incident of a known issue. A host that did not report is a
+    /// test with the status MISS.
     #[command(after_help = PATHS)]
     Kcidb {
         #[command(flatten)]
         of: Of,
-        /// Who submits: the name of the CI system, of lower-case letters, digits and underscores.
+        /// The name of the CI system that submits: lower-case letters, digits and underscores.
         #[arg(long, value_name = "NAME", default_value = "dfr0", value_parser = origin)]
         origin: String,
-        /// The build that was tested, as KCIDB knows it; else each kernel's release is a build of NAME's.
+        /// KCIDB's id of the build that was tested; without it each kernel release is a build of NAME's own.
         #[arg(long, value_name = "ID", value_parser = build)]
         build_id: Option<String>,
     },
-    /// One page of HTML for a browser, which needs nothing else.
+    /// One self-contained HTML page.
     #[command(after_help = PATHS)]
     Html {
         #[command(flatten)]
         of: Of,
-        /// Show the moves between hosts that are in DIR, as `make pairs` leaves them in target/pairs.
+        /// Also show the moves between hosts that are in DIR; `make pairs` writes them to target/pairs.
         #[arg(long, value_name = "DIR")]
         pairs: Option<PathBuf>,
     },
     /// A table for a terminal: the totals of each host, and what fails.
     #[command(after_help = PATHS)]
     Text(Of),
-    /// Say what differs between two runs, or two matrices: what CI calls.
+    /// Print what differs between two runs or two matrices, for CI.
     #[command(after_help = DIFF)]
     Diff {
-        /// What was.
+        /// The earlier results.
         old: PathBuf,
-        /// What is.
+        /// The later results.
         new: PathBuf,
         /// Print JSON.
         #[arg(long)]
@@ -85,7 +92,7 @@ pub struct Of {
     /// Write to FILE instead of standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Files of results, and folders.
+    /// Files or folders of results.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
@@ -95,12 +102,12 @@ fn origin(name: &str) -> Result<String, String> {
     if !name.is_empty() && name.bytes().all(plain) {
         return Ok(name.to_owned());
     }
-    Err("KCIDB takes lower-case letters, digits and underscores".into())
+    Err("KCIDB accepts only lower-case letters, digits and underscores".into())
 }
 
 fn build(id: &str) -> Result<String, String> {
     let Some((name, _)) = id.split_once(':') else {
-        return Err("an id is the name of a CI system, a colon, and a name of its own".into());
+        return Err("an id is the name of a CI system, a colon, and that system's name for the build".into());
     };
     origin(name).map(|_| id.to_owned())
 }

@@ -23,13 +23,13 @@ pub struct Condition {
     pub until: Option<KernelVersion>,
     /// The host's KVM has this capability.
     pub capability: Option<Capability>,
-    /// It has not this one.
+    /// The host's KVM does not have this capability.
     pub without_capability: Option<Capability>,
     /// Userspace may write this field of ID_AA64DFR0_EL1.
     pub writable: Option<WritableField>,
     /// The host has this many watchpoints, or more.
     pub watchpoints: Option<u8>,
-    /// The CPU.
+    /// The host has this CPU.
     pub cpu: Option<CpuModel>,
     /// The deviation is this platform's and not KVM's.
     pub platform: Option<String>,
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for WritableField {
 }
 
 impl Capability {
-    /// KVM's name of it.
+    /// KVM's name for it.
     pub fn name(self) -> &'static str {
         self.0
     }
@@ -85,29 +85,30 @@ impl WritableField {
 }
 
 impl Condition {
-    /// Why the deviation cannot be seen on this host; none if it can.
+    /// Why the deviation cannot be seen on this host; `None` if it can.
     ///
-    /// A kernel whose release has no version is outside of every range: what is forgiven by mistake is never seen, while a
-    /// case that fails by mistake says that this is why. Deviations without a range hold there as everywhere.
+    /// A kernel whose release has no version is outside of every range: what is forgiven by mistake would
+    /// never be seen, while a case that fails by mistake gives this reason. Deviations without a range apply
+    /// there as everywhere.
     pub fn fails_on(&self, host: &Host) -> Option<String> {
         if self.bare && !host.is_bare() {
-            return Some("it is seen on a bare CPU alone".into());
+            return Some("it is seen only on a bare CPU".into());
         }
         match &self.platform {
             Some(platform) if *platform != host.platform => {
-                return Some(format!("it is of the platform {platform}, and this is {}", host.platform));
+                return Some(format!("it belongs to the platform {platform}, and this is {}", host.platform));
             }
-            None if host.is_bare() => return Some("it is KVM's, and this is a bare CPU".into()),
+            None if host.is_bare() => return Some("it belongs to KVM, and this is a bare CPU".into()),
             _ => {}
         }
         if let Some(cpu) = self.cpu.filter(|cpu| *cpu != CpuModel::of(host.midr)) {
-            return Some(format!("it is of {cpu}, and this is {}", host.cpu()));
+            return Some(format!("it belongs to the CPU {cpu}, and this is {}", host.cpu()));
         }
         if let Some(why) = self.kernel_fails(host) {
             return Some(why);
         }
         if let Some(Capability(name)) = self.capability.filter(|capability| !capability.is_on(host)) {
-            return Some(format!("KVM has no {name} here"));
+            return Some(format!("KVM does not have {name} here"));
         }
         if let Some(Capability(name)) = self.without_capability.filter(|capability| capability.is_on(host)) {
             return Some(format!("KVM has {name} here"));
@@ -135,7 +136,7 @@ impl Condition {
         Some(format!("it is seen until Linux {until}, and this is {release}"))
     }
 
-    /// No host can show both.
+    /// Whether no host can show both.
     pub fn excludes(&self, other: &Self) -> bool {
         fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
             matches!((one, other), (Some(one), Some(other)) if one != other)
@@ -165,9 +166,11 @@ impl fmt::Display for Condition {
         }
         parts.extend(self.cpu.map(|cpu| format!("on {cpu}")));
         parts.extend(self.since.map(|since| format!("since Linux {since}")));
-        parts.extend(self.until.map(|until| format!("until Linux {until}, which shows it no more")));
+        parts.extend(self.until.map(|until| format!("until Linux {until}, which no longer shows it")));
         parts.extend(self.capability.map(|Capability(name)| format!("where KVM has {name}")));
-        parts.extend(self.without_capability.map(|Capability(name)| format!("where KVM has no {name}")));
+        parts.extend(
+            self.without_capability.map(|Capability(name)| format!("where KVM does not have {name}")),
+        );
         parts.extend(self.writable.map(|field| format!("where userspace may write {}", field.0.name)));
         parts.extend(self.watchpoints.map(|wanted| format!("where there are {wanted} watchpoints or more")));
         if parts.is_empty() {

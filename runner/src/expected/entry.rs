@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A file of deviations: its keys, and what is an error in it.
+//! A file of deviations: its keys and its errors.
 
 use super::{Deviation, condition::Condition};
 use crate::{
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use std::{collections::BTreeSet, ops::Range, rc::Rc};
 use toml::Spanned;
 
-/// Where rules are written: behind the document's name stand its issue or file, and the section.
+/// The documents that rules are cited from. The name is followed by the issue or file, and by the section.
 const DOCUMENTS: [&str; 2] = ["DDI 0487", "Documentation/virt/kvm/"];
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ struct Entry {
     sometimes: Option<Spanned<String>>,
 }
 
-/// A deviation, and where in which file it stands.
+/// A deviation, and its place in a file.
 pub struct Placed {
     pub deviation: Deviation,
     source: Rc<Source>,
@@ -51,7 +51,7 @@ pub struct Placed {
     observed: Vec<Range<usize>>,
 }
 
-/// The deviations in a file, each of which is in order by itself. `cases` are the names of all cases there are.
+/// The deviations in a file, each of them valid by itself. `cases` are the names of all cases.
 pub fn read(source: Source, cases: &[String]) -> Result<Vec<Placed>, Diagnostic> {
     let source = Rc::new(source);
     let file: File = toml::from_str(&source.text).map_err(|error| Diagnostic::toml(&source, &error))?;
@@ -63,7 +63,7 @@ impl Entry {
         let wrong = |span: Range<usize>, title: &str| Diagnostic::new(source, span, title);
         let name = self.name.get_ref();
         if name.trim().is_empty() {
-            return Err(wrong(self.name.span(), "a deviation has a name"));
+            return Err(wrong(self.name.span(), "a deviation needs a name"));
         }
         self.check_citation(source)?;
         if self.source.get_ref().trim().is_empty() {
@@ -126,12 +126,12 @@ impl Entry {
         } else {
             format!("deviation \"{name}\" cites no section")
         };
-        let help = "what the rule says, and behind it its document and section: (DDI 0487K.a OSDLR_EL1) or (Linux \
+        let help = "what the rule says, followed by its document and section: (DDI 0487K.a OSDLR_EL1) or (Linux \
                     Documentation/virt/kvm/api.rst 4.68)";
         Err(Diagnostic::new(source, self.why.span(), title).help(help))
     }
 
-    /// What no host can be.
+    /// Refuses a condition that no host can meet.
     fn check_condition(&self, source: &Rc<Source>) -> Result<(), Diagnostic> {
         let name = self.name.get_ref();
         let wrong = |span: Range<usize>, problem: &str| {
@@ -141,19 +141,19 @@ impl Entry {
             && since.get_ref() >= until.get_ref()
         {
             let (from, to) = (since.get_ref(), until.get_ref());
-            let problem = format!("it is seen since {from}, and no more in {to}");
+            let problem = format!("it is seen since {from}, and no longer in {to}");
             return Err(wrong(until.span(), &problem).beside(source, since.span(), ""));
         }
         if let (Some(with), Some(without)) = (&self.capability, &self.without_capability)
             && with.get_ref() == without.get_ref()
         {
-            let problem = format!("{} cannot be both there and not", with.get_ref().name());
+            let problem = format!("{} cannot be both present and absent", with.get_ref().name());
             return Err(wrong(without.span(), &problem).beside(source, with.span(), ""));
         }
         if let Some(platform) = self.platform.as_ref().filter(|platform| platform.get_ref().trim().is_empty())
         {
             return Err(wrong(platform.span(), "every platform has a name")
-                .help("`dfr0 host show` prints that of a host"));
+                .help("`dfr0 host show` prints the platform of a host"));
         }
         if let Some(watchpoints) =
             self.watchpoints.as_ref().filter(|count| !(1..=16).contains(count.get_ref()))
@@ -161,9 +161,9 @@ impl Entry {
             return Err(wrong(watchpoints.span(), "a PE has 1 to 16 watchpoints"));
         }
         if let Some(sometimes) = self.sometimes.as_ref().filter(|why| why.get_ref().trim().is_empty()) {
-            let title = format!("deviation \"{name}\" shows itself sometimes, and does not say when");
+            let title = format!("deviation \"{name}\" is seen sometimes, and does not say when");
             return Err(Diagnostic::new(source, sometimes.span(), title)
-                .help("name what decides, which dfr0 cannot ask the host for"));
+                .help("name what decides it, which dfr0 cannot ask the host for"));
         }
         let Some(bare) = self.bare.as_ref().filter(|bare| *bare.get_ref()) else {
             return Ok(());
@@ -176,7 +176,7 @@ impl Entry {
             ("writable", self.writable.as_ref().map(Spanned::span)),
         ];
         if let Some((key, span)) = of_kvm.into_iter().find_map(|(key, span)| Some((key, span?))) {
-            let problem = format!("a bare CPU has no kernel that \"{key}\" could be about");
+            let problem = format!("\"{key}\" is about the kernel, and a bare CPU has no kernel");
             return Err(wrong(span, &problem).beside(source, bare.span(), ""));
         }
         if self.platform.is_none() {
@@ -187,24 +187,24 @@ impl Entry {
     }
 }
 
-/// The text names a document and a section of it.
+/// Whether the text names a document and a section of it.
 fn cites(text: &str) -> bool {
-    let has_section = |behind: &str| {
-        let section = behind.split_once(' ').map(|(_, section)| section);
+    let has_section = |rest: &str| {
+        let section = rest.split_once(' ').map(|(_, section)| section);
         section.is_some_and(|section| section.starts_with(|c: char| c.is_ascii_alphanumeric()))
     };
     DOCUMENTS.iter().any(|document| text.split(document).skip(1).any(has_section))
 }
 
 impl Placed {
-    /// What is wrong with two entries together.
+    /// Checks this entry together with an earlier one.
     pub fn check_beside(&self, earlier: &Self, cases: &[String]) -> Result<(), Diagnostic> {
         let (one, other) = (&self.deviation, &earlier.deviation);
         if one.name == other.name {
             return Err(Diagnostic::new(
                 &self.source,
                 self.name.clone(),
-                format!("deviation \"{}\" stands twice", one.name),
+                format!("deviation \"{}\" is listed twice", one.name),
             )
             .beside(&earlier.source, earlier.name.clone(), "the first"));
         }
@@ -224,9 +224,9 @@ impl Placed {
         };
         let title =
             format!("deviations \"{}\" and \"{}\" both list \"{observed}\" of {case}", one.name, other.name);
-        let label = format!("\"{}\" lists it, for hosts that may be the same", other.name);
+        let label = format!("\"{}\" lists it for hosts that may be the same", other.name);
         Err(Diagnostic::new(&self.source, span.clone(), title)
             .beside(&earlier.source, earlier_span.clone(), label)
-            .help("one thing has one citation: leave it to one of them, or give them conditions of which one alone holds"))
+            .help("an observation has one citation: list it in only one of them, or give them conditions that exclude each other"))
     }
 }

@@ -61,13 +61,13 @@ fn what_is_listed_is_forgiven_and_nothing_else() {
 }
 
 #[test]
-fn what_shows_itself_sometimes_is_no_news_when_it_does_not() {
+fn a_deviation_that_is_seen_sometimes_is_not_an_xpass_when_it_is_not_seen() {
     let deviations = parse(&format!("{ENTRY}sometimes = \"of the moon\"\n")).expect("valid");
     let verdict = |observed: &[&str]| deviations.verdict("s.a", &host(Writable::Unknown), &found(observed));
     assert_eq!(verdict(&["x"]), Verdict::XFail(vec!["n".into()]));
     assert_eq!(verdict(&["z"]), Verdict::Fail);
     assert_eq!(verdict(&[]), Verdict::Pass);
-    let nothing = parse(&format!("{ENTRY}sometimes = \" \"\n")).expect_err("it says nothing");
+    let nothing = parse(&format!("{ENTRY}sometimes = \" \"\n")).expect_err("it does not say when");
     assert!(nothing.to_string().contains("does not say when"), "{nothing}");
 }
 
@@ -113,7 +113,7 @@ fn a_case_that_could_not_be_run_is_never_forgiven() {
 }
 
 #[test]
-fn a_condition_keeps_a_deviation_to_the_kernels_that_can_show_it() {
+fn a_condition_restricts_a_deviation_to_the_kernels_that_can_show_it() {
     let deviations = parse(&format!("{ENTRY}writable = \"WRPs\"\n")).expect("valid");
     let verdict = |writable, observed: &[&str]| deviations.verdict("s.a", &host(writable), &found(observed));
     assert_eq!(verdict(Writable::Mask(0xf0_0000), &["x"]), Verdict::XFail(vec!["n".into()]));
@@ -132,7 +132,7 @@ fn a_platforms_deviation_is_not_forgiven_elsewhere() {
 }
 
 #[test]
-fn a_bare_cpu_is_forgiven_the_platforms_deviations_and_none_of_kvms() {
+fn a_bare_cpu_is_forgiven_the_platforms_deviations_but_not_kvms() {
     let bare = Host { kernel: None, ..host(Writable::Unknown) };
     let kvms = parse(ENTRY).expect("valid");
     assert_eq!(kvms.verdict("s.a", &bare, &found(&["x"])), Verdict::Fail);
@@ -147,7 +147,7 @@ fn a_bare_cpu_is_forgiven_the_platforms_deviations_and_none_of_kvms() {
     assert_eq!([whose(&kvms), whose(&platforms)], [Some("KVM"), Some("the platform")]);
 }
 
-/// Which verdict an entry with these keys leads to where `x` is observed, and where nothing is.
+/// The verdicts of an entry with these keys if `x` is observed, and if nothing is observed.
 fn verdicts(keys: &str, host: &Host) -> (Verdict, Verdict) {
     let deviations = parse(&format!("{ENTRY}{keys}")).expect("valid");
     let verdict = |observed: &[&str]| deviations.verdict("s.a", host, &found(observed));
@@ -161,7 +161,7 @@ fn forgiven() -> (Verdict, Verdict) {
 const NOT_FORGIVEN: (Verdict, Verdict) = (Verdict::Fail, Verdict::Pass);
 
 #[test]
-fn a_kernel_range_begins_where_it_says_and_ends_before_the_kernel_that_it_names() {
+fn a_kernel_range_includes_its_first_kernel_and_excludes_its_last() {
     let on = |kernel: &str| {
         let host = Host { kernel: Some(kernel.into()), ..host(Writable::Unknown) };
         verdicts("since = \"6.12\"\nuntil = \"7.3\"\n", &host)
@@ -175,7 +175,7 @@ fn a_kernel_range_begins_where_it_says_and_ends_before_the_kernel_that_it_names(
 }
 
 #[test]
-fn a_release_without_a_version_is_outside_of_every_range_and_inside_of_none() {
+fn a_release_without_a_version_is_outside_of_every_range() {
     let odd = Host { kernel: Some("mine".into()), ..host(Writable::Unknown) };
     assert_eq!(verdicts("since = \"6.12\"\n", &odd), NOT_FORGIVEN);
     assert_eq!(verdicts("until = \"6.12\"\n", &odd), NOT_FORGIVEN);
@@ -183,7 +183,7 @@ fn a_release_without_a_version_is_outside_of_every_range_and_inside_of_none() {
 }
 
 #[test]
-fn a_capability_is_there_or_not() {
+fn a_capability_is_present_or_absent() {
     let host = |value| Host {
         capabilities: Capabilities { kvm_cap_arm_el1_32bit: value, ..Capabilities::default() },
         ..host(Writable::Unknown)
@@ -211,7 +211,7 @@ fn a_pattern_lists_every_case_that_it_matches() {
 }
 
 #[test]
-fn why_a_deviation_does_not_apply_is_said() {
+fn a_deviation_says_why_it_does_not_apply() {
     let why = |keys: &str, host: &Host| {
         let deviations = parse(&format!("{ENTRY}{keys}")).expect("valid");
         deviations.get("n").and_then(|deviation| deviation.condition.fails_on(host)).unwrap_or_default()
@@ -220,22 +220,22 @@ fn why_a_deviation_does_not_apply_is_said() {
     let bare = Host { kernel: None, ..host.clone() };
     let odd = Host { kernel: Some("mine".into()), ..host.clone() };
     assert_eq!(why("", &host), "");
-    assert_eq!(why("", &bare), "it is KVM's, and this is a bare CPU");
+    assert_eq!(why("", &bare), "it belongs to KVM, and this is a bare CPU");
     assert_eq!(why("since = \"6.12\"", &host), "it is seen since Linux 6.12, and this is 6.1.0-x");
     assert_eq!(why("until = \"6.1\"", &host), "it is seen until Linux 6.1, and this is 6.1.0-x");
     assert_eq!(
         why("since = \"6.12\"", &odd),
         "it depends on the kernel, and the release \"mine\" has no version"
     );
-    assert_eq!(why("platform = \"q\"", &host), "it is of the platform q, and this is p");
-    assert_eq!(why("platform = \"p\"\nbare = true", &host), "it is seen on a bare CPU alone");
+    assert_eq!(why("platform = \"q\"", &host), "it belongs to the platform q, and this is p");
+    assert_eq!(why("platform = \"p\"\nbare = true", &host), "it is seen only on a bare CPU");
     assert_eq!(
         why("cpu = \"Cortex-A57\"", &host),
-        "it is of Cortex-A57, and this is Neoverse V1 (MIDR_EL1 0x411fd401)"
+        "it belongs to the CPU Cortex-A57, and this is Neoverse V1 (MIDR_EL1 0x411fd401)"
     );
     assert_eq!(
         why("capability = \"KVM_CAP_SET_GUEST_DEBUG2\"", &host),
-        "KVM has no KVM_CAP_SET_GUEST_DEBUG2 here"
+        "KVM does not have KVM_CAP_SET_GUEST_DEBUG2 here"
     );
     assert_eq!(
         why("writable = \"WRPs\"", &host),
@@ -244,7 +244,7 @@ fn why_a_deviation_does_not_apply_is_said() {
 }
 
 #[test]
-fn conditions_are_said_in_words() {
+fn conditions_are_printed_in_words() {
     let said = |keys: &str| {
         let deviations = parse(&format!("{ENTRY}{keys}")).expect("valid");
         deviations.get("n").map(|deviation| deviation.condition.to_string()).unwrap_or_default()
@@ -252,30 +252,30 @@ fn conditions_are_said_in_words() {
     assert_eq!(said(""), "on every kernel");
     assert_eq!(
         said("since = \"6.12\"\nuntil = \"7.3.1\"\nwritable = \"WRPs\"\ncpu = \"0x61:0x022\""),
-        "on 0x61:0x022, since Linux 6.12, until Linux 7.3.1, which shows it no more, where userspace may write WRPs"
+        "on 0x61:0x022, since Linux 6.12, until Linux 7.3.1, which no longer shows it, where userspace may write WRPs"
     );
     assert_eq!(said("platform = \"p\"\nbare = true"), "on a bare CPU of the platform p");
 }
 
-/// The message that a file of this text leads to.
+/// A file of this text is refused with this message.
 fn assert_says(text: &str, message: &str) {
     let error = parse(text).expect_err("invalid");
     assert_eq!(error.to_string(), message.trim_start_matches('\n').trim_end_matches('\n'), "\n{error}");
 }
 
-/// The same of an entry with these keys besides.
+/// An entry with these additional keys is refused with this message.
 fn with_keys(keys: &str, message: &str) {
     assert_says(&format!("{ENTRY}{keys}\n"), message);
 }
 
-/// The same of an entry that has this in place of that.
+/// An entry that has `is` instead of `of` is refused with this message.
 fn instead(of: &str, is: &str, message: &str) {
     assert!(ENTRY.contains(of));
     assert_says(&ENTRY.replace(of, is), message);
 }
 
 #[test]
-fn what_is_no_toml_and_a_key_that_there_is_not_are_shown_in_their_line() {
+fn invalid_toml_and_unknown_keys_are_shown_in_their_line() {
     assert_says(
         "[[deviation]\nname = \"n\"\n",
         r#"
@@ -320,10 +320,10 @@ missing field `why`
 }
 
 #[test]
-fn an_entry_cites_a_section_and_a_draft_is_told_from_one_that_does_not() {
+fn an_entry_without_a_citation_is_refused_and_a_draft_is_named_as_one() {
     const HELP: &str = "
   |
-  = help: what the rule says, and behind it its document and section: (DDI 0487K.a OSDLR_EL1) or (Linux Documentation/virt/kvm/api.rst 4.68)";
+  = help: what the rule says, followed by its document and section: (DDI 0487K.a OSDLR_EL1) or (Linux Documentation/virt/kvm/api.rst 4.68)";
     instead(
         "w (DDI 0487K.a OSDLR_EL1)",
         "",
@@ -358,7 +358,7 @@ deviation "n" cites no section
 }
 
 #[test]
-fn an_entry_says_something_with_each_key() {
+fn no_key_of_an_entry_may_be_empty() {
     instead(
         "\"k\"",
         "\" \"",
@@ -376,7 +376,7 @@ deviation "n" names no source
         "\"n\"",
         "\" \"",
         r#"
-a deviation has a name
+a deviation needs a name
  --> f.toml:2:8
   |
 2 | name = " "
@@ -424,7 +424,7 @@ no case matches "s.z"; `dfr0 list` prints all
         "s.a",
         "***",
         r#"
-"***" is no pattern: Pattern syntax error near position 2: wildcards are either regular `*` or recursive `**`
+"***" is not a pattern: Pattern syntax error near position 2: wildcards are either regular `*` or recursive `**`
  --> f.toml:3:10
   |
 3 | cases = ["***"]
@@ -434,7 +434,7 @@ no case matches "s.z"; `dfr0 list` prints all
 }
 
 #[test]
-fn a_condition_names_what_there_is() {
+fn a_condition_refuses_unknown_names() {
     with_keys(
         "since = \"6\"",
         r#"
@@ -484,7 +484,7 @@ deviation "n" applies to no host: every platform has a name
 7 | platform = ""
   |            ^^
   |
-  = help: `dfr0 host show` prints that of a host
+  = help: `dfr0 host show` prints the platform of a host
 "#,
     );
 }
@@ -494,7 +494,7 @@ fn a_condition_that_no_host_meets_is_an_error() {
     with_keys(
         "since = \"6.12\"\nuntil = \"6.12.0\"",
         r#"
-deviation "n" applies to no host: it is seen since 6.12, and no more in 6.12
+deviation "n" applies to no host: it is seen since 6.12, and no longer in 6.12
  --> f.toml:8:9
   |
 7 | since = "6.12"
@@ -506,7 +506,7 @@ deviation "n" applies to no host: it is seen since 6.12, and no more in 6.12
     with_keys(
         "capability = \"KVM_CAP_ARM_EL1_32BIT\"\nwithout_capability = \"KVM_CAP_ARM_EL1_32BIT\"",
         r#"
-deviation "n" applies to no host: KVM_CAP_ARM_EL1_32BIT cannot be both there and not
+deviation "n" applies to no host: KVM_CAP_ARM_EL1_32BIT cannot be both present and absent
  --> f.toml:8:22
   |
 7 | capability = "KVM_CAP_ARM_EL1_32BIT"
@@ -538,7 +538,7 @@ deviation "n" applies to no host: a bare CPU's deviation is its platform's, and 
             &format!("bare = true\nplatform = \"p\"\n{key} = \"{value}\""),
             &format!(
                 r#"
-deviation "n" applies to no host: a bare CPU has no kernel that "{key}" could be about
+deviation "n" applies to no host: "{key}" is about the kernel, and a bare CPU has no kernel
  --> f.toml:9:{column}
   |
 7 | bare = true
@@ -554,11 +554,11 @@ deviation "n" applies to no host: a bare CPU has no kernel that "{key}" could be
 }
 
 #[test]
-fn a_name_stands_once() {
+fn a_name_is_used_once() {
     with_keys(
         ENTRY,
         r#"
-deviation "n" stands twice
+deviation "n" is listed twice
  --> f.toml:8:8
   |
 2 | name = "n"
@@ -571,7 +571,7 @@ deviation "n" stands twice
 }
 
 #[test]
-fn one_thing_has_one_citation() {
+fn an_observation_has_one_citation() {
     let other = ENTRY.replace("\"n\"", "\"m\"").replace("[\"x\", \"y\"]", "[\"y\", \"z\"]");
     let error = parse_all(&[("a.toml", ENTRY), ("b.toml", &other)]).expect_err("both list y");
     assert_eq!(
@@ -585,9 +585,9 @@ fn one_thing_has_one_citation() {
  ::: a.toml:4:18
   |
 4 | observed = ["x", "y"]
-  |                  --- "n" lists it, for hosts that may be the same
+  |                  --- "n" lists it for hosts that may be the same
   |
-  = help: one thing has one citation: leave it to one of them, or give them conditions of which one alone holds"#
+  = help: an observation has one citation: list it in only one of them, or give them conditions that exclude each other"#
     );
     let overlap = |one: &str, two: &str| parse(&format!("{ENTRY}{one}\n{other}{two}\n")).is_err();
     for (one, two) in [
@@ -619,8 +619,8 @@ fn one_thing_has_one_citation() {
 }
 
 #[test]
-fn a_message_has_colours_where_it_is_asked_for_them() {
-    let error = Error::from(parse("[[deviation]").expect_err("no TOML"));
+fn a_message_has_colours_only_on_request() {
+    let error = Error::from(parse("[[deviation]").expect_err("invalid TOML"));
     assert!(!error.to_string().contains('\x1b'));
     assert!(format!("{error:#}").contains('\x1b'));
 }

@@ -8,14 +8,14 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// One run on one host, or what there is instead of its results.
+/// One run on one host, or why it has no results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// The lab's name of the host, or its CPU and platform. If not even that is known: the file.
+    /// The lab's name for the host, or its CPU and platform. If neither is known, the name of the file.
     pub host: String,
-    /// The matrix's name of the kernel, or its release; `bare` where there is none.
+    /// The matrix's name for the kernel, or its release; `bare` if there is no kernel.
     pub kernel: Option<String>,
-    /// The kernel's release, if somebody said it.
+    /// The kernel's release, if it is known.
     pub release: Option<String>,
     /// Its number among the cells of the same host and kernel, from 1.
     pub turn: usize,
@@ -35,11 +35,11 @@ pub enum Reported {
     Nothing(String),
 }
 
-/// What a host is called where no matrix names it.
+/// What a bare CPU has in place of a kernel's name.
 const BARE: &str = "bare";
 
 impl Cell {
-    /// The cell of results that stand alone, in a file of this name.
+    /// The cell of the results in a file of this name, which is not part of a matrix.
     pub(crate) fn of_file(file: &str, results: Results) -> Self {
         match results {
             Results::Run(run) => {
@@ -53,7 +53,7 @@ impl Cell {
         }
     }
 
-    /// The cell of a file that holds no whole results.
+    /// The cell of a file without whole results.
     pub(super) fn silent(file: &str, why: String) -> Self {
         let reported = Reported::Nothing(why);
         Self { host: file.to_owned(), kernel: None, release: None, turn: 1, reported }
@@ -66,7 +66,7 @@ impl Cell {
         format!("{}{kernel}{turn}", self.host)
     }
 
-    /// Its run, if it is whole.
+    /// Its run, if it has whole results.
     pub fn run(&self) -> Option<&Run> {
         match &self.reported {
             Reported::Run(run) => Some(run),
@@ -74,7 +74,7 @@ impl Cell {
         }
     }
 
-    /// Why there are no results, where there should be.
+    /// Why there are no results where there should be some.
     pub fn silence(&self) -> Option<&str> {
         match &self.reported {
             Reported::Nothing(why) => Some(why),

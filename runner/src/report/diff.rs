@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What differs between two sides, each of one or many cells: the question of regression CI.
+//! What differs between two sides, each of one or many cells. Regression CI asks this.
 //!
-//! The kernel is what CI changes between two sides, so hosts are compared by their names. A side that ran a host with one
-//! kernel is compared as it is; where a side ran it with several, kernels of the same name belong together, then those of
-//! the same series, and then those that are left over if they are one on each side.
+//! The kernel is what CI changes between two sides, so hosts are compared by their names. If each side ran a
+//! host with one kernel, these are compared. If a side ran it with several, kernels of the same name are
+//! paired, then those of the same release, then those of the same series, and then those that are left over
+//! if there is one on each side.
 //!
-//! Several runs of the same host and kernel on one side are one: what fails in any of them fails, and where they disagree
-//! the case is flaky.
+//! Several runs of the same host and kernel on one side count as one: a case that fails in any of them fails,
+//! and a case on which they disagree is flaky.
 
 mod text;
 
@@ -32,13 +33,13 @@ pub struct Diff {
     version: u32,
     /// What was compared.
     pub compared: Vec<Pair>,
-    /// Fails in NEW and did not in OLD, or was not there.
+    /// Fails in NEW, and did not fail or did not exist in OLD.
     pub newly_failing: Vec<Change>,
-    /// Passes in NEW and did not in OLD.
+    /// Passes in NEW and did not pass in OLD.
     pub newly_passing: Vec<Change>,
-    /// A known deviation in NEW, and not in OLD.
+    /// Shows a known deviation in NEW and not in OLD.
     pub newly_xfail: Vec<Change>,
-    /// A known deviation that is gone in NEW, and was not in OLD.
+    /// Has a known deviation that is gone in NEW and was not gone in OLD.
     pub newly_xpass: Vec<Change>,
     /// Skipped in NEW and not in OLD.
     pub newly_skipped: Vec<Change>,
@@ -48,15 +49,15 @@ pub struct Diff {
     pub added: Vec<Change>,
     /// The runs of a side disagree.
     pub flaky: Vec<Change>,
-    /// Reported in OLD, and not in NEW.
+    /// Hosts that reported in OLD and not in NEW.
     pub lost: Vec<Lost>,
-    /// Reported in NEW, and not in OLD.
+    /// Hosts that reported in NEW and not in OLD.
     pub only_new: Vec<String>,
-    /// Reported on neither side.
+    /// Hosts that reported on neither side.
     pub silent: Vec<Lost>,
 }
 
-/// A host of OLD and the same of NEW.
+/// A host in OLD and the same host in NEW.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pair {
     /// The cell of OLD.
@@ -69,12 +70,12 @@ pub struct Pair {
     pub new_release: Option<String>,
 }
 
-/// A case that is not as it was.
+/// A case whose outcome changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// Its name.
     pub case: String,
-    /// The cell, by its name in NEW; of a case that is gone, in OLD.
+    /// The name of the cell in NEW; in OLD if the case is gone.
     pub cell: String,
     /// Its outcomes in OLD.
     pub old: BTreeSet<Outcome>,
@@ -117,7 +118,7 @@ impl<'a> Group<'a> {
         self.runs().next().is_some()
     }
 
-    /// How many of its cells have no results, and why the first has none.
+    /// How many of its cells have no results, and why the first of them has none.
     fn silence(&self) -> (usize, String) {
         let mut silent = self.cells.iter().filter_map(|cell| cell.silence());
         let why = silent.next();
@@ -185,7 +186,8 @@ impl Diff {
         diff
     }
 
-    /// Nothing fails, or is silent, that did not fail or was not silent before; and there was something to compare.
+    /// Whether no case fails and no host is silent that did not fail or was not silent before, and something
+    /// was compared.
     pub fn is_good(&self) -> bool {
         self.newly_failing.is_empty() && self.lost.is_empty() && !self.compared.is_empty()
     }
@@ -288,10 +290,10 @@ fn groups(cells: &[Cell]) -> Vec<Group<'_>> {
     groups
 }
 
-/// Takes out of both sides what belongs together.
+/// Removes the groups that belong together from both sides, and returns them in pairs.
 fn pairs<'a>(old: &mut Vec<Group<'a>>, new: &mut Vec<Group<'a>>) -> Vec<(Group<'a>, Group<'a>)> {
     type Alike = fn(&Group<'_>, &Group<'_>) -> bool;
-    // What is more alike first. A likeness that is not of one to one says nothing.
+    // The closest likeness comes first. A likeness that is not one to one does not count.
     let alike: [Alike; 4] = [
         |one, other| one.kernel == other.kernel,
         |one, other| one.release().is_some() && one.release() == other.release(),

@@ -2,8 +2,8 @@
 
 //! Cells as JUnit XML: a test suite for each cell and suite.
 //!
-//! A known deviation is a skipped test of type `xfail` whose message names it, as pytest writes it: every consumer shows a
-//! skipped test's message, and few the properties of a passed one.
+//! A known deviation is a skipped test of type `xfail` whose message names it, as pytest writes it: every
+//! consumer shows the message of a skipped test, but few show the properties of a passed one.
 
 use super::{Cell, Reported};
 use crate::results::{Case, Outcome, Run};
@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 use std::time::Duration;
 
-/// What a cell without cases is called, where a suite's name would stand.
+/// The name of a cell without cases, in place of a suite's name.
 const WHOLE: &str = "dfr0";
 
 /// The cells as a document.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Cells as KernelCI's KCIDB takes them: I/O schema version 5.
+//! Cells in the form of KernelCI's KCIDB: I/O schema version 5.
 //!
-//! A case is a test of the build that is the kernel. A case whose deviation is known has failed, and an incident of an
-//! issue says that the failure is known: so KCIDB does it, which has no status for that. An XPASS is a passed test with an
-//! incident that says that the issue is gone. A cell that did not report is a test that was missed.
+//! A case is a test of a build, which is the kernel. A case with a known deviation is a failed test with an
+//! incident of an issue that says that the failure is known: KCIDB has no status for this. An XPASS is a
+//! passed test with an incident that says that the issue is gone. A cell that did not report is a test with
+//! the status MISS.
 
 use super::{Cell, Reported};
 use crate::results::{Case, Deviation, Outcome, Run};
@@ -17,12 +18,12 @@ const ROOT: &str = "dfr0";
 /// The longest excerpt of a log, in characters.
 const EXCERPT: usize = 16_384;
 
-/// Who submits, and to what.
+/// Who submits, and which build was tested.
 #[derive(Clone, Debug)]
 pub struct Ids {
     /// The name of the CI system: lower-case letters, digits and underscores.
     pub origin: String,
-    /// A build that KCIDB knows already, which was tested; else each kernel is one of the origin's own.
+    /// The tested build, if KCIDB knows it already; otherwise each kernel is a build of the origin's own.
     pub build: Option<String>,
 }
 
@@ -30,7 +31,7 @@ pub struct Ids {
 ///
 /// # Errors
 ///
-/// A build is named, and the cells are of several kernels.
+/// A build is named, but the cells are of several kernels.
 pub fn kcidb(cells: &[Cell], ids: &Ids) -> Result<Value, String> {
     let mut report = Report {
         ids,
@@ -161,7 +162,7 @@ impl<'a> Report<'a> {
         match &self.ids.build {
             Some(build) if self.kernels.len() > 1 => {
                 let kernels: Vec<&str> = self.kernels.keys().map(String::as_str).collect();
-                return Err(format!("{build} is one build, and the results are of {}", kernels.join(", ")));
+                return Err(format!("{build} is one build, but the results are of {}", kernels.join(", ")));
             }
             Some(_) => {}
             None => {
@@ -207,7 +208,7 @@ fn environment(cell: &Cell, run: &Run) -> Value {
         "comment": clean(&format!("{}: {}{emulated}", cell.name(), host.cpu())),
         "misc": { "dfr0": run.begin.dfr0, "host": host, "lab_host": run.begin.lab_host },
     });
-    // A device tree's name has a comma, a firmware's vendor none.
+    // The name in a device tree has a comma, the vendor that a firmware names does not.
     let parts = || host.platform.split(',');
     if parts().count() > 1 && parts().all(|part| !part.is_empty() && !part.contains([' ', '\0'])) {
         environment["compatible"] = json!([host.platform]);
@@ -215,15 +216,15 @@ fn environment(cell: &Cell, run: &Run) -> Value {
     environment
 }
 
-/// When the run began, as RFC 3339 has it.
+/// When the run began, in the format of RFC 3339.
 fn time(run: &Run) -> Option<String> {
     let seconds = i64::try_from(run.begin.started).ok()?;
     let time = DateTime::<Utc>::from_timestamp(seconds, 0)?;
-    // RFC 3339 knows no year of five digits.
+    // RFC 3339 has no years of five digits.
     (time.year() <= 9999).then(|| time.to_rfc3339_opts(SecondsFormat::Secs, true))
 }
 
-/// The version of issues: that of the dfr0 whose deviations they are, so that the newest text is kept.
+/// The version of issues: the version of the dfr0 that lists the deviations, so that the newest text is kept.
 fn version(dfr0: &str) -> u32 {
     let mut parts = dfr0.split(['.', '-', '+']).map(|part| part.parse::<u32>().unwrap_or(0).min(99));
     let mut next = || parts.next().unwrap_or(0);
@@ -234,7 +235,7 @@ fn excerpt(text: &str) -> String {
     clean(text).chars().take(EXCERPT).collect()
 }
 
-/// Text without NUL, which KCIDB's strings may not hold.
+/// Text without NUL, which KCIDB's strings may not contain.
 fn clean(text: &str) -> String {
     text.replace('\0', " ")
 }

@@ -12,10 +12,10 @@ use std::{
 /// The end of the name of a file of results in a folder.
 const EXTENSION: &str = "jsonl";
 
-/// A path that no report can be made of.
+/// A path from which no report can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
+    /// A file or folder cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     File {
         /// The file or folder.
@@ -31,16 +31,16 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A folder holds no results.
+    /// A folder does not contain results.
     #[error(
-        "{} has neither {} nor a file *.{EXTENSION}: it is no folder of `lab matrix` or of results", .0.display(),
+        "{} has neither {} nor a file *.{EXTENSION}: it is not a folder of `lab matrix` or of results", .0.display(),
         matrix::FILE
     )]
     Empty(PathBuf),
 }
 
-/// The cells that these paths hold: a file of results has one, the folder of a matrix those of its plan, another folder one
-/// for each of its files `*.jsonl`.
+/// The cells at these paths: one for a file of results, those of the plan for the folder of a matrix, and one
+/// for each file `*.jsonl` for any other folder.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Cell>, Error> {
     let mut cells = Vec::new();
     for path in paths {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The folder of `lab matrix`: its matrix.json says which cells there are, and each has a folder with its output.
+//! The folder of `lab matrix`: matrix.json lists the cells, and each cell has a folder with its output.
 //!
-//! It comes from outside like any results. Only what a report needs of it is read.
+//! It comes from outside, as all results do. Only what a report needs is read.
 
 use super::{Cell, Error, Reported};
 use crate::results::{self, Results};
@@ -15,13 +15,13 @@ use std::{
     path::Path,
 };
 
-/// The file that makes a folder one of a matrix.
+/// The file by which the folder of a matrix is known.
 pub const FILE: &str = "matrix.json";
-/// The version of it that is read.
+/// The version of the file that is read.
 const VERSION: u32 = 1;
-/// A longer one is none, in bytes.
+/// The upper limit of the file, in bytes; anything longer is rejected.
 const LONGEST: u64 = 16 << 20;
-/// Of a cell's folder: what its command printed.
+/// The file in a cell's folder with what its command printed.
 const STDOUT: &str = "stdout";
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ struct Planned {
     status: Value,
 }
 
-/// The cells of the matrix in `directory`, each of them, whatever became of it.
+/// All cells of the matrix in `directory`, whatever their status.
 pub fn load(directory: &Path) -> Result<Vec<Cell>, Error> {
     let path = directory.join(FILE);
     let content = |message: String| Error::Content { path: path.clone(), message };
@@ -57,18 +57,18 @@ pub fn load(directory: &Path) -> Result<Vec<Cell>, Error> {
         .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text))
         .map_err(|source| Error::File { path: path.clone(), source })?;
     if text.len() as u64 > LONGEST {
-        return Err(content(format!("longer than any: {LONGEST} bytes")));
+        return Err(content(format!("too long: the upper limit is {LONGEST} bytes")));
     }
     let Version { version } = serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
     if version != VERSION {
-        return Err(content(format!("of version {version}; this dfr0 reads version {VERSION}")));
+        return Err(content(format!("it has version {version}; this dfr0 reads version {VERSION}")));
     }
     let Matrix { kernels, cells } =
         serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
     let mut names = BTreeSet::new();
     for Planned { host, kernel, .. } in &cells {
         if let Some(name) = [host, kernel].into_iter().find(|name| !is_plain(name)) {
-            return Err(content(format!("{name:?} is no name of a host or kernel")));
+            return Err(content(format!("{name:?} is not the name of a host or kernel")));
         }
         if !names.insert((host, kernel)) {
             return Err(content(format!("a second cell of {host}@{kernel}")));
@@ -81,7 +81,7 @@ pub fn load(directory: &Path) -> Result<Vec<Cell>, Error> {
     Ok(cells.iter().map(|planned| planned.cell(directory, release(&planned.kernel))).collect())
 }
 
-/// A name that is a part of a path and of no other.
+/// Whether a name is one component of a path.
 fn is_plain(name: &str) -> bool {
     let plain = |letter: u8| letter.is_ascii_alphanumeric() || b"._+~-".contains(&letter);
     !name.is_empty() && name.len() <= 100 && !name.starts_with('.') && name.bytes().all(plain)
@@ -106,7 +106,7 @@ impl Planned {
 
     fn reported(&self, directory: &Path) -> Reported {
         let Self { host, kernel, status } = self;
-        // 0, 1 and 4 are the statuses of a run of dfr0's that came to its end.
+        // A run of dfr0 that came to its end exits with 0, 1 or 4.
         if !matches!(status.get("exited").and_then(Value::as_u64), Some(0 | 1 | 4)) {
             return Reported::Nothing(ended(status));
         }
@@ -125,7 +125,7 @@ impl Planned {
     }
 }
 
-/// The status of a command whose results are not to be had, in words.
+/// The status of a command that left no results, in words.
 fn ended(status: &Value) -> String {
     let number = |key: &str| status.get(key).and_then(Value::as_u64);
     if let Some(status) = number("exited") {

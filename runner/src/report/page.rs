@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Cells as one page of HTML that needs nothing else: what a person reads.
+//! Cells as one self-contained HTML page for people.
 //!
-//! Whatever comes from a file is escaped, and the page's own policy lets the browser fetch nothing and run nothing but the
-//! page's own script. Without that script all is there but the filter by text.
+//! Whatever comes from a file is escaped, and the page's own policy lets the browser fetch nothing and run
+//! nothing but the page's own script. Without that script everything works except the filter by text.
 
 mod cases;
 mod deviations;
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 
-/// What the page is of.
+/// What the page shows.
 struct Report<'a> {
     cells: &'a [Cell],
     /// Each case, by its name, with all its results.
@@ -42,14 +42,14 @@ impl<'a> Report<'a> {
         Self { cells, cases }
     }
 
-    /// The cases whose outcome, that of the worst of their results, is this.
+    /// The cases whose worst result is of this kind.
     fn of(&self, kind: Kind) -> impl Iterator<Item = (&'a str, &[(&'a Cell, &'a Case)])> {
         let all = self.cases.iter().map(|(name, results)| (*name, &results[..]));
         all.filter(move |(_, results)| worst(results.iter().copied()) == Some(kind))
     }
 }
 
-/// What a result comes to, the worst first.
+/// The kind of a result, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Fail,
@@ -73,7 +73,7 @@ impl Kind {
         }
     }
 
-    /// The name of its class.
+    /// Its CSS class.
     const fn class(self) -> &'static str {
         match self {
             Self::Fail => "fail",
@@ -84,7 +84,7 @@ impl Kind {
         }
     }
 
-    /// A sign that is told from the others without its colour.
+    /// A sign that differs from the others even without its colour.
     const fn sign(self) -> &'static str {
         match self {
             Self::Fail => "✗",
@@ -95,7 +95,7 @@ impl Kind {
         }
     }
 
-    /// What cases are of which it is the worst.
+    /// The heading of the cases whose worst result is of this kind.
     const fn heading(self) -> &'static str {
         match self {
             Self::Fail => "failing",
@@ -117,7 +117,7 @@ impl Kind {
     }
 }
 
-/// What cells are called: hosts, if none of them ran twice.
+/// What cells are called: hosts if no host ran twice, otherwise runs.
 fn hosts_or_runs(cells: &[Cell]) -> &'static str {
     let hosts: BTreeSet<&str> = cells.iter().map(|cell| cell.host.as_str()).collect();
     if hosts.len() == cells.len() { "host" } else { "run" }
@@ -160,7 +160,7 @@ pub fn page(cells: &[Cell], moves: Option<&Table>) -> String {
 }
 
 fn document(body: &str, title: &str) -> String {
-    // No text in the body can hold the digest of the body, so none can pass for the page's own script.
+    // No text in the body can contain the digest of the body, so none can pass for the page's own script.
     let nonce: String = Sha256::digest(body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     let policy =
         format!("default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; base-uri 'none'");
@@ -184,7 +184,7 @@ fn document(body: &str, title: &str) -> String {
     document.into_string()
 }
 
-/// A fragment for something of this kind and name.
+/// The fragment that links to something of this kind and name.
 fn anchor(kind: &str, name: &str) -> String {
     let plain = |letter: char| {
         if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '_' }
@@ -192,7 +192,7 @@ fn anchor(kind: &str, name: &str) -> String {
     format!("{kind}-{}", name.chars().map(plain).collect::<String>())
 }
 
-/// The names of cells as links to what is known of them.
+/// The names of cells as links to the part about their hosts.
 fn links(cells: &[&Cell]) -> Markup {
     html! {
         @for (place, cell) in cells.iter().enumerate() {

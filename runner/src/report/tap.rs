@@ -38,7 +38,7 @@ pub fn tap(cells: &[Cell], out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// Writes what a cell reported; false if that is nothing.
+/// Writes what a cell reported; false if it reported nothing.
 fn write(cell: &Cell, out: &mut impl Write) -> io::Result<bool> {
     let mut ktap = Ktap::new(out, false);
     match &cell.reported {
@@ -49,7 +49,7 @@ fn write(cell: &Cell, out: &mut impl Write) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A cell's name without what KTAP gives a meaning to.
+/// A cell's name without the characters that have a meaning in KTAP.
 fn name(cell: &Cell) -> String {
     let plain =
         |letter: char| if letter.is_alphanumeric() || "._@+-".contains(letter) { letter } else { '_' };

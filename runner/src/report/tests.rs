@@ -18,7 +18,7 @@ fn lines(run: &Run) -> Vec<u8> {
     out
 }
 
-/// The run of the tests, on this host and kernel, with these outcomes instead of its own where they are named.
+/// The run of the tests, on this host and kernel, with these outcomes of the named cases.
 fn run_of(host: &str, release: &str, outcomes: &[(&str, Outcome)]) -> Run {
     let Run { mut begin, mut cases, mut end } = run();
     begin.lab_host = Some(host.into());
@@ -114,7 +114,7 @@ fn ktap_of_a_file_is_what_the_run_printed() {
 }
 
 #[test]
-fn ktap_of_several_is_a_subtest_each() {
+fn ktap_of_several_runs_is_one_subtest_per_run() {
     let text = tap_of(&matrix());
     let outer: Vec<&str> = text.lines().filter(|line| !line.starts_with("  ")).collect();
     assert_eq!(
@@ -134,7 +134,7 @@ fn ktap_of_several_is_a_subtest_each() {
 }
 
 #[test]
-fn each_cell_of_a_matrix_is_there_whatever_became_of_it() {
+fn a_matrix_has_all_its_cells_whatever_their_status() {
     let cells = matrix();
     let names: Vec<String> = cells.iter().map(Cell::name).collect();
     assert_eq!(names, ["one@newest", "one@trixie", "two@newest", "two@trixie"]);
@@ -155,7 +155,7 @@ fn a_cell_that_ended_well_without_whole_results_did_not_report() {
     };
     assert_eq!(why(Some(&all)), None);
     assert_eq!(why(None).as_deref(), Some("its folder has no file stdout"));
-    assert!(why(Some(b"")).expect("a reason").contains("no results of dfr0's"));
+    assert!(why(Some(b"")).expect("a reason").contains("not results of dfr0"));
     assert!(why(Some(&all[..all.len() / 2])).is_some());
     assert!(
         why(Some(&lines(&run_of("two", "7.3.4", &[])))).expect("a reason").contains("of the host \"two\"")
@@ -163,18 +163,18 @@ fn a_cell_that_ended_well_without_whole_results_did_not_report() {
 }
 
 #[test]
-fn a_matrix_leads_to_no_other_place() {
+fn a_matrix_does_not_name_paths_outside_of_its_folder() {
     let of =
         |json: Vec<u8>| load_one(folder(&[("matrix.json", &json)]).path()).expect_err("refused").to_string();
     let named = |host: &str, kernel: &str| of(matrix_json(&[(host, kernel, json!({ "exited": 0 }))]));
     for bad in ["..", "../x", "a/b", "", ".a", "a b", "é"] {
-        assert!(named(bad, "newest").contains("is no name"), "{bad}");
-        assert!(named("one", bad).contains("is no name"), "{bad}");
+        assert!(named(bad, "newest").contains("is not the name"), "{bad}");
+        assert!(named("one", bad).contains("is not the name"), "{bad}");
     }
     let twice = ("one", "newest", json!("not-run"));
     assert!(of(matrix_json(&[twice.clone(), twice])).contains("a second cell of one@newest"));
     assert!(of(matrix_json(&[])).contains("no cell"));
-    assert!(of(b"{\"version\":2}".to_vec()).contains("of version 2"));
+    assert!(of(b"{\"version\":2}".to_vec()).contains("has version 2"));
     assert!(of(b"{\"version\":1}".to_vec()).contains("missing field"));
 }
 
@@ -309,7 +309,7 @@ fn a_page_shows_the_verdict_each_cell_and_each_case() {
 }
 
 #[test]
-fn what_comes_from_outside_is_text_on_the_page() {
+fn text_from_outside_stays_text_on_the_page() {
     const EVIL: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;";
     let mut value: Vec<Value> = String::from_utf8(lines(&run()))
         .expect("JSON")
@@ -353,7 +353,7 @@ fn names(changes: &[diff::Change]) -> Vec<String> {
 }
 
 #[test]
-fn a_difference_names_each_case_by_what_became_of_it() {
+fn a_difference_names_each_case_by_its_change() {
     use Outcome::{Fail, Pass, Skip, Xfail, Xpass};
     let all = ["s.a", "s.b", "s.c", "s.d", "s.e"];
     let with = |outcomes: [Outcome; 5], more: &str| {
@@ -382,7 +382,7 @@ fn a_difference_names_each_case_by_what_became_of_it() {
         "{diff}"
     );
     let same = diff_of(&[with([Fail; 5], "s.f")], &[with([Fail; 5], "s.f")]);
-    assert!(same.is_good(), "what failed before fails still: {same}");
+    assert!(same.is_good(), "what failed before may still fail: {same}");
     assert_eq!(same.to_string(), "compared: one@7 (7)\nno regression: 1 host compared\n");
 }
 
@@ -451,12 +451,12 @@ fn hosts_are_compared_and_kernels_only_where_there_are_several() {
     assert_eq!(
         pairs(&[("a", "6.1.1"), ("a", "6.2.1")], &[("a", "7.1.1"), ("a", "7.2.1")]),
         is("", "a@6.1.1, a@6.2.1", "a@7.1.1, a@7.2.1"),
-        "nothing says which is which"
+        "the kernels cannot be paired"
     );
 }
 
 #[test]
-fn a_host_that_does_not_report_any_more_is_a_regression() {
+fn a_host_that_no_longer_reports_is_a_regression() {
     let cells = |torn: bool| {
         let (one, two) = (lines(&run_of("one", "7.3.4", &[])), lines(&run_of("two", "7.3.4", &[])));
         let exited = json!({ "exited": 1 });
@@ -489,7 +489,7 @@ fn the_example_is_what_is_written() {
     }
     assert_eq!(
         EXAMPLE, written,
-        "docs/results.example.jsonl is not what is written: DFR0_BLESS=1 cargo test -p dfr0-runner --lib the_example writes it anew; \
+        "docs/results.example.jsonl is not what is written: DFR0_BLESS=1 cargo test -p dfr0-runner --lib the_example rewrites it; \
          then bring docs/results.schema.json and docs/results.md up to date"
     );
 }

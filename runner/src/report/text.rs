@@ -6,14 +6,14 @@ use super::{Cell, Reported};
 use crate::results::{Outcome, Totals};
 use std::{collections::BTreeMap, fmt::Write};
 
-/// Each cell with its totals, and below what fails and where.
+/// Each cell with its totals, followed by the cases that fail and where.
 pub fn text(cells: &[Cell]) -> String {
     let width = cells.iter().map(|cell| cell.name().chars().count()).max().unwrap_or_default().max(4);
     let mut text = format!("{:width$}   pass  fail xfail xpass  skip\n", "host");
     let mut failing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for cell in cells {
         let name = printable(&cell.name());
-        // A string takes what is written.
+        // Writing to a string does not fail.
         let _ = match &cell.reported {
             Reported::Run(run) => {
                 let Totals { pass, fail, xfail, xpass, skip } = run.end.totals;
@@ -35,7 +35,7 @@ pub fn text(cells: &[Cell]) -> String {
     text
 }
 
-/// Text from outside on one line, without what a terminal obeys.
+/// Text from outside on one line, without control characters.
 pub fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Writes each record as a line, when it happens: a reader sees how far a run came that never ended.
+/// Writes each record as a line at once, so that a reader sees how far an unfinished run came.
 #[derive(Debug)]
 pub struct Lines<W>(pub W);
 
@@ -23,7 +23,7 @@ impl<W: Write> Writer for Lines<W> {
     }
 }
 
-/// A file of results: in its place when the last record is written, and not before.
+/// A file of results. It appears when the last record is written, and not before.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
@@ -31,7 +31,7 @@ pub struct File {
 }
 
 impl File {
-    /// Will be written to `path`; that it can be is known now.
+    /// Begins a file that will be at `path`. It is an error now if it cannot be written there.
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), lines: Some(Lines(whole::begin(path)?)) })
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Results as they are read: they come from outside, so nothing in them is taken on trust.
+//! Reads results. They come from outside, so nothing in them is trusted.
 
 use super::{Begin, Case, End, FORMAT, Record, Totals, Unavailable, VERSION};
 use serde::Deserialize;
@@ -11,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file of results longer than this is none, in bytes.
+/// The upper limit of a file of results, in bytes; anything longer is rejected.
 const LONGEST: u64 = 32 << 20;
-/// No line is longer, in bytes.
+/// The upper limit of a line, in bytes; anything longer is rejected.
 const LONGEST_LINE: u64 = 4 << 20;
 
 const MAKE_ONE: &str = "`dfr0 run --results FILE` writes one";
@@ -35,22 +35,22 @@ pub struct Run {
     pub begin: Begin,
     /// The results, in the order in which the cases ran.
     pub cases: Vec<Case>,
-    /// The end.
+    /// The last record.
     pub end: End,
 }
 
 impl Run {
-    /// Its records.
+    /// The records of the run.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let begin = std::iter::once(Record::Begin(self.begin.clone()));
         begin.chain(self.cases.iter().cloned().map(Record::Case)).chain([Record::End(self.end)])
     }
 }
 
-/// A file that cannot be read, or holds no results.
+/// A file that cannot be read, or does not contain results.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     File {
         /// The file.
@@ -58,7 +58,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// It is read, and holds no results of a whole run.
+    /// The file can be read, but does not contain the results of a whole run.
     #[error("{}: {problem}", .path.display())]
     Content {
         /// The file.
@@ -71,16 +71,16 @@ pub enum Error {
 /// What is wrong with results.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// They do not begin as results do.
-    #[error("no results of dfr0's; {MAKE_ONE}")]
+    /// They do not begin like results.
+    #[error("these are not results of dfr0; {MAKE_ONE}")]
     Stranger,
-    /// They are of another version.
-    #[error("results of version {0}; this dfr0 reads version {VERSION}")]
+    /// They have another version.
+    #[error("the results have version {0}; this dfr0 reads version {VERSION}")]
     Version(u32),
     /// They are too long.
-    #[error("longer than any results: {LONGEST} bytes, or {LONGEST_LINE} in a line")]
+    #[error("too long: the upper limit is {LONGEST} bytes, and {LONGEST_LINE} bytes per line")]
     Long,
-    /// A line is no record.
+    /// A line is not a record.
     #[error("line {line}: {message}")]
     Line {
         /// Its number, from 1.
@@ -106,7 +106,7 @@ pub enum Problem {
     Read(#[from] io::Error),
 }
 
-/// As much as tells whose a file is.
+/// The keys of the first line that identify the format.
 #[derive(Deserialize)]
 struct Kind {
     format: String,
@@ -143,7 +143,7 @@ pub fn read(from: impl BufRead) -> Result<Results, Problem> {
         Record::Unavailable(unavailable) => {
             return match lines.next()? {
                 None => Ok(Results::Unavailable(unavailable)),
-                Some(_) => Err(lines.wrong("there is something behind a run that could not be")),
+                Some(_) => Err(lines.wrong("there is a line after the end")),
             };
         }
         Record::Case(_) | Record::End(_) => return Err(Problem::Stranger),
@@ -154,7 +154,7 @@ pub fn read(from: impl BufRead) -> Result<Results, Problem> {
         match lines.record(&line)? {
             Record::Case(case) => {
                 if !is_name(&case.name) {
-                    return Err(lines.wrong(format!("{:?} is no case's name", case.name)));
+                    return Err(lines.wrong(format!("{:?} is not the name of a case", case.name)));
                 }
                 if !names.insert(case.name.clone()) {
                     return Err(lines.wrong(format!("a second result of {}", case.name)));
@@ -163,7 +163,7 @@ pub fn read(from: impl BufRead) -> Result<Results, Problem> {
             }
             Record::End(end) => {
                 if lines.next()?.is_some() {
-                    return Err(lines.wrong("there is something behind the end"));
+                    return Err(lines.wrong("there is a line after the end"));
                 }
                 let run = Run { begin, cases, end };
                 run.check()?;
@@ -178,7 +178,7 @@ pub fn read(from: impl BufRead) -> Result<Results, Problem> {
     Err(Problem::Unfinished { are: cases.len(), planned: begin.cases, last })
 }
 
-/// Dotted, and of letters, digits and underscores: no writer has to quote it.
+/// Whether a name has only dots, letters, digits and underscores, so that no writer has to quote it.
 fn is_name(name: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')

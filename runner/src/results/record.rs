@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The records.
+//! The records of a run.
 
 use crate::{
     case::{self, Report, Session, Stop},
@@ -20,18 +20,18 @@ pub const VERSION: u32 = 1;
 /// How many of a case's findings are recorded in full.
 const IN_FULL: usize = 4;
 
-/// One line.
+/// A record, one line of a file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
-#[allow(clippy::large_enum_variant, reason = "they are written and forgotten one by one")]
+#[allow(clippy::large_enum_variant, reason = "they are written and dropped one by one")]
 pub enum Record {
-    /// The first.
+    /// The first record.
     Begin(Begin),
-    /// The only one of a run that could not be.
+    /// The only record of a run that could not start.
     Unavailable(Unavailable),
-    /// One for each case.
+    /// The record of each case.
     Case(Case),
-    /// The last.
+    /// The last record.
     End(End),
 }
 
@@ -45,21 +45,21 @@ pub struct Begin {
     pub version: u32,
     /// dfr0's version.
     pub dfr0: String,
-    /// When, in seconds since 1970-01-01 UTC, by the host's clock.
+    /// When the run started, in seconds since 1970-01-01 UTC, by the host's clock.
     pub started: u64,
     /// How many cases run.
     pub cases: usize,
-    /// A deviation that is gone fails the run.
+    /// Whether a deviation that is gone fails the run.
     pub strict: bool,
-    /// What random scenarios were drawn from.
+    /// The seed of random scenarios.
     pub seed: u64,
-    /// How many random scenarios were drawn in each case of the suite random, where the time did not decide.
+    /// How many random scenarios were drawn in each case of the suite random, unless the run was thorough.
     pub draws: u32,
-    /// Of each case's scenarios the first ran, and every so many: 1 is all, more is a sample.
+    /// The first and every Nth scenario of each case ran: 1 means all, more is a sample.
     pub every: usize,
-    /// How many minutes each such case had instead, in a thorough run.
+    /// How many minutes each such case had instead in a thorough run.
     pub thorough_minutes: Option<u64>,
-    /// The lab's name of the host, which then is an emulated one.
+    /// The lab's name for the host, which is then emulated.
     pub lab_host: Option<String>,
     /// The host.
     pub host: Host,
@@ -75,7 +75,7 @@ pub struct Unavailable {
     pub version: u32,
     /// dfr0's version.
     pub dfr0: String,
-    /// Why.
+    /// Why no case could run.
     pub reason: String,
 }
 
@@ -101,11 +101,11 @@ pub struct Case {
     pub elsewhere: Vec<Elsewhere>,
     /// Why it ended early, if it did.
     pub stopped: Option<Stopped>,
-    /// What it shows whatever it found.
+    /// Text that it shows whatever it found.
     pub shown: String,
 }
 
-/// A rule and where it is written.
+/// A rule and its section.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
@@ -125,14 +125,14 @@ pub enum Outcome {
     Fail,
     /// All that was found is listed.
     Xfail,
-    /// Nothing was found though something is listed.
+    /// Nothing was found, though something is listed.
     Xpass,
     /// The case does not apply.
     Skip,
 }
 
 impl Outcome {
-    /// The word for it, as it stands in a file.
+    /// The word for it in a file.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -145,7 +145,7 @@ impl Outcome {
 }
 
 impl Outcome {
-    /// The outcome that a verdict is, and the names of the deviations that decided.
+    /// The outcome of a verdict, and the names of the deviations that decided it.
     pub fn of(verdict: Verdict) -> (Self, Vec<String>) {
         match verdict {
             Verdict::Pass => (Self::Pass, vec![]),
@@ -161,11 +161,11 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
-    /// In words that hold on any host.
+    /// What was observed, in words that are the same on any host.
     pub observed: String,
-    /// How often.
+    /// How often it was observed.
     pub times: usize,
-    /// The first time in full, for the first few of a case.
+    /// The first departure in full, for the first few findings of a case.
     pub detail: Option<Detail>,
 }
 
@@ -173,9 +173,9 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Detail {
-    /// Of something else than a scenario.
+    /// The departure of something other than a scenario.
     Text(String),
-    /// Of a scenario.
+    /// The departure of a scenario.
     Scenario(Departed),
 }
 
@@ -195,15 +195,15 @@ impl From<Departed> for Detail {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Departed {
-    /// A word on how it was found.
+    /// A note on how it was found.
     pub how: Option<String>,
     /// The VM's shape.
     pub shape: String,
-    /// It departed while the scenario before was undone.
+    /// Whether it departed while the scenario before was undone.
     pub undoing: bool,
     /// The operations up to the one that departed.
     pub operations: Vec<String>,
-    /// That one, what was seen and what is allowed.
+    /// The operation that departed, what was seen and what is allowed.
     #[serde(with = "Mismatch")]
     pub mismatch: Words,
 }
@@ -233,13 +233,13 @@ pub struct Deviation {
     pub source: String,
 }
 
-/// A deviation that is known of other hosts than this.
+/// A deviation that is known of other hosts than this one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Elsewhere {
     /// Its name.
     pub name: String,
-    /// Why not of this one.
+    /// Why it is not known of this one.
     pub why: String,
 }
 
@@ -247,9 +247,9 @@ pub struct Elsewhere {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stopped {
-    /// How.
+    /// How it ended.
     pub how: How,
-    /// In words.
+    /// Why, in words.
     pub why: String,
 }
 
@@ -261,7 +261,7 @@ pub enum How {
     Skipped,
     /// A guest hung or crashed: the host failed.
     Died,
-    /// Something failed that no case expects: nothing is known of the host.
+    /// Something failed that no case expects; this says nothing of the host.
     Broken,
 }
 
@@ -292,7 +292,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Counts one more.
+    /// Increments the count of an outcome.
     pub fn count(&mut self, outcome: Outcome) {
         *match outcome {
             Outcome::Pass => &mut self.pass,
@@ -310,14 +310,14 @@ impl Totals {
 }
 
 impl Unavailable {
-    /// A run that could not be, because `reason`.
+    /// A run that could not start, because of `reason`.
     pub fn because(reason: String) -> Self {
         Self { format: FORMAT.into(), version: VERSION, dfr0: env!("CARGO_PKG_VERSION").into(), reason }
     }
 }
 
 impl Case {
-    /// The result of a case that reported this, by the deviations that are known of this host.
+    /// The result of a case that made this report, judged with the known deviations.
     pub fn new(
         case: &case::Case,
         report: &Report,
@@ -351,13 +351,13 @@ impl Case {
         }
     }
 
-    /// It failed, and for a reason that says nothing of the host.
+    /// Whether it failed for a reason that says nothing of the host.
     pub fn is_broken(&self) -> bool {
         let broken = self.stopped.as_ref().is_some_and(|stopped| stopped.how == How::Broken);
         self.outcome == Outcome::Fail && broken && self.findings.is_empty()
     }
 
-    /// The suite that it is of: the first part of its name.
+    /// The name of its suite: the first part of its own.
     pub fn suite(&self) -> &str {
         self.name.split('.').next().unwrap_or_default()
     }

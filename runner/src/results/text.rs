@@ -32,7 +32,7 @@ impl fmt::Display for Departed {
     }
 }
 
-/// Operations, a line each; of many, the first and the last.
+/// Operations, one per line. Of many operations, only the first and the last are listed.
 pub fn listing(operations: &[impl fmt::Display]) -> String {
     const ENDS: usize = 16;
     let mut text = String::new();
@@ -47,7 +47,7 @@ pub fn listing(operations: &[impl fmt::Display]) -> String {
 }
 
 impl Case {
-    /// What to say of a case beside its result; nothing of one that passed.
+    /// The explanation of a case's result; empty if it passed.
     pub fn explained(&self) -> String {
         let mut text = String::new();
         let mut say = |line: &str| {

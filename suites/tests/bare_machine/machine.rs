@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A machine as docs/bare.md has it, played: no CPU, but the model's PE, which does what the payload would do with the
-//! program in the machine's memory.
+//! A machine as docs/bare.md describes it, played: instead of a CPU it has the model's PE, which does what
+//! the payload would do with the program in the machine's memory.
 
 use crate::pe::{PeFault, PlayedPe};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How large the machine's memory is.
+/// The size of the machine's memory, in bytes.
 const RAM_SIZE: u64 = 4 << 20;
 
 const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": []}}"#;
@@ -28,19 +28,19 @@ const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": []}}"#;
 pub enum Fault {
     /// Nothing.
     None,
-    /// It says this instead of doing this command; the greeting counts as one.
+    /// It sends the second text instead of executing the first command; the greeting counts as a command.
     Says(&'static str, &'static str),
-    /// It closes its connections instead.
+    /// It closes its connections instead of executing this command.
     Closes(&'static str),
-    /// Its PE or its doorbell is.
+    /// Its PE or its doorbell is faulty.
     Pe(PeFault),
 }
 
-/// The machine; its directory is gone when it is dropped.
+/// The machine. Its directory is removed when it is dropped.
 pub struct Machine(TempDir);
 
 impl Machine {
-    /// A machine of this platform, which waits for whoever connects.
+    /// A machine of this platform, which waits for connections.
     pub fn start(platform: &str, fault: Fault) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
@@ -48,7 +48,7 @@ impl Machine {
         ram.set_len(RAM_SIZE).expect("space");
         fs::write(at("platform"), format!("{platform}\n")).expect("a file");
         let [serial, qmp] = ["serial", "qmp"].map(|name| UnixListener::bind(at(name)).expect("a socket"));
-        // It ends with the test.
+        // The thread ends with the test.
         thread::spawn(move || {
             loop {
                 let (serial, _) = serial.accept().expect("a connection");
@@ -66,7 +66,7 @@ impl Machine {
     }
 }
 
-/// The CPU's thread, and the word to stop it.
+/// The CPU's thread, and the flag that stops it.
 struct Running(JoinHandle<()>, Arc<AtomicBool>);
 
 /// A connection to the machine's monitor.
@@ -79,7 +79,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// Answers until the other side goes, or the machine's fault ends it.
+    /// Answers until the other side closes the connection, or the machine's fault ends it.
     fn serve(mut self) {
         let requests = BufReader::new(self.qmp.try_clone().expect("a file descriptor"));
         if self.answer("greeting") {
@@ -95,7 +95,7 @@ impl Monitor {
         self.stop();
     }
 
-    /// Does a command; false if the connection is over.
+    /// Executes a command; false if the connection has ended.
     fn answer(&mut self, command: &str) -> bool {
         match self.fault {
             Fault::Says(of, text) if of == command => return self.qmp.write_all(text.as_bytes()).is_ok(),
@@ -109,7 +109,8 @@ impl Monitor {
                 self.stop();
                 json!({ "return": {} }).to_string()
             }
-            // A machine need not keep anything over a reset, and the CPU begins anew when it goes on.
+            // A machine need not keep anything over a reset. The CPU starts from its reset state at the next
+            // `cont`.
             "system_reset" => format!("{}\n{}", json!({ "event": "RESET" }), json!({ "return": {} })),
             "cont" => {
                 self.go_on();
@@ -123,7 +124,7 @@ impl Monitor {
     fn stop(&mut self) {
         if let Some(Running(thread, stopped)) = self.cpu.take() {
             stopped.store(true, SeqCst);
-            thread.join().expect("no panic of the CPU's");
+            thread.join().expect("no panic of the CPU");
         }
     }
 

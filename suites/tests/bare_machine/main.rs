@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The suites on a machine that somebody else has started, as docs/bare.md has it. It is played: it shows that a machine
-//! that keeps to that page passes, that a departure on it is red, and that a machine that does not keep to it ends in an
-//! error and in time.
+//! The suites on a machine that the lab did not start, as docs/bare.md describes it. The machine is played.
+//! The tests show that a machine that conforms to that page passes, that a departure from the rules fails,
+//! and that a machine that does not conform ends in an error and in time.
 //!
 //! `make test` runs this with DFR0_LAB set.
 
@@ -16,13 +16,13 @@ use std::{
     process::{Command, Output},
 };
 
-/// A platform of which no deviation is known.
+/// A platform without known deviations.
 const PLATFORM: &str = "example,model";
-/// QEMU's, of which some are.
+/// QEMU's platform, which has known deviations.
 const QEMU: &str = "linux,dummy-virt";
-/// Seconds; nothing that is to come takes as long.
+/// A deadline in seconds, for answers that come.
 const DEADLINE: &str = "30";
-/// Seconds, for what is not to come.
+/// A deadline in seconds, for answers that do not come.
 const SHORT: &str = "1";
 
 fn run(machine: &Machine, arguments: &[&str]) -> Output {
@@ -34,7 +34,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
-/// What is said of a run that could not begin.
+/// The message of a run that could not begin.
 fn refused(fault: Fault) -> String {
     let output = run(&Machine::start(PLATFORM, fault), &["--deadline", SHORT, "breakpoints.fires"]);
     let stderr = String::from_utf8(output.stderr).expect("UTF-8");
@@ -55,7 +55,7 @@ fn results(output: &Output) -> Vec<String> {
 }
 
 #[test]
-fn a_machine_that_does_as_the_page_says_passes() {
+fn a_machine_that_conforms_to_the_page_passes() {
     let machine = Machine::start(PLATFORM, Fault::None);
     let suites = ["breakpoints", "watchpoints", "linked_context", "software_step", "os_lock", "double_lock"];
     let others = ["exception_masking", "register_access", "random"];
@@ -75,7 +75,7 @@ fn a_machine_that_does_as_the_page_says_passes() {
 }
 
 #[test]
-fn an_event_that_is_lost_is_red_and_a_random_scenario_shrinks_to_it() {
+fn a_lost_event_fails_a_case_and_a_random_scenario_shrinks_to_it() {
     let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::LosesBreakpoint3));
     let output = run(&machine, &["--deadline", DEADLINE, "breakpoints.all_armed", "random.long"]);
     let text = stdout(&output);
@@ -86,7 +86,7 @@ fn an_event_that_is_lost_is_red_and_a_random_scenario_shrinks_to_it() {
 }
 
 #[test]
-fn a_platforms_name_decides_what_is_known_of_it() {
+fn the_platforms_name_decides_which_deviations_apply() {
     let held = |platform| {
         let machine = Machine::start(platform, Fault::Pe(PeFault::OsLockMasksNothing));
         run(&machine, &["--deadline", DEADLINE, "os_lock.breakpoint.held"])
@@ -96,7 +96,10 @@ fn a_platforms_name_decides_what_is_known_of_it() {
     let output = held(PLATFORM);
     let text = stdout(&output);
     assert_eq!(results(&output), ["not ok os_lock.breakpoint.held"], "{text}");
-    assert!(text.contains("it is of the platform linux,dummy-virt, and this is example,model"), "{text}");
+    assert!(
+        text.contains("it belongs to the platform linux,dummy-virt, and this is example,model"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -135,10 +138,10 @@ fn a_machine_that_answers_wrongly_is_an_error_that_names_the_command() {
 fn a_guest_that_rings_wrongly_or_never_is_an_error() {
     let told = [
         (PeFault::NeverRings, "the guest did not come back within 1s from operation 0"),
-        (PeFault::RingsWith(0x55), "the payload rang with 85, which means nothing"),
+        (PeFault::RingsWith(0x55), "the payload rang with 85, which is not a bell"),
         (PeFault::RingsWith(2), "out of turn"),
-        (PeFault::LogsGarbage(1), "which is no event"),
-        (PeFault::LogsGarbage(u64::MAX), "which is no event"),
+        (PeFault::LogsGarbage(1), "which is not an event"),
+        (PeFault::LogsGarbage(u64::MAX), "which is not an event"),
     ];
     for (fault, message) in told {
         let said = refused(Fault::Pe(fault));
@@ -147,17 +150,18 @@ fn a_guest_that_rings_wrongly_or_never_is_an_error() {
 }
 
 #[test]
-fn bells_that_nobody_waits_for_are_an_error() {
+fn bells_that_nothing_waits_for_are_an_error() {
     let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::FloodsIn(3)));
     let output = run(&machine, &["--deadline", DEADLINE, "--every", "64", "breakpoints"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("bells that nobody waits for"), "{text}");
+    assert!(text.contains("bells that nothing waits for"), "{text}");
 }
 
 #[test]
-fn a_guest_that_hangs_is_one_failed_case_and_the_next_one_has_the_cpu_anew() {
-    // The facts are the first program after a reset, and so is what runs after a death.
+fn a_guest_that_hangs_is_one_failed_case_and_the_next_one_gets_a_reset_cpu() {
+    // The program that reads the CPU's facts is the first after a reset; so is the next program after a
+    // death.
     let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::HangsIn(3)));
     let output = run(&machine, &["--deadline", SHORT, "--every", "64", "breakpoints"]);
     let text = stdout(&output);
@@ -177,5 +181,5 @@ fn the_lab_runs_a_command_beside_a_machine_that_it_did_not_start() {
     let output = lab.output().expect("lab runs");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(results(&output), ["ok breakpoints.fires"]);
-    assert!(!stdout(&output).contains("neoverse"), "no host of the lab's has a part in it");
+    assert!(!stdout(&output).contains("neoverse"), "no lab host is involved");
 }

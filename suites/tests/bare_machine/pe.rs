@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What the payload does, without its code: takes the program from the memory, has the model's PE do each operation, writes
-//! the events into the log, and rings.
+//! What the payload does, without its code: it reads the program from the memory, has the model's PE do each
+//! operation, writes the events into the log, and rings.
 
 use dfr0_model::{
     control::Dbgbcr,
@@ -28,8 +28,8 @@ use std::{
     time::Duration,
 };
 
-/// An implementer that Arm has given to nobody, 6 breakpoints, 2 of them context-aware, 4 watchpoints, FEAT_LSE, DC ZVA of 64
-/// bytes.
+/// An implementer code that Arm has not assigned, 6 breakpoints, 2 of them context-aware, 4 watchpoints,
+/// FEAT_LSE, DC ZVA of 64 bytes.
 const ID_VALUES: [(SysReg, u64); 4] =
     [(MIDR_EL1, 0x7f0f_0001), (ID_AA64DFR0_EL1, 0xf0_1030_5009), (ID_AA64ISAR0_EL1, 2 << 20), (DCZID_EL0, 4)];
 /// ESR_EL1 of an UNDEFINED instruction.
@@ -38,7 +38,7 @@ const ESR_UNDEFINED: u64 = 1 << 25;
 const PAGE: u64 = 0x1000;
 const LDR_LITERAL: u32 = 0x58;
 
-/// What is wrong with it.
+/// What is wrong with the PE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeFault {
     /// Nothing.
@@ -49,13 +49,14 @@ pub enum PeFault {
     OsLockMasksNothing,
     /// It never rings.
     NeverRings,
-    /// It does not ring while it does this program, from 0.
+    /// It hangs in the program of this number, from 0.
     HangsIn(usize),
     /// It rings with this byte.
     RingsWith(u8),
-    /// It rings as often as the other side takes, instead of this program, from 0.
+    /// It rings as often as the other side takes bells, instead of running the program of this number, from
+    /// 0.
     FloodsIn(usize),
-    /// It says that it has logged so many events, and none of them is one.
+    /// It claims that it has logged this many events, but the log contains none.
     LogsGarbage(u64),
 }
 
@@ -68,7 +69,7 @@ pub struct PlayedPe {
     pe: Pe,
     words: Words,
     logged: u64,
-    /// OSLSR_EL1.OSLK, where the OS Lock masks nothing.
+    /// OSLSR_EL1.OSLK if the OS Lock masks nothing.
     oslk: bool,
 }
 
@@ -100,7 +101,8 @@ impl Words {
 }
 
 impl PlayedPe {
-    /// As the CPU comes out of a reset: the OS Lock is locked, and what the architecture leaves UNKNOWN is in the way.
+    /// The PE after a reset: the OS Lock is locked, and registers that the architecture leaves UNKNOWN have
+    /// values that disturb.
     pub fn reset(ram: File, serial: UnixStream, fault: PeFault, stopped: Arc<AtomicBool>) -> Self {
         let shape = Shape::from_id_aa64dfr0(0xf0_1030_5009);
         let mut pe = Pe::new(shape);
@@ -134,7 +136,7 @@ impl PlayedPe {
         }
     }
 
-    /// Does the program once; false if it was stopped.
+    /// Runs the program once; false if it was stopped.
     fn interpret(&mut self) -> bool {
         self.logged = 0;
         self.store(self.words.logged, 0);
@@ -185,7 +187,7 @@ impl PlayedPe {
     }
 
     fn log(&mut self, op: usize, event: Event) -> bool {
-        let record = wire::encode_event(Logged { op, event }).expect("an event of the payload's");
+        let record = wire::encode_event(Logged { op, event }).expect("an event of the payload");
         if self.logged >= LOG_LEN as u64 {
             return self.ring(Bell::LogFull as u8);
         }
@@ -212,7 +214,7 @@ impl PlayedPe {
         true
     }
 
-    /// Does not wait.
+    /// Rings without waiting.
     fn flood(&mut self) -> bool {
         self.serial.set_write_timeout(Some(Duration::from_millis(10))).expect("a socket");
         while self.serial.write_all(&[Bell::End as u8; 1 << 12]).is_ok() {}
@@ -238,7 +240,7 @@ impl PlayedPe {
     }
 }
 
-/// One of the events that are allowed.
+/// One of the allowed events.
 fn happens(expected: &Expected) -> Event {
     match *expected {
         Expected::Value { value, mask } => Event::Value(value & mask),

@@ -61,7 +61,7 @@ impl fmt::Display for Diff {
     }
 }
 
-/// The changes of one kind, those of a case together.
+/// Prints the changes of one kind, grouped by case.
 fn by_case(f: &mut fmt::Formatter<'_>, what: &str, changes: &[Change]) -> fmt::Result {
     let mut cases: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
     changes.iter().for_each(|change| cases.entry(&change.case).or_default().push(change));
@@ -79,5 +79,5 @@ fn by_case(f: &mut fmt::Formatter<'_>, what: &str, changes: &[Change]) -> fmt::R
 
 fn in_words(outcomes: &BTreeSet<Outcome>) -> String {
     let words: Vec<&str> = outcomes.iter().map(|outcome| outcome.word()).collect();
-    if words.is_empty() { "not there".into() } else { words.join(" or ") }
+    if words.is_empty() { "absent".into() } else { words.join(" or ") }
 }

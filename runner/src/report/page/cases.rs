@@ -10,10 +10,10 @@ use crate::{
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-/// The groups that are open at first: what needs a person.
+/// The groups that are open at first: those that need a person's attention.
 const OPEN: [Kind; 2] = [Kind::Fail, Kind::Xpass];
 
-/// So many hosts are named even where a case came to the same on all.
+/// Up to this many hosts are named even if a case has the same outcome on all.
 const FEW: usize = 4;
 
 pub fn cases(report: &Report<'_>) -> Markup {
@@ -105,7 +105,7 @@ fn deviations(results: &[(&Cell, &Case)]) -> Markup {
     }
 }
 
-/// What is known of other hosts and forgives nothing here.
+/// The deviations that are known of other hosts and forgive nothing here.
 fn elsewhere(results: &[(&Cell, &Case)]) -> Markup {
     let mut all: BTreeMap<(&str, &str), Vec<&Cell>> = BTreeMap::new();
     for (cell, case) in results {

@@ -16,7 +16,7 @@ struct Known<'a> {
     gone: Places<'a>,
 }
 
-/// None if there are none.
+/// The part about deviations; `None` if there are none.
 pub fn deviations(report: &Report<'_>) -> Option<Markup> {
     let mut all: BTreeMap<&str, Known<'_>> = BTreeMap::new();
     for (name, results) in &report.cases {
@@ -32,7 +32,7 @@ pub fn deviations(report: &Report<'_>) -> Option<Markup> {
     }
     (!all.is_empty()).then(|| {
         html! {
-            p { "Known departures from the architecture. None of them fails a case; nothing that is not listed is forgiven." }
+            p { "Known departures from the architecture. They do not fail a case. Any other departure does." }
             @for known in all.values() { (one(known)) }
         }
     })

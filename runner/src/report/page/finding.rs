@@ -10,13 +10,13 @@ use crate::{
 use maud::{Markup, html};
 use std::collections::BTreeSet;
 
-/// Of a long scenario the first and the last operations are shown.
+/// How many of the first and the last operations of a long scenario are shown.
 const ENDS: usize = 24;
 
 /// A finding, and where it was made.
 struct Found<'a> {
     finding: &'a Finding,
-    /// The cells, each with how often it was made, in how many checks.
+    /// The cells, each with how often the finding was made and in how many checks.
     at: Vec<(&'a Cell, usize, usize)>,
 }
 
@@ -98,7 +98,7 @@ fn departed(Departed { how, shape, undoing, operations, mismatch }: &Departed) -
     }
 }
 
-/// Events; their words that stand in none of the `others` are marked.
+/// Events. Words that are in none of the `others` are marked.
 fn events(events: &[String], others: &[String]) -> Markup {
     let words: BTreeSet<&str> = others.iter().flat_map(|other| other.split(' ')).collect();
     html! {

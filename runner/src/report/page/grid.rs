@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Hosts and suites: what each suite came to on each host.
+//! Hosts and suites: the outcome of each suite on each host.
 
 use super::{Kind, Report, anchor};
 use crate::{
@@ -17,7 +17,7 @@ pub fn grid(report: &Report<'_>) -> Markup {
             suites.push(suite);
         }
     }
-    // Where every host is emulated the summary says so, once.
+    // If every host is emulated, only the summary says so.
     let mixed = report.cells.iter().filter_map(Cell::run).any(|run| run.begin.lab_host.is_none());
     html! {
         div.scroll tabindex="0" role="group" aria-labelledby="grid-title" {
@@ -67,7 +67,7 @@ fn row(cell: &Cell, suites: &[&str], mixed: bool) -> Markup {
     }
 }
 
-/// How a suite fared on a host: how many of its cases came to the worst.
+/// The outcome of a suite on a host: its worst kind, and how many of its cases are of that kind.
 fn entry(cell: &Cell, suite: &str, cases: &[&Case]) -> Markup {
     let mut counts: BTreeMap<Kind, (usize, &str)> = BTreeMap::new();
     for case in cases {

@@ -34,8 +34,8 @@ fn facts(run: &Run) -> Markup {
     let Totals { pass, fail, xfail, xpass, skip } = run.end.totals;
     let milliseconds = run.cases.iter().map(|case| case.milliseconds).fold(0, u64::saturating_add);
     let drawn = match run.begin.thorough_minutes {
-        Some(minutes) => format!("{minutes} minutes a case"),
-        None => format!("{} a case", run.begin.draws),
+        Some(minutes) => format!("{minutes} minutes per case"),
+        None => format!("{} per case", run.begin.draws),
     };
     let begun = day(run.begin.started).unwrap_or_else(|| run.begin.started.to_string());
     let facts = [
@@ -47,7 +47,7 @@ fn facts(run: &Run) -> Markup {
         ("CPU", host.cpu()),
         ("shape", host.shape().to_string()),
         ("ID_AA64DFR0_EL1", format!("{:#018x}", host.id_aa64dfr0)),
-        ("writable in it", host.writable_fields()),
+        ("writable fields", host.writable_fields()),
         ("LSE atomics", if host.lse { "yes" } else { "no" }.into()),
         ("results", format!("{pass} pass, {fail} fail, {xfail} xfail, {xpass} xpass, {skip} skip")),
         ("run", format!("{begun}, {} s of cases, by dfr0 {}", milliseconds / 1000, run.begin.dfr0)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Moves between hosts: what was planned for each ordered pair, and what came of it.
+//! Moves between hosts: the plan and the outcome for each ordered pair.
 
 use crate::pairs::{How, Move, MovePart, Table};
 use maud::{Markup, html};
@@ -10,15 +10,15 @@ pub fn moves(table: &Table) -> Markup {
     let moves: Vec<Move<'_>> = table.moves().collect();
     html! {
         p {
-            "A guest in the middle of a scenario, saved on one host and restored on another: what the plan said from the "
-            "hosts' fingerprints, and what came of it."
+            "A guest in the middle of a scenario, saved on one host and restored on another: what the plan predicted from "
+            "the hosts' fingerprints, and the outcome."
         }
         (grid("The debug hardware", &moves, |pair| &pair.debug))
         (grid("The whole guest", &moves, |pair| &pair.whole))
         p.legend {
             span.pass { span.sign aria-hidden="true" { "✓" } " moved, and the guest saw the same events" }
             span.skip { span.sign aria-hidden="true" { "⊘" } " refused by the target, which names the register" }
-            span.fail { span.sign aria-hidden="true" { "✗" } " otherwise than planned, or an event was lost" }
+            span.fail { span.sign aria-hidden="true" { "✗" } " not as planned, or an event was lost" }
         }
         @for pair in &moves {
             @for (what, part) in [("the debug hardware", &pair.debug), ("the whole guest", &pair.whole)] {
@@ -79,7 +79,7 @@ fn entry(pair: &Move<'_>, part: &MovePart) -> Markup {
     }
 }
 
-/// Registers and fields, which a line may end behind.
+/// Text with registers and fields, after each of which a line may end.
 fn breakable(text: &str) -> Markup {
     html! {
         @for part in text.split_inclusive(['.', '/']) { (part) wbr; }

@@ -1,5 +1,5 @@
 "use strict";
-// The filter by text, and links that open what they lead to. All else is HTML and CSS.
+// The filter by text, and links that open their targets. All else is HTML and CSS.
 const cases = [...document.querySelectorAll(".case")].map(element => ({
   element,
   text: element.querySelector("summary").textContent.toLowerCase(),
@@ -54,12 +54,12 @@ input.addEventListener("input", filter);
 input.form.addEventListener("change", filter);
 input.form.addEventListener("submit", event => event.preventDefault());
 addEventListener("hashchange", open);
-// A link to where one is already changes no fragment.
+// A link to the current fragment does not change it.
 addEventListener("click", event => {
   const link = event.target.closest("a[href^='#']");
   if (link && link.getAttribute("href") === location.hash) open();
 });
-// Opening a case by hand makes its link the page's, so that it can be handed on.
+// Opening a case by hand puts its link into the address bar, so that it can be shared.
 addEventListener("toggle", event => {
   if (event.target.matches(".case, .deviation") && event.target.open) history.replaceState(null, "", `#${event.target.id}`);
 }, true);

@@ -47,7 +47,7 @@ fn verdict(report: &Report<'_>, moves: Option<&Table>) -> Verdict {
         said.push(format!("{silent} of {all} did not report"));
     }
     if wrong > 0 {
-        said.push(format!("{} between hosts went otherwise than planned", count(wrong, "move")));
+        said.push(format!("{} between hosts did not go as planned", count(wrong, "move")));
     }
     let ran = report.cells.iter().filter_map(Cell::run).any(|run| run.end.totals.ran() > 0);
     let (word, class) = match (failing + wrong, silent, ran) {
@@ -108,7 +108,7 @@ pub fn summary(report: &Report<'_>, moves: Option<&Table>) -> Markup {
     }
 }
 
-/// A number, and where it leads.
+/// A number, and a link to what it counts.
 fn tile(class: &str, sign: &str, number: usize, words: &str, target: &str) -> Markup {
     html! {
         div.tile.(class).none[number == 0] {
@@ -118,7 +118,7 @@ fn tile(class: &str, sign: &str, number: usize, words: &str, target: &str) -> Ma
     }
 }
 
-/// The ground that the report stands on.
+/// Notes about what the results are based on.
 fn emulated(runs: &[&Run], cells: &[Cell]) -> Markup {
     let emulated = runs.iter().filter(|run| run.begin.lab_host.is_some()).count();
     let bare = runs.iter().filter(|run| run.begin.host.is_bare()).count();
@@ -131,11 +131,11 @@ fn emulated(runs: &[&Run], cells: &[Cell]) -> Markup {
                 @if emulated == cells.len() { "the CPU of every host" }
                 @else if emulated == runs.len() { "the CPU of every host that reported" }
                 @else { "the CPU of " (count(emulated, "host")) " of " (runs.len()) }
-                " is QEMU's and not silicon. KVM in it is the real one."
+                " is QEMU's and not silicon. The KVM that runs on it is the real one."
             }
         }
         @if sample > 1 {
-            p.note { strong { "A sample: " } "of the scenarios of each case the first and one in " (sample) " ran." }
+            p.note { strong { "A sample: " } "only the first scenario and one in " (sample) " ran in each case." }
         }
         @if bare > 0 { p.note { strong { "Bare: " } (count(bare, "run")) " on a CPU without KVM, as a control." } }
         @if unavailable > 0 { p.note { strong { "Skipped: " } "on " (count(unavailable, "host")) " no case can run." } }
@@ -164,7 +164,7 @@ pub fn day(seconds: u64) -> Option<String> {
     Some(time.format("%Y-%m-%d").to_string())
 }
 
-/// A number with its thousands apart.
+/// A number with its thousands separated.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
