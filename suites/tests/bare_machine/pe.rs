@@ -32,6 +32,13 @@ use std::{
 /// FEAT_LSE, DC ZVA of 64 bytes.
 const ID_VALUES: [(SysReg, u64); 4] =
     [(MIDR_EL1, 0x7f0f_0001), (ID_AA64DFR0_EL1, 0xf0_1030_5009), (ID_AA64ISAR0_EL1, 2 << 20), (DCZID_EL0, 4)];
+
+/// The value of an ID register: other ID registers than those above are zero.
+fn id_value(reg: SysReg) -> Option<u64> {
+    let known = ID_VALUES.iter().find(|(of, _)| *of == reg).map(|(_, value)| *value);
+    known.or(reg.is_id_register().then_some(0))
+}
+
 /// ESR_EL1 of an UNDEFINED instruction.
 const ESR_UNDEFINED: u64 = 1 << 25;
 /// The CPU starts on the last page, whose first instruction is an `LDR` of a literal.
@@ -178,9 +185,9 @@ impl PlayedPe {
             (_, op) => op,
         };
         if let Op::Read { reg } = op
-            && let Some((_, value)) = ID_VALUES.iter().find(|(of, _)| *of == reg)
+            && let Some(value) = id_value(reg)
         {
-            return self.log(place, Event::Value(*value));
+            return self.log(place, Event::Value(value));
         }
         let Ok(outcome) = self.pe.step(op) else { return self.ring(Bell::BadProgram as u8) };
         outcome.events.iter().all(|expected| self.log(place, happens(expected)))
