@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! DBGDIDR, which tells a guest in AArch32 of the VM's debug registers.
+//! DBGDIDR, which tells a guest in AArch32 about the VM's debug registers.
 
 use super::values::lower;
 use dfr0_model::{
@@ -31,7 +31,7 @@ fn aarch32(cx: &Context<'_>) -> Result<PlainVm, Stop> {
     Ok(vm)
 }
 
-/// Each number of watchpoints and each DebugVer that KVM accepts, and all fields at the least.
+/// Each value that KVM accepts of each field that DBGDIDR shows, and all fields at their least values.
 fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut any = false;
     for field in [&WRPS, &DEBUGVER, &BRPS, &CTX_CMPS] {
@@ -46,7 +46,7 @@ fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
         }
     }
     if !any {
-        return Stop::skip("this kernel lets userspace change nothing that DBGDIDR shows");
+        return Stop::skip("this kernel does not let userspace change a field that DBGDIDR shows");
     }
     let mut vm = aarch32(cx)?;
     lower(&vm, 0)?;

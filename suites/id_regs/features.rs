@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The same values in VMs with a PMU, with SVE and with pointer authentication.
+//! The values of ID_AA64DFR0_EL1 in VMs with a PMU, with SVE and with pointer authentication.
 
 use super::values::{self, guest_agrees, late, lower, new_vm, sweep};
 use dfr0_model::{
@@ -52,7 +52,8 @@ fn sweeps(cx: &Context<'_>, features: Features) -> Result<Vec<values::Sweep>, St
     Ok(vec![sweep(&vm, &FIELDS, 0, 0)?])
 }
 
-/// The guest reads what userspace does, KVM's own value and the least, and a run freezes it.
+/// The guest reads what userspace reads, with KVM's own value and with the least, and a run freezes the
+/// register.
 fn runs(cx: &mut Context<'_>, features: Features) -> Result<(), Stop> {
     for lowered in [false, true] {
         let mut vm = new_vm(cx, 1, features)?;
@@ -107,7 +108,7 @@ fn perfmon(cx: &mut Context<'_>, features: Features) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A feature that is not about debug changes no debug feature register.
+/// A feature that does not concern debug changes no debug feature register.
 fn as_without(cx: &mut Context<'_>, features: Features) -> Result<(), Stop> {
     let (vm, without) = (new_vm(cx, 1, features)?, new_vm(cx, 1, Features::None)?);
     for reg in values::DEBUG_FEATURES {

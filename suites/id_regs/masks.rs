@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! KVM_ARM_GET_REG_WRITABLE_MASKS: its arguments, and whether the masks of all ID registers tell what may be written.
+//! KVM_ARM_GET_REG_WRITABLE_MASKS: its arguments, and whether the masks of all ID registers say what
+//! userspace may write.
 
 use super::{
     describe,
@@ -40,7 +41,7 @@ fn vm(cx: &Context<'_>) -> Result<PlainVm, Stop> {
     new_vm(cx, 1, Features::None)
 }
 
-/// The feature ID range is in the capability where the ioctl has it.
+/// The capability contains the feature ID range if and only if the ioctl supports it.
 fn capability(cx: &mut Context<'_>) -> Result<(), Stop> {
     let vm = vm(cx)?;
     cx.count();
@@ -83,7 +84,7 @@ fn arguments(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every ID register takes its own value back.
+/// Every ID register accepts its own value.
 fn same_value(cx: &mut Context<'_>) -> Result<(), Stop> {
     let vm = vm(cx)?;
     let before = id_registers(&vm, 0)?;
@@ -97,7 +98,7 @@ fn same_value(cx: &mut Context<'_>) -> Result<(), Stop> {
     unchanged(cx, &before, &vm)
 }
 
-/// The masks are zero where nothing that is written counts.
+/// The masks of AArch32's registers are zero where KVM ignores writes to them.
 fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
     let vm = vm(cx)?;
     if has_aarch32(&vm)? {
@@ -115,18 +116,18 @@ fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// No field that userspace could write under an earlier kernel is out of the mask.
+/// Every field that userspace could write under an earlier kernel is in the mask.
 fn known_fields(cx: &mut Context<'_>) -> Result<(), Stop> {
     let vm = vm(cx)?;
     let has_aarch32 = has_aarch32(&vm)?;
     let release = cx.host().kernel.clone().unwrap_or_default();
     let Some(version) = KernelVersion::of_release(&release) else {
-        return Stop::skip(format!("the release \"{release}\" has no version"));
+        return Stop::skip(format!("the kernel release \"{release}\" does not begin with a version"));
     };
     let is_there = |field: &&Field| has_aarch32 || !id_register::is_aarch32(field.reg);
     let mut known = writable_under(version).filter(is_there).peekable();
     if known.peek().is_none() {
-        return Stop::skip("no earlier kernel is known to let userspace write a field");
+        return Stop::skip("dfr0 knows of no field that userspace could write under an earlier kernel");
     }
     for field in known {
         cx.count();
@@ -135,7 +136,7 @@ fn known_fields(cx: &mut Context<'_>) -> Result<(), Stop> {
         if !is_writable {
             cx.find(
                 format!("{}.{} cannot be written any more", field.reg, field.name),
-                format!("userspace could write it under an earlier kernel than {release}"),
+                format!("userspace could write it under a kernel earlier than {release}"),
             );
         }
     }
@@ -169,7 +170,7 @@ fn outside(cx: &mut Context<'_>) -> Result<(), Stop> {
     unchanged(cx, &before, &vm)
 }
 
-/// Bits inside of the mask, one by one: KVM accepts them or not, and does what it says.
+/// Bits inside the mask, one by one. KVM may accept or refuse each, and the register reads as KVM answered.
 fn inside(cx: &mut Context<'_>) -> Result<(), Stop> {
     let vm = vm(cx)?;
     let before = id_registers(&vm, 0)?;
@@ -204,13 +205,14 @@ fn inside(cx: &mut Context<'_>) -> Result<(), Stop> {
     unchanged(cx, &before, &vm)
 }
 
-/// How an accepted value reads: an IMPLEMENTATION DEFINED PMU as none.
+/// The value that the register reads after KVM accepted `value`: an IMPLEMENTATION DEFINED PMU reads as no
+/// PMU.
 fn taken(reg: SysReg, value: u64) -> u64 {
     let is_imp_def = |field: &&&Field| field.reg == reg && field.get(value) == PMUVER_IMP_DEF;
     [&PMUVER, &PERFMON].iter().find(is_imp_def).map_or(value, |field| field.with(value, PMUVER_NI))
 }
 
-/// No ID register reads otherwise than before.
+/// Every ID register reads the same as before.
 fn unchanged(cx: &mut Context<'_>, before: &[(SysReg, u64)], vm: &PlainVm) -> Result<(), Stop> {
     cx.count();
     let after = id_registers(vm, 0)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The same values at other moments: before KVM_ARM_VCPU_INIT and after a second one, after a run, through another vCPU.
+//! The values of ID_AA64DFR0_EL1 at other moments: before KVM_ARM_VCPU_INIT and after a second one, after a
+//! run, and through another vCPU.
 
 use super::{
     describe, named,
@@ -64,7 +65,8 @@ fn uninitialised(cx: &Context<'_>, vcpus: usize) -> Result<PlainVm, Stop> {
     cx.plain_vm(vcpus, None, Reads::Registers(DEBUG_FEATURES.to_vec()))
 }
 
-/// Reads each debug feature register and writes each value of ID_AA64DFR0_EL1 through a vCPU that is not initialised.
+/// Reads each debug feature register and writes each value of ID_AA64DFR0_EL1 through a vCPU that is not
+/// initialised.
 fn try_uninitialised(cx: &mut Context<'_>, vm: &PlainVm, n: usize) -> Result<(), Stop> {
     let default = cx.host().id_aa64dfr0;
     for reg in DEBUG_FEATURES {
@@ -91,7 +93,7 @@ fn before_init(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut vm = uninitialised(cx, 2)?;
     try_uninitialised(cx, &vm, 0)?;
     vm.init(0)?;
-    // The first vCPU of a VM is no other than the second.
+    // The second vCPU behaves like the first, although the first is initialised now.
     try_uninitialised(cx, &vm, 1)
 }
 
@@ -122,7 +124,7 @@ fn before_init_changes_nothing(cx: &mut Context<'_>) -> Result<(), Stop> {
     }
     vm.enter_and_leave(1)?;
     same_registers(cx, &before, &id_registers(&vm, 0)?);
-    // A vCPU that did not run froze nothing.
+    // The register is not frozen, because no vCPU has run.
     let lowered = lower(&vm, 0)?;
     cx.count();
     if matches!(vm.writable(ID_AA64DFR0_EL1), Writable::Mask(mask) if mask != 0) && lowered == default {
@@ -131,7 +133,7 @@ fn before_init_changes_nothing(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// ID registers that read otherwise than before.
+/// Finds ID registers that read another value than before.
 fn same_registers(cx: &mut Context<'_>, before: &[(SysReg, u64)], after: &[(SysReg, u64)]) {
     cx.count();
     for ((reg, before), (_, after)) in before.iter().zip(after).filter(|(before, after)| before != after) {
@@ -139,7 +141,8 @@ fn same_registers(cx: &mut Context<'_>, before: &[(SysReg, u64)], after: &[(SysR
     }
 }
 
-/// A VM that was frozen at KVM's own value, and one at the least that may be written.
+/// A VM in which a run froze KVM's own value, and a VM in which a run froze the least value that may be
+/// written.
 fn after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     for lowered in [false, true] {
         let mut vm = new_vm(cx, 1, None)?;
@@ -154,8 +157,9 @@ fn after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every ID register that is listed takes its own value back and no other. Kernels without the masks are older than the
-/// contract, and let a few fields of other registers than debug's change at any time.
+/// Every listed ID register accepts its own value and no other. Kernels without the masks are older than this
+/// rule, and let userspace change a few fields of registers other than the debug feature registers at any
+/// time.
 fn every_id_register_after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut vm = new_vm(cx, 1, None)?;
     vm.guest_reads(0)?;
@@ -172,7 +176,7 @@ fn every_id_register_after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
             let other = value ^ 1 << bit;
             let answer = vm.set(0, reg, other)?;
             let read = vm.read(0, reg)?;
-            // Some values of some registers are taken and ignored, at any time.
+            // Some values of some registers are accepted and ignored, at any time.
             let known = matches!(answer, Answer::Accepted | Answer::Refused(EBUSY | EINVAL));
             if read != value || !known {
                 cx.find(
@@ -203,7 +207,8 @@ fn immediate_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// KVM_RUN of a vCPU whose features need more than KVM_ARM_VCPU_INIT; then it gets that, and the guest runs.
+/// KVM_RUN of a vCPU whose features need more than KVM_ARM_VCPU_INIT. Afterwards the vCPU is completed, and
+/// the guest runs.
 fn failed_run(cx: &mut Context<'_>, features: Features) -> Result<(), Stop> {
     let read = Reads::Registers(DEBUG_FEATURES.to_vec());
     for lowered in [false, true] {
@@ -218,7 +223,7 @@ fn failed_run(cx: &mut Context<'_>, features: Features) -> Result<(), Stop> {
         if !matches!(answer, Answer::Refused(errno) if errno != EINTR) {
             cx.find(
                 format!("KVM_RUN {}", describe(answer)),
-                format!("of a vCPU with {features:?} unfinished"),
+                format!("of a vCPU with {features:?} that is not complete"),
             );
         }
         late(cx, &vm, 0, default)?;
@@ -237,7 +242,7 @@ fn second_init_keeps(cx: &mut Context<'_>) -> Result<(), Stop> {
     guest_agrees(cx, &mut vm, 0)
 }
 
-/// A vCPU that has run starts anew, and its VM does not.
+/// A second KVM_ARM_VCPU_INIT resets a vCPU that has run, but not its VM.
 fn second_init_after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut vm = new_vm(cx, 1, None)?;
     let default = vm.read(0, ID_AA64DFR0_EL1)?;
@@ -250,7 +255,7 @@ fn second_init_after_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     guest_agrees(cx, &mut vm, 0)
 }
 
-/// What one vCPU was given, the guest reads on it and on the other, which runs first.
+/// The guest reads the value that was written through one vCPU on both vCPUs, first on the other one.
 fn other_vcpu_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
     for by in [0, 1] {
         let mut vm = new_vm(cx, 2, None)?;
@@ -286,7 +291,7 @@ fn other_vcpu_freezes(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The second vCPU is initialised when the first was given its registers.
+/// The second vCPU is initialised after the registers were written through the first.
 fn other_init_keeps(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut vm = uninitialised(cx, 2)?;
     vm.init(0)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The other debug feature registers: ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, and AArch32's ID_DFR0_EL1 and ID_DFR1_EL1.
+//! The other debug feature registers: ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, and AArch32's ID_DFR0_EL1 and
+//! ID_DFR1_EL1.
 
 use super::{
     describe, named,
@@ -66,13 +67,13 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// EL0 of the VM can use AArch32.
+/// Whether EL0 of the VM can use AArch32.
 pub fn has_aarch32(vm: &PlainVm) -> Result<bool, Stop> {
     const BOTH: u64 = 0b0010;
     Ok(vm.read(0, ID_AA64PFR0_EL1)? & 0xf == BOTH)
 }
 
-/// Its own value is accepted; one that differs in a bit that is not writable is refused.
+/// The register accepts its own value and refuses a value that differs in a bit that is not writable.
 fn each_bit(cx: &mut Context<'_>, reg: SysReg) -> Result<(), Stop> {
     let vm = new_vm(cx, 1, Features::None)?;
     let (default, writable) = (vm.read(0, reg)?, vm.writable(reg));
@@ -101,7 +102,7 @@ fn each_bit(cx: &mut Context<'_>, reg: SysReg) -> Result<(), Stop> {
     Ok(())
 }
 
-/// ID_DFR0_EL1 of a VM without a PMU, and of one with it where the host has one.
+/// ID_DFR0_EL1 of a VM without a PMU, and of a VM with a PMU where the host has one.
 fn each_sweep(cx: &mut Context<'_>, find: fn(&mut Context<'_>, &Sweep)) -> Result<(), Stop> {
     for sweep in sweeps(cx)? {
         find(cx, &sweep);
@@ -125,7 +126,8 @@ fn sweeps(cx: &Context<'_>) -> Result<Vec<Sweep>, Stop> {
     Ok(sweeps)
 }
 
-/// Skipped where no reserved encoding promises less than KVM's value, for then each is refused as one that promises more.
+/// Skips where no reserved encoding promises less than KVM's value: KVM then refuses each one because it
+/// promises more.
 fn reserved_refused(cx: &mut Context<'_>, of: fn(&Field) -> bool) -> Result<(), Stop> {
     let mut sweeps = sweeps(cx)?;
     for sweep in &mut sweeps {
@@ -142,7 +144,7 @@ fn reserved_refused(cx: &mut Context<'_>, of: fn(&Field) -> bool) -> Result<(), 
     Ok(())
 }
 
-/// A field in the mask accepts another value, if one is legal; a field that is not accepts none.
+/// A field in the mask accepts another value if one is legal. A field that is not in the mask accepts none.
 fn mask_agrees(cx: &mut Context<'_>) -> Result<(), Stop> {
     for sweep in sweeps(cx)? {
         let Writable::Mask(mask) = sweep.writable else {
@@ -173,7 +175,7 @@ fn mask_agrees(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A VM for each field, at the first legal value that KVM accepts.
+/// For each field, a VM with the first legal value that KVM accepts.
 fn lowered_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
     for field in FIELDS {
         let mut vm = new_vm(cx, 1, Features::None)?;

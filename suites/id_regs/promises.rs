@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The registers that the debug feature registers promise: the guest can read each that they say is there, and an access
-//! to each that they say is not there is UNDEFINED. Which registers these are is the model's to say.
+//! The registers that the debug feature registers promise. The guest can read each register that they say is
+//! implemented, and an access to each that they say is not implemented is UNDEFINED. The model has the table
+//! of these registers.
 
 use super::values::is_legal;
 use dfr0_model::{
@@ -20,22 +21,22 @@ use dfr0_runner::{
 };
 use std::sync::{Arc, OnceLock};
 
-/// What a guest found of each register of the table.
+/// What a guest found for each register of the table.
 #[derive(Debug)]
 struct Found {
-    /// Its VM.
+    /// The guest's VM.
     vm: &'static str,
-    /// What its ID registers say.
+    /// What the guest's ID registers say.
     features: DebugFeatures,
-    /// The value, or ESR_EL1 of the exception: before the guest has accessed a debug register, and afterwards.
+    /// The value, or ESR_EL1 of the exception, before the guest has accessed a debug register and afterwards.
     reads: Vec<[Result<u64, u64>; 2]>,
 }
 
-/// What guests found in VMs as KVM makes them.
+/// What guests found in VMs with KVM's own ID registers.
 #[derive(Debug)]
 struct Guests {
     without_pmu: Found,
-    /// None where the host has no PMU for guests.
+    /// `None` where the host has no PMU for guests.
     with_pmu: Option<Found>,
 }
 
@@ -66,7 +67,8 @@ pub fn cases() -> Vec<Case> {
 }
 
 impl Guests {
-    /// KVM takes the register from a guest without a PMU: one with it has the register, or there is none with it to tell.
+    /// Whether KVM hides the register from a guest without a PMU: either a guest with a PMU has the register,
+    /// or the host has no PMU for guests.
     fn hide(&self, promise: &Promise) -> bool {
         let is_the_pmus = promise.fields == PMUVER.name && !promise.is_made_by(self.without_pmu.features);
         is_the_pmus && self.with_pmu.as_ref().is_none_or(|found| promise.is_made_by(found.features))
@@ -86,8 +88,8 @@ fn look<'a>(cx: &Context<'_>, guests: &'a OnceLock<Guests>) -> Result<&'a Guests
     Ok(guests.get_or_init(|| Guests { without_pmu, with_pmu }))
 }
 
-/// A VM whose guest reads each register twice, and between them its first debug register: KVM may set MDCR_EL2 anew when
-/// the guest takes the debug registers.
+/// A VM whose guest reads each register twice, and accesses its first debug register in between, because KVM
+/// may write MDCR_EL2 again when the guest gets the debug registers.
 fn new_vm(cx: &Context<'_>, features: Features) -> Result<PlainVm, Stop> {
     let registers = || TABLE.iter().map(|promise| promise.reg);
     let reads: Vec<SysReg> = registers().chain([MDSCR_EL1]).chain(registers()).collect();
@@ -137,11 +139,11 @@ fn is_kept(cx: &mut Context<'_>, promise: &Promise, place: usize, found: &Found)
     }
 }
 
-/// The guest without a PMU, and guests with one to which userspace gave each lesser form that does not promise the
-/// register.
+/// The guest without a PMU, and a guest with a PMU for each lesser PMUVer that userspace may write and that
+/// does not promise the register.
 fn hidden(cx: &mut Context<'_>, guests: &Guests, promise: &Promise, place: usize) -> Result<(), Stop> {
     if !guests.hide(promise) {
-        return Stop::skip(format!("no guest has {}, so it is hidden from none", promise.reg));
+        return Stop::skip(format!("no guest has {}, so it is not hidden", promise.reg));
     }
     is_kept(cx, promise, place, &guests.without_pmu);
     let Some(Found { features: default, .. }) = guests.with_pmu else {

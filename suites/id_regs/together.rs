@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Two fields of ID_AA64DFR0_EL1 written at once, each pair of them.
+//! Two fields of ID_AA64DFR0_EL1 written at once, for each pair of fields.
 
 use super::{
     describe, named,
@@ -33,7 +33,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// What may be written alone, by the model and by this kernel.
+/// Changes of one field: those that the model allows and this kernel accepts, and those that both refuse.
 struct Changes {
     legal: Vec<Change>,
     illegal: Vec<Change>,
@@ -51,13 +51,13 @@ fn pairs(cx: &mut Context<'_>, others: fn(&Changes) -> &[Change]) -> Result<(), 
     let of_two_fields = |[first, other]: &[Change; 2]| first.0.lsb != other.0.lsb;
     let mut pairs = changes.legal.iter().copied().flat_map(with_each).filter(of_two_fields).peekable();
     if pairs.peek().is_none() {
-        return Stop::skip("there are no two fields that userspace may change");
+        return Stop::skip("this kernel lets userspace change only one field of ID_AA64DFR0_EL1");
     }
     cx.sample(pairs).try_for_each(|pair| check(cx, &vm, default, pair))
 }
 
-/// Changes that are accepted alone though they need not be, such as reserved encodings, are neither: other cases
-/// tell of them.
+/// A change that this kernel accepts although it need not, such as a reserved encoding, is in neither list:
+/// other cases report it.
 fn alone(vm: &PlainVm, default: u64) -> Result<Changes, Stop> {
     let writable = vm.writable(ID_AA64DFR0_EL1);
     let mut changes = Changes { legal: Vec::new(), illegal: Vec::new() };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Each value of each field of a register, written one after the other in one VM and taken back, and what is looked for
-//! in the answers: the same at each moment that lets a value be taken back.
+//! Each value of each field of a register, written one after another in one VM and taken back, and the checks
+//! of the answers. They are the same at each moment at which a value can be taken back.
 
 use super::{answered, describe, named};
 use dfr0_model::{
@@ -21,29 +21,30 @@ use std::sync::{Arc, OnceLock};
 pub const DEBUG_FEATURES: [SysReg; 5] =
     [ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_DFR0_EL1, ID_DFR1_EL1];
 
-/// What became of one value written to one field.
+/// The result of writing one value to one field.
 #[derive(Clone, Copy)]
 pub struct Seen {
     pub field: &'static Field,
     pub value: u8,
     pub answer: Answer,
-    /// The whole register through the vCPU that it was written through, and through another.
+    /// The whole register, read through the vCPU that it was written through and through another.
     pub reads: [u64; 2],
-    /// The register could be given its value from before.
+    /// Whether the register accepted its previous value again.
     taken_back: bool,
 }
 
 /// Every value of some fields of one register.
 pub struct Sweep {
-    /// The register before, and what KVM gave to the VM.
+    /// The register before the sweep, which is what KVM gave to the VM.
     pub default: u64,
     pub writable: Writable,
     pub seen: Vec<Seen>,
-    /// Other ID registers that read otherwise afterwards.
+    /// Other ID registers that read another value afterwards.
     others: Vec<SysReg>,
 }
 
-/// Writes each value of each field through vCPU `by`, reads it there and through vCPU `beside`, and takes it back.
+/// Writes each value of each field through vCPU `by`, reads it there and through vCPU `beside`, and takes it
+/// back.
 pub fn sweep(vm: &PlainVm, fields: &[&'static Field], by: usize, beside: usize) -> Result<Sweep, Stop> {
     let reg = fields.first().map_or(ID_AA64DFR0_EL1, |field| field.reg);
     let before = id_registers(vm, by)?;
@@ -68,10 +69,11 @@ pub fn id_registers(vm: &PlainVm, n: usize) -> Result<Vec<(SysReg, u64)>, Stop> 
     listed.map(|reg| Ok((reg, vm.read(n, reg)?))).collect()
 }
 
-/// The sweeps of one moment, made when the first case asks.
+/// Makes the sweeps of one moment, when the first case needs them.
 pub type Prepare = fn(&Context<'_>) -> Result<Vec<Sweep>, Stop>;
 
-/// The cases of a moment at which a value can be taken back: the first rule is that of the moment.
+/// The cases of a moment at which a value can be taken back. The first rule of each is the rule of the
+/// moment.
 pub fn cases(moment: &str, rule: &'static Rule, prepare: Prepare) -> Vec<Case> {
     let sweeps = Arc::new(OnceLock::new());
     let case = |name: &str, find: fn(&mut Context<'_>, &Sweep)| {
@@ -104,7 +106,7 @@ pub fn cases(moment: &str, rule: &'static Rule, prepare: Prepare) -> Vec<Case> {
     ]
 }
 
-/// Answers that are not allowed, among the values that `among` is true of.
+/// Finds answers that are not allowed, among the values for which `among` is true.
 pub fn find_answers(cx: &mut Context<'_>, sweep: &Sweep, among: fn(Allowed) -> bool) {
     for seen in &sweep.seen {
         let allowed = allowed(seen.field, seen.value, sweep.default, sweep.writable);
@@ -117,7 +119,8 @@ pub fn find_answers(cx: &mut Context<'_>, sweep: &Sweep, among: fn(Allowed) -> b
     }
 }
 
-/// What was accepted reads back through each vCPU and can be taken back; what was refused changed nothing.
+/// A value that was accepted reads back through each vCPU and can be taken back. A value that was refused
+/// changed nothing.
 pub fn find_reads(cx: &mut Context<'_>, sweep: &Sweep) {
     for seen in &sweep.seen {
         let (field, value) = (seen.field, seen.value);
@@ -144,12 +147,12 @@ pub fn find_reads(cx: &mut Context<'_>, sweep: &Sweep) {
     }
 }
 
-/// A value of a field is legal whatever the writable mask says, and not the default.
+/// Whether a value of a field is legal, whatever the writable mask says, and not the default.
 pub fn is_legal(field: &Field, value: u8, default: u64) -> bool {
     allowed(field, value, default, Writable::Mask(u64::MAX)).rule == &rule::ID_SAFE_ACCEPTED
 }
 
-/// Writes each field of ID_AA64DFR0_EL1 to the least that KVM accepts of what is legal; returns the register.
+/// Writes to each field of ID_AA64DFR0_EL1 the least legal value that KVM accepts, and returns the register.
 pub fn lower(vm: &PlainVm, n: usize) -> Result<u64, Stop> {
     let default = vm.read(n, ID_AA64DFR0_EL1)?;
     for field in FIELDS {
@@ -168,14 +171,15 @@ pub fn lower(vm: &PlainVm, n: usize) -> Result<u64, Stop> {
     Ok(vm.read(n, ID_AA64DFR0_EL1)?)
 }
 
-/// A VM whose guest reads the debug feature registers, with so many vCPUs, all initialised.
+/// A VM whose guest reads the debug feature registers, with the given number of vCPUs, all initialised.
 pub fn new_vm(cx: &Context<'_>, vcpus: usize, features: Features) -> Result<PlainVm, Stop> {
     let mut vm = cx.plain_vm(vcpus, features, Reads::Registers(DEBUG_FEATURES.to_vec()))?;
     (0..vcpus).try_for_each(|n| vm.init(n))?;
     Ok(vm)
 }
 
-/// The guest's MRS of each debug feature register on a vCPU, against what userspace reads through it.
+/// Compares the guest's MRS of each debug feature register on a vCPU with what userspace reads through that
+/// vCPU.
 pub fn guest_agrees(cx: &mut Context<'_>, vm: &mut PlainVm, n: usize) -> Result<(), Stop> {
     let guest = vm.guest_reads(n)?;
     for (reg, guest) in DEBUG_FEATURES.into_iter().zip(guest) {
@@ -191,7 +195,8 @@ pub fn guest_agrees(cx: &mut Context<'_>, vm: &mut PlainVm, n: usize) -> Result<
     Ok(())
 }
 
-/// Writes each value of each field to a register that a run has frozen: the answers, and that nothing changes.
+/// Writes each value of each field to a register that a run has frozen, and checks the answers and that
+/// nothing changes.
 pub fn late(cx: &mut Context<'_>, vm: &PlainVm, n: usize, default: u64) -> Result<(), Stop> {
     let (frozen, writable) = (vm.read(n, ID_AA64DFR0_EL1)?, vm.writable(ID_AA64DFR0_EL1));
     for field in FIELDS {
