@@ -18,7 +18,7 @@ use dfr0_runner::case::{Case, Context, Stop};
 const HERE: u64 = TARGET + TARGET_SIZE / 2;
 /// The doubleword of the guest's own watchpoint.
 const OWN: u64 = HERE - 0x100;
-/// The marker of userspace's breakpoint beside it.
+/// The marker of userspace's breakpoint, in cases that have one.
 const MARKER: u8 = 1;
 const ON: Mdscr = Mdscr::breakpoints_at_el1();
 const DOUBLEWORD: Dbgwcr = Dbgwcr::doubleword();
@@ -86,7 +86,7 @@ fn userspaces() -> Vec<Case> {
             with(n, DOUBLEWORD.with_pac(PMC_EL0)).append(with(n, DOUBLEWORD.with_pac(PMC_EL1)))
         }),
         each("watchpoint_at_the_ends_of_memory", &rule::WATCHPOINT_ADDRESS, |n| {
-            // Bit 31 set, so that no block holds the payload's own memory.
+            // Bit 31 is set, so that no block contains the payload's own memory.
             let ends = [0, 1 << 31, 1 << 47, HERE ^ 1 << 47, !0b111];
             let masked = DOUBLEWORD.with_mask(u5::new(31));
             ends.into_iter().fold(Scenario::new(), |scenario, end| {
@@ -202,7 +202,8 @@ fn guests() -> Vec<Case> {
     ]
 }
 
-/// The accesses that either read or write, at their own privilege, and their places in the table.
+/// The accesses that only read or only write, with the privilege of their Exception level, and their places
+/// in the table.
 fn accesses(cx: &mut Context<'_>) -> Result<Vec<(u8, &'static Access)>, Stop> {
     let zva = cx.zva_block()?.is_some();
     let fits = |access: &Access| match access.kind {
@@ -222,7 +223,7 @@ fn both(scenario: Scenario, address: u64) -> Scenario {
     scenario.access(LDR, address).access(STR, address)
 }
 
-/// The guest's own watchpoint `n`, on the doubleword at an address, all that masks it clear.
+/// The guest's own watchpoint `n`, on the doubleword at an address, with nothing that masks it.
 fn own(n: u8, address: u64) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, address, DOUBLEWORD).enable(ON)
 }
@@ -232,17 +233,17 @@ const fn debug(n: u8) -> Op {
     Op::Debug(GuestDebug::watchpoint(n, HERE))
 }
 
-/// Both have watchpoint `n`.
+/// The guest and userspace both use watchpoint `n`.
 fn debugged(n: u8) -> Scenario {
     own(n, OWN).then(debug(n))
 }
 
-/// Userspace has watchpoint `n`; the guest has not touched its debug registers.
+/// Userspace uses watchpoint `n`. The guest has not accessed its debug registers.
 fn unarmed(n: u8) -> Scenario {
     Scenario::new().then(debug(n))
 }
 
-/// Userspace's watchpoint `n` with this control, and accesses of it.
+/// Userspace's watchpoint `n` with this control, and a load and a store of what it watches.
 fn with(n: u8, control: Dbgwcr) -> Scenario {
     both(Scenario::new().then(Op::Debug(GuestDebug::watchpoint(n, HERE).with_dbgwcr(control))), HERE)
 }
@@ -254,7 +255,8 @@ fn seen(scenario: Scenario, n: u8) -> Scenario {
         .fold(scenario, |scenario, reg| scenario.isb().read(reg).then(Op::KvmGet { reg }))
 }
 
-/// Every watchpoint of the guest's keeps a value of its own while every watchpoint of userspace's is another.
+/// Every watchpoint of the guest keeps its own value while userspace uses the same watchpoint with another
+/// value.
 fn keep_their_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let count = cx.shape().watchpoints;
     let debug = Op::Debug(GuestDebug::first_watchpoints(count, HERE));
@@ -268,7 +270,7 @@ fn keep_their_values(cx: &mut Context<'_>) -> Result<(), Stop> {
         let during = (0..count).fold(exits, seen);
         cx.check(&(0..count).fold(during.then(OFF), seen))?;
     }
-    // Userspace's breakpoints leave them alone too.
+    // Userspace's breakpoints do not change the guest's watchpoints either.
     let breakpoints = GuestDebug::first_breakpoints(cx.shape().breakpoints);
     let armed =
         (0..count).fold(Scenario::new(), |scenario, n| scenario.append(own(n, OWN + 8 * u64::from(n))));
