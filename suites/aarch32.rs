@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest in AArch32: the debug registers of coproc 14, ID_DFR0, and debug exceptions taken to Abort mode.
+//! A guest in AArch32: the debug registers of coproc 14, ID_DFR0, and debug exceptions taken to Abort mode.
 //!
-//! A hypervisor may keep a register in memory or let the guest have the CPU's, and KVM does each in its time: it traps
-//! the first access after an exit and all under the OS Lock, and lets the guest have them while it has debug exceptions
-//! enabled. Hence the [`Way`]s.
+//! A hypervisor may keep a register's value in memory or give the guest the CPU's register. KVM does both: it
+//! traps the first access after an exit and every access under the OS Lock, and gives the guest the CPU's
+//! registers while the guest has debug exceptions enabled. Hence the [`Way`]s.
 
 use dfr0_model::{
     aarch32::{
@@ -29,13 +29,13 @@ use std::fmt::Write;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "aarch32",
-    about: "a guest in AArch32 reads the VM's ID registers, has its debug registers and takes its debug exceptions",
+    about: "a guest in AArch32 reads its VM's ID registers, uses its debug registers and takes exceptions",
     cases,
 };
 
 /// A breakpoint on an A32 instruction in PL1 modes: E, PMC 0b01, BAS 0b1111.
 const ARMED: u32 = 0x1e3;
-/// DBGBCR<n>.BT of a breakpoint that compares a VMID, in DBGBXVR<n>, and a context, in DBGBVR<n>.
+/// DBGBCR<n>.BT of a breakpoint that compares a VMID in DBGBXVR<n> and a context in DBGBVR<n>.
 const VMID_AND_CONTEXT: u32 = 0b1010 << 20;
 /// A watchpoint on loads and stores of a doubleword in PL1 modes: E, PAC 0b01, LSC 0b11, BAS 0b11111111.
 const WATCHING: u32 = 0x1ffb;
@@ -49,7 +49,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A case of one program.
+/// A case with one list of operations.
 fn case(name: &str, rule: &'static Rule, ops: fn(Shape) -> Vec<Op>) -> Case {
     Case::new(format!("aarch32.{name}"), rule, move |cx| {
         let ops = ops(cx.shape());
@@ -88,23 +88,28 @@ fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
             }
         }
     }
-    if any { Ok(()) } else { Stop::skip("this kernel lets userspace change neither register") }
+    if any {
+        Ok(())
+    } else {
+        Stop::skip("this kernel lets userspace change neither ID_DFR0_EL1 nor ID_AA64DFR0_EL1")
+    }
 }
 
-/// Who has the registers while they are accessed.
+/// The state of the vCPU when the guest accesses the registers.
 #[derive(Clone, Copy)]
 enum Way {
     /// The guest exits before each access.
     Cold,
-    /// It does not, interrupts of the host's aside.
+    /// The guest does not exit before an access, except for interrupts of the host.
     Warm,
-    /// Likewise, and it has debug exceptions enabled.
+    /// The same as `Warm`, and the guest has debug exceptions enabled.
     Enabled,
-    /// It has locked the OS Lock.
+    /// The guest has locked the OS Lock.
     Locked,
 }
 
-/// Each register's two values go to all of them, by userspace and by the guest, and are read by both.
+/// Userspace writes the first value of each register; the guest writes the second and then the first again.
+/// Userspace and the guest read the values.
 fn accessed(way: Way, registers: &[Known]) -> Vec<Op> {
     let mut ops: Vec<Op> = registers.iter().map(|known| Op::Set(known.userspaces, known.first)).collect();
     match way {
@@ -125,7 +130,7 @@ fn accessed(way: Way, registers: &[Known]) -> Vec<Op> {
     ops
 }
 
-/// A register, its name to userspace, and two values of it.
+/// A register, the name by which userspace accesses it, and two values for it.
 struct Known {
     register: Register,
     userspaces: SysReg,
@@ -133,7 +138,8 @@ struct Known {
     second: u32,
 }
 
-/// Values that no two registers share, and that no instruction and no access of the guest's hits.
+/// The registers of each breakpoint. No two breakpoints share an address, and no address matches an
+/// instruction.
 fn breakpoint_registers(shape: Shape) -> Vec<Known> {
     let each = |n: u8| {
         let place = u32::from(n) << 8;
@@ -155,6 +161,7 @@ fn breakpoint_registers(shape: Shape) -> Vec<Known> {
     shape.breakpoint_numbers().flat_map(each).collect()
 }
 
+/// The registers of each watchpoint. No two watchpoints share an address, and no address matches an access.
 fn watchpoint_registers(shape: Shape) -> Vec<Known> {
     let each = |n: u8| {
         let place = u32::from(n) << 8;
@@ -200,7 +207,7 @@ fn registers() -> Vec<Case> {
         case("dbgdscrext.warm", |_| accessed(Way::Warm, &[DSCR])),
         case("dbgdscrext.locked", |_| accessed(Way::Locked, &[DSCR])),
         case("dbgvcr.set_by_userspace", |_| {
-            // Alone: it is what a CPU shows of which DBGVCR32_EL2 holds nothing.
+            // A separate case: it finds a CPU whose DBGVCR32_EL2 does not hold a value.
             vec![Op::Set(DBGVCR32_EL2, VECTOR_CATCH.first), Op::Read(DBGVCR)]
         }),
         case("dbgvcr.cold", |_| accessed(Way::Cold, &[VECTOR_CATCH])),
@@ -239,15 +246,15 @@ fn registers() -> Vec<Case> {
     cases
 }
 
-/// There is no such case without exits: any interrupt of the host's makes an exit, and who has the registers then differs
-/// from kernel to kernel.
+/// There is no case without exits: each interrupt of the host is an exit, and whether KVM traps the accesses
+/// after it differs from kernel to kernel.
 fn internal_view(before: Op) -> Vec<Op> {
     let values = [MDBGEN, UDCCDIS, MDBGEN | UDCCDIS, 0];
     let seen = |value| [Op::Write(DBGDSCREXT, value), Op::Isb, before, Op::Read(DBGDSCRINT)];
     values.into_iter().flat_map(seen).collect()
 }
 
-/// The VMID of each breakpoint that may have one, beside the context that it is compared with.
+/// The VMID of each breakpoint that may have one. The breakpoint compares it together with a context.
 fn extended_values(shape: Shape) -> Vec<Op> {
     let each = |n: u8| {
         let vmid = 0x5a ^ u32::from(n);
@@ -287,7 +294,7 @@ fn locks() -> Vec<Case> {
     ]
 }
 
-/// Locked and released by each of the two, in front of an exit and after one.
+/// The guest and then userspace lock and unlock the OS Lock, before and after an exit.
 fn masked(armed: &[Op], attempt: &[Op]) -> Vec<Op> {
     let lock = [Op::Write(DBGOSLAR, OS_LOCK_KEY), Op::Isb];
     let unlock = [Op::Write(DBGOSLAR, 0), Op::Isb];
@@ -302,7 +309,7 @@ fn masked(armed: &[Op], attempt: &[Op]) -> Vec<Op> {
 
 fn double_lock(cx: &mut Context<'_>, implemented: bool) -> Result<(), Stop> {
     let ops = [Op::Write(DBGOSDLR, 1), Op::Read(DBGOSDLR), Op::Write(DBGOSDLR, 0), Op::Read(DBGOSDLR)];
-    // Where the host has no AArch32 that is the reason to skip.
+    // Skips with its own reason if the host does not have AArch32.
     let mut vm = new_vm(cx, &ops)?;
     if Shape::from_id_aa64dfr0(vm.read(0, ID_AA64DFR0_EL1)?).double_lock != implemented {
         return Stop::skip(if implemented {
@@ -346,7 +353,7 @@ fn watchpoints_armed(shape: Shape) -> Vec<Op> {
 const ENABLED: [Op; 2] = [Op::Write(DBGDSCREXT, MDBGEN), Op::Isb];
 const DISABLED: [Op; 2] = [Op::Write(DBGDSCREXT, 0), Op::Isb];
 
-/// The markers of all breakpoints, and if there is one left, one that none is for.
+/// The markers of all breakpoints, and one more that no breakpoint is set on, if there are fewer than 16.
 fn markers_executed(shape: Shape) -> Vec<Op> {
     (0..16.min(shape.breakpoints + 1)).map(Op::Execute).collect()
 }
@@ -428,7 +435,7 @@ fn check(cx: &mut Context<'_>, ops: &[Op]) -> Result<(), Stop> {
     judge(cx, &mut vm, ops)
 }
 
-/// Runs the operations in a VM that is for them, and holds what came of each against the rules.
+/// Runs the operations in a VM that was made for them, and checks the result of each against the rules.
 fn judge(cx: &mut Context<'_>, vm: &mut PlainVm, ops: &[Op]) -> Result<(), Stop> {
     let mut pe = Pe::new(vm.read(0, ID_AA64DFR0_EL1)?, vm.read(0, ID_DFR0_EL1)?);
     let events = vm.executes(0)?;
@@ -443,7 +450,7 @@ fn judge(cx: &mut Context<'_>, vm: &mut PlainVm, ops: &[Op]) -> Result<(), Stop>
     Ok(())
 }
 
-/// An operation and what came of it, in words that hold on any host.
+/// An operation and its result, in words that do not depend on the host.
 fn observed(op: Op, event: &Event, allowed: &[Outcome]) -> String {
     let op = match op {
         Op::Execute(_) => "nop at a marker".into(),
@@ -468,7 +475,7 @@ fn observed(op: Op, event: &Event, allowed: &[Outcome]) -> String {
 }
 
 fn described(ops: &[Op], event: &Event, allowed: &[Outcome]) -> String {
-    /// Of the operations before, so many are shown.
+    /// How many of the last operations are shown.
     const SHOWN: usize = 24;
     let mut text = String::new();
     let first = ops.len().saturating_sub(SHOWN);

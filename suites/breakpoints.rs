@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Breakpoints at EL1: each one that the host has fires when it must, is silent when it must, and keeps what was
-//! written to it on every way that leads to the hardware.
+//! Breakpoints: each breakpoint of the host fires when it must and only then, and keeps the values that were
+//! written to it, on every path by which they reach the hardware.
 
 use crate::turns::takes_turn;
 use arbitrary_int::{u2, u4, u5};
@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Breakpoint `n` on marker [`HERE`], all that masks it clear.
+/// Breakpoint `n` on marker [`HERE`], with nothing that masks it.
 fn armed(n: u8) -> Scenario {
     armed_at(n, marker(HERE))
 }
@@ -110,24 +110,27 @@ fn armed_at(n: u8, address: u64) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).breakpoint_at(n, address, ADDRESS).enable(ON)
 }
 
-/// Code at EL1 that is entered by an exception return: no instruction of the payload's own is exposed.
+/// An exception return enters the code at EL1, so that no instruction of the payload itself can match.
 const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
 const LEVELS: [El; 2] = [El::El0, El::El1];
 const PRIVILEGES: [u2; 3] = [PMC_EL1, PMC_EL0, PMC_EL1_EL0];
 
-/// Breakpoint `n` on marker [`HERE`] with this control; the marker and its neighbour at both Exception levels.
+/// Breakpoint `n` on marker [`HERE`] with this control. The guest executes the marker and the next one at
+/// both Exception levels.
 fn at_both(n: u8, control: Dbgbcr) -> Scenario {
     with_value(n, marker(HERE), control)
 }
 
-/// The same with this value.
+/// Breakpoint `n` with this value and this control. The guest executes marker [`HERE`] and the next one at
+/// both Exception levels.
 fn with_value(n: u8, value: u64, control: Dbgbcr) -> Scenario {
     let set = armed_at(n, value).write(dbgbcr(n), control.raw_value()).entered(BY_RETURN);
     LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
 }
 
-/// Each breakpoint with each privilege, enabled or not, on an instruction or beside it, at each Exception level, with
-/// each of the bits that mask it; the OS Lock, whose writes trap, with number 0 alone.
+/// Each breakpoint with each privilege, enabled or not, on an instruction or beside it, at each Exception
+/// level, with each of the bits that mask it. The OS Lock is locked only for breakpoint 0, because writes to
+/// OSLAR_EL1 trap.
 fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
     let addresses = [marker(HERE) - 4, marker(HERE), marker(HERE) + 4, marker(HERE) ^ 1 << 40];
@@ -147,8 +150,9 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Two breakpoints, each with each privilege, enabled or not, on an instruction or beside it, at each Exception level,
-/// entered in each way, with each of the bits that mask them but the OS Lock; the pairs take turns.
+/// Two breakpoints, each with each privilege, enabled or not, on an instruction or beside it, at each
+/// Exception level, entered in each way, with each of the bits that mask them except the OS Lock. The pairs
+/// of breakpoints take turns.
 fn sweep_pairs(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
     let others = |one| numbers.clone().filter(move |other| *other != one).map(move |other| (one, other));
@@ -193,8 +197,8 @@ fn each_state(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Each BT but those that match a context by themselves, in the context that the marker's address would name and in
-/// another.
+/// Each BT except those that match a context without a link, while CONTEXTIDR_EL1 is the marker's address and
+/// while it is 0.
 fn each_type(cx: &mut Context<'_>) -> Result<(), Stop> {
     let shape = cx.shape();
     let types = (0..16).map(u4::new).filter(|bt| ![BT_CONTEXT, BT_CONTEXTIDR_EL1].contains(bt));
@@ -212,8 +216,9 @@ fn each_type(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(shape.breakpoint_numbers().flat_map(of))
 }
 
-/// Fields that are RES0 without a later feature: beside what hardware with it may do, a breakpoint does what it does
-/// without, and an address outside of what MASK leaves out is another address.
+/// Fields that are RES0 without a later feature. A breakpoint that sets one may behave as on a PE with the
+/// feature or as on a PE without it. An address that differs in a bit that MASK does not cover does not
+/// match.
 fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
     let masks = (1..32).map(|mask| ADDRESS.with_mask(u5::new(mask)));
     let links = (1..4).map(|lbnx| ADDRESS.with_lbnx(u2::new(lbnx)));
@@ -227,8 +232,8 @@ fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Each BT, each BAS and each HMC, SSC and PMC, loaded by KVM after an exit: what it loads is what the guest wrote, also
-/// where that is nothing that a debugger would write.
+/// Each BT, each BAS and each HMC, SSC and PMC, loaded by KVM after an exit. KVM must load what the guest
+/// wrote, even values that no debugger would write.
 fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let types = (0..16).map(u4::new).filter(|bt| ![BT_CONTEXT, BT_CONTEXTIDR_EL1].contains(bt));
     let types = types.map(|bt| ADDRESS.with_bt(bt));
@@ -263,7 +268,7 @@ fn unlinked_context(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(cx.shape().context_aware_numbers().flat_map(of))
 }
 
-/// What is written just before a marker may be seen there or not; after an ISB it is seen.
+/// A write just before a marker may or may not have an effect at the marker. After an ISB it has.
 fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
     let of = |n: u8| {
         let early = move |reg, value| Scenario::new().write(reg, value).then(Op::Exec { marker: HERE });
@@ -276,14 +281,15 @@ fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
             armed(n).exec(HERE).append(early(OSLAR_EL1, 1)).read(OSLSR_EL1).exec(HERE),
             armed(n).write(OSLAR_EL1, 1).exec(HERE).append(early(OSLAR_EL1, 0)).read(OSLSR_EL1).exec(HERE),
             armed(n).exec(HERE).append(early(dbgbvr(n), marker(HERE + 1))).exec(HERE).exec(HERE + 1),
-            // Two writes at once: each may be seen without the other.
+            // Two writes: one may have an effect without the other.
             armed(n).exec(HERE).write(dbgbvr(n), marker(HERE + 1)).append(early(dbgbcr(n), off)).exec(HERE),
         ]
     };
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(of))
 }
 
-/// A breakpoint on BRK is taken first, and its handler's return after BRK leaves that undone.
+/// A breakpoint on BRK is taken first. Its handler returns to the instruction after BRK, so that BRK is not
+/// executed.
 fn on_brk(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
         LEVELS.into_iter().flat_map(move |el| {
@@ -295,7 +301,7 @@ fn on_brk(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Each value of PMC at each Exception level, and back again.
+/// Each value of PMC at EL1, at EL0, and at EL1 again.
 fn each_privilege(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in cx.shape().breakpoint_numbers() {
         for pmc in PRIVILEGES {
@@ -306,8 +312,8 @@ fn each_privilege(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// An address that differs from the marker's in one bit is another address. The bits above 31 make it one that the
-/// guest's translation does not know; a comparison does not care.
+/// A breakpoint whose address differs in one bit from the marker's does not match. With a bit above 31 set it
+/// is an address that the guest does not map, which makes no difference to the comparison.
 fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
     for n in cx.shape().breakpoint_numbers() {
@@ -318,7 +324,7 @@ fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(scenarios)
 }
 
-/// Values of DBGBVR and DBGBCR that between them set each bit of an address both ways.
+/// Values of DBGBVR and DBGBCR that together set and clear each bit of an address.
 const VALUES: [(u64, Dbgbcr); 4] = [
     (0, Dbgbcr::DEFAULT),
     (0x4001_0008, ADDRESS),
@@ -335,7 +341,8 @@ fn reads_back(n: u8) -> Scenario {
     )
 }
 
-/// What userspace writes, it and the guest read: addresses, privileges, and a link to a context-aware breakpoint.
+/// Userspace and the guest read what userspace wrote: addresses, privileges, and a link to a context-aware
+/// breakpoint.
 fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     let shape = cx.shape();
     let linked = Dbgbcr::address_linked_to(u4::new(shape.breakpoints - 1)).with_e(false);
@@ -349,7 +356,8 @@ fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A value and a control that no other breakpoint has; even ones are enabled, at an address that nobody executes.
+/// A value that no other breakpoint has, and a control. Breakpoints with even numbers are enabled, at an
+/// address that is not executed.
 fn distinct(n: u8) -> (u64, u64) {
     let control = ADDRESS.with_e(n.is_multiple_of(2)).with_pmc(if n.is_multiple_of(3) {
         PMC_EL0
@@ -359,7 +367,7 @@ fn distinct(n: u8) -> (u64, u64) {
     (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control.raw_value())
 }
 
-/// Every breakpoint keeps its own value, whatever is done in between.
+/// Every breakpoint keeps its own value, whatever happens in between.
 fn all(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     let numbers = || cx.shape().breakpoint_numbers();
     let written = numbers().fold(Scenario::new(), |scenario, n| {
@@ -374,7 +382,7 @@ fn all(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     cx.check(&seen)
 }
 
-/// Every breakpoint has a marker of its own; each marker fires once.
+/// Every breakpoint is set on its own marker and fires once there.
 fn all_armed(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     let numbers = || cx.shape().breakpoint_numbers();
     let armed = numbers().fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
@@ -385,7 +393,8 @@ fn all_armed(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     cx.check(&scenario)
 }
 
-/// Userspace writes every breakpoint before the VM has run; it and then the guest read them, and they fire.
+/// Userspace writes every breakpoint before the VM has run. Userspace and then the guest read them, and they
+/// fire.
 fn all_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
     let armed = numbers.clone().fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! docs/coverage.md: each rule of the model and the cases that test it, written from the cases themselves.
+//! docs/coverage.md: each rule of the model and the cases that test it, generated from the cases.
 
 use crate::ALL;
 use dfr0_model::{dfr0::FIELDS, rule};
 use dfr0_runner::case::Suite;
 use std::{collections::BTreeMap, fmt::Write, io::Write as _};
 
-/// The page as it was when this was compiled: a lab host that runs the tests has no docs/.
+/// The page at compile time, because a lab host that runs the tests does not have docs/.
 const PAGE: &str = include_str!("../docs/coverage.md");
 
 const INTRO: &str = "\
@@ -15,15 +15,16 @@ const INTRO: &str = "\
 <!-- Written by `make coverage`. -->
 # Rules and the cases that test them
 
-Each rule of the model (`model/src/rule.rs`), where it is written, and the cases that test it, by the names that
-`dfr0 list` prints. `id_regs.*` is one case a field of ID_AA64DFR0_EL1. What `shapes` and `migration` run again, in
-other shapes and while the vCPU moves, is not named again. `dfr0 list --rules` is the same, by case.
+Each rule of the model (`model/src/rule.rs`), its document and section, and the cases that test it, with the
+names that `dfr0 list` prints. `id_regs.*` is one case per field of ID_AA64DFR0_EL1. The cases that `shapes`
+and `migration` run again, in other shapes and while the vCPU moves, are not listed again.
+`dfr0 list --rules` prints the rules of each case.
 
-| rule | what it says | where it is written | cases |
+| rule | text | section | cases |
 |---|---|---|---|
 ";
 
-/// The page, or what keeps it from being written: a rule without a case, or a case without a rule.
+/// The page, or the reasons why it cannot be written: a rule without a case, or a case without a rule.
 fn page(suites: &[Suite]) -> Result<String, String> {
     let mut cases: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut missing = String::new();
@@ -34,7 +35,9 @@ fn page(suites: &[Suite]) -> Result<String, String> {
         for tested in case.rules() {
             match rule::ALL.iter().find(|(_, rule)| *rule == tested) {
                 Some((name, _)) => cases.entry(name).or_default().push(case.name.clone()),
-                None => _ = writeln!(missing, "{} tests what is not in rule::ALL: {tested}", case.name),
+                None => {
+                    _ = writeln!(missing, "{} tests a rule that is not in rule::ALL: {tested}", case.name)
+                }
             }
         }
     }
@@ -51,7 +54,8 @@ fn page(suites: &[Suite]) -> Result<String, String> {
     if missing.is_empty() { Ok(page) } else { Err(missing) }
 }
 
-/// The names in their order; those of one `id_regs` case for each of the fields are one name with `*` for the field.
+/// The names in their order. If all fields have an `id_regs` case of the same name, these cases become one
+/// name with `*` for the field.
 fn folded(names: Vec<String>) -> Vec<String> {
     let general = |name: &str| {
         FIELDS.iter().find_map(|field| {
@@ -72,12 +76,12 @@ fn folded(names: Vec<String>) -> Vec<String> {
     folded
 }
 
-/// Text that Markdown prints as it is, in a table.
+/// Escapes text so that Markdown prints it unchanged in a table.
 fn escaped(text: &str) -> String {
     text.replace('<', "&lt;").replace('|', "\\|").replace('*', "\\*")
 }
 
-/// Writes docs/coverage.md, whole or not at all.
+/// Writes docs/coverage.md completely or not at all.
 fn write(page: &str) -> std::io::Result<()> {
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
     let mut file = tempfile::Builder::new()
@@ -97,11 +101,11 @@ fn the_coverage_page_lists_every_rule_with_the_cases_that_test_it() {
     let place = page.lines().zip(PAGE.lines()).take_while(|(new, old)| new == old).count();
     assert!(
         page == PAGE,
-        "docs/coverage.md differs from the cases, first in line {}; `make coverage` writes it anew (or DFR0_BLESS=1 \
+        "docs/coverage.md differs from the cases, first in line {}; `make coverage` rewrites it (or DFR0_BLESS=1 \
          cargo test -p dfr0-suites --lib coverage)\n  page:  {}\n  cases: {}",
         place + 1,
-        PAGE.lines().nth(place).unwrap_or("ends"),
-        page.lines().nth(place).unwrap_or("end"),
+        PAGE.lines().nth(place).unwrap_or("(no line)"),
+        page.lines().nth(place).unwrap_or("(no line)"),
     );
 }
 
@@ -112,7 +116,10 @@ fn a_rule_without_a_case_and_a_case_without_a_rule_are_named() {
         vec![dfr0_runner::case::Case::new("odd.case", &UNLISTED, |_| Ok(()))]
     }
     let missing = page(&[Suite { name: "odd", about: "", cases }]).expect_err("nothing is covered");
-    assert!(missing.contains("odd.case tests what is not in rule::ALL: Nothing (nowhere)\n"), "{missing}");
+    assert!(
+        missing.contains("odd.case tests a rule that is not in rule::ALL: Nothing (nowhere)\n"),
+        "{missing}"
+    );
     for (name, _) in rule::ALL {
         assert!(missing.contains(&format!("no case tests rule::{name}: ")), "{name}");
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! OS Double Lock: what OSDLR_EL1 holds and masks where the VM's ID_AA64DFR0_EL1 says that it is implemented, and where
-//! it says that it is not.
+//! The OS Double Lock: what OSDLR_EL1 holds and masks where the VM's ID_AA64DFR0_EL1 says that the lock is
+//! implemented, and where it says that it is not.
 
 use dfr0_model::{
     control::{Dbgbcr, Mdscr},
@@ -28,7 +28,7 @@ enum DoubleLock {
 }
 
 impl DoubleLock {
-    /// The case does not apply to the other.
+    /// Skips a case that does not apply to this VM.
     fn expect(self, cx: &Context<'_>) -> Result<(), Stop> {
         match (self, cx.shape().double_lock) {
             (Self::Implemented, false) => Stop::skip("FEAT_DoubleLock is not implemented"),

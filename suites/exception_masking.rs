@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What enables and masks debug exceptions: MDSCR_EL1.MDE and KDE, PSTATE.D, the OS Lock and the Exception level, in
-//! every combination, for each kind of debug exception.
+//! What enables and masks debug exceptions: MDSCR_EL1.MDE and KDE, PSTATE.D, the OS Lock and the Exception
+//! level, in every combination, for each kind of debug exception.
 
 use crate::turns::takes_turn;
 use dfr0_model::{
@@ -40,18 +40,18 @@ const STR: u8 = access::place("str x1");
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
-    /// What the combinations are about.
+    /// The rule that the combinations test.
     rule: &'static Rule,
-    /// What decides some of them besides.
+    /// Other rules that decide some of the combinations.
     also: &'static [&'static Rule],
     /// The numbers of the registers that generate it.
     numbers: fn(Shape) -> Range<u8>,
     /// Register `n` is armed for EL1 and EL0; MDSCR_EL1 is not written.
     armed: fn(u8) -> Scenario,
-    /// What would generate it, each in scenarios of its own: QEMU 10 keeps the direction of a watchpoint's hit that
-    /// was masked for the next one.
+    /// What generates the exception unless it is masked. Each attempt has its own scenarios, because QEMU 10
+    /// keeps the direction of a masked watchpoint hit for the next hit.
     attempts: &'static [fn(Scenario) -> Scenario],
-    /// It needs MDSCR_EL1.SS, and the payload clears that once it was taken.
+    /// The exception needs MDSCR_EL1.SS, which the payload clears after the exception.
     steps: bool,
 }
 
@@ -94,7 +94,7 @@ const KINDS: [Kind; 4] = [
     },
 ];
 
-/// One combination of what enables and masks.
+/// One combination of the bits that enable and mask debug exceptions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Masks {
     mde: bool,
@@ -108,7 +108,7 @@ struct Masks {
 const COMBINATIONS: u8 = 32;
 
 impl Masks {
-    /// As a vCPU resets.
+    /// The state of a vCPU after reset.
     const AT_RESET: Self = Self { mde: false, kde: false, d: true, locked: false, el0: false };
 
     fn from_bits(bits: u8) -> Self {
@@ -120,7 +120,7 @@ impl Masks {
         Mdscr::DEFAULT.with_mde(self.mde).with_kde(self.kde).with_ss(kind.steps)
     }
 
-    /// Changes what differs from `before`; MDSCR_EL1 before the lock.
+    /// Changes what differs from `before`, MDSCR_EL1 first and then the lock.
     fn after(self, before: Self, kind: Kind, scenario: Scenario) -> Scenario {
         let mdscr = self.mdscr(kind);
         let mut scenario = scenario;
@@ -152,8 +152,9 @@ fn cases() -> Vec<Case> {
     swept.chain(breakpoints()).chain(watchpoints()).chain(brk_and_steps()).collect()
 }
 
-/// Each combination from the state at reset, before and after an exit, and with an exit between setting it and the
-/// first attempt: then KVM has loaded the registers anew. Number 0 does all of it, the others take turns.
+/// Each combination from the state at reset, before and after an exit, and with an exit between setting it
+/// and the first attempt, so that KVM has loaded the registers again. Number 0 has all combinations; the
+/// others take turns.
 fn each_combination(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
     for n in (kind.numbers)(cx.shape()) {
         let mine = (0..COMBINATIONS).filter(|bits| takes_turn(Some(n), usize::from(*bits)));
@@ -168,8 +169,8 @@ fn each_combination(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
     Ok(())
 }
 
-/// All combinations in one scenario, each one change away from the last: without exits, with one after each change,
-/// and with one after each attempt.
+/// All combinations in one scenario, each with one change from the one before: without exits, with an exit
+/// after each change, and with an exit after each attempt.
 fn one_after_another(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
     for n in (kind.numbers)(cx.shape()) {
         for exits in [[false, false], [true, false], [false, true]] {
@@ -266,17 +267,17 @@ fn brk_and_steps() -> Vec<Case> {
     ]
 }
 
-/// Breakpoint `n` on marker [`HERE`] at EL1, all that masks it clear.
+/// Breakpoint `n` on marker [`HERE`] at EL1, with nothing that masks it.
 fn armed(n: u8) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).breakpoint(n, HERE, ADDRESS).enable(ON)
 }
 
-/// Breakpoint `n` on marker [`HERE`] for EL0, which executes what follows.
+/// Breakpoint `n` on marker [`HERE`] for EL0. What follows is executed at EL0.
 fn at_el0(n: u8) -> Scenario {
     armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).at(El::El0)
 }
 
-/// Watchpoint `n` on [`WATCHED`], all that masks it clear.
+/// Watchpoint `n` on [`WATCHED`], with nothing that masks it.
 fn watching(n: u8) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, WATCHED, Dbgwcr::doubleword()).enable(ON)
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Userspace debugs the guest with KVM_SET_GUEST_DEBUG while the guest uses its own debug registers: userspace gets
-//! its exits whatever the guest does, and the guest finds its registers as it wrote them, during and afterwards.
+//! Userspace debugs the guest with KVM_SET_GUEST_DEBUG while the guest uses its own debug registers.
+//! Userspace gets its exits whatever the guest does, and the guest reads the values that it wrote, while
+//! userspace debugs it and afterwards.
 
 use dfr0_model::{
     control::{Dbgbcr, Mdscr, PMC_EL0},
@@ -18,11 +19,12 @@ mod watchpoints;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "guest_debug",
-    about: "userspace debugs the guest and leaves it its own debug registers",
+    about: "userspace debugs the guest, and the guest keeps its own debug registers",
     cases,
 };
 
-/// The marker of userspace's breakpoint; where userspace has all, they are on the markers from 0.
+/// The marker of userspace's breakpoint. If userspace uses all breakpoints, they are on the markers starting
+/// with 0.
 const HERE: u8 = 1;
 /// The marker of the guest's own breakpoint.
 const OWN: u8 = 20;
@@ -243,7 +245,7 @@ fn software_breakpoints_and_steps(
     ]
 }
 
-/// The guest's own breakpoint `n`, on marker [`OWN`], all that masks it clear.
+/// The guest's own breakpoint `n`, on marker [`OWN`], with nothing that masks it.
 fn own(n: u8) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).breakpoint(n, OWN, ADDRESS).enable(ON)
 }
@@ -253,12 +255,12 @@ const fn debug(n: u8) -> Op {
     Op::Debug(GuestDebug::breakpoint(n, HERE))
 }
 
-/// Both have breakpoint `n`.
+/// The guest and userspace both use breakpoint `n`.
 fn debugged(n: u8) -> Scenario {
     own(n).then(debug(n))
 }
 
-/// Userspace has breakpoint `n`; the guest has not touched its debug registers.
+/// Userspace uses breakpoint `n`. The guest has not accessed its debug registers.
 fn unarmed(n: u8) -> Scenario {
     Scenario::new().then(debug(n))
 }
@@ -288,7 +290,7 @@ fn counts_are_the_hosts(cx: &mut Context<'_>) -> Result<(), Stop> {
     let host = cx.host();
     let shape = host.shape();
     if host.is_bare() {
-        return Stop::skip("there is no KVM to say its capabilities");
+        return Stop::skip("needs KVM, and this is a bare CPU");
     }
     let counts = [
         ("KVM_CAP_GUEST_DEBUG_HW_BPS", host.capabilities.kvm_cap_guest_debug_hw_bps, shape.breakpoints),
@@ -306,7 +308,8 @@ fn counts_are_the_hosts(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every breakpoint of the guest's keeps a value of its own while every breakpoint of userspace's is another.
+/// Every breakpoint of the guest keeps its own value while userspace uses the same breakpoint with another
+/// value.
 fn registers_keep_their_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
     let debug = Op::Debug(GuestDebug::first_breakpoints(cx.shape().breakpoints));

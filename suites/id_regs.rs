@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Rewriting the debug feature registers, ID_AA64DFR0_EL1 first of all: which answers, what reads back, what the guest
-//! reads, before the VM runs and afterwards.
+//! Rewriting the debug feature registers, above all ID_AA64DFR0_EL1: what KVM answers, what userspace reads
+//! back, and what the guest reads, before the VM runs and afterwards.
 //!
-//! In this file each of the 16 values of each field of ID_AA64DFR0_EL1, in a VM that holds KVM's own; the parts have other
-//! moments, vCPUs, features and registers.
+//! This file has each of the 16 values of each field of ID_AA64DFR0_EL1, in a VM with KVM's own value. The
+//! modules have other moments, vCPUs, features and registers.
 
 use dfr0_model::{
     dfr0::{FIELDS, Field},
@@ -37,7 +37,7 @@ pub const SUITE: Suite = Suite {
     cases,
 };
 
-/// What became of one value written to one field.
+/// The result of writing one value to one field.
 #[derive(Clone, Copy)]
 struct Observed {
     answer: Answer,
@@ -47,10 +47,10 @@ struct Observed {
     guest: Option<u64>,
 }
 
-/// The 16 values of a field, observed when the first case asks.
+/// The results for the 16 values of a field, made when the first case needs them.
 type Values = Arc<OnceLock<[Observed; 16]>>;
 
-/// What a case looks for in one value: a finding's short and full words.
+/// What a case checks for one value. It returns the short and the full text of a finding.
 type Check = fn(&Field, u8, Observed, Allowed, u64) -> Option<(String, String)>;
 
 fn cases() -> Vec<Case> {
@@ -132,7 +132,7 @@ fn observe(cx: &Context<'_>, field: &Field, values: &Values) -> Result<[Observed
     Ok(*values.get_or_init(|| observed))
 }
 
-/// The guest's `MRS` of the register; none if it took an exception instead.
+/// What the guest's `MRS` of the register reads, or `None` if it took an exception instead.
 fn guest_mrs(guest: &mut Guest) -> Result<Option<u64>, Stop> {
     let events = guest.events(&Scenario::new().read(ID_AA64DFR0_EL1))?;
     Ok(match events.as_slice() {
@@ -141,7 +141,7 @@ fn guest_mrs(guest: &mut Guest) -> Result<Option<u64>, Stop> {
     })
 }
 
-/// A value's part of a finding.
+/// A field and its value, as a finding names them.
 fn named(field: &Field, value: u8) -> String {
     format!("{} {value:#06b}", field.name)
 }
@@ -211,7 +211,7 @@ fn guest_reads(field: &Field, value: u8, observed: Observed, _: Allowed, _: u64)
     })
 }
 
-/// A field in the mask accepts some other value, if one is legal; a field that is not accepts none.
+/// A field in the mask accepts another value if one is legal. A field that is not in the mask accepts none.
 fn mask_agrees(cx: &mut Context<'_>, field: &Field, values: &Values) -> Result<(), Stop> {
     let (default, Writable::Mask(mask)) = (cx.host().id_aa64dfr0, cx.host().writable) else {
         return Stop::skip("this kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS");
@@ -257,7 +257,7 @@ fn default_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What was lowered may be raised to KVM's default again, as long as nothing has run.
+/// A register that was lowered may be raised to KVM's default again, as long as nothing has run.
 fn raised_again(cx: &mut Context<'_>) -> Result<(), Stop> {
     let default = cx.host().id_aa64dfr0;
     for lowered in legal_others(cx) {
@@ -276,7 +276,7 @@ fn raised_again(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// After a run the register keeps the value that it was given before, and says so to userspace and to the guest.
+/// After a run the register keeps the value that it was given before, and userspace and the guest read it.
 fn frozen_by_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let (default, writable) = (cx.host().id_aa64dfr0, cx.host().writable);
     let others = legal_others(cx);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The suites: what is tested, and nothing of how.
+//! The suites: what is tested, not how it is run.
 
 use dfr0_runner::case::Suite;
 
@@ -59,7 +59,7 @@ mod tests {
                 assert_eq!(parts[0], suite.name, "{name}");
                 assert!(parts.len() > 1 && parts.iter().all(|part| !part.is_empty()), "{name}");
                 assert!(name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.')), "{name}");
-                assert!(seen.insert(name.clone()), "{name} stands twice");
+                assert!(seen.insert(name.clone()), "there are two cases {name}");
             }
         }
     }

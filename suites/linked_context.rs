@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Breakpoints and watchpoints that are linked to a context-aware breakpoint: from every number to every other that is
-//! context-aware.
+//! Breakpoints and watchpoints that are linked to a context-aware breakpoint: from every number to every
+//! other number that is context-aware.
 
 use arbitrary_int::{u2, u4};
 use dfr0_model::{
@@ -18,14 +18,15 @@ use dfr0_runner::case::{Case, Context, Stop, Suite};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "linked_context",
-    about: "a link fires in the context of its context-aware breakpoint and in no other",
+    about: "a linked breakpoint or watchpoint fires in the context of its partner and in no other",
     cases,
 };
 
 const HERE: u8 = 1;
 const CONTEXT: u64 = 0x5a5a_1234;
 const STORE: u8 = access::place("str x1");
-/// No instruction of the payload's own is exposed to a breakpoint that may match anywhere.
+/// An exception return enters the code, so that a breakpoint that may match anywhere does not match an
+/// instruction of the payload itself.
 const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
 const MATCHES: Dbgbcr = Dbgbcr::linked_context();
 
@@ -48,7 +49,7 @@ impl Linked {
         }
     }
 
-    /// `n` linked to `partner`, which matches [`CONTEXT`] as `control` says; the context is that.
+    /// `n` linked to `partner`, which matches [`CONTEXT`] as `control` says. CONTEXTIDR_EL1 is [`CONTEXT`].
     fn armed(self, n: u8, partner: u8, control: Dbgbcr) -> Scenario {
         let lbn = u4::new(partner);
         let scenario = Scenario::new()
@@ -70,12 +71,12 @@ impl Linked {
         }
     }
 
-    /// What it is set on.
+    /// Executes or accesses what it is set on.
     fn hit(self, scenario: Scenario) -> Scenario {
         scenario.isb().then(self.unsynchronised())
     }
 
-    /// The same without an ISB before it.
+    /// Executes or accesses what it is set on, without an ISB before it.
     fn unsynchronised(self) -> Op {
         match self {
             Self::Breakpoint => Op::Exec { marker: HERE },
@@ -83,7 +84,7 @@ impl Linked {
         }
     }
 
-    /// What lies beside what it is set on.
+    /// Executes or accesses what is next to what it is set on.
     fn miss(self, scenario: Scenario) -> Scenario {
         match self {
             Self::Breakpoint => scenario.exec(HERE + 1),
@@ -174,10 +175,10 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
     ]
 }
 
-/// BT's values that match a context without being linked to.
+/// The values of BT that match a context without a link to them.
 const MATCH_BY_THEMSELVES: [u8; 2] = [BT_CONTEXT.value(), BT_CONTEXTIDR_EL1.value()];
 
-/// The scenarios of each link.
+/// Checks the scenarios of each link.
 fn links(
     cx: &mut Context<'_>,
     linked: Linked,
@@ -189,8 +190,8 @@ fn links(
     cx.check_each(shape.context_aware_numbers().flat_map(of))
 }
 
-/// Each link, its partner enabled or not, in its context or another, at each Exception level, with each of the bits
-/// that mask it.
+/// Each link with its partner enabled or not, in its context or another, at each Exception level, with each
+/// of the bits that mask it.
 fn sweep(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
     links(cx, linked, |linked, n, partner| {
         (0..64_u8)
@@ -206,8 +207,9 @@ fn sweep(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
     })
 }
 
-/// A link to a breakpoint that is not context-aware, or not there, or to itself: it may match or not, but in no other
-/// place; one that is context-aware and links to itself never does.
+/// A link to a breakpoint that is not context-aware, that does not exist, or that is the linked breakpoint
+/// itself. It may match or not, but in no other place. A breakpoint that is context-aware and linked to
+/// itself never matches.
 fn to_itself_or_to_nothing(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
     let shape = cx.shape();
     let numbers = match linked {
@@ -227,7 +229,7 @@ fn to_itself_or_to_nothing(cx: &mut Context<'_>, linked: Linked) -> Result<(), S
     }))
 }
 
-/// It fires at EL1, after an exit and, if it is a watchpoint, at EL0.
+/// The link fires at EL1, after an exit and, if it is a watchpoint's, at EL0.
 fn fires(linked: Linked, n: u8, partner: u8) -> Scenario {
     let scenario = linked.hit(linked.hit(linked.armed(n, partner, MATCHES)).then(Op::Exit));
     match linked {

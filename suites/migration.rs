@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest's suites while userspace moves the vCPU from VM to VM, after each operation of a scenario's: what the guest
-//! takes, reads and is spared is what it would have been without.
+//! The guest's suites while userspace moves the vCPU from VM to VM, after each operation of a scenario. The
+//! guest takes the same exceptions and reads the same values as without the moves.
 
 use crate::{
     breakpoints, double_lock, exception_masking, guest_debug, linked_context, os_lock, register_access,
@@ -24,7 +24,7 @@ use std::time::Instant;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "migration",
-    about: "a vCPU that is saved and restored in another VM goes on as if it had not moved",
+    about: "a vCPU that is saved and restored in another VM continues as if it had not moved",
     cases,
 };
 
@@ -41,7 +41,8 @@ const SUITES: [Suite; 9] = [
     guest_debug::SUITE,
 ];
 
-/// Cases of registers that KVM keeps for no guest, and lists for no VMM, and one whose guest does not run.
+/// Cases of registers that KVM does not keep for a guest and does not list for a VMM, and one case whose
+/// guest does not run.
 const NOT_MOVED: [&str; 5] = [
     "register_access.claim_tags",
     "register_access.oseccr",
@@ -50,10 +51,11 @@ const NOT_MOVED: [&str; 5] = [
     "register_access.one_reg_keeps_each_bit",
 ];
 
-/// How often a scenario moves in a run that is not thorough: to read and write a vCPU's registers takes milliseconds.
+/// How often a scenario moves in a run that is not thorough. It takes milliseconds to read and write the
+/// registers of a vCPU.
 const MOVES: usize = 2;
 
-/// In a sample one of so many cases moves: most of its time would go into that.
+/// In a sample, one of this many cases moves. The moves would take most of the time of the sample.
 const SAMPLED: usize = 4;
 
 fn cases() -> Vec<Case> {
@@ -96,13 +98,14 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// Into VMs that userspace has given another shape before: the one that is restored is the guest's.
+/// The vCPU moves into VMs to which userspace has given another shape. Afterwards they have the guest's
+/// shape.
 fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
     const CASES: [&str; 3] =
         ["breakpoints.fires", "watchpoints.fires", "linked_context.breakpoint.fires_in_its_context"];
     let mut shapes = shapes::ask(cx)?;
     if shapes.is_empty() {
-        return Stop::skip("this kernel lets userspace change nothing of a VM's shape");
+        return Stop::skip("this kernel does not let userspace change a VM's shape");
     }
     shapes.push(cx.host().id_aa64dfr0);
     let cases: Vec<Case> = [breakpoints::SUITE, watchpoints::SUITE, linked_context::SUITE]
@@ -113,7 +116,7 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
     let moves = shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle());
     for ((own, other), case) in cx.sample(moves) {
         let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other) };
-        // The first is to a fresh VM.
+        // The first move is into a new VM.
         let moves = Moves { from: 0, most: 2 };
         cx.run_in(Variation { config, which: Which::Few, migrating: Some(moves), until: None }, case)?;
     }
@@ -122,14 +125,15 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 const HERE: u8 = 1;
 const STORE: u8 = access::place("str x1");
-/// No instruction of the payload's own is exposed.
+/// An exception return enters the code, so that no instruction of the payload itself is stepped or matches.
 const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
 
 fn unmasked() -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1())
 }
 
-/// Armed, locked, moved, unlocked: what is restored before OSLSR_EL1, and what after it, leaves the lock and each other.
+/// Armed, locked, moved, unlocked. The registers that are restored before and after OSLSR_EL1 change neither
+/// the lock nor each other.
 fn locked_while_it_moves(to: Migrate) -> Scenario {
     let armed =
         unmasked().breakpoint(0, HERE, Dbgbcr::address_at_el1()).watchpoint(0, TARGET, Dbgwcr::doubleword());
@@ -138,12 +142,12 @@ fn locked_while_it_moves(to: Migrate) -> Scenario {
     hit(moved.write(OSLAR_EL1, 0).isb())
 }
 
-/// A store of the guest's that migrates it in the middle of what it executes.
+/// A store of the guest that migrates the guest in the middle of its code.
 fn through(scenario: Scenario, to: Migrate) -> Scenario {
     scenario.access(STORE, passage(to))
 }
 
-/// The guest is moved by a store that it steps: the step ends where it goes on.
+/// The guest steps the store that migrates it. The step ends in the VM in which the guest continues.
 fn between_steps(to: Migrate) -> Vec<Scenario> {
     let step = Mdscr::DEFAULT.with_ss(true).with_kde(true);
     let entries = [Entry::stepped(1), Entry::stepped(2), Entry::Return { ss: false, steps: 1 }];
@@ -160,11 +164,11 @@ fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
     vec![through(set, to).access(STORE, TARGET)]
 }
 
-/// The cases begin with each operation and each way in turn.
+/// Each case begins with another operation and another way to migrate than the case before.
 fn migrating(from: usize, case: Case) -> Case {
     Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
         if cx.every() > 1 && !from.is_multiple_of(SAMPLED) {
-            return Stop::skip(format!("a sample has one of {SAMPLED} of these cases"));
+            return Stop::skip(format!("a sample runs one of {SAMPLED} of these cases"));
         }
         let variation = match cx.thorough() {
             Some(time) => Variation {
@@ -178,6 +182,10 @@ fn migrating(from: usize, case: Case) -> Case {
                 ..Variation::default()
             },
         };
-        if cx.run_in(variation, &case)? { Ok(()) } else { Stop::skip("no scenario of it is a guest's") }
+        if cx.run_in(variation, &case)? {
+            Ok(())
+        } else {
+            Stop::skip("no scenario of this case runs a guest")
+        }
     })
 }

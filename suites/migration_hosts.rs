@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What is saved on one host and restored on another (`dfr0 pairs`): between them each register of a breakpoint and of a
-//! watchpoint, each link, the locks and software step are used, and each is set before the move and seen after it.
+//! Scenarios that are saved on one host and restored on another (`dfr0 pairs`). Together they use each
+//! register of each breakpoint and watchpoint, each link, the locks and software step. Each of these is set
+//! before the move and observed after it.
 
 use arbitrary_int::u4;
 use dfr0_model::{
@@ -69,7 +70,7 @@ pub fn scenarios(shape: Shape) -> Vec<Moved> {
     all
 }
 
-/// It is saved between what sets and what shows.
+/// The guest executes `set`, moves, and executes `show`.
 fn moved(name: &str, set: Scenario, show: Scenario) -> Moved {
     let place = set.ops().len() - 1;
     Moved { name: name.into(), scenario: set.append(show), place }
@@ -79,7 +80,7 @@ fn unmasked() -> Scenario {
     Scenario::new().then(Op::MaskDebug(false))
 }
 
-/// Each breakpoint on a marker of its own.
+/// Each breakpoint on its own marker.
 fn every_breakpoint(shape: Shape) -> Scenario {
     let set = |scenario: Scenario, n| scenario.breakpoint(n, 2 * n, Dbgbcr::address_at_el1());
     shape.breakpoint_numbers().fold(unmasked(), set).enable(ON)
@@ -89,7 +90,7 @@ fn exec_each(shape: Shape) -> Scenario {
     shape.breakpoint_numbers().fold(Scenario::new(), |scenario, n| scenario.exec(2 * n).exec(2 * n + 1))
 }
 
-/// Each watchpoint on a doubleword of its own.
+/// Each watchpoint on its own doubleword.
 fn every_watchpoint(shape: Shape) -> Scenario {
     let set = |scenario: Scenario, n| scenario.watchpoint(n, watched(n), Dbgwcr::doubleword());
     (0..shape.watchpoints).fold(unmasked(), set).enable(ON)
@@ -104,7 +105,7 @@ const fn watched(n: u8) -> u64 {
     TARGET + 16 * n as u64
 }
 
-/// A value in each register that no other has.
+/// Writes a different address to each value register, and the same control to each control register.
 fn distinct(count: u8, registers: [fn(u8) -> dfr0_model::sysreg::SysReg; 2], control: u64) -> Scenario {
     (0..count).fold(Scenario::new(), |scenario, n| {
         let value = 0xffff_8765_0000_0000 + 0x1_0040 * u64::from(n);
@@ -118,7 +119,7 @@ fn read(count: u8, registers: [fn(u8) -> dfr0_model::sysreg::SysReg; 2]) -> Scen
         .fold(Scenario::new().isb(), |scenario, n| scenario.read(registers[0](n)).read(registers[1](n)))
 }
 
-/// Breakpoint and watchpoint 0, or the next that is free, linked to this context-aware one.
+/// Watchpoint 0, and breakpoint 0 or the next one that is free, linked to this context-aware breakpoint.
 fn linked(shape: Shape, partner: u8) -> Scenario {
     let (lbn, n) = (u4::new(partner), u8::from(partner == 0));
     let matching = unmasked()

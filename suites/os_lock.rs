@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The OS Lock: who sees it, what it masks, and what becomes of the debug registers that are accessed under it and
-//! right after it, on each way by which KVM hands them over between host and guest.
+//! The OS Lock: who sees it, what it masks, and whether the debug registers keep their values when they are
+//! accessed under it and right after it, on each path by which KVM switches them between host and guest.
 
 use crate::turns::takes_turn;
 use dfr0_model::{
@@ -21,7 +21,7 @@ use dfr0_runner::case::{Case, Context, Stop, Suite};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "os_lock",
-    about: "the OS Lock masks debug exceptions while it is locked, and costs no register its value",
+    about: "the OS Lock masks debug exceptions while it is locked, and no register loses its value",
     cases,
 };
 
@@ -50,19 +50,20 @@ enum By {
 
 const BOTH: [By; 2] = [By::Guest, By::Userspace];
 
-/// What happens on the way. Each makes KVM decide anew who owns the debug registers.
+/// What happens between two operations. An exit and a debugger each make KVM decide again who owns the debug
+/// registers.
 #[derive(Clone, Copy)]
 enum Way {
     Straight,
     Exit,
-    /// Userspace debugs the guest and stops.
+    /// Userspace starts and stops debugging the guest.
     TakenOver,
 }
 
 const WAYS: [Way; 3] = [Way::Straight, Way::Exit, Way::TakenOver];
 
-/// Who owns the debug registers as the lock is taken: nobody, for no debug exception is enabled and the guest has come
-/// from an exit; the guest; or userspace, which debugs it.
+/// Who owns the debug registers when the lock is taken: nobody, because no debug exception is enabled and the
+/// guest has just exited; the guest; or userspace, because it debugs the guest.
 #[derive(Clone, Copy)]
 enum Owner {
     Nobody,
@@ -238,8 +239,9 @@ fn brk_and_steps() -> Vec<Case> {
     ]
 }
 
-/// Armed on each way, locked by each and released by each, with a way between and one after, so that each two of them
-/// meet: nothing fires under the lock, and all does afterwards. Number 0 does all of it, the others take turns.
+/// Armed on each way, locked by the guest or userspace, and unlocked by the guest or userspace, with one way
+/// while locked and one afterwards, so that each two ways meet. Nothing fires under the lock, and everything
+/// fires afterwards. Number 0 has all combinations; the others take turns.
 fn each_way(
     cx: &mut Context<'_>,
     n: Option<u8>,
@@ -318,7 +320,7 @@ fn registers() -> Vec<Case> {
     ]
 }
 
-/// A register, and two values of it.
+/// A register, and two values for it.
 struct Register {
     reg: SysReg,
     first: u64,
@@ -345,9 +347,10 @@ fn all_registers(shape: Shape) -> Vec<Register> {
     breakpoints.chain(watchpoints).chain([mdscr]).collect()
 }
 
-/// Each register with each owner: written, locked by each, accessed `under` the lock, released by each, accessed
-/// `after` it, and read by the guest before and after an exit, and by userspace. Number 0 does all of it, the others take
-/// turns.
+/// Each register with each owner. The register is written, the guest or userspace locks, the register is
+/// accessed `under` the lock, the guest or userspace unlocks, and the register is accessed `after` the lock.
+/// The guest reads it before and after an exit, and userspace reads it. Number 0 has all combinations; the
+/// others take turns.
 fn each_register(
     cx: &mut Context<'_>,
     under: fn(Scenario, &Register) -> Scenario,
@@ -373,7 +376,7 @@ fn each_register(
     Ok(())
 }
 
-/// What follows happens while this one owns the debug registers.
+/// What follows happens while `owner` owns the debug registers.
 fn owned(scenario: Scenario, owner: Owner) -> Scenario {
     match owner {
         Owner::Nobody => scenario,
@@ -382,10 +385,10 @@ fn owned(scenario: Scenario, owner: Owner) -> Scenario {
     }
 }
 
-/// Every register has a value of its own, under the lock and after it, over exits.
+/// Every register keeps its own value, under the lock and after it, over exits.
 fn all_keep_their_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let registers = all_registers(cx.shape());
-    // MDSCR_EL1 has no value of its own: it decides who owns the others.
+    // Not MDSCR_EL1: it decides who owns the others.
     let values: Vec<(SysReg, u64)> = registers
         .iter()
         .filter_map(|register| {
@@ -414,12 +417,12 @@ fn all_keep_their_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Breakpoint `n` on marker [`HERE`], all that masks it clear.
+/// Breakpoint `n` on marker [`HERE`], with nothing that masks it.
 fn armed(n: u8) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).breakpoint(n, HERE, ADDRESS).enable(ON)
 }
 
-/// Watchpoint `n` on [`WATCHED`], all that masks it clear.
+/// Watchpoint `n` on [`WATCHED`], with nothing that masks it.
 fn watching(n: u8) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, WATCHED, DOUBLEWORD).enable(ON)
 }

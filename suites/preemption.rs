@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Other vCPUs on the same CPU, other CPUs for the same vCPU: whatever runs in between, each vCPU has the debug
-//! registers that it wrote, and takes the exceptions that they cause and no others.
+//! Other vCPUs on the same CPU, and other CPUs for the same vCPU. Whatever runs in between, each vCPU has the
+//! debug registers that it wrote, and takes the exceptions that they cause and no others.
 
 use arbitrary_int::u4;
 use dfr0_model::{
@@ -23,7 +23,7 @@ use dfr0_runner::{
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "preemption",
-    about: "each vCPU keeps its own debug registers, whatever runs on its CPU in between and wherever it goes on",
+    about: "each vCPU keeps its own debug registers, whatever runs in between and wherever it continues",
     cases,
 };
 
@@ -32,7 +32,7 @@ const WATCHED: u64 = TARGET;
 const CONTEXT: u64 = 0x5a5a_1234;
 const ON: Mdscr = Mdscr::breakpoints_at_el1();
 
-/// What comes in between, as a case's name has it.
+/// What happens in between, with its part of a case's name.
 const BETWEEN: [(&str, Op, &Rule); 6] = [
     ("other_untouched", Op::Other(Other::Untouched), &rule::OTHER_VCPU),
     ("other_enabled", Op::Other(Other::Enabled), &rule::OTHER_VCPU),
@@ -42,10 +42,10 @@ const BETWEEN: [(&str, Op, &Rule); 6] = [
     ("other_cpu", Op::Move, &rule::OTHER_CPU),
 ];
 
-/// Scenarios of a vCPU of this shape around what comes in between.
+/// Scenarios of a vCPU of this shape, with an operation that happens in between.
 type Around = fn(Shape, Op) -> Vec<Scenario>;
 
-/// What this vCPU does around it.
+/// What this vCPU does before and after it, with its part of a case's name.
 const AROUND: [(&str, Around); 10] = [
     ("breakpoints", |shape, between| {
         shape.breakpoint_numbers().map(|n| breakpoint(around(armed_breakpoint(n), between), n)).collect()
@@ -146,12 +146,13 @@ fn cases() -> Vec<Case> {
 
 fn needs_cpus(cx: &Context<'_>, between: Op) -> Result<(), Stop> {
     if between == Op::Move && cx.cpus()? < 2 {
-        return Stop::skip("this thread may run on one CPU alone");
+        return Stop::skip("this thread may run on only one CPU");
     }
     Ok(())
 }
 
-/// `between` before, between and after two rounds of what `armed` is to see.
+/// Two rounds of executions and accesses that `armed` may match, with `between` before, between and after
+/// them.
 fn around(armed: Scenario, between: Op) -> Scenario {
     let hit = |scenario: Scenario| {
         let scenario = scenario.then(between).exec(HERE).exec(other::MARKER);
@@ -181,8 +182,8 @@ fn watchpoint(scenario: Scenario, n: u8) -> Scenario {
     reads(scenario, [dbgwvr(n), dbgwcr(n), MDSCR_EL1])
 }
 
-/// Every breakpoint on the marker of its number but the highest, which is what breakpoint 0 is linked to; every
-/// watchpoint on a doubleword of its own.
+/// Every breakpoint except the highest is on the marker of its number, and breakpoint 0 is linked to the
+/// highest. Every watchpoint is on its own doubleword.
 fn armed(shape: Shape) -> Scenario {
     let partner = shape.breakpoints - 1;
     let start =
@@ -209,7 +210,8 @@ fn userspace_sees(scenario: Scenario, shape: Shape) -> Scenario {
     all.fold(scenario, |scenario, reg| scenario.then(Op::KvmGet { reg }))
 }
 
-/// A breakpoint and a watchpoint linked to each context-aware breakpoint, in their context and in the other vCPU's.
+/// A breakpoint and a watchpoint linked to each context-aware breakpoint, in their context and in the other
+/// vCPU's.
 fn linked(shape: Shape, between: Op) -> impl Iterator<Item = Scenario> {
     shape.context_aware_numbers().map(move |partner| {
         let (n, lbn) = (u8::from(partner == 0), u4::new(partner));
@@ -226,7 +228,8 @@ fn linked(shape: Shape, between: Op) -> impl Iterator<Item = Scenario> {
     })
 }
 
-/// Two vCPUs' long programs, without an exit: the second is the one that others have in the cases above.
+/// Long lists of operations of two vCPUs, without an exit. The second vCPU does what the other vCPU does in
+/// the cases above.
 fn together(shape: Shape) -> [Vec<Scenario>; 2] {
     const ROUNDS: usize = 8;
     let long =

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Random scenarios over breakpoints, watchpoints, links, locks, masks, Exception levels and exits, drawn from a seed.
-//! They find what no named case thought of: an order of accesses, or two registers at once.
+//! Random scenarios over breakpoints, watchpoints, links, locks, masks, Exception levels and exits, drawn
+//! from a seed. They find what no named case covers: an order of accesses, or two registers at once.
 
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
@@ -21,16 +21,13 @@ use proptest::{
 };
 
 /// The suite.
-pub const SUITE: Suite = Suite {
-    name: "random",
-    about: "scenarios drawn from a seed, judged and shrunk as all others are",
-    cases,
-};
+pub const SUITE: Suite =
+    Suite { name: "random", about: "scenarios drawn from a seed, judged and shrunk like all others", cases };
 
-/// An address that nothing watches. QEMU 10 reports a load as a store if the hit before was a store's and no access of
-/// the page missed in between.
+/// An address that no watchpoint watches. QEMU 10 reports a load as a store if the previous hit was a store's
+/// and no access to the page missed in between.
 const ELSEWHERE: u64 = TARGET + 0x800;
-/// How long a scenario is: steps that each are one operation or a few that belong together.
+/// The length of a scenario, in steps that are one operation each or a few that belong together.
 const SHORT: usize = 12;
 const LONG: usize = 60;
 
@@ -46,9 +43,9 @@ fn cases() -> Vec<Case> {
         .collect()
 }
 
-/// Whether the OS Lock masks a breakpoint here. Where it does not each case of os_lock says so, and QEMU's bare CPU is known
-/// for it: random scenarios are then about all else, of which they would show nothing any more. KVM emulates the OS Lock, and
-/// is not asked.
+/// Whether the OS Lock masks a breakpoint here. Where it does not, as on QEMU's bare CPU, each case of
+/// os_lock reports it, and random scenarios do not lock it: they would find nothing else any more. With KVM,
+/// which emulates the OS Lock, this is not tested.
 fn os_lock_masks(cx: &Context<'_>) -> Result<bool, Stop> {
     if !cx.host().is_bare() {
         return Ok(true);
@@ -62,12 +59,13 @@ fn scenarios(shape: Shape, steps: usize, os_lock: bool) -> impl Strategy<Value =
     vec(step(shape, os_lock), 1..=steps).prop_map(|steps| steps.into_iter().fold(start(), Scenario::append))
 }
 
-/// Debug exceptions are enabled at first, so that most of what is drawn is seen.
+/// Debug exceptions are enabled at first, so that most of what is drawn has an effect.
 fn start() -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1())
 }
 
-/// One operation, or a few that belong together. What is executed is drawn most often, then what decides about it.
+/// One operation, or a few that belong together. Executions and accesses are drawn most often, then the
+/// registers that decide about them.
 fn step(shape: Shape, os_lock: bool) -> impl Strategy<Value = Scenario> {
     let ops = |op: Op| Scenario::new().then(op);
     prop_oneof![
@@ -81,7 +79,7 @@ fn step(shape: Shape, os_lock: bool) -> impl Strategy<Value = Scenario> {
         4 => (memory_access(), 0_u64..4).prop_map(|(access, word)| {
             Scenario::new().access(access, ELSEWHERE).access(access, TARGET + 8 * word)
         }),
-        // Just after a write, which may be seen or not.
+        // Just after a write, which may or may not have an effect yet.
         1 => (assignment(shape), 0_u8..4).prop_map(|((reg, value), marker)| {
             Scenario::new().isb().write(reg, value).then(Op::Exec { marker })
         }),
@@ -144,9 +142,9 @@ fn address_match() -> impl Strategy<Value = Dbgbcr> {
     (privilege(), 0_u8..4).prop_map(|(pmc, e)| Dbgbcr::address_at_el1().with_pmc(pmc).with_e(e > 0))
 }
 
-/// A breakpoint of which the architecture leaves something open.
+/// A breakpoint for which the architecture allows more than one behaviour.
 fn odd_breakpoint() -> impl Strategy<Value = Dbgbcr> {
-    // Types 2 and 6, unlinked context matches, have a case of their own: some platforms lack them.
+    // Types 2 and 6, unlinked context matches, have their own case, because some platforms lack them.
     let types = (0_u8..16).prop_filter("matches a context by itself", |bt| ![2, 6].contains(bt));
     (types, 0_u8..16, 0_u8..16, 0_u8..32).prop_map(|(bt, lbn, bas, state)| {
         Dbgbcr::DEFAULT
@@ -193,7 +191,7 @@ fn register(shape: Shape) -> impl Strategy<Value = SysReg> {
     ]
 }
 
-/// Accesses inside of one doubleword.
+/// Accesses inside one doubleword.
 fn memory_access() -> impl Strategy<Value = u8> {
     const NAMES: [&str; 8] =
         ["ldrb w1", "ldrh w1", "ldr w1", "ldr x1", "strb w1", "strh w1", "str w1", "str x1"];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Which debug registers exist for a guest, and what an access to another does.
+//! Which debug registers exist for a guest, what they hold, and what an access to a register that does not
+//! exist does.
 
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
@@ -23,18 +24,18 @@ use std::fmt;
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "register_access",
-    about: "debug registers exist up to the VM's counts, and go the ways that they should",
+    about: "debug registers exist up to the VM's counts, and can be read and written as they should",
     cases,
 };
 
-/// Cases that make their VMs themselves: there is nothing in them to move, and KVM's shape is theirs.
+/// Cases that make their own VMs. They are not moved, and their VMs have KVM's default shape.
 pub const OWN_VMS: [&str; 3] = [
     "register_access.reset_by_second_init",
     "register_access.step_state_by_userspace",
     "register_access.vector_catch_by_userspace",
 ];
 
-/// MDCCINT_EL1.{RX, TX}, each and both and none.
+/// MDCCINT_EL1.{RX, TX}: each of them, both, and none.
 const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
 
 fn cases() -> Vec<Case> {
@@ -87,7 +88,7 @@ fn cases() -> Vec<Case> {
         case("oseccr", &rule::EXCEPTION_CATCH_ACCESS, |cx| {
             cx.check(&Scenario::new().then(Op::Exit).read(OSECCR_EL1))?;
             cx.check(&Scenario::new().enable(Mdscr::breakpoints_at_el1()).read(OSECCR_EL1))?;
-            // Written where it is RES0 or saves EDECCR, and never other than zero.
+            // Written only where it is RES0 or saves EDECCR, and only with zero.
             let locked = Scenario::new().write(OSLAR_EL1, 1).isb().read(OSECCR_EL1);
             cx.check(&locked.write(OSECCR_EL1, 0).isb().read(OSECCR_EL1))
         }),
@@ -120,11 +121,11 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Every number from `count` to 15, while debug exceptions are off and while they are on, and after an exit: KVM traps
-/// the accesses in some of these states and not in others.
+/// Every number from `count` to 15, while debug exceptions are off and while they are on, and after an exit:
+/// KVM traps the accesses in some of these states and not in others.
 fn beyond(cx: &mut Context<'_>, count: u8, registers: [fn(u8) -> SysReg; 2]) -> Result<(), Stop> {
     if count == 16 {
-        return Stop::skip("the host has all 16");
+        return Stop::skip("the VM has all 16 of them");
     }
     let accesses = |scenario: Scenario| {
         (count..16)
@@ -138,7 +139,7 @@ fn beyond(cx: &mut Context<'_>, count: u8, registers: [fn(u8) -> SysReg; 2]) -> 
     cx.check(&accesses(Scenario::new().write(OSLAR_EL1, 1)))
 }
 
-/// MDSCR_EL1's bits that enable debug exceptions, in each combination, as guest and as userspace read them.
+/// MDSCR_EL1's bits that enable debug exceptions, in each combination, as the guest and userspace read them.
 fn mdscr_reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     for bits in 0..8 {
         let mdscr = Mdscr::DEFAULT.with_mde(bits & 1 != 0).with_kde(bits & 2 != 0).with_ss(bits & 4 != 0);
@@ -152,7 +153,7 @@ fn mdscr_reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// In a VM that has not touched its debug registers the first access is a read; then it writes.
+/// The guest's first access to its debug registers is a read. It writes afterwards.
 fn a_read_comes_first(cx: &mut Context<'_>) -> Result<(), Stop> {
     let shape = cx.shape();
     let control = Dbgbcr::address_at_el1().raw_value();
@@ -167,8 +168,8 @@ fn a_read_comes_first(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every debug register that KVM lists, of a new vCPU: by userspace before it has run, and by the guest, whose first
-/// access is to the first of them in one VM and to the last in another.
+/// Every debug register of a new vCPU that KVM lists. Userspace reads them before the vCPU has run. The guest
+/// reads them starting with the first in one VM and with the last in another.
 fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let shape = cx.shape();
     let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);
@@ -201,8 +202,8 @@ fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A vCPU whose debug registers hold what userspace wrote, before it has run and afterwards, with the OS Lock held and
-/// not, is initialised again: userspace and the guest read what a new vCPU has.
+/// A vCPU is initialised again after userspace wrote its debug registers, before and after it has run, with
+/// and without the OS Lock held. Then userspace and the guest read what a new vCPU has.
 fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
     let shape = cx.shape();
     let address = Mdscr::breakpoints_at_el1().raw_value();
@@ -243,10 +244,11 @@ fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Each bit that DBGBVR, DBGBCR, DBGWVR and DBGWCR have for a guest, set and clear, before it has run: what userspace wrote
-/// is what it reads, also where a guest that nobody told of EL3 has no use for it. None is enabled.
+/// Each bit that DBGBVR, DBGBCR, DBGWVR and DBGWCR have for a guest, set and clear, before the guest has run.
+/// Userspace reads what it wrote, also where a guest that is not told about EL3 does not use it. No
+/// breakpoint or watchpoint is enabled.
 fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
-    /// HMC, SSC, and PMC or PAC: none that is reserved where there is EL3.
+    /// HMC, SSC, and PMC or PAC. None of these combinations is reserved where there is EL3.
     const STATES: [(bool, u8, u2); 4] =
         [(false, 0b01, PMC_EL0), (true, 0b00, PMC_EL1), (false, 0b10, PMC_EL1_EL0), (true, 0b01, PMC_EL1)];
     /// Types of a context-aware breakpoint: each bit is set in one and clear in another.
@@ -304,7 +306,7 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// SS and D of PSTATE, and of the SPSR_EL1 that an exception return is about to take them from, at EL1 and at EL0.
+/// SS and D in PSTATE, and in SPSR_EL1, from which an exception return takes them, at EL1 and at EL0.
 fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     const SS: u64 = 1 << 21;
     const D: u64 = 1 << 9;
@@ -325,9 +327,9 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// DBGVCR of a guest in AArch32, which a snapshot has as DBGVCR32_EL2. Another guest has none.
+/// DBGVCR of a guest in AArch32, which a snapshot contains as DBGVCR32_EL2. Other guests do not have it.
 fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
-    /// SF, SI, SD, SP, SS and SU, which are there with EL3 and without.
+    /// SF, SI, SD, SP, SS and SU, which exist with and without EL3.
     const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
     let mut vm = cx.plain_vm(1, Features::AArch32, Reads::A32(Vec::new()))?;
     vm.init(0)?;
@@ -341,7 +343,7 @@ fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What KVM_SET_ONE_REG answered to a value, and what KVM_GET_ONE_REG reads then, is that value.
+/// Checks that KVM_SET_ONE_REG accepted a value and that KVM_GET_ONE_REG then read it.
 fn is_kept(
     cx: &mut Context<'_>,
     register: impl fmt::Display,
@@ -358,7 +360,7 @@ fn is_kept(
     }
 }
 
-/// Tags are set and cleared one by one and together, and none is left.
+/// Sets and clears claim tags one by one and together, and leaves none set.
 fn claim_tags(scenario: Scenario) -> Scenario {
     let seen = |scenario: Scenario| scenario.isb().read(DBGCLAIMSET_EL1).read(DBGCLAIMCLR_EL1);
     let values = (0..8).map(|tag| 1 << tag).chain([0xa5, 0]);
@@ -369,7 +371,8 @@ fn claim_tags(scenario: Scenario) -> Scenario {
     seen(cleared.write(DBGCLAIMCLR_EL1, 0xff))
 }
 
-/// Before the first run and after it, as a VMM saves and restores them.
+/// Each listed debug register accepts its own value, before the first run and after it, as a VMM saves and
+/// restores them.
 fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     const DEBUG: u16 = 2;
     let shape = cx.shape();

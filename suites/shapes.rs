@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest's suites in the shapes that userspace may give to a VM: registers beyond a count are not there, those
-//! within work, and the context-aware breakpoints are the highest numbered of the shape.
+//! The guest's suites in the shapes that userspace may give to a VM: registers beyond a count do not exist,
+//! those below it work, and the context-aware breakpoints are the highest numbered of the shape.
 //!
-//! Which shapes these are is asked of the kernel: each field of ID_AA64DFR0_EL1 that tells of breakpoints, watchpoints
-//! and locks, with each value that KVM accepts.
+//! The kernel is asked which shapes these are: each field of ID_AA64DFR0_EL1 that describes breakpoints,
+//! watchpoints and locks, with each value that KVM accepts.
 
 use crate::{breakpoints, double_lock, guest_debug, linked_context, random, register_access, watchpoints};
 use dfr0_model::{
@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 /// The suite.
 pub const SUITE: Suite = Suite {
     name: "shapes",
-    about: "the guest lives in the shape that it was shown, in each that userspace may set",
+    about: "the guest has the shape that its ID register shows, in each shape that userspace may set",
     cases,
 };
 
@@ -37,19 +37,19 @@ const SUITES: [Suite; 6] = [
     random::SUITE,
 ];
 
-/// Values of ID_AA64DFR0_EL1, asked of the kernel when the first case needs them.
+/// Values of ID_AA64DFR0_EL1 that the kernel accepts, asked for when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
 
-/// How the names of cases begin that are about one field.
+/// Cases that test one field: how their names begin, and the field.
 const OF_A_FIELD: [(&str, &Field); 3] = [
     ("register_access.beyond_breakpoints", &BRPS),
     ("register_access.beyond_watchpoints", &WRPS),
     ("double_lock.absent.", &DOUBLELOCK),
 ];
-/// In how many shapes the scenarios of a case take turns; the cases take turns among more.
+/// In how many shapes the scenarios of a case take turns. The next case uses the next shapes.
 const AT_ONCE: usize = 8;
 const AT_ONCE_IN_A_SAMPLE: usize = 2;
-/// How many shapes differ from the host's in everything that may differ.
+/// How many shapes differ from the host's in everything that userspace may change.
 const COMBINED: usize = 3;
 
 fn cases() -> Vec<Case> {
@@ -70,8 +70,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// A case about a field runs whole in each shape in which that differs from the host's. The others take turns, and so do
-/// their scenarios; in a thorough run they run whole in each.
+/// A case that tests one field runs completely in each shape in which that field differs from the host's. The
+/// other cases take turns, and so do their scenarios. In a thorough run they run completely in each shape.
 fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
     if let Some((_, field)) = OF_A_FIELD.iter().find(|(name, _)| case.name.starts_with(name)) {
         let shapes = differing(cx, shapes, field.mask());
@@ -87,7 +87,7 @@ fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &C
     in_each(cx, its.enumerate().map(|(place, value)| (*value, Which::Turn { this: place, of: count })), case)
 }
 
-/// Userspace debugs a guest that has other breakpoints than the host: its own are the host's.
+/// Userspace debugs a guest that has other breakpoints than the host. Userspace uses those of the host.
 fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
     let shapes = differing(cx, shapes, BRPS.mask() | CTX_CMPS.mask());
     if shapes.is_empty() {
@@ -108,14 +108,15 @@ fn differing(cx: &Context<'_>, shapes: &[u64], bits: u64) -> Vec<u64> {
     shapes.iter().filter(|value| (*value ^ host) & bits != 0).copied().collect()
 }
 
-/// Runs a case in these shapes; it is skipped if it is in each.
+/// Runs a case in these shapes. The case is skipped if it skips in each of them.
 fn in_each(
     cx: &mut Context<'_>,
     shapes: impl Iterator<Item = (u64, Which)>,
     case: &Case,
 ) -> Result<(), Stop> {
-    let mut skipped =
-        Err(Stop::Skip("this kernel lets userspace change nothing of a VM's shape that it is about".into()));
+    let mut skipped = Err(Stop::Skip(
+        "this kernel does not let userspace change what this case tests of a VM's shape".into(),
+    ));
     let mut ran = false;
     for (value, which) in shapes {
         let config = Config { id_aa64dfr0: Some(value), ..Config::default() };
@@ -135,8 +136,9 @@ fn ask_once<'a>(cx: &Context<'_>, shapes: &'a Shapes) -> Result<&'a [u64], Stop>
     Ok(shapes.get_or_init(|| asked))
 }
 
-/// The values of the register that KVM accepts and that are not its own: each value of each field, each number of
-/// context-aware breakpoints in each number of breakpoints, and some values of all fields at once.
+/// The values of the register that KVM accepts and that differ from its own: each value of each field, each
+/// number of context-aware breakpoints with each number of breakpoints, and some values that change all
+/// fields at once.
 pub(crate) fn ask(cx: &Context<'_>) -> Result<Vec<u64>, Stop> {
     let host = cx.host().id_aa64dfr0;
     let vm = cx.new_guest()?;
@@ -170,7 +172,7 @@ pub(crate) fn ask(cx: &Context<'_>) -> Result<Vec<u64>, Stop> {
     each.retain(|values| !values.is_empty());
     let mut shapes = each.concat();
     for turn in 0..each.iter().map(Vec::len).max().unwrap_or(0).min(COMBINED) {
-        // Each of the values differs from the host's in fields of its own.
+        // Each of the values differs from the host's in other fields.
         let differs =
             each.iter().map(|values| values[turn % values.len()] ^ host).fold(0, |all, one| all | one);
         if accepts(host ^ differs)? && !shapes.contains(&(host ^ differs)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Software Step by the guest, of code at EL1 and at EL0: one instruction at a time and only when it may, over
-//! exceptions and exclusives, and beside breakpoints and watchpoints on the same instruction.
+//! Software step by the guest, of code at EL1 and at EL0: one instruction at a time and only when it may,
+//! over exceptions and exclusives, and together with breakpoints and watchpoints on the same instruction.
 
 use dfr0_model::{
     access,
@@ -21,9 +21,9 @@ pub const SUITE: Suite = Suite {
     cases,
 };
 
-/// Software step enabled from EL1; MDE does not concern it.
+/// Software step enabled from EL1. MDE has no effect on it.
 const ON: Mdscr = Mdscr::DEFAULT.with_ss(true).with_kde(true);
-/// The same, and breakpoints and watchpoints too.
+/// Software step enabled from EL1, and breakpoints and watchpoints too.
 const ALL_ON: Mdscr = ON.with_mde(true);
 /// The marker that is stepped.
 const HERE: u8 = 1;
@@ -110,7 +110,7 @@ fn one() -> Scenario {
     Scenario::new().entered(Entry::stepped(1)).exec(HERE)
 }
 
-/// Two steps of it: its NOP and its RET.
+/// Two steps of the marker: its NOP and its RET.
 fn two() -> Scenario {
     Scenario::new().entered(Entry::stepped(2)).exec(HERE)
 }
@@ -124,7 +124,7 @@ fn with(el: El, mdscr: Mdscr) -> Scenario {
     Scenario::new().then(Op::MaskDebug(false)).enable(mdscr).at(el).isb()
 }
 
-/// Each access, entered stepped and with the step pending.
+/// Each access, entered to be stepped and with a step pending.
 fn each_access(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
     for el in LEVELS {
         for access in names.iter().map(|name| access::place(name)) {
@@ -136,7 +136,7 @@ fn each_access(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
     Ok(())
 }
 
-/// SPSR_EL1 of exception returns, A, I and F set.
+/// SPSR_EL1 of exception returns, with A, I and F set.
 const EL0T: u64 = 0x1c0;
 const EL1H: u64 = 0x1c5;
 /// To EL2, which is illegal at EL1.
@@ -145,17 +145,17 @@ const SPSR_D: u64 = 1 << 9;
 const SPSR_SS: u64 = 1 << 21;
 /// Pieces that set PSTATE.D.
 const MASKING: [&str; 2] = ["msr daifset, #8", "msr daifset, #8; msr daifclr, #8"];
-/// A function of the SMC Calling Convention that nobody has: a fast call of 64 bits, of the SiP's.
+/// A function of the SMC Calling Convention that nothing implements: a 64-bit fast call of a SiP service.
 const NO_FUNCTION: u64 = 0xc200_ffff;
 
-/// How a piece of code is entered: to be stepped so many times, with a step pending, or neither.
+/// How a piece of code is entered: to be stepped a given number of times, with a step pending, or neither.
 fn entries() -> impl Iterator<Item = Entry> {
     let pending = [0, 1, 3].map(|steps| Entry::Return { ss: false, steps });
     (1..=4).chain([9]).map(Entry::stepped).chain(pending)
 }
 
-/// Pieces of code, stepped, at both Exception levels; also where nothing is stepped, and with a breakpoint on each piece's
-/// RET.
+/// Pieces of code, stepped, at both Exception levels. They also run without being stepped, and with a
+/// breakpoint on their RET.
 fn over(cx: &mut Context<'_>, names: &[&str], x0: u64) -> Result<(), Stop> {
     LEVELS.into_iter().try_for_each(|el| over_at(cx, el, names, x0))
 }
@@ -177,7 +177,7 @@ fn pieces(names: &[&str]) -> impl Iterator<Item = u8> {
     sequence::places(|piece| names.contains(&piece.name))
 }
 
-/// The same of calls that KVM answers.
+/// Pieces of code, stepped, that make calls that KVM answers.
 fn over_call(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
     if cx.host().is_bare() {
         return Stop::skip("needs KVM, and this is a bare CPU");
@@ -185,8 +185,8 @@ fn over_call(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
     over(cx, names, NO_FUNCTION)
 }
 
-/// The same of what may be trapped to EL1, and takes a step less then: with these entries stepping ends or goes on all
-/// the same.
+/// Pieces of code that may be trapped to EL1, which then takes one step less. With these entries stepping
+/// ends or continues in the same way with and without the trap.
 fn over_trapped(cx: &mut Context<'_>, el: El, names: &[&str], x0: u64) -> Result<(), Stop> {
     cx.check_each(pieces(names).flat_map(|piece| {
         [Entry::stepped(1), Entry::stepped(9), PENDING]
@@ -194,7 +194,7 @@ fn over_trapped(cx: &mut Context<'_>, el: El, names: &[&str], x0: u64) -> Result
     }))
 }
 
-/// Where an SMC may be UNDEFINED, which is taken to EL1.
+/// An SMC. It may be UNDEFINED, which is taken to EL1, unless KVM traps it on every PE.
 fn over_secure_monitor_call(cx: &mut Context<'_>) -> Result<(), Stop> {
     const SMC: [&str; 1] = ["smc #0"];
     if cx.shape().traps_smc() || cx.host().is_bare() {
@@ -204,15 +204,15 @@ fn over_secure_monitor_call(cx: &mut Context<'_>) -> Result<(), Stop> {
     over_at(cx, El::El0, &SMC, NO_FUNCTION)
 }
 
-/// What there is to wait for is there.
+/// WFI and WFE when what they wait for has already happened.
 fn over_wait(cx: &mut Context<'_>) -> Result<(), Stop> {
     const WAITS: [&str; 2] = ["wfi", "sevl; wfe"];
     over_at(cx, El::El1, &WAITS, 0)?;
     over_trapped(cx, El::El0, &WAITS, 0)
 }
 
-/// An exception return to these states, with SPSR_EL1.SS set and clear, from where software step is active and from
-/// where PSTATE.D masks it.
+/// An exception return to these states, with SPSR_EL1.SS set and clear, from a state in which software step
+/// is active and from one in which PSTATE.D masks it.
 fn over_return<const N: usize>(cx: &mut Context<'_>, states: [u64; N]) -> Result<(), Stop> {
     const PIECE: &str = "msr spsr_el1, x0; eret";
     for state in states.into_iter().flat_map(|state| [state, state | SPSR_SS]) {
@@ -225,7 +225,7 @@ fn over_return<const N: usize>(cx: &mut Context<'_>, states: [u64; N]) -> Result
     Ok(())
 }
 
-/// An exception return to itself, each time that it is stepped.
+/// An exception return that returns to itself, as often as it is stepped.
 fn over_return_to_itself(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(pieces(&["eret"]).flat_map(|piece| {
         [1, 2, 9].into_iter().flat_map(move |steps| {
@@ -239,7 +239,8 @@ fn masked(entry: Entry) -> Scenario {
     on(El::El1).then(Op::MaskDebug(true)).entered(entry)
 }
 
-/// PSTATE.D is cleared by the code itself, or set where it is set, or at EL0, where that is trapped.
+/// The code itself clears PSTATE.D, or sets it where it is already set, or changes it at EL0, where that is
+/// trapped.
 fn over_unmasking(cx: &mut Context<'_>) -> Result<(), Stop> {
     over(cx, &["msr daifclr, #8"], 0)?;
     over_at(cx, El::El0, &MASKING, 0)?;
@@ -264,7 +265,8 @@ fn over_aborting_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A watchpoint on what is accessed: its exception comes instead of the step, and the return from it steps again.
+/// A watchpoint on the memory that is accessed. Its exception is taken instead of the step, and the return
+/// from it steps again.
 fn over_watched_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in 0..cx.shape().watchpoints {
         for el in LEVELS {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! How the numbers of a host's registers share a sweep that costs too much for each of them.
+//! How the breakpoints or watchpoints of a host share a sweep that takes too long to run for each of them.
 
-/// How many numbers share it.
+/// How many numbers share a sweep.
 const TURNS: usize = 4;
 
-/// Number 0, and what has no number, has every turn; the others have each fourth, so that four neighbours have all.
+/// Number 0, and a register without a number, has every turn. The others have every fourth turn each, so that
+/// four neighbours together have all turns.
 pub fn takes_turn(n: Option<u8>, turn: usize) -> bool {
     n.is_none_or(|n| n == 0 || turn % TURNS == usize::from(n) % TURNS)
 }
