@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Self-hosted debug as a guest in AArch32 sees it: the registers of coproc 14, the operations of a scenario there, and
-//! what comes of them.
+//! Self-hosted debug as a guest in AArch32 sees it: the debug registers of coproc 14, the operations of a
+//! scenario, and the events that they cause.
 //!
-//! It is a language of its own, smaller than [`scenario`](crate::scenario): the guest runs no payload, all of it is
-//! executed in Supervisor mode with translation off, and what an operation may cause is said by [`pe::Pe`].
+//! The language is smaller than [`scenario`](crate::scenario). The guest does not run the payload: it
+//! executes everything in Supervisor mode with translation off. [`pe::Pe`] models what an operation may
+//! cause.
 
 use crate::sysreg::SysReg;
 use alloc::vec::Vec;
@@ -12,9 +13,9 @@ use core::fmt;
 
 pub mod pe;
 
-/// How many markers there are, and how many doublewords that can be watched.
+/// The number of markers, and of doublewords that can be watched.
 pub const PLACES: u8 = 16;
-/// The first marker: a NOP. They stand 8 bytes apart.
+/// The first marker, a NOP. Markers are 8 bytes apart.
 pub const MARKERS: u32 = 0x4000_0800;
 /// The LDR that [`Op::Load`] executes.
 pub const LOAD: u32 = 0x4000_0900;
@@ -70,7 +71,7 @@ impl Register {
             | self.crm as u32
     }
 
-    /// Which of the numbered registers it is, and its number.
+    /// The kind and the number of a numbered register; `None` for any other.
     pub const fn numbered(self) -> Option<(Numbered, u8)> {
         if self.coproc != 14 || self.opc1 != 0 {
             return None;
@@ -185,7 +186,7 @@ impl fmt::Display for Register {
     }
 }
 
-/// A register that MRRC reads whole.
+/// A 64-bit register that MRRC reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Long {
     /// DBGDRAR.
@@ -225,7 +226,7 @@ pub enum Op {
     Write(Register, u32),
     /// ISB.
     Isb,
-    /// The NOP at marker k.
+    /// Executes the NOP at marker k.
     Execute(u8),
     /// LDR of the word at this address.
     Load(u32),
@@ -237,12 +238,12 @@ pub enum Op {
     Exit,
     /// Userspace's KVM_GET_ONE_REG; the guest exits for it unless the operation before was userspace's too.
     Get(SysReg),
-    /// Userspace's KVM_SET_ONE_REG, likewise.
+    /// Userspace's KVM_SET_ONE_REG; the guest exits for it as for [`Self::Get`].
     Set(SysReg, u64),
 }
 
 impl Op {
-    /// Userspace does it, or it lets userspace have the vCPU.
+    /// Userspace does it, or the guest exits to userspace.
     pub const fn is_userspaces(self) -> bool {
         matches!(self, Self::Exit | Self::Get(_) | Self::Set(..))
     }
@@ -288,12 +289,12 @@ impl fmt::Display for Abort {
     }
 }
 
-/// What came of an operation.
+/// What an operation caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It completed.
+    /// The operation completed.
     Done,
-    /// It read this.
+    /// The operation read this value.
     Value(u64),
     /// An Undefined Instruction exception.
     Undefined,
@@ -306,17 +307,17 @@ pub enum Event {
 }
 
 impl Event {
-    /// The kinds of an event in [`decode`]'s words.
+    /// [`decode`]'s word for [`Self::Done`]; nothing follows.
     pub const DONE: u32 = 1;
-    /// One word follows.
+    /// [`decode`]'s word for a 32-bit value; one word follows.
     pub const VALUE: u32 = 2;
-    /// Two words follow, the lower first.
+    /// [`decode`]'s word for a 64-bit value; two words follow, the lower first.
     pub const LONG: u32 = 3;
-    /// Nothing follows.
+    /// [`decode`]'s word for [`Self::Undefined`]; nothing follows.
     pub const UNDEFINED: u32 = 4;
-    /// An [`Abort`] follows.
+    /// [`decode`]'s word for [`Self::PrefetchAbort`]; an [`Abort`] follows.
     pub const PREFETCH_ABORT: u32 = 5;
-    /// An [`Abort`] follows.
+    /// [`decode`]'s word for [`Self::DataAbort`]; an [`Abort`] follows.
     pub const DATA_ABORT: u32 = 6;
 }
 
@@ -333,7 +334,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// The events in the words that the guest logged; none if they are something else.
+/// Decodes the words that the guest logged; `None` if they are not a sequence of events.
 pub fn decode(words: &[u32]) -> Option<Vec<Event>> {
     let mut events = Vec::new();
     let mut words = words.iter().copied();
@@ -385,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_guest_logs_is_read_back_and_anything_else_refused() {
+    fn what_the_guest_logs_is_decoded_and_anything_else_is_refused() {
         let abort = Abort { lr: 4, spsr: 0x13, fsr: 2, far: 0, dbgdscr: 0x8004 };
         let words = [1, 2, 0xc5, 3, 1, 2, 4, 5, 4, 0x13, 2, 0, 0x8004];
         let events = vec![

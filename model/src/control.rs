@@ -16,7 +16,8 @@ pub struct Dbgbcr {
     /// SSCE, bit \[29\]: with FEAT_RME Security state control extended, otherwise RES0.
     #[bit(29, rw)]
     ssce: bool,
-    /// MASK, bits \[28:24\]: with FEAT_BWE how many low address bits are not compared, otherwise RES0.
+    /// MASK, bits \[28:24\]: with FEAT_BWE the number of low address bits that are not compared, otherwise
+    /// RES0.
     #[bits(24..=28, rw)]
     mask: u5,
     /// BT, bits \[23:20\]: the breakpoint's type.
@@ -67,7 +68,8 @@ pub const PMC_EL1_EL0: u2 = u2::new(0b11);
 pub const BAS_A64: u4 = u4::new(0b1111);
 
 impl Dbgbcr {
-    /// BT is that of a breakpoint with linking enabled (0b0011, 0b0111, 0b1xx1): it generates no event by itself.
+    /// BT is a type with linking enabled (0b0011, 0b0111, 0b1xx1): the breakpoint generates no event by
+    /// itself.
     pub fn has_linking_enabled(self) -> bool {
         let bt = self.bt().value();
         bt & 0b0001 != 0 && bt & 0b1010 != 0
@@ -83,7 +85,7 @@ impl Dbgbcr {
         Self::address_at_el1().with_bt(BT_ADDRESS_LINKED).with_lbn(lbn)
     }
 
-    /// An enabled Context ID match that others link to.
+    /// An enabled Context ID match that other breakpoints and watchpoints link to.
     pub const fn linked_context() -> Self {
         Self::DEFAULT.with_e(true).with_pmc(PMC_EL1_EL0).with_bas(BAS_A64).with_bt(BT_CONTEXT_LINKED)
     }
@@ -119,7 +121,7 @@ pub struct Dbgwcr {
     /// SSCE, bit \[29\]: with FEAT_RME Security state control extended, otherwise RES0.
     #[bit(29, rw)]
     ssce: bool,
-    /// MASK, bits \[28:24\]: how many low address bits are not compared.
+    /// MASK, bits \[28:24\]: the number of low address bits that are not compared.
     #[bits(24..=28, rw)]
     mask: u5,
     /// WT2, bit \[21\]: with FEAT_BWE2 an address mismatch, otherwise RES0.
@@ -159,7 +161,7 @@ pub const LSC_STORE: u2 = u2::new(0b10);
 pub const LSC_BOTH: u2 = u2::new(0b11);
 
 impl Dbgwcr {
-    /// The set bits of BAS are one run, or there are none.
+    /// The set bits of BAS are contiguous, or BAS is zero.
     pub fn bas_is_one_run(self) -> bool {
         let bas = self.bas();
         let lowest = bas & bas.wrapping_neg();
@@ -167,12 +169,12 @@ impl Dbgwcr {
         above & above.wrapping_sub(1) == 0
     }
 
-    /// Enabled, on all bytes of a doubleword, for loads and stores of EL1 and EL0.
+    /// An enabled watchpoint on all bytes of a doubleword, for loads and stores of EL1 and EL0.
     pub const fn doubleword() -> Self {
         Self::DEFAULT.with_e(true).with_pac(PMC_EL1_EL0).with_lsc(LSC_BOTH).with_bas(0xff)
     }
 
-    /// The same, linked to context-aware breakpoint `lbn`.
+    /// An enabled watchpoint on a doubleword, linked to context-aware breakpoint `lbn`.
     pub const fn linked_to(lbn: u4) -> Self {
         Self::doubleword().with_wt(true).with_lbn(lbn)
     }
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn mde_and_kde_stand_where_the_register_page_has_them() {
+    fn mde_and_kde_are_the_bits_of_the_register_page() {
         assert_eq!(Mdscr::breakpoints_at_el1().raw_value(), 1 << 15 | 1 << 13);
     }
 }

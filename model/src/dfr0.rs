@@ -15,7 +15,7 @@ pub enum Order {
     Unsigned,
     /// Signed: 0b1111 is -1 and promises less than 0.
     Signed,
-    /// Unsigned, but 0b1111 stands outside of the order: an IMPLEMENTATION DEFINED form.
+    /// Unsigned, except that 0b1111 is outside of the order: it is an IMPLEMENTATION DEFINED form.
     UnsignedOrImpDef,
 }
 
@@ -26,7 +26,7 @@ pub struct Field {
     pub reg: SysReg,
     /// The Arm ARM's name.
     pub name: &'static str,
-    /// Its name as a part of a case's name.
+    /// Its name in the names of cases.
     pub slug: &'static str,
     /// The lowest bit.
     pub lsb: u8,
@@ -126,8 +126,8 @@ impl Field {
         self.encodings >> (value & 0xf) & 1 == 1
     }
 
-    /// `value` promises no more than `limit` does. Nothing but itself is comparable with an IMPLEMENTATION
-    /// DEFINED form.
+    /// `value` promises no more than `limit` does. An IMPLEMENTATION DEFINED form is comparable only with
+    /// itself.
     pub const fn promises_no_more(&self, value: u8, limit: u8) -> bool {
         match self.order {
             Order::Unsigned => value <= limit,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impdef_pmu_is_no_lesser_form_of_pmuv3() {
+    fn an_impdef_pmu_is_not_a_lesser_form_of_pmuv3() {
         assert!(!PMUVER.promises_no_more(PMUVER_IMP_DEF, 4));
         assert!(!PMUVER.promises_no_more(4, PMUVER_IMP_DEF));
         assert!(PMUVER.promises_no_more(PMUVER_NI, 4));
@@ -198,6 +198,6 @@ mod tests {
             !BRPS.is_architected(0) && !WRPS.is_architected(0),
             "one breakpoint or watchpoint is reserved"
         );
-        assert!(CTX_CMPS.is_architected(0), "one context-aware breakpoint is not");
+        assert!(CTX_CMPS.is_architected(0), "one context-aware breakpoint is not reserved");
     }
 }

@@ -68,7 +68,7 @@ impl fmt::Display for Exception {
 }
 
 impl Exception {
-    /// All but FAR_EL1, which is UNKNOWN for most exceptions.
+    /// Prints all registers except FAR_EL1, which is UNKNOWN for most exceptions.
     pub(crate) fn fmt_without_far(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { vector, esr, elr, spsr, .. } = self;
         let class = match self.ec() {
@@ -98,7 +98,7 @@ pub enum Event {
     Value(u64),
     /// An exception was taken to EL1.
     Exception(Exception),
-    /// KVM refused userspace's access; the errno.
+    /// KVM refused userspace's access with this errno.
     Refused(i32),
     /// KVM_RUN ended with KVM_EXIT_DEBUG.
     DebugExit {
@@ -106,7 +106,7 @@ pub enum Event {
         hsr: u64,
         /// The vCPU's PC.
         pc: u64,
-        /// `kvm_debug_exit_arch.far` of a watchpoint; for others it has no meaning and is zero.
+        /// `kvm_debug_exit_arch.far` of a watchpoint; for other exits it is zero.
         far: u64,
     },
 }
@@ -134,7 +134,7 @@ pub const fn debug_exit_class(hsr: u64) -> u8 {
 /// An event, and the place in the program of the operation that caused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Logged {
-    /// Which operation.
+    /// The operation's place in the program.
     pub op: usize,
     /// What it caused.
     pub event: Event,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_prints_as_what_it_is() {
+    fn an_event_prints_its_kind_and_its_values() {
         assert_eq!(Event::Value(0x1f).to_string(), "0x1f");
         assert_eq!(Event::Refused(22).to_string(), "refused with errno 22");
         assert_eq!(Event::Exception(WATCHPOINT).to_string(), WATCHPOINT.to_string());

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Userspace debugs the guest: what KVM_SET_GUEST_DEBUG is asked for, and which exits it may then cause.
+//! Userspace debugs the guest: the arguments of KVM_SET_GUEST_DEBUG, and the exits that it may cause.
 //!
-//! The API promises an exit for what userspace asked to debug. Of what the guest armed itself it
-//! promises nothing, and kernels differ: up to 6.13 KVM_RUN ends with it when userspace does not use the registers
-//! itself, since then it is silent. Both are allowed; that the guest takes it is not.
+//! The API promises an exit for what userspace asked to debug. It promises nothing about the breakpoints and
+//! watchpoints that the guest has set, and kernels differ: up to 6.13 a match of one of them ends KVM_RUN if
+//! userspace does not use the registers itself; later kernels ignore the match. Both are allowed, but the
+//! guest must not take the exception.
 
 use crate::{
     control::{Dbgbcr, Dbgwcr},
@@ -16,24 +17,24 @@ use core::fmt;
 pub const ENABLE: u32 = 1 << 0;
 /// KVM_GUESTDBG_SINGLESTEP: each KVM_RUN executes one instruction.
 pub const SINGLESTEP: u32 = 1 << 1;
-/// KVM_GUESTDBG_USE_SW_BP: the guest's BRK instructions are userspace's.
+/// KVM_GUESTDBG_USE_SW_BP: BRK instructions of the guest exit to userspace.
 pub const USE_SW_BP: u32 = 1 << 16;
-/// KVM_GUESTDBG_USE_HW: the breakpoint and watchpoint registers are userspace's.
+/// KVM_GUESTDBG_USE_HW: userspace supplies the breakpoint and watchpoint registers.
 pub const USE_HW: u32 = 1 << 17;
-/// Every control bit that arm64 has.
+/// All control bits that arm64 has.
 pub const VALID: u32 = ENABLE | SINGLESTEP | USE_SW_BP | USE_HW;
 
 const NAMES: [(u32, &str); 4] =
     [(ENABLE, "ENABLE"), (SINGLESTEP, "SINGLESTEP"), (USE_SW_BP, "USE_SW_BP"), (USE_HW, "USE_HW")];
 
-/// What userspace does when KVM_RUN ends with its breakpoint, its watchpoint or with BRK. After a step it always
-/// enters the vCPU again as it is.
+/// What userspace does when KVM_RUN ends because of its breakpoint, its watchpoint or BRK. After a step it
+/// always enters the vCPU again without a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExit {
-    /// Moves PC after the instruction: it is not executed.
+    /// Moves PC past the instruction, which is not executed.
     Skip,
-    /// Steps over the instruction as a debugger does: KVM_GUESTDBG_SINGLESTEP alone for one KVM_RUN, then what was
-    /// asked for before.
+    /// Steps over the instruction as a debugger does: KVM_GUESTDBG_SINGLESTEP alone for one KVM_RUN, then the
+    /// earlier request again.
     StepOver,
     /// Switches guest debugging off: the guest executes the instruction.
     SwitchOff,
@@ -46,15 +47,16 @@ pub struct GuestDebug {
     pub control: u32,
     /// Which breakpoints userspace supplies, bit n for number n; the others are zero.
     pub breakpoints: u16,
-    /// The marker of the lowest numbered of them; each of the others has the next.
+    /// The marker of the lowest numbered of these breakpoints; each following one has the next marker.
     pub marker: u8,
-    /// DBGBCR of each.
+    /// DBGBCR of each of these breakpoints.
     pub dbgbcr: Dbgbcr,
     /// Which watchpoints userspace supplies, bit n for number n; the others are zero.
     pub watchpoints: u16,
-    /// The address of the doubleword of the lowest numbered of them; each of the others has the next doubleword.
+    /// The doubleword of the lowest numbered of these watchpoints; each following one has the next
+    /// doubleword.
     pub watched: u64,
-    /// DBGWCR of each.
+    /// DBGWCR of each of these watchpoints.
     pub dbgwcr: Dbgwcr,
     /// What userspace does at an exit.
     pub on_exit: OnExit,
@@ -64,7 +66,7 @@ impl GuestDebug {
     /// Guest debugging switched off.
     pub const OFF: Self = Self::new(0);
 
-    /// These control bits, no breakpoint and no watchpoint.
+    /// These control bits, without breakpoints and watchpoints.
     pub const fn new(control: u32) -> Self {
         Self {
             control,
@@ -83,7 +85,7 @@ impl GuestDebug {
         Self { breakpoints: 1 << n, marker, ..Self::new(ENABLE | USE_HW) }
     }
 
-    /// The `count` lowest numbered hardware breakpoints, each on a marker of its own from marker 0.
+    /// The `count` lowest numbered hardware breakpoints, on consecutive markers starting with marker 0.
     pub const fn first_breakpoints(count: u8) -> Self {
         Self { breakpoints: ((1_u32 << count) - 1) as u16, ..Self::new(ENABLE | USE_HW) }
     }
@@ -93,37 +95,37 @@ impl GuestDebug {
         Self::new(ENABLE | USE_HW).and_watchpoint(n, watched)
     }
 
-    /// The `count` lowest numbered hardware watchpoints, each on a doubleword of its own from an address upwards.
+    /// The `count` lowest numbered hardware watchpoints, on consecutive doublewords starting at an address.
     pub const fn first_watchpoints(count: u8, watched: u64) -> Self {
         Self { watchpoints: ((1_u32 << count) - 1) as u16, watched, ..Self::new(ENABLE | USE_HW) }
     }
 
-    /// The same, and hardware watchpoint `n` alone on the doubleword at an address.
+    /// Sets the watchpoints: hardware watchpoint `n` alone, on the doubleword at an address.
     pub const fn and_watchpoint(self, n: u8, watched: u64) -> Self {
         Self { watchpoints: 1 << n, watched, ..self }
     }
 
-    /// The same with this DBGWCR.
+    /// Sets DBGWCR of the watchpoints.
     pub const fn with_dbgwcr(self, dbgwcr: Dbgwcr) -> Self {
         Self { dbgwcr, ..self }
     }
 
-    /// The same with more control bits.
+    /// Adds control bits.
     pub const fn and(self, control: u32) -> Self {
         Self { control: self.control | control, ..self }
     }
 
-    /// The same, and userspace does this at an exit.
+    /// Sets what userspace does at an exit.
     pub const fn on_exit(self, on_exit: OnExit) -> Self {
         Self { on_exit, ..self }
     }
 
-    /// The same with this DBGBCR.
+    /// Sets DBGBCR of the breakpoints.
     pub const fn with_dbgbcr(self, dbgbcr: Dbgbcr) -> Self {
         Self { dbgbcr, ..self }
     }
 
-    /// Guest debugging is on with these bits.
+    /// KVM_GUESTDBG_ENABLE is set.
     pub const fn is_on(&self) -> bool {
         self.control & ENABLE != 0
     }
@@ -186,8 +188,8 @@ impl fmt::Display for GuestDebug {
         }
         match self.on_exit {
             OnExit::Skip => Ok(()),
-            OnExit::StepOver => f.write_str("; at an exit it steps over the instruction"),
-            OnExit::SwitchOff => f.write_str("; at an exit it switches off"),
+            OnExit::StepOver => f.write_str("; at an exit userspace steps over the instruction"),
+            OnExit::SwitchOff => f.write_str("; at an exit userspace switches debugging off"),
         }
     }
 }
@@ -213,14 +215,15 @@ mod oracle {
 
     /// ESR_EL2.IFSC of a debug exception.
     const IFSC_DEBUG: u64 = 0b10_0010;
-    /// ESR_EL2.{ISV, EX} of a Software Step exception: KVM may have emulated the instruction, then ISV is 0.
+    /// ESR_EL2.{ISV, EX} of a Software Step exception, which are not compared: ISV is 0 if KVM emulated the
+    /// instruction.
     const STEP_UNKNOWN: u64 = 1 << 24 | 1 << 6;
 
     const fn exit(ec: u8, iss: u64, mask: u64, pc: u64) -> Expected {
         Expected::DebugExit { hsr: (ec as u64) << 26 | ESR_IL | iss, mask, pc, far: (0, 0), optional: false }
     }
 
-    /// A watchpoint that matches an access by the instruction at `pc`.
+    /// The exit of a watchpoint that matches an access by the instruction at `pc`.
     const fn watchpoint(pc: u64, hit: &Hit) -> Expected {
         let (wnr, compared) = esr_of_watchpoint(hit.wnr);
         Expected::DebugExit {
@@ -240,7 +243,7 @@ mod oracle {
         exit(EC_STEP_LOWER_EL, IFSC_DEBUG, u32::MAX as u64 & !STEP_UNKNOWN, pc)
     }
 
-    /// A userspace that debugs the guest, or does not.
+    /// Userspace as the guest's debugger; `None` while guest debugging is off.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Debugger(Option<GuestDebug>);
 
@@ -250,7 +253,7 @@ mod oracle {
             self.0.is_some()
         }
 
-        /// KVM_SET_GUEST_DEBUG.
+        /// The outcome of KVM_SET_GUEST_DEBUG.
         pub fn set(&mut self, debug: GuestDebug) -> Outcome {
             if debug.control & !VALID != 0 {
                 let events = Vec::from([Expected::Refused(EINVAL)]);
@@ -260,8 +263,8 @@ mod oracle {
             Outcome::silent(&rule::GUEST_DEBUG_OFF)
         }
 
-        /// The exits when the guest calls the marker at this address. `guests_own`: a breakpoint of the guest's
-        /// matches there, were it the guest's turn. Of `breakpoints` breakpoints that the host has.
+        /// The exits when the guest calls the marker at this address. `breakpoints`: the number of the host's
+        /// breakpoints. `guests_own`: a breakpoint of the guest would match there if userspace did not debug.
         pub fn exits_at_marker(
             &mut self,
             marker: u64,
@@ -275,14 +278,14 @@ mod oracle {
             let may_exit = guests_own && !debug.has(USE_HW);
             if debug.has(SINGLESTEP) {
                 if hit || may_exit {
-                    return Err(Unknown("a breakpoint where userspace steps"));
+                    return Err(Unknown("a breakpoint while userspace steps"));
                 }
                 let events = Vec::from([step(marker), step(marker + 4)]);
                 return Ok(Outcome::certain(events, &rule::GUEST_DEBUG_STEPS));
             }
             if may_exit {
                 if debug.on_exit != OnExit::Skip {
-                    return Err(Unknown("an exit that may be or not, and what userspace does at it"));
+                    return Err(Unknown("what userspace does at an exit that may not happen"));
                 }
                 let events = Vec::from([breakpoint(marker).or_nothing()]);
                 return Ok(Outcome::certain(events, &rule::GUEST_DEBUG_GUESTS_OWN));
@@ -299,7 +302,8 @@ mod oracle {
             Ok(Outcome::certain(events, rule))
         }
 
-        /// The registers with the watchpoints that userspace supplied; none if the guest has its own.
+        /// Registers with only the watchpoints that userspace supplied; without KVM_GUESTDBG_USE_HW there are
+        /// none.
         pub(crate) fn watchpoints(&self) -> Registers {
             let mut registers = Registers::RESET;
             if let Some(debug) = self.0.filter(|debug| debug.has(USE_HW)) {
@@ -311,8 +315,9 @@ mod oracle {
             registers
         }
 
-        /// The exits when the guest executes the access at `code`, which `userspaces` watchpoints match or not.
-        /// `guests_own`: a watchpoint of the guest's matches, were it the guest's turn.
+        /// The exits when the guest executes the access at `code`. `userspaces`: whether userspace's
+        /// watchpoints match it. `guests_own`: the guest's watchpoints, if they would match when userspace
+        /// did not debug.
         pub(crate) fn exits_at_access(
             &mut self,
             code: u64,
@@ -323,19 +328,19 @@ mod oracle {
                 return Ok(Outcome::silent(&rule::GUEST_DEBUG_OFF));
             };
             if debug.watchpoints != 0 && debug.dbgwcr.wt() {
-                return Err(Unknown("a linked watchpoint of userspace's"));
+                return Err(Unknown("a linked watchpoint of userspace"));
             }
             let guests_own = guests_own.filter(|_| !debug.has(USE_HW));
             let matches = userspaces.verdict.matches;
             if debug.has(SINGLESTEP) {
                 if matches > Match::No || guests_own.is_some() {
-                    return Err(Unknown("a watchpoint where userspace steps"));
+                    return Err(Unknown("a watchpoint while userspace steps"));
                 }
                 let events = Vec::from([step(code), step(code + 4)]);
                 return Ok(Outcome::certain(events, &rule::GUEST_DEBUG_STEPS));
             }
             if (guests_own.is_some() || matches == Match::May) && debug.on_exit != OnExit::Skip {
-                return Err(Unknown("an exit that may be or not, and what userspace does at it"));
+                return Err(Unknown("what userspace does at an exit that may not happen"));
             }
             if let Some(hit) = guests_own {
                 let events = Vec::from([watchpoint(code, hit).or_nothing()]);
@@ -355,13 +360,14 @@ mod oracle {
             Ok(Outcome::certain(events, &rule::GUEST_DEBUG_WATCHPOINT_EXITS))
         }
 
-        /// The exits when the guest calls the BRK marker; the guest takes no exception of those that are skipped.
+        /// The exits when the guest calls the BRK marker. If userspace skips the BRK, the guest takes no
+        /// exception.
         pub fn exits_at_brk(&mut self) -> Result<Outcome, Unknown> {
             let Some(debug) = self.0 else {
                 return Ok(Outcome::silent(&rule::GUEST_DEBUG_OFF));
             };
             if !debug.has(USE_SW_BP) || debug.has(SINGLESTEP) {
-                return Err(Unknown("BRK while userspace debugs without software breakpoints or steps"));
+                return Err(Unknown("BRK while userspace steps, or debugs without software breakpoints"));
             }
             match debug.on_exit {
                 OnExit::Skip => {}
@@ -373,8 +379,8 @@ mod oracle {
         }
     }
 
-    /// A breakpoint of userspace's matches at this address, and the rule by which it does or does not. It is taken
-    /// to EL2, so that neither MDSCR_EL1.KDE nor PSTATE.D masks it.
+    /// Whether a breakpoint of userspace matches at this address, and the rule that decides. The exception is
+    /// taken to EL2, so neither MDSCR_EL1.KDE nor PSTATE.D masks it.
     fn hit(debug: &GuestDebug, marker: u64, breakpoints: u8) -> Result<(bool, &'static Rule), Unknown> {
         let here = debug.addresses().any(|(n, address)| n < breakpoints && address == marker);
         if !debug.has(USE_HW) || !here {
@@ -389,7 +395,7 @@ mod oracle {
             || control.hmc()
             || control.ssc().value() != 0
         {
-            return Err(Unknown("this DBGBCR of userspace's"));
+            return Err(Unknown("this DBGBCR of userspace"));
         }
         if control.pmc() != PMC_EL1 && control.pmc() != PMC_EL1_EL0 {
             return Ok((false, &rule::BREAKPOINT_PRIVILEGE));
@@ -529,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guests_own_watchpoint_may_exit_or_not_without_use_hw_and_is_none_with_it() {
+    fn the_guests_own_watchpoint_may_exit_or_not_without_use_hw_and_does_not_with_it() {
         let own = |debug, address| {
             debugged(debug).watchpoint(0, WATCHED, Dbgwcr::doubleword()).access(STR, address)
         };
@@ -552,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_and_what_userspace_does_at_an_exit_are_not_modelled_where_a_watchpoint_is_or_may_be() {
+    fn steps_and_what_userspace_does_at_an_exit_are_not_modelled_where_a_watchpoint_matches_or_may_match() {
         let modelled = |debug: GuestDebug, guests_watchpoint| {
             let scenario = debugged(debug).watchpoint(0, guests_watchpoint, Dbgwcr::doubleword());
             let mut pe = Pe::new(SHAPE);
@@ -577,12 +583,12 @@ mod tests {
     }
 
     #[test]
-    fn a_breakpoint_beyond_the_hosts_count_is_none() {
+    fn a_breakpoint_beyond_the_hosts_count_does_not_exit() {
         assert_eq!(judged(&debugged(GuestDebug::breakpoint(6, 2)).exec(2), &[]), None);
     }
 
     #[test]
-    fn switched_off_at_the_exit_the_guest_takes_its_own() {
+    fn after_userspace_switches_off_at_the_exit_the_guest_takes_its_own_breakpoint() {
         let debug = GuestDebug::breakpoint(5, 1).on_exit(OnExit::SwitchOff);
         let scenario = debugged(debug).exec(1);
         assert_eq!(judged(&scenario, &[exit(0xc200_0022, wire::marker(1)), TAKEN]), None);
@@ -613,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn brk_exits_with_software_breakpoints_alone() {
+    fn brk_exits_only_with_software_breakpoints() {
         let brk = debugged(GuestDebug::new(ENABLE | USE_SW_BP)).isb().then(Op::Brk);
         assert_eq!(judged(&brk, &[exit(0xf200_00df, wire::BRK)]), None);
         assert!(judged(&brk, &[exit(0xf200_009f, wire::BRK)]).is_some(), "another immediate");
@@ -653,7 +659,7 @@ mod tests {
     }
 
     #[test]
-    fn breakpoints_and_watchpoints_are_asked_for_with_guest_debugging_on() {
+    fn a_request_for_breakpoints_or_watchpoints_enables_guest_debugging() {
         let first = GuestDebug::first_breakpoints(3);
         assert_eq!((first.control, first.breakpoints), (ENABLE | USE_HW, 0b111));
         let watching = GuestDebug::first_watchpoints(3, WATCHED);
@@ -664,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_ends_after_each_instruction_and_on_no_breakpoint() {
+    fn a_step_exits_after_each_instruction_and_is_not_modelled_on_a_breakpoint() {
         let mut steps = Debugger::default();
         steps.set(GuestDebug::new(ENABLE | SINGLESTEP));
         let marker = wire::marker(1);

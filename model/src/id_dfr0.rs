@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The fields of ID_DFR0_EL1, where AArch32 debug is described, as [`dfr0`](crate::dfr0) has those of ID_AA64DFR0_EL1.
+//! The fields of ID_DFR0_EL1, which describes AArch32 debug. [`dfr0`](crate::dfr0) has those of
+//! ID_AA64DFR0_EL1.
 //!
-//! An encoding that the register page does not permit in Armv8 is reserved here.
+//! An encoding that the register page does not permit in Armv8 counts as reserved.
 
 use crate::{
     dfr0::{Field, Order, PMUVER_NI},
@@ -18,7 +19,7 @@ pub const TRACEFILT: Field = field("TraceFilt", "tracefilt", 28, Order::Unsigned
 /// PerfMon: AArch32 Performance Monitors Extension; 0b1111 is an IMPLEMENTATION DEFINED form, PMUv1 and PMUv2 are not
 /// permitted.
 pub const PERFMON: Field = field("PerfMon", "perfmon", 24, Order::UnsignedOrImpDef, 0x83f9);
-/// MProfDbg: M-profile debug; an A-profile PE has none.
+/// MProfDbg: M-profile debug; an A-profile PE does not have it.
 pub const MPROFDBG: Field = field("MProfDbg", "mprofdbg", 20, Order::Unsigned, 0b1);
 /// MMapTrc: memory-mapped trace.
 pub const MMAPTRC: Field = field("MMapTrc", "mmaptrc", 16, Order::Unsigned, 0b11);
@@ -26,7 +27,7 @@ pub const MMAPTRC: Field = field("MMapTrc", "mmaptrc", 16, Order::Unsigned, 0b11
 pub const COPTRC: Field = field("CopTrc", "coptrc", 12, Order::Unsigned, 0b11);
 /// MMapDbg: memory-mapped debug; in Armv8 it is always zero.
 pub const MMAPDBG: Field = field("MMapDbg", "mmapdbg", 8, Order::Unsigned, 0b1);
-/// CopSDbg: the Secure debug model; zero, or as CopDbg.
+/// CopSDbg: the Secure debug model; zero, or the encodings of CopDbg.
 pub const COPSDBG: Field = field("CopSDbg", "copsdbg", 4, Order::Unsigned, 0x0fc1);
 /// CopDbg: the debug architecture; Armv8 starts at 6.
 pub const COPDBG: Field = field("CopDbg", "copdbg", 0, Order::Unsigned, 0x0fc0);
@@ -40,7 +41,7 @@ const PERFMON_PMUV3: u8 = 0b0011;
 /// PMUVer: PMUv3.
 const PMUVER_PMUV3: u8 = 0b0001;
 
-/// What PerfMon is where PMUVer is `pmuver`: both number the forms of PMUv3 alike, but for the first.
+/// The value of PerfMon for this PMUVer: both fields encode the forms of PMUv3 alike, except for the first.
 pub const fn perfmon_of(pmuver: u8) -> u8 {
     match pmuver {
         PMUVER_NI => 0,
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn both_registers_number_the_forms_of_pmuv3_alike_but_for_the_first() {
+    fn perfmon_and_pmuver_encode_the_forms_of_pmuv3_alike_except_for_the_first() {
         assert_eq!([0, 1, 4, 5, 6, 7, 8, 9].map(perfmon_of), [0, 3, 4, 5, 6, 7, 8, 9]);
         for pmuver in (0..15).filter(|pmuver| dfr0::PMUVER.is_architected(*pmuver)) {
             assert!(PERFMON.is_architected(perfmon_of(pmuver)), "PMUVer {pmuver}");

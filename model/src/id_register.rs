@@ -23,18 +23,18 @@ pub const fn is_aarch32(reg: SysReg) -> bool {
     reg.is_id() && matches!((reg.encoding() >> 11 & 7, reg.encoding() >> 3 & 15), (0, 1..=3))
 }
 
-/// This value of ID_AA64PFR0_EL1 says that EL0 has AArch32 state.
+/// This value of ID_AA64PFR0_EL1 says that EL0 supports AArch32 state.
 pub const fn has_aarch32(id_aa64pfr0: u64) -> bool {
     id_aa64pfr0 & 0xf == 2
 }
 
-/// The register's name; none if it is no feature ID register, or an unallocated one.
+/// The register's name; `None` if it is not a feature ID register, or is unallocated.
 pub fn name(reg: SysReg) -> Option<&'static str> {
     ROWS.iter().find(|row| row.reg == reg).map(|row| row.name)
 }
 
-/// The field that holds bit `bit`: its name and its lowest bit. None where the bit is reserved, or dfr0 has no names
-/// for the register.
+/// The field that holds bit `bit`: its name and its lowest bit. `None` if the bit is reserved, or dfr0 does
+/// not have names for the register's fields.
 pub fn field(reg: SysReg, bit: u8) -> Option<(&'static str, u8)> {
     if reg == ID_AA64DFR0_EL1 {
         return dfr0::FIELDS
@@ -47,7 +47,7 @@ pub fn field(reg: SysReg, bit: u8) -> Option<(&'static str, u8)> {
     row.fields.get(from_top).filter(|name| !name.is_empty()).map(|name| (*name, bit & !3))
 }
 
-/// A register and the names of its sixteen four-bit fields, highest first; none for other layouts.
+/// A register and the names of its sixteen four-bit fields, highest first; empty for other layouts.
 struct Row {
     reg: SysReg,
     name: &'static str,
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_register_stands_once_and_in_the_space_of_feature_registers() {
+    fn each_register_is_listed_once_and_is_in_the_feature_id_space() {
         for (n, row) in ROWS.iter().enumerate() {
             assert!(row.reg.is_id(), "{}", row.name);
             assert!(matches!(row.fields.len(), 0 | 16), "{}", row.name);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn aarch32s_registers_are_three_rows() {
+    fn the_registers_of_aarch32_have_crm_1_to_3() {
         assert!(is_aarch32(SysReg::new(3, 0, 0, 1, 0)) && is_aarch32(SysReg::new(3, 0, 0, 3, 7)));
         assert!(!is_aarch32(SysReg::new(3, 0, 0, 0, 0)) && !is_aarch32(ID_AA64PFR0_EL1));
         assert!(!is_aarch32(SysReg::new(3, 3, 0, 1, 0)));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What KVM may answer when userspace rewrites a debug feature register: one field or more of it, before the VM runs and
-//! afterwards.
+//! What KVM may answer when userspace rewrites one or more fields of a debug feature register, before or
+//! after the VM has run.
 //!
-//! The rules know no kernel version: which fields are writable is the kernel's own word (the writable mask), and
-//! which values are legal follows from the ID scheme and from what KVM gave the VM.
+//! The rules do not depend on the kernel version: the kernel itself reports which fields are writable (the
+//! writable mask), and which values are legal follows from the ID scheme and from the value that KVM gave to
+//! the VM.
 
 use crate::{
     dfr0::{self, Field, Order},
@@ -14,12 +15,12 @@ use crate::{
 };
 use core::fmt;
 
-/// What the kernel says of its writable fields.
+/// What the kernel reports about writable fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writable {
-    /// KVM_ARM_GET_REG_WRITABLE_MASKS gave this mask.
+    /// KVM_ARM_GET_REG_WRITABLE_MASKS returned this mask.
     Mask(u64),
-    /// The kernel has no such ioctl: a legal value may be accepted or refused.
+    /// The kernel does not have this ioctl: it may accept or refuse a legal value.
     Unknown,
 }
 
@@ -36,7 +37,7 @@ pub enum Answer {
 pub const EINVAL: i32 = 22;
 /// The errno of a change that comes too late: EBUSY.
 pub const EBUSY: i32 = 16;
-/// The errno of a vCPU that KVM_ARM_VCPU_INIT was not called for: ENOEXEC.
+/// The errno of a register access before KVM_ARM_VCPU_INIT: ENOEXEC.
 pub const ENOEXEC: i32 = 8;
 /// The errno of a KVM_RUN with `immediate_exit`: EINTR.
 pub const EINTR: i32 = 4;
@@ -50,14 +51,14 @@ pub struct Allowed {
     pub accepted: bool,
     /// KVM may refuse the value, with EINVAL.
     pub refused: bool,
-    /// What the field reads as once the value was accepted.
+    /// What the field reads as after the value was accepted.
     pub reads_back: u8,
-    /// Why.
+    /// The rule that decides.
     pub rule: &'static Rule,
 }
 
 impl Allowed {
-    /// The rule allows this answer.
+    /// This answer is allowed.
     pub const fn allows(&self, answer: Answer) -> bool {
         match answer {
             Answer::Accepted => self.accepted,
@@ -113,12 +114,12 @@ pub struct AllowedWhole {
     pub accepted: bool,
     /// KVM may refuse the value, with EINVAL.
     pub refused: bool,
-    /// What the register reads as once the value was accepted.
+    /// What the register reads as after the value was accepted.
     pub reads_back: u64,
 }
 
 impl AllowedWhole {
-    /// The rule allows this answer.
+    /// This answer is allowed.
     pub const fn allows(&self, answer: Answer) -> bool {
         match answer {
             Answer::Accepted => self.accepted,
@@ -127,8 +128,8 @@ impl AllowedWhole {
     }
 }
 
-/// The answers allowed when several fields of one register change at once, each to a value of its own, in a VM whose
-/// register KVM set to `default`.
+/// The answers allowed when several fields of one register change at once, each to its own value, in a VM
+/// whose register KVM set to `default`.
 pub fn allowed_together(changes: &[(&Field, u8)], default: u64, writable: Writable) -> AllowedWhole {
     let value = changes.iter().fold(default, |register, (field, value)| field.with(register, *value));
     let start = AllowedWhole { accepted: true, refused: false, reads_back: value };
@@ -144,7 +145,8 @@ pub fn allowed_together(changes: &[(&Field, u8)], default: u64, writable: Writab
 
 /// The answers allowed when the whole register is set to `value` after a vCPU of the VM has run with `frozen`.
 ///
-/// Kernels without the writable masks answer EINVAL as to any other refused value, those with them EBUSY.
+/// Kernels with writable masks answer EBUSY. Kernels without them may answer EINVAL, as for any other refused
+/// value.
 pub const fn allowed_after_run(value: u64, frozen: u64, writable: Writable) -> &'static [Answer] {
     match writable {
         _ if value == frozen => &[Answer::Accepted],
@@ -154,10 +156,10 @@ pub const fn allowed_after_run(value: u64, frozen: u64, writable: Writable) -> &
 }
 
 /// The answers allowed when one field of the register is set to `value` after a vCPU of the VM has run with `frozen`;
-/// `default` is what KVM gave to the VM. The rule is the one that decides.
+/// `default` is what KVM gave to the VM. The rule returned is the one that decides.
 ///
-/// Whatever the answer, the register keeps its value: an IMPLEMENTATION DEFINED PMU is accepted as none where there is
-/// none already.
+/// Whatever the answer, the register keeps its value: KVM may accept an IMPLEMENTATION DEFINED PMU, which
+/// means no PMU, only if the VM already has no PMU.
 pub fn allowed_late(
     field: &Field,
     value: u8,
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_context_aware_breakpoints_as_breakpoints_are_a_shape() {
+    fn as_many_context_aware_breakpoints_as_breakpoints_are_accepted() {
         let default = CTX_CMPS.with(DEFAULT, 3);
         let allowed = allowed(&BRPS, 3, default, Writable::Mask(u64::MAX));
         assert_eq!((allowed.accepted, allowed.refused, allowed.rule), (true, false, &rule::ID_SAFE_ACCEPTED));
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impdef_pmu_is_accepted_as_none_where_the_field_can_be_written() {
+    fn an_impdef_pmu_is_accepted_as_no_pmu_where_the_field_can_be_written() {
         let imp_def = |default, writable| allowed(&PMUVER, PMUVER_IMP_DEF, default, writable);
         for default in [DEFAULT, PMUVER.with(DEFAULT, 4)] {
             assert_eq!(imp_def(default, MASK).reads_back, PMUVER_NI);
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_legal_comes_too_late_and_one_that_is_not_may_be_either() {
+    fn a_late_legal_value_is_refused_with_ebusy_and_a_late_illegal_one_with_ebusy_or_einval() {
         let late = |field, value| allowed_late(field, value, DEFAULT, DEFAULT, MASK);
         assert_eq!(late(&WRPS, 3), (&[Answer::Accepted][..], &rule::ID_FROZEN_BY_RUN));
         assert_eq!(late(&WRPS, 2), (&[Answer::Refused(EBUSY)][..], &rule::ID_FROZEN_BY_RUN));
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_run_an_impdef_pmu_is_no_other_than_none() {
+    fn after_a_run_an_impdef_pmu_may_be_accepted_only_where_there_is_no_pmu() {
         let late = |frozen| allowed_late(&PMUVER, 15, PMUVER.with(DEFAULT, frozen), DEFAULT, MASK).0;
         assert!(late(0).contains(&Answer::Accepted) && late(0).contains(&Answer::Refused(EBUSY)));
         assert!(!late(4).contains(&Answer::Accepted));
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_masks_may_say_einval_to_what_comes_too_late() {
+    fn a_kernel_without_masks_may_refuse_a_late_value_with_einval() {
         let late = allowed_late(&WRPS, 2, DEFAULT, DEFAULT, Writable::Unknown).0;
         assert_eq!(late, [Answer::Refused(EBUSY), Answer::Refused(EINVAL)]);
     }
@@ -356,14 +358,14 @@ mod tests {
     }
 
     #[test]
-    fn an_impdef_pmu_beside_another_field_reads_as_none() {
+    fn an_impdef_pmu_beside_another_field_reads_as_no_pmu() {
         let whole = allowed_together(&[(&WRPS, 2), (&PMUVER, 15)], DEFAULT, MASK);
         assert_eq!((whole.accepted, whole.refused), ACCEPTED);
         assert_eq!(whole.reads_back, WRPS.with(DEFAULT, 2));
     }
 
     #[test]
-    fn what_is_no_shape_may_be_refused_together_with_another_field() {
+    fn an_impossible_shape_may_be_refused_together_with_another_field() {
         let all = Writable::Mask(u64::MAX);
         let default = CTX_CMPS.with(DEFAULT, 5);
         let whole = allowed_together(&[(&BRPS, 3), (&WRPS, 2)], default, all);
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_aarch32_register_is_no_shape() {
+    fn a_field_of_the_aarch32_register_is_not_a_count_of_the_shape() {
         let default = COPDBG.with(COPSDBG.with(0, 8), 8);
         let lower = allowed(&COPSDBG, 6, default, Writable::Mask(u32::MAX.into()));
         assert_eq!((lower.accepted, lower.refused, lower.rule), (true, false, &rule::ID_SAFE_ACCEPTED));

@@ -42,7 +42,7 @@ impl Mismatch {
         self.allowed.rule
     }
 
-    /// The same in words.
+    /// The mismatch in words.
     pub fn words(&self) -> Words {
         fn each(items: &[impl ToString]) -> Vec<String> {
             items.iter().map(ToString::to_string).collect()
@@ -94,7 +94,7 @@ impl fmt::Display for Words {
 }
 
 /// Compares the events that `ops` caused on `pe` with those that the rules allow; the first operation that differs
-/// ends the comparison, for the state after it is not known.
+/// ends the comparison, because the state after it is not known.
 pub fn judge(mut pe: Pe, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>, Unknown> {
     let mut left = log;
     let mut events = Vec::new();
@@ -105,7 +105,7 @@ pub fn judge(mut pe: Pe, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>,
         left = after;
         events.clear();
         events.extend(of_this.iter().map(|logged| logged.event));
-        // What is logged for an operation that is over, or for none, belongs to the last one.
+        // An event that was logged for an earlier operation, or for none, counts as an event of the last one.
         if place + 1 == ops.len() {
             events.extend(left.iter().map(|logged| logged.event));
         }
@@ -138,7 +138,7 @@ fn describe(op: Op, events: &[Event]) -> String {
     let runs: Vec<String> = events
         .chunk_by(|one, next| one == next)
         .map(|run| match run {
-            // How often differs from host to host, and would fill the page.
+            // The number differs from host to host, and a list of all would fill the page.
             [event, _, _, ..] => format!("{event} again and again"),
             few => few.join(", "),
         })
@@ -171,7 +171,7 @@ fn describe_exception(exception: &Exception) -> String {
     describe_place(class, exception.elr)
 }
 
-/// `what`, and the marker that it was at.
+/// `what`, and the marker where it happened.
 fn describe_place(what: String, address: u64) -> String {
     match address.checked_sub(wire::MARKERS) {
         Some(offset) if offset < 8 * u64::from(wire::MARKER_COUNT) => match offset % 8 {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_an_operation_that_is_over_or_of_none_is_one_too_many_of_the_last() {
+    fn an_event_of_an_earlier_operation_or_of_none_counts_as_an_event_of_the_last() {
         const SHAPE: Shape =
             Shape { debug_ver: 8, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: true };
         let scenario = Scenario::new().read(MDSCR_EL1).isb().isb();
@@ -204,7 +204,7 @@ mod tests {
         };
         assert_eq!(judged(&[0]), None);
         let of_the_last = |events| Some((2, format!("isb: {events}")));
-        assert_eq!(judged(&[0, 2, 0]), of_the_last("0x0, 0x0"), "an operation that is over");
+        assert_eq!(judged(&[0, 2, 0]), of_the_last("0x0, 0x0"), "an earlier operation");
         assert_eq!(judged(&[0, 3]), of_the_last("0x0"), "no operation");
         assert_eq!(judged(&[0, 1]), Some((1, "isb: 0x0".into())));
     }

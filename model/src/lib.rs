@@ -10,16 +10,16 @@
 //! | [`sysreg`] | system registers: encodings, names, the instructions that access them |
 //! | [`control`] | layouts of DBGBCR<n>_EL1, DBGWCR<n>_EL1 and MDSCR_EL1 |
 //! | [`access`] | the memory accesses that the payload can do |
-//! | [`sequence`] | short pieces of code that the payload executes beside accesses and markers |
-//! | [`feature`] | features that a guest may have or not, and the ID registers that say so |
+//! | [`sequence`] | short pieces of code that the payload executes, besides accesses and markers |
+//! | [`feature`] | optional features of a guest, and the ID registers that advertise them |
 //! | [`dfr0`] | the fields of ID_AA64DFR0_EL1 and which values promise more than others |
 //! | [`id_dfr0`] | the fields of ID_DFR0_EL1 |
-//! | [`shape`] | what a PE or a VM advertises of self-hosted debug |
+//! | [`shape`] | what a PE or a VM advertises about self-hosted debug |
 //! | [`scenario`] | the language of scenarios: operations and how they print |
 //! | [`guest_debug`] | userspace debugs the guest: KVM_SET_GUEST_DEBUG and the exits that it may cause |
-//! | [`text`] | scenarios as text, read back |
+//! | [`text`] | parses scenarios in the form in which they are printed |
 //! | [`event`] | what the payload and the runner log |
-//! | [`wire`] | how operations and events cross the guest's memory, and where things lie in it |
+//! | [`wire`] | how operations and events are encoded in the guest's memory, and its layout |
 //! | [`rule`] | the rules by name, each with its section |
 //! | [`id_register`] | the names of the identification registers and of their fields |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a debug feature register, and when |
@@ -27,7 +27,7 @@
 //! | [`pe`] | the PE: state, and which events an operation may cause |
 //! | [`outcome`] | what the rules allow an operation to cause |
 //! | [`matching`] | whether a breakpoint matches an instruction and a watchpoint an access |
-//! | [`aarch32`] | the same for a guest in AArch32: a smaller language, and a PE of its own |
+//! | [`aarch32`] | scenarios, in a smaller language, and the PE of a guest in AArch32 |
 //! | [`judge`] | compares a log with what the rules allow |
 
 #![no_std]

@@ -9,15 +9,15 @@ use crate::{
 use alloc::vec::Vec;
 use core::fmt;
 
-/// ESR_EL1.IL: set for each exception that the model knows.
+/// ESR_EL1.IL, which is set for each exception that the model knows.
 pub(crate) const ESR_IL: u64 = 1 << 25;
-/// ESR_EL1's bits without those of a Watchpoint exception that FEAT_Debugv8p9 defines and hardware may set whatever
-/// ID_AA64DFR0_EL1 says: WPT, WPTV, WPF, FnP and FnV.
+/// ESR_EL1's bits except those that FEAT_Debugv8p9 defines for a Watchpoint exception: WPT, WPTV, WPF, FnP
+/// and FnV. Hardware may set them whatever ID_AA64DFR0_EL1 says.
 const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
 /// ESR_ELx.WnR.
 const ESR_WNR: u64 = 1 << 6;
 
-/// WnR as ESR_ELx has it, and the bits of ESR_ELx that a Watchpoint exception defines.
+/// WnR at its place in ESR_ELx, and the bits of ESR_ELx that are compared for a Watchpoint exception.
 pub(crate) const fn esr_of_watchpoint(wnr: Option<bool>) -> (u64, u64) {
     match wnr {
         Some(true) => (ESR_WNR, ESR_WATCHPOINT_COMPARED),
@@ -25,7 +25,8 @@ pub(crate) const fn esr_of_watchpoint(wnr: Option<bool>) -> (u64, u64) {
         None => (0, ESR_WATCHPOINT_COMPARED & !ESR_WNR),
     }
 }
-/// SPSR_EL1: D, A, I, F, IL, SS and M; the condition flags and the bits of later features are the payload's own.
+/// SPSR_EL1: D, A, I, F, IL, SS and M. The condition flags and the bits of later features depend on the
+/// payload.
 const SPSR_COMPARED: u64 = 0xf << 6 | 1 << 20 | 1 << 21 | 0x1f;
 
 /// An event that the rules allow; bits outside of a mask may be anything.
@@ -53,7 +54,7 @@ pub enum Expected {
         /// The lowest and the highest value of FAR_EL1.
         far: (u64, u64),
     },
-    /// The instruction that accesses a register is UNDEFINED. Where it stands is the payload's business.
+    /// The instruction that accesses a register is UNDEFINED. Its address is private to the payload.
     Undefined,
     /// KVM refuses userspace's access with this errno.
     Refused(i32),
@@ -67,7 +68,7 @@ pub enum Expected {
         pc: u64,
         /// The lowest and the highest value of `kvm_debug_exit_arch.far`.
         far: (u64, u64),
-        /// It may also not happen.
+        /// The exit may also not happen.
         optional: bool,
     },
 }
@@ -79,7 +80,7 @@ const ESR_UNDEFINED: u64 = ESR_IL;
 pub(crate) const FAR_UNKNOWN: (u64, u64) = (0, u64::MAX);
 
 impl Expected {
-    /// `event` is the one that was expected.
+    /// `event` is as expected.
     pub fn admits(&self, event: &Event) -> bool {
         match (*self, *event) {
             (Self::Value { value, mask }, Event::Value(read)) => read & mask == value & mask,
@@ -101,12 +102,12 @@ impl Expected {
         }
     }
 
-    /// It may also not happen.
+    /// The event may also not happen.
     pub const fn is_optional(&self) -> bool {
         matches!(self, Self::DebugExit { optional: true, .. })
     }
 
-    /// The same exit, or none; other events are as they were.
+    /// Makes a debug exit optional; other events are unchanged.
     pub const fn or_nothing(self) -> Self {
         match self {
             Self::DebugExit { hsr, mask, pc, far, .. } => {
@@ -168,18 +169,18 @@ impl Outcome {
         Self::certain(Vec::from([Expected::Value { value, mask }]), rule)
     }
 
-    /// Everything that may happen, one sequence of events each.
+    /// The allowed sequences of events.
     pub fn alternatives(&self) -> impl Iterator<Item = &[Expected]> {
         core::iter::once(self.events.as_slice()).chain(self.or.iter().map(Vec::as_slice))
     }
 
-    /// These are events that may happen, all of them and in this order.
+    /// The rules allow exactly these events, in this order.
     pub fn admits(&self, events: &[Event]) -> bool {
         self.alternatives().any(|allowed| all_admitted(allowed, events))
     }
 }
 
-/// `events` are the ones that are allowed, in this order; those that may be missing may.
+/// `events` are those of `allowed`, in this order; optional ones may be missing.
 fn all_admitted(allowed: &[Expected], events: &[Event]) -> bool {
     let Some((first, rest)) = allowed.split_first() else { return events.is_empty() };
     let here =

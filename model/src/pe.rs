@@ -2,8 +2,8 @@
 
 //! The PE: the state of its debug registers, and which events an operation may cause.
 //!
-//! What is not written here is not guessed: an operation whose outcome the model does not know is [`Unknown`], an error
-//! of the scenario's author.
+//! The model does not guess: an operation whose outcome it does not know is [`Unknown`], which is an error of
+//! the scenario's author.
 
 use crate::{
     access,
@@ -27,14 +27,14 @@ use alloc::vec::Vec;
 const OSLSR_OSLM: u64 = 1 << 3;
 /// OSLSR_EL1.OSLK, which userspace may write and the guest only through OSLAR_EL1.
 const OSLSR_OSLK: u64 = 1 << 1;
-/// How many bytes DC ZVA zeroes on most PEs.
+/// The size in bytes of the block that DC ZVA zeroes on most PEs.
 const ZVA_BLOCK: u64 = 64;
 /// The marker's instruction.
 const NOP: Instruction = Instruction::Other(Does::Nothing);
-/// More ways to see the registers than a scenario needs.
+/// The upper limit of states of the registers that are tried; no scenario needs more.
 const MAX_VIEWS: usize = 64;
 
-/// What KVM does not list, in any version.
+/// Registers that KVM_GET_REG_LIST does not list, in any kernel version.
 const UNLISTED: [SysReg; 8] = [
     sysreg::OSLAR_EL1,
     sysreg::OSDLR_EL1,
@@ -75,12 +75,12 @@ impl Pe {
         }
     }
 
-    /// The same, where DC ZVA zeroes blocks of so many bytes.
+    /// Sets the size in bytes of the block that DC ZVA zeroes.
     pub fn with_zva_block(self, zva_block: u64) -> Self {
         Self { zva_block, ..self }
     }
 
-    /// What `op` may cause; the PE is then in the state after it.
+    /// What `op` may cause; the PE is then in the state after `op`.
     pub fn step(&mut self, op: Op) -> Result<Outcome, Unknown> {
         match op {
             Op::Write { reg, .. } | Op::Read { reg } if self.is_beyond_count(reg) => {
@@ -169,7 +169,7 @@ impl Pe {
         }
     }
 
-    /// An exception is taken, which is a context synchronization event.
+    /// Takes an exception, which is a context synchronization event.
     fn undefined(&mut self, rule: &'static Rule) -> Outcome {
         self.earlier.clear();
         Outcome::undefined(rule)
@@ -203,7 +203,7 @@ impl Pe {
         }
         if reg == sysreg::OSLSR_EL1 {
             let value = OSLSR_OSLM | if self.registers.oslk() { OSLSR_OSLK } else { 0 };
-            // OSLSR_EL1 shows what was written to another register.
+            // OSLSR_EL1 shows what was written to OSLAR_EL1, which may not have taken effect yet.
             let settled = self.earlier.iter().all(|(reg, _)| *reg != sysreg::OSLAR_EL1);
             let (mask, rule) = match settled {
                 true => (u64::MAX, &rule::OS_LOCK_ACCESS),
@@ -223,7 +223,7 @@ impl Pe {
         Ok(Outcome::value(value, mask, rule))
     }
 
-    /// The rule of what a register holds.
+    /// The rule that decides what a register holds.
     fn registers_rule(&self, reg: SysReg) -> &'static Rule {
         match reg {
             sysreg::OSLAR_EL1 => &rule::OS_LOCK_ACCESS,
@@ -237,7 +237,7 @@ impl Pe {
         }
     }
 
-    /// The registers in each way that the PE may see them; the last is as they were written.
+    /// Each state of the registers that the PE may see; the last one includes all writes.
     fn views(&self) -> Result<Vec<Registers>, Unknown> {
         let mut views = Vec::from([self.registers.clone()]);
         for (reg, value) in self.earlier.iter().rev() {
@@ -249,9 +249,7 @@ impl Pe {
                 }
             }
             if views.len() > MAX_VIEWS {
-                return Err(Unknown(
-                    "code after more writes than can be followed without a context synchronization event",
-                ));
+                return Err(Unknown("code after too many writes without a context synchronization event"));
             }
         }
         views.reverse();
@@ -299,10 +297,11 @@ impl Pe {
         Ok(if tagged { Outcome { rule: &rule::WATCHPOINT_TAG, ..outcome } } else { outcome })
     }
 
-    /// What an access with this address accesses, and whether it faults.
+    /// What an access to this address accesses, and its fault.
     fn memory(&self, access: u8, address: u64) -> Result<Memory, Unknown> {
-        let access = access::TABLE.get(usize::from(access)).ok_or(Unknown("an access that is none"))?;
-        // What KVM can tell userspace of, at the Exception level that may do it.
+        let access =
+            access::TABLE.get(usize::from(access)).ok_or(Unknown("an access that does not exist"))?;
+        // KVM can describe only this access to userspace, and only EL1 may do it.
         let passes = wire::passage_at(address).is_some() && access.name == "str x1" && self.el == El::El1;
         let bytes = access
             .bytes(address & !TAG, self.zva_block)
@@ -311,11 +310,12 @@ impl Pe {
         Ok(Memory { access, bytes, tag: address & TAG, fault })
     }
 
-    /// A piece of code.
+    /// Runs a piece of code with this X0.
     fn run(&mut self, sequence: u8, x0: u64) -> Result<Outcome, Unknown> {
         let code = wire::sequence_code(sequence);
-        let sequence =
-            sequence::TABLE.get(usize::from(sequence)).ok_or(Unknown("a piece of code that is none"))?;
+        let sequence = sequence::TABLE
+            .get(usize::from(sequence))
+            .ok_or(Unknown("a piece of code that does not exist"))?;
         let again = sequence.instructions.iter().any(|(_, does)| *does == Does::Retry);
         let instruction = |does| {
             Ok(match does {
@@ -333,14 +333,15 @@ impl Pe {
         self.execute(code, &instructions?, Some(x0))
     }
 
-    /// An access while userspace debugs: its exits, and once it has switched off the guest's exceptions.
+    /// An access while userspace debugs: its exits and, if userspace switches off at one, the guest's
+    /// exceptions.
     fn access_debugged(&mut self, code: u64, memory: Memory) -> Result<Outcome, Unknown> {
         let Memory { access, ref bytes, tag, fault } = memory;
         if fault.is_some() || tag != 0 {
             return Err(Unknown("an access that faults, or has a tag, while userspace debugs"));
         }
         if self.guests_breakpoint_matches(code)? || self.guests_breakpoint_matches(code + 4)? {
-            return Err(Unknown("a guest's breakpoint on an access while userspace debugs"));
+            return Err(Unknown("a breakpoint of the guest on an access while userspace debugs"));
         }
         let hit = |registers| {
             let view = self.view(registers);
@@ -354,18 +355,19 @@ impl Pe {
         if !self.debugger.is_on() {
             let after = self.execute(code, &[Instruction::Access(memory)], None)?;
             if !after.or.is_empty() {
-                return Err(Unknown("an access of several outcomes after an exit of userspace's"));
+                return Err(Unknown("an access with several outcomes after a debug exit"));
             }
             outcome.events.extend(after.events);
         }
         Ok(outcome)
     }
 
-    /// A marker while userspace debugs: its exits, and once it has switched off the guest's exceptions.
+    /// A marker while userspace debugs: its exits and, if userspace switches off at one, the guest's
+    /// exceptions.
     fn execute_debugged(&mut self, marker: u64) -> Result<Outcome, Unknown> {
         let guests_own = self.guests_breakpoint_matches(marker)?;
         if self.guests_breakpoint_matches(marker + 4)? {
-            return Err(Unknown("a guest's breakpoint after a marker while userspace debugs"));
+            return Err(Unknown("a breakpoint of the guest after a marker while userspace debugs"));
         }
         let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
         if !self.debugger.is_on() {
@@ -390,8 +392,8 @@ impl Pe {
         View { shape: &self.shape, registers, el: self.el, masked: self.pstate_d, zva_block: self.zva_block }
     }
 
-    /// A breakpoint of the guest's would generate an exception that is taken to EL2, for which KDE and PSTATE.D do
-    /// not matter.
+    /// A breakpoint of the guest would generate an exception. It would be taken to EL2, so KDE and PSTATE.D
+    /// do not matter.
     fn guests_breakpoint_matches(&self, instruction: u64) -> Result<bool, Unknown> {
         if !self.earlier.is_empty() {
             return Err(Unknown("executing before a context synchronization event while userspace debugs"));
@@ -523,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn accesses_of_the_locks_are_by_the_locks_rules() {
+    fn accesses_of_the_locks_name_the_rules_of_the_locks() {
         let rule = |double_lock, scenario: &Scenario| last(Shape { double_lock, ..SHAPE }, scenario).rule;
         let written = Scenario::new().write(sysreg::OSDLR_EL1, 1);
         for scenario in [written.clone(), written.read(sysreg::OSDLR_EL1)] {
@@ -599,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn an_atomic_access_is_a_read_if_reads_are_watched_and_a_prefetch_is_nothing() {
+    fn an_atomic_access_is_a_read_if_reads_are_watched_and_a_prefetch_is_not_an_access() {
         let esr =
             |lsc, name| watchpoint(&watched(Dbgwcr::doubleword().with_lsc(lsc), El::El1, name, WATCHED));
         assert_eq!(esr(LSC_BOTH, "ldadd x1, x2").map(|(esr, _)| esr & ESR_WNR), Some(0));
@@ -610,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unprivileged_access_at_el1_is_one_of_el0() {
+    fn an_unprivileged_access_at_el1_counts_as_an_access_of_el0() {
         let el0 = Dbgwcr::doubleword().with_pac(PMC_EL0);
         assert!(watchpoint(&watched(el0, El::El1, "ldtr x1", WATCHED)).is_some());
         assert!(watchpoint(&watched(el0, El::El1, "ldr x1", WATCHED)).is_none());
@@ -653,7 +655,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_count_or_goes_one_way_only_is_undefined() {
+    fn an_access_beyond_the_count_or_in_the_wrong_direction_is_undefined() {
         let undefined = |scenario: Scenario| last(SHAPE, &scenario).events == [Expected::Undefined];
         assert!(undefined(Scenario::new().read(sysreg::dbgbcr(6))));
         assert!(undefined(Scenario::new().write(sysreg::dbgwvr(4), 0)));
@@ -724,13 +726,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_modelled_is_said_and_not_guessed() {
+    fn what_is_not_modelled_is_reported_and_not_guessed() {
         let attempt = |scenario: Scenario| {
             let mut pe = Pe::new(SHAPE);
             scenario.ops().iter().try_for_each(|op| pe.step(*op).map(drop))
         };
         let set = Op::KvmSet { reg: sysreg::dbgbvr(6), value: 0 };
-        assert!(attempt(Scenario::new().then(set)).is_err(), "6 of 6 is not there");
+        assert!(attempt(Scenario::new().then(set)).is_err(), "there is no breakpoint 6");
         let stepping = armed(Dbgbcr::DEFAULT, ARMED.with_ss(true));
         assert!(attempt(stepping.exec(1)).is_err(), "the payload itself would be stepped");
     }
@@ -745,7 +747,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_too_many_or_in_the_wrong_vector_is_a_mismatch() {
+    fn an_extra_event_or_a_wrong_vector_is_a_mismatch() {
         let scenario = armed(Dbgbcr::address_at_el1(), ARMED).exec(1);
         let place = scenario.ops().len() - 1;
         let taken = Exception { vector: 4, esr: 0xc600_0022, elr: wire::marker(1), spsr: 0x1c5, far: 7 };
@@ -833,7 +835,7 @@ mod tests {
         }
     }
 
-    /// What the model says that it does not know of the last operation.
+    /// What the model does not know about the scenario, if anything.
     fn unknown(scenario: &Scenario) -> Option<&'static str> {
         let mut pe = Pe::new(SHAPE);
         scenario.ops().iter().find_map(|op| pe.step(*op).err()).map(|unknown| unknown.0)
@@ -912,7 +914,7 @@ mod tests {
     }
 
     #[test]
-    fn mdscr_shows_edscr_while_the_os_lock_is_locked_and_was_before_the_write() {
+    fn mdscr_shows_edscr_if_the_os_lock_was_locked_before_the_write_and_still_is() {
         let read = |scenario: Scenario| compared(&scenario.read(sysreg::MDSCR_EL1)).1;
         let written = || Scenario::new().write(sysreg::MDSCR_EL1, u64::MAX);
         let locked = |scenario: Scenario| scenario.write(sysreg::OSLAR_EL1, 1);
@@ -954,7 +956,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_of_an_external_debugger_can_be_read_and_not_written() {
+    fn registers_of_external_debug_can_be_read_and_not_written() {
         let read = |reg| compared(&Scenario::new().read(reg));
         assert_eq!(read(sysreg::MDRAR_EL1), (0, 0, &rule::EXTERNAL_DEBUG_STATUS));
         assert_eq!(read(sysreg::MDCCSR_EL0), (0, !0xffff_ffff, &rule::EXTERNAL_DEBUG_STATUS));
@@ -979,7 +981,7 @@ mod tests {
         assert_eq!(
             read(address.with_bas(u4::new(0b0011)), bcr),
             0xf0_e067,
-            "BAS reads as one where it is one"
+            "BAS reads as one where it was written as one"
         );
         assert_eq!(read(Dbgbcr::address_linked_to(u4::new(4)), bcr), 0xff_e1e7);
         assert_eq!(
@@ -1025,8 +1027,8 @@ mod tests {
         };
         for bt in [BT_CONTEXT, BT_CONTEXT_LINKED] {
             let state = if bt == BT_CONTEXT { 0xe006 } else { 0 };
-            assert_eq!(read(3, bt), (0, 0x1e1 | state), "it is not context-aware");
-            assert_eq!(read(4, bt).0, 0xffff_ffff, "it is");
+            assert_eq!(read(3, bt), (0, 0x1e1 | state), "breakpoint 3 is not context-aware");
+            assert_eq!(read(4, bt).0, 0xffff_ffff, "breakpoint 4 is context-aware");
         }
         let reserved = u4::new(0b1001);
         assert_eq!((read(3, reserved), read(4, reserved)), ((0, 0x1e1), (0, 0x1e1)));
@@ -1109,7 +1111,7 @@ mod tests {
     }
 
     #[test]
-    fn six_registers_that_were_written_are_followed_in_every_mix_and_seven_are_not() {
+    fn six_unsynchronised_writes_are_modelled_and_seven_are_not() {
         let written = |count| {
             let writes = (0..count).map(sysreg::dbgbvr);
             writes.fold(Scenario::new(), |scenario, reg| scenario.write(reg, wire::marker(1)))
@@ -1117,19 +1119,19 @@ mod tests {
         assert_eq!(unknown(&written(5).write(sysreg::MDSCR_EL1, 1 << 15).then(Op::Exec { marker: 1 })), None);
         assert_eq!(
             unknown(&written(6).write(sysreg::MDSCR_EL1, 1 << 15).then(Op::Exec { marker: 1 })),
-            Some("code after more writes than can be followed without a context synchronization event")
+            Some("code after too many writes without a context synchronization event")
         );
     }
 
     #[test]
-    fn what_userspace_reads_is_the_register_by_the_rule_of_one_reg() {
+    fn userspace_reads_the_register_and_the_rule_is_that_of_one_reg() {
         let read =
             Scenario::new().write(sysreg::MDSCR_EL1, 0x8000).then(Op::KvmGet { reg: sysreg::MDSCR_EL1 });
         assert_eq!(compared(&read), (0x8000, 0xb001, &rule::ONE_REG_IS_THE_REGISTER));
     }
 
     #[test]
-    fn an_exit_and_userspaces_accesses_synchronise_what_was_written_before() {
+    fn an_exit_and_userspaces_accesses_synchronise_earlier_writes() {
         let written = || armed(Dbgbcr::address_at_el1(), ARMED);
         for op in [
             Op::Exit,
@@ -1154,7 +1156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_over_a_store_that_userspace_does_need_not_say_that_anything_was_stepped() {
+    fn a_step_over_a_store_that_userspace_performs_may_report_isv_0() {
         let step = Mdscr::DEFAULT.with_ss(true).with_kde(true);
         let isv_compared = |address| {
             let set = Scenario::new().then(Op::MaskDebug(false)).enable(step).entered(Entry::stepped(2));
@@ -1173,7 +1175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_lies_in_the_target_memory_whole() {
+    fn an_access_lies_entirely_in_the_target_memory() {
         let access = |name, address| {
             unknown(&Scenario::new().access(access::named(name).expect("an access"), address))
         };
@@ -1182,7 +1184,7 @@ mod tests {
         assert_eq!(access("ldr x1", wire::TARGET), None);
         assert_eq!(access("ldr x1", wire::TARGET - 1), outside);
         assert_eq!(access("ldr x1", end - 8), None);
-        assert_eq!(access("ldr x1", end - 7), outside, "two pages that stage 1 has in two ways");
+        assert_eq!(access("ldr x1", end - 7), outside, "two pages that stage 1 maps differently");
         assert_eq!(access("ldr x1", wire::UNMAPPED + wire::PAGE - 8), None);
         assert_eq!(access("ldr x1", wire::UNMAPPED + wire::PAGE), outside);
         assert_eq!(access("ldr x1", u64::MAX), outside);
@@ -1194,7 +1196,7 @@ mod tests {
         assert_eq!(unknown(&at_el0), outside);
         assert_eq!(
             unknown(&Scenario::new().access(access::ACCESSES as u8, wire::TARGET)),
-            Some("an access that is none")
+            Some("an access that does not exist")
         );
     }
 
@@ -1207,7 +1209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_of_a_silent_access_is_that_of_the_watchpoint_that_is_enabled() {
+    fn the_rule_of_a_silent_access_is_that_of_the_enabled_watchpoint() {
         let silent = |control: Dbgwcr, name, address| {
             let outcome = last(SHAPE, &watched(control, El::El1, name, address));
             assert_eq!(outcome.events, []);
@@ -1252,7 +1254,7 @@ mod tests {
     }
 
     #[test]
-    fn far_is_no_byte_that_only_a_watchpoint_in_another_context_watches() {
+    fn far_is_not_a_byte_that_only_a_watchpoint_in_another_context_watches() {
         let far = |contextidr| {
             let access = access::named("ldr x1").expect("an access");
             let scenario = Scenario::new()
@@ -1288,18 +1290,19 @@ mod tests {
     }
 
     #[test]
-    fn a_guests_breakpoint_on_brk_or_an_access_or_after_a_marker_is_not_modelled_while_userspace_debugs() {
+    fn a_breakpoint_of_the_guest_on_brk_or_an_access_or_after_a_marker_is_not_modelled_while_userspace_debugs()
+     {
         let brk = |address| unknown(&debugged(address, ENABLE | USE_SW_BP).isb().then(Op::Brk));
         assert_eq!(brk(wire::BRK), Some("a breakpoint on the BRK marker while userspace debugs"));
         assert_eq!(brk(wire::BRK + 4), Some("a breakpoint on the BRK marker while userspace debugs"));
         assert_eq!(brk(wire::BRK - 4), None);
         let exec = |address| unknown(&debugged(address, ENABLE).exec(1));
-        let after = Some("a guest's breakpoint after a marker while userspace debugs");
+        let after = Some("a breakpoint of the guest after a marker while userspace debugs");
         assert_eq!(exec(wire::marker(1) + 4), after);
         assert_eq!(exec(wire::marker(1) - 4), None);
         let load = access::named("ldr x1").expect("an access");
         let access = |address| unknown(&debugged(address, ENABLE).access(load, WATCHED));
-        let on_it = Some("a guest's breakpoint on an access while userspace debugs");
+        let on_it = Some("a breakpoint of the guest on an access while userspace debugs");
         assert_eq!(access(wire::access_code(load)), on_it);
         assert_eq!(access(wire::access_code(load) + 4), on_it);
         assert_eq!(access(wire::access_code(load) - 4), None);
@@ -1307,7 +1310,7 @@ mod tests {
     }
 
     #[test]
-    fn brk_is_by_its_own_rule_where_nobody_debugs() {
+    fn brk_has_its_own_rule_when_userspace_does_not_debug() {
         let outcome = last(SHAPE, &Scenario::new().then(Op::Brk));
         assert_eq!((outcome.events.len(), outcome.rule), (1, &rule::BRK_UNMASKED));
     }

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What the debug feature registers promise of other registers: which of them a guest at EL1 can read.
+//! Which registers the debug feature registers promise to a guest at EL1.
 //!
-//! The page of each register says in its Configuration with which feature it is present, and that an access is UNDEFINED
-//! without. Of each feature one register stands here whose read changes nothing, and which no control that a guest cannot
-//! see has to allow: TRBLIMITR_EL1 and not TRBIDR_EL1, for MDCR_EL2.E2TB does not trap the latter, so that a KVM without
-//! FEAT_FGT cannot hide it.
+//! The Configuration section of a register's page says with which feature the register is present, and that
+//! an access is UNDEFINED without the feature. The table has one register for each feature. A read of it has
+//! no side effect, and does not depend on a control that the guest cannot see. For the Trace Buffer Extension
+//! it is TRBLIMITR_EL1 and not TRBIDR_EL1, because MDCR_EL2.E2TB does not trap the latter: KVM cannot hide it
+//! without FEAT_FGT.
 //!
 //! These fields promise no register to EL1:
 //!
 //! - HPMN0: a value of MDCR_EL2, which is EL2's;
 //! - ExtTrcBuff: registers that a debugger outside of the PE accesses; TRBMPAM_EL1 is FEAT_TRBE_MPAM's;
-//! - MTPMU: PMEVTYPER<n>_EL0.MT, a field of registers that are there without it;
-//! - DoubleLock: OSDLR_EL1 is there without it, as RAZ/WI;
-//! - BRPs, WRPs, CTX_CMPs and ABL_CMPs: numbers of registers, which [`Shape`](crate::shape::Shape) has;
+//! - MTPMU: PMEVTYPER<n>_EL0.MT, a field of registers that are present without it;
+//! - DoubleLock: OSDLR_EL1 is present without it, as RAZ/WI;
+//! - BRPs, WRPs, CTX_CMPs and ABL_CMPs: numbers of registers; see [`Shape`](crate::shape::Shape);
 //! - ABLE and BWE: fields of DBGBCR<n>_EL1 and DBGWCR<n>_EL1;
 //! - DPFZS: a behaviour of PMCCNTR_EL0;
 //! - SYSPMUID: values of SPMSELR_EL0;
-//! - SPE_nVM, SPE_EXC and TRBE_EXC: fields of registers that are there without them, and registers of EL2.
+//! - SPE_nVM, SPE_EXC and TRBE_EXC: fields of registers that are present without them, and registers of EL2.
 
 use crate::{
     dfr0::{
@@ -41,16 +42,17 @@ pub struct DebugFeatures {
     pub id_aa64dfr2: u64,
 }
 
-/// A register that is there exactly where the debug feature registers say so.
+/// A register that is present exactly if the debug feature registers say so.
 #[derive(Debug)]
 pub struct Promise {
     /// The register.
     pub reg: SysReg,
-    /// Its name as a part of a case's name.
+    /// Its name in the names of cases.
     pub slug: &'static str,
     /// The fields that promise it.
     pub fields: &'static str,
-    /// Where it is not promised it may read as zero: a CPU that has it as RAZ/WI need not let a hypervisor trap it.
+    /// If it is not promised it may read as zero, because a CPU that has it as RAZ/WI need not let a
+    /// hypervisor trap it.
     pub may_be_raz: bool,
     is_made: fn(DebugFeatures) -> bool,
 }
@@ -110,12 +112,12 @@ pub const TABLE: [Promise; 16] = [
 ];
 
 impl Promise {
-    /// The registers say that this one is there; otherwise they say that it is not.
+    /// The debug feature registers say that this register is present; otherwise they say that it is not.
     pub fn is_made_by(&self, id: DebugFeatures) -> bool {
         (self.is_made)(id)
     }
 
-    /// A guest with these registers may read this one with the value, or take the exception whose ESR_EL1 this is.
+    /// A guest with these feature registers may read this value, or take an exception with this ESR_EL1.
     pub fn allows(&self, id: DebugFeatures, read: Result<u64, u64>) -> bool {
         match read {
             Ok(value) => self.is_made_by(id) || self.may_be_raz && value == 0,
@@ -139,7 +141,7 @@ impl DebugFeatures {
         self.id_aa64dfr1 >> lsb & 0xf != 0
     }
 
-    /// PMUVer, as zero where there is no PMUv3: an IMPLEMENTATION DEFINED form of performance monitors is none.
+    /// PMUVer, or zero without PMUv3: an IMPLEMENTATION DEFINED form of performance monitors is not PMUv3.
     fn pmuv3(self) -> u8 {
         match PMUVER.get(self.id_aa64dfr0) {
             PMUVER_IMP_DEF => 0,
@@ -187,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_of_pmuv3_promises_what_the_one_before_does() {
+    fn each_form_of_pmuv3_promises_what_the_previous_one_does() {
         assert_eq!(dfr0(&PMUVER, 0), [""; 0]);
         assert_eq!((dfr0(&PMUVER, 1), dfr0(&PMUVER, 4)), (["pmcr"].into(), ["pmcr"].into()));
         assert_eq!(
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_selection_of_a_bank_comes_with_armv8_9_and_the_stepped_opcode_with_a_field_of_its_own() {
+    fn mdselr_comes_with_debugv8p9_and_mdstepop_with_its_own_field() {
         assert_eq!(dfr0(&DEBUGVER, 10), [""; 0]);
         assert_eq!((dfr0(&DEBUGVER, 11), dfr0(&DEBUGVER, 12)), (["mdselr"].into(), ["mdselr"].into()));
         assert_eq!(promised(DebugFeatures { id_aa64dfr2: 1, ..NONE }), ["mdstepop"]);
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn each_register_stands_once() {
+    fn each_register_is_listed_once() {
         for (place, promise) in TABLE.iter().enumerate() {
             let mut before = TABLE[..place].iter();
             assert!(before.all(|other| other.reg != promise.reg && other.slug != promise.slug));

@@ -11,16 +11,16 @@ use crate::{
 /// MDSCR_EL1's bits that read as written in any state: MDE, KDE, TDCC and SS.
 const MDSCR_DEFINED: u64 = 1 << 15 | 1 << 13 | 1 << 12 | 1;
 /// MDSCR_EL1's views of EDSCR: RXfull, TXfull, RXO, TXU, TDA, HDE and ERR. INTdis, SC2, TFO, TTA and EHBWE are left out:
-/// whether they exist, or how wide they are, depends on features that a guest is not told of.
+/// whether they exist, or how wide they are, depends on features that a guest cannot discover.
 const MDSCR_OF_EDSCR: u64 = 1 << 30 | 1 << 29 | 1 << 27 | 1 << 26 | 1 << 21 | 1 << 14 | 1 << 6;
 /// MDCCINT_EL1.{RX, TX}; all other bits are RES0.
 const MDCCINT_DEFINED: u64 = 1 << 30 | 1 << 29;
 /// DBGCLAIMSET_EL1.CLAIM and DBGCLAIMCLR_EL1.CLAIM.
 const CLAIM: u64 = 0xff;
-/// Bits \[31:0\] of a register that has no others.
+/// Bits \[31:0\], all bits of a 32-bit register.
 const LOW_HALF: u64 = 0xffff_ffff;
 
-/// The registers' values. A number is below 16.
+/// The values of the registers. A breakpoint's or watchpoint's number is below 16.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registers {
     dbgbvr: [u64; 16],
@@ -38,10 +38,10 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// As KVM_ARM_VCPU_INIT leaves them.
+    /// The registers after KVM_ARM_VCPU_INIT.
     ///
     /// The Arm ARM leaves most of these registers UNKNOWN at a reset and locks the OS Lock at a Cold reset; KVM
-    /// sets the registers to zero and the OS Lock to unlocked, and this is where a scenario starts.
+    /// sets the registers to zero and the OS Lock to unlocked. A scenario starts in this state.
     pub const RESET: Self = Self {
         dbgbvr: [0; 16],
         dbgbcr: [0; 16],
@@ -96,7 +96,8 @@ impl Registers {
         self.dlk
     }
 
-    /// The register's value; of OSLAR_EL1 the state of the lock. None of a register that is not here.
+    /// The register's value; for OSLAR_EL1 the state of the OS Lock. `None` for a register that is not
+    /// modelled.
     pub fn get(&self, reg: SysReg) -> Option<u64> {
         if let Some((kind, n)) = reg.debug_number() {
             let n = usize::from(n);
@@ -113,8 +114,8 @@ impl Registers {
             sysreg::MDCCINT_EL1 => self.mdccint,
             sysreg::DBGCLAIMSET_EL1 => CLAIM,
             sysreg::DBGCLAIMCLR_EL1 => self.claim_tags,
-            // EDECCR's bits depend on the Security states that are implemented; what is permitted to an external debugger
-            // is the platform's, and so is what an external debugger finds and sends.
+            // EDECCR's bits depend on the Security states that are implemented. The platform decides what an
+            // external debugger may do, finds and sends.
             sysreg::OSECCR_EL1 | sysreg::DBGAUTHSTATUS_EL1 | sysreg::MDRAR_EL1 | sysreg::MDCCSR_EL0 => 0,
             sysreg::OSLAR_EL1 => self.oslk.into(),
             sysreg::OSDLR_EL1 => self.dlk.into(),
@@ -122,7 +123,7 @@ impl Registers {
         })
     }
 
-    /// Writes the register, if it is one of those that hold what software writes.
+    /// Writes the register, if it holds what software writes.
     pub fn set(&mut self, reg: SysReg, value: u64) {
         if let Some((kind, n)) = reg.debug_number() {
             let registers = match kind {
@@ -152,12 +153,13 @@ impl Registers {
         }
     }
 
-    /// MDSCR_EL1 shows what was saved of EDSCR.
+    /// MDSCR_EL1 shows bits of EDSCR that were written under the OS Lock.
     pub fn shows_edscr(&self) -> bool {
         self.edscr_written
     }
 
-    /// The bits of a register that read as written on a PE of this shape; none of a register that is not here.
+    /// The bits of a register that read as written on a PE of this shape; `None` for a register that is not
+    /// modelled.
     pub fn defined(&self, reg: SysReg, shape: &Shape) -> Option<u64> {
         if let Some((kind, n)) = reg.debug_number() {
             return Some(match kind {
@@ -179,8 +181,9 @@ impl Registers {
         })
     }
 
-    /// An address; a Context ID, above which the register is RES0; CONTEXTIDR_EL2's above it. Nothing of a type that
-    /// compares a VMID, whose size a guest does not know, or that may be reserved.
+    /// The defined bits of DBGBVR<n>_EL1, by the breakpoint's type: an address, or a Context ID in the lower
+    /// half, CONTEXTIDR_EL2 in the upper half, or both. No bits for a type that may be reserved, or that
+    /// compares a VMID, because a guest does not know the VMID's size.
     fn dbgbvr_defined(&self, n: u8, shape: &Shape) -> u64 {
         const LOW: u64 = LOW_HALF;
         const HIGH: u64 = !LOW_HALF;
@@ -196,10 +199,10 @@ impl Registers {
         }
     }
 
-    /// E always. BT, unless it is reserved on some PE: for this breakpoint, or without EL2. LBN of a breakpoint that is
-    /// linked to one which can match a context. Of BAS the bits that are set, if it selects halfwords: it is RES1 where no
-    /// address is compared, and on a PE without AArch32. HMC, SSC and PMC, unless they are reserved on some PE or ignored,
-    /// as they are with linking enabled.
+    /// The defined bits of DBGBCR<n>_EL1. E always. BT, unless its value is reserved on some PE: for this
+    /// breakpoint, or without EL2. LBN, if the breakpoint is linked to a context-aware one. The set bits of
+    /// BAS, if it selects halfwords: BAS is RES1 if no address is compared, and on a PE without AArch32. HMC,
+    /// SSC and PMC, unless their value is reserved on some PE, or ignored because linking is enabled.
     fn dbgbcr_defined(&self, n: u8, shape: &Shape) -> u64 {
         const E: u64 = 1;
         const BT: u64 = 0xf << 20;
@@ -224,9 +227,9 @@ impl Registers {
         E | kind | lbn | bas | state
     }
 
-    /// E, WT and LSC always. MASK, unless it is reserved. LBN of a watchpoint that is linked to a breakpoint which can match
-    /// a context. BAS, if it is one run of bytes, of which BAS\[7:4\] are RES0 where DBGWVR names a word. HMC, SSC and PAC,
-    /// unless they are reserved on some PE.
+    /// The defined bits of DBGWCR<n>_EL1. E, WT and LSC always. MASK, unless its value is reserved. LBN, if
+    /// the watchpoint is linked to a context-aware breakpoint. BAS, if its set bits are contiguous;
+    /// BAS\[7:4\] are RES0 if DBGWVR\[2\] is 1. HMC, SSC and PAC, unless their value is reserved on some PE.
     fn dbgwcr_defined(&self, n: u8, shape: &Shape) -> u64 {
         const E: u64 = 1;
         const MASK: u64 = 0x1f << 24;
@@ -248,7 +251,8 @@ impl Registers {
         E | WT | LSC | mask | lbn | bas | state
     }
 
-    /// What MDSCR_EL1 shows of EDSCR. RXO or TXU that is written as 1 with ERR 0 makes that bit and ERR UNKNOWN.
+    /// The bits of EDSCR that MDSCR_EL1 shows. Writing RXO or TXU as 1 with ERR as 0 makes that bit and ERR
+    /// UNKNOWN.
     fn edscr_defined(&self) -> u64 {
         const ERR: u64 = 1 << 6;
         const OVERRUNS: u64 = 1 << 27 | 1 << 26;

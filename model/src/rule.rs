@@ -7,12 +7,12 @@
 
 use core::fmt;
 
-/// One rule and where it is written.
+/// One rule, and its section.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The rule, in one sentence.
     pub says: &'static str,
-    /// Where it stands.
+    /// Where it is written.
     pub section: &'static str,
 }
 
@@ -29,7 +29,7 @@ macro_rules! rules {
             pub const $name: Rule = Rule { says: $says, section: $section };
         )*
 
-        /// Every rule and its name, in the order in which they stand here.
+        /// Every rule and its name, in the order of this file.
         pub const ALL: [(&str, &Rule); [$(stringify!($name)),*].len()] = [$((stringify!($name), &$name)),*];
     };
 }
@@ -87,16 +87,16 @@ rules! {
         "An access is translated before watchpoints are tested: an access that stage 2 does not map, and that userspace performs for the guest, need not generate a Watchpoint exception",
         "DDI 0487K.a D1.4 Prioritization of Synchronous exceptions taken to AArch64 state";
     WATCHPOINT_INVALIDATE:
-        "DC IVAC, which a PE may treat as a NOP, may generate the Watchpoint exception of a store to the line around its address, of up to 2 KiB, and to nothing else",
+        "DC IVAC, which a PE may treat as a NOP, may generate the Watchpoint exception of a store to the line of up to 2 KiB around its address, and no other",
         "DDI 0487K.a D2.9 Watchpoint exceptions, Size of the data access, Watchpoint behavior on accesses by the DC IVAC instruction";
     WATCHPOINT_STORE_EXCLUSIVE:
-        "A Store-Exclusive that is done generates the Watchpoint exception of its bytes",
+        "A Store-Exclusive that is performed generates the Watchpoint exception of a store to its bytes",
         "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Store-Exclusive instructions";
     WATCHPOINT_UAO:
-        "With PSTATE.UAO set an unprivileged access at EL1 is one of EL1",
+        "With PSTATE.UAO set, an unprivileged access at EL1 counts as an access of EL1",
         "DDI 0487K.a PSTATE.UAO; D2.9 Watchpoint exceptions, AArch64.StateMatch";
     WATCHPOINT_TAG:
-        "With TCR_EL1.TBI0 set bits [63:56] of an address are a tag: no watchpoint compares it, and FAR_EL1 holds it",
+        "With TCR_EL1.TBI0 set, bits [63:56] of an address are a tag: no watchpoint compares it, and FAR_EL1 holds it",
         "DDI 0487K.a D2.9.5 Watchpoint data address comparisons, FAR_EL1";
     ABORT_FIRST:
         "An access that faults at stage 1 takes a Data Abort exception, and its watchpoint generates nothing",
@@ -111,7 +111,7 @@ rules! {
         "An enabled watchpoint generates a Watchpoint exception when an instruction accesses a watched byte, before the access is done",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointMatch";
     WATCHPOINT_SYNDROME:
-        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010 and WnR. FAR_EL1 holds an address from the lowest accessed to the highest that is accessed and watched, in a naturally aligned block, not larger than that of DC ZVA, that contains an accessed and watched address; for DC ZVA any address in its block",
+        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010 and WnR. FAR_EL1 holds an address between the lowest accessed and the highest accessed and watched address, in a naturally aligned block that is not larger than that of DC ZVA and contains an accessed and watched address; for DC ZVA, any address in its block",
         "DDI 0487K.a D2.9 Watchpoint exceptions, ESR_EL1, FAR_EL1";
     WATCHPOINT_ENABLED:
         "A watchpoint whose DBGWCR<n>_EL1.E is 0 generates no event",
@@ -141,10 +141,10 @@ rules! {
         "ESR_EL1.EX of a Software Step exception is set when a Load-Exclusive instruction was stepped, and only then",
         "DDI 0487K.a D2.11 Software Step exceptions, Stepping code that uses exclusive monitors, ESR_EL1";
     STEP_SYNCHRONIZES:
-        "Of a stepped ISB or exception return ESR_EL1.ISV is 0 or 1 and EX 0",
+        "For a stepped ISB or exception return, ESR_EL1.ISV is 0 or 1 and EX is 0",
         "DDI 0487K.a D2.11 Software Step exceptions, Exception syndrome information";
     STEP_RETURN:
-        "An exception return from where debug exceptions are disabled to where they are enabled copies SPSR_EL1.SS to PSTATE.SS; any other clears it, so that a Software Step exception is taken at its target if they are enabled there",
+        "An exception return from where debug exceptions are disabled to where they are enabled copies SPSR_EL1.SS to PSTATE.SS; any other clears PSTATE.SS, so that a Software Step exception is taken at its target if they are enabled there",
         "DDI 0487K.a D2.11 Software Step exceptions, Entering the active-not-pending state, DebugExceptionReturnSS";
     STEP_ILLEGAL_RETURN:
         "An illegal exception return stays at its Exception level and sets PSTATE.IL: a Software Step exception comes first, with SPSR_EL1.IL set, then the Illegal Execution state exception in place of each instruction",
@@ -156,10 +156,10 @@ rules! {
         "An instruction that sets PSTATE.D makes software step at EL1 inactive",
         "DDI 0487K.a D2.11 Software Step exceptions, Behavior in the active-not-pending state";
     STEP_CALL:
-        "An HVC is stepped when the hypervisor returns from it, and an SMC that is trapped to it when it has moved on: the Software Step exception is taken at the next instruction, with ISV 0",
+        "An HVC is stepped when the hypervisor returns from it, and a trapped SMC when the hypervisor has moved PC past it: the Software Step exception is taken at the next instruction, with ISV 0",
         "DDI 0487K.a D2.11 Software Step exceptions, Categorization of exceptions for setting SPSR_ELx.SS; Linux arch/arm64/kvm/handle_exit.c, handle_smc; DEN0028 SMC Calling Convention, Unknown Function Identifier";
     STEP_WAIT:
-        "A WFI or WFE that has nothing to wait for is stepped as any instruction is, by the PE with ISV 1 or by the hypervisor with ISV 0; at EL0 it may be trapped",
+        "A WFI or WFE that has nothing to wait for is stepped like any other instruction, by the PE with ISV 1 or by the hypervisor with ISV 0; at EL0 it may be trapped",
         "DDI 0487K.a D2.11 Software Step exceptions, SCTLR_EL1.nTWI and nTWE; Linux arch/arm64/kvm/handle_exit.c, kvm_handle_wfx";
     STEP_NEEDS_SS:
         "Without MDSCR_EL1.SS an exception return takes no Software Step exception, whatever SPSR_EL1.SS is",
@@ -249,7 +249,7 @@ rules! {
         "A vCPU that another vCPU preempts in the guest resumes with its own debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN; arch/arm64/kvm/arm.c, kvm_arch_vcpu_load and kvm_arch_vcpu_put";
     MIGRATION:
-        "A vCPU whose registers are read by KVM_GET_ONE_REG and written to a vCPU of another VM by KVM_SET_ONE_REG, the ID registers first, goes on there as if it had not moved",
+        "A vCPU whose registers are read by KVM_GET_ONE_REG and written to a vCPU of another VM by KVM_SET_ONE_REG, the ID registers first, continues there as if it had not moved",
         "Linux Documentation/virt/kvm/api.rst 4.68, 4.69 and 4.84 KVM_GET_REG_LIST; Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
     GUEST_DEBUG_COUNTS:
         "KVM_CAP_GUEST_DEBUG_HW_BPS and KVM_CAP_GUEST_DEBUG_HW_WPS are the numbers of the host's breakpoints and watchpoints",
@@ -327,7 +327,7 @@ rules! {
         "A second KVM_ARM_VCPU_INIT of a vCPU, or that of another vCPU of the VM, keeps the ID registers and the values that may be written to them",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, reset_vm_ftr_id_reg";
     ID_VM_SCOPED:
-        "The debug feature registers are the VM's: what is written through one vCPU is read through each, and by the guest on each; a run of one freezes them for all",
+        "The debug feature registers belong to the VM: what is written through one vCPU is read through each, and by the guest on each; a run of one freezes them for all",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; arch/arm64/kvm/sys_regs.c, is_vm_ftr_id_reg";
     ID_FIELDS_TOGETHER:
         "A value is accepted when each of its fields is, and refused whole when one is refused",
@@ -363,10 +363,10 @@ rules! {
         "DBGDIDR.{WRPs, BRPs, CTX_CMPs, Version} are the VM's ID_AA64DFR0_EL1.{WRPs, BRPs, CTX_CMPs, DebugVer}",
         "DDI 0487K.a DBGDIDR, ID_AA64DFR0_EL1";
     AARCH32_ID_REGISTERS:
-        "In AArch32 the guest reads ID_DFR0 as KVM_GET_ONE_REG reads ID_DFR0_EL1, and in DBGDIDR what the VM's ID_AA64DFR0_EL1 says",
+        "In AArch32 the guest reads in ID_DFR0 what KVM_GET_ONE_REG reads in ID_DFR0_EL1, and in DBGDIDR what the VM's ID_AA64DFR0_EL1 says",
         "DDI 0487K.a ID_DFR0, DBGDIDR; Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
     AARCH32_DEVICE_ID:
-        "DBGDEVID has CIDMask 0b0000, BPAddrMask 0b1111, WPAddrMask 0b0001, and in DoubleLock what the VM has",
+        "DBGDEVID has CIDMask 0b0000, BPAddrMask 0b1111, WPAddrMask 0b0001, and DoubleLock says whether the VM has the OS Double Lock",
         "DDI 0487K.a DBGDEVID";
     AARCH32_DEVICE_ID_RESERVED:
         "DBGDEVID1 and DBGDEVID2 can be read at EL1; DBGDEVID1[31:4] and DBGDEVID2 are RES0",
@@ -384,16 +384,16 @@ rules! {
         "In AArch32 an access to a breakpoint's or watchpoint's register that is not implemented is UNDEFINED",
         "DDI 0487K.a DBGBVR<n>, DBGBCR<n>, DBGBXVR<n>, DBGWVR<n>, DBGWCR<n>";
     AARCH32_INTERNAL_VIEW:
-        "DBGDSCRint.{MDBGen, UDCCdis} read as those of DBGDSCRext",
+        "DBGDSCRint.{MDBGen, UDCCdis} read as the same fields of DBGDSCRext",
         "DDI 0487K.a DBGDSCRint";
     AARCH32_OS_LOCK_KEY:
         "A write of 0xC5ACCE55 to DBGOSLAR locks the OS Lock, one of any other value unlocks it, and DBGOSLSR.OSLK shows it",
         "DDI 0487K.a DBGOSLAR, DBGOSLSR";
     AARCH32_OS_LOCK:
-        "In AArch32 too the OS Lock masks every debug exception but BKPT's",
+        "In AArch32, too, the OS Lock masks every debug exception except that of BKPT",
         "DDI 0487K.a H6 Debug Reset and Powerdown Support, AArch32.GenerateDebugExceptionsFrom";
     AARCH32_DOUBLE_LOCK:
-        "DBGOSDLR.DLK reads as written where the VM has the OS Double Lock, and DBGOSDLR is RAZ/WI where it has not",
+        "DBGOSDLR.DLK reads as written where the VM has the OS Double Lock, and DBGOSDLR is RAZ/WI where it does not",
         "DDI 0487K.a DBGOSDLR";
     AARCH32_CLAIM_TAGS:
         "Ones written to DBGCLAIMSET set claim tags, ones written to DBGCLAIMCLR clear them; the first reads as eight ones, the second as the tags",

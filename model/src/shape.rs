@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The shape: what a PE or a VM advertises of self-hosted debug.
+//! The shape: what a PE or a VM advertises about self-hosted debug.
 
 use crate::dfr0;
 use core::{fmt, ops::Range};
 
-/// What ID_AA64DFR0_EL1 says of self-hosted debug. Counts are numbers of registers, not the fields' minus-one
-/// form.
+/// What ID_AA64DFR0_EL1 says about self-hosted debug. Counts are the actual numbers; the register's fields
+/// hold them minus one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// DebugVer, as encoded: 6 is Armv8 debug.
@@ -33,15 +33,17 @@ impl Shape {
         }
     }
 
-    /// An SMC at EL1 is trapped to EL2, as KVM asks, on every PE: before Armv8.3 it may be UNDEFINED on one without EL3
-    /// (DDI 0487 HCR_EL2.TSC). ID_AA64DFR0_EL1 tells of Armv8.4.
+    /// Every PE of this shape traps an SMC at EL1 to EL2, as KVM requests. Before Armv8.3 the SMC may be
+    /// UNDEFINED on a PE without EL3 (DDI 0487 HCR_EL2.TSC). ID_AA64DFR0_EL1 identifies Armv8.4, but not
+    /// Armv8.3.
     pub const fn traps_smc(&self) -> bool {
         const ARMV8_4: u8 = 9;
         self.debug_ver >= ARMV8_4
     }
 
-    /// The PE has FEAT_VHE, and with it the breakpoint types that compare CONTEXTIDR_EL1 alone, and CONTEXTIDR_EL2. A VM
-    /// may be shown a lower DebugVer than its PE has: without it the PE may have them or not.
+    /// The PE has FEAT_VHE, and with it the breakpoint types that compare CONTEXTIDR_EL1 alone, and
+    /// CONTEXTIDR_EL2. If this is false the PE may have them or not, because a VM may see a lower DebugVer
+    /// than its PE has.
     pub const fn has_vhe(&self) -> bool {
         const ARMV8_1_WITH_VHE: u8 = 7;
         self.debug_ver >= ARMV8_1_WITH_VHE
@@ -57,16 +59,16 @@ impl Shape {
         self.breakpoints.saturating_sub(self.context_aware)..self.breakpoints
     }
 
-    /// Breakpoint `n` can match a context.
+    /// Breakpoint `n` is context-aware.
     pub fn is_context_aware(&self, n: u8) -> bool {
         self.context_aware_numbers().contains(&n)
     }
 
-    /// A guest of this shape may use the registers of `hardware` under their own numbers: each of its breakpoints,
-    /// watchpoints and context-aware breakpoints lies on one of the same number.
+    /// A guest of this shape can use the registers of `hardware` under the same numbers: `hardware` has each
+    /// of its breakpoints, watchpoints and context-aware breakpoints at the same number.
     ///
-    /// With as many context-aware breakpoints and fewer others it does not: the context-aware ones are the highest
-    /// numbered, so they lie on registers that match addresses alone.
+    /// A shape with as many context-aware breakpoints but fewer others cannot: the context-aware ones have
+    /// the highest numbers, so some of them would use registers that can match only addresses.
     pub fn keeps_numbers_on(&self, hardware: &Self) -> bool {
         self.breakpoints <= hardware.breakpoints
             && self.watchpoints <= hardware.watchpoints

@@ -19,20 +19,20 @@ impl SysReg {
         Self(encoding)
     }
 
-    /// Its op0: 2 for debug registers, 3 for the others.
+    /// The register's op0: 2 for debug registers, 3 for the others.
     pub const fn op0(self) -> u16 {
         self.0 >> 14
     }
 
-    /// It is in the space of feature ID registers, for which KVM_ARM_GET_REG_WRITABLE_MASKS has masks (KVM API, 4.139):
-    /// op0 = 3, op1 one of 0, 1 and 3, CRn = 0, CRm = 0 to 7.
+    /// The register is in the feature ID space, for which KVM_ARM_GET_REG_WRITABLE_MASKS has masks (KVM API,
+    /// 4.139): op0 = 3, op1 one of 0, 1 and 3, CRn = 0, CRm = 0 to 7.
     pub const fn is_id(self) -> bool {
         let (op1, crn, crm) = (self.0 >> 11 & 7, self.0 >> 7 & 0xf, self.0 >> 3 & 0xf);
         self.op0() == 3 && matches!(op1, 0 | 1 | 3) && crn == 0 && crm < 8
     }
 
-    /// It is one of the ID registers: op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7 (DDI 0487 D23, the space that HCR_EL2.TID3
-    /// traps).
+    /// The register is an ID register: op0 = 3, op1 = 0, CRn = 0, CRm = 1 to 7 (DDI 0487 D23, the space that
+    /// HCR_EL2.TID3 traps).
     pub const fn is_id_register(self) -> bool {
         const FIRST: u16 = SysReg::new(3, 0, 0, 1, 0).0;
         const LAST: u16 = SysReg::new(3, 0, 0, 7, 7).0;
@@ -54,7 +54,7 @@ impl SysReg {
         0xd500_0000 | (self.0 as u32) << 5
     }
 
-    /// Where the register stands in [`TABLE`], if the payload knows it.
+    /// The register's place in [`TABLE`], if the payload knows it.
     pub fn index(self) -> Option<usize> {
         match self.debug_number() {
             Some((DebugRegister::Bvr, n)) => Some(usize::from(n)),
@@ -200,7 +200,7 @@ pub const MDSTEPOP_EL1: SysReg = SysReg::new(2, 0, 0, 5, 2);
 /// DCZID_EL0, Data Cache Zero ID Register (read-only).
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
-/// What is new stands last: snapshots hold places in the table.
+/// New registers go at the end, because snapshots hold places in the table.
 const NAMED: [(SysReg, &str); 20] = [
     (MDSCR_EL1, "MDSCR_EL1"),
     (OSLAR_EL1, "OSLAR_EL1"),
@@ -224,7 +224,7 @@ const NAMED: [(SysReg, &str); 20] = [
     (ID_AA64ISAR2_EL1, "ID_AA64ISAR2_EL1"),
 ];
 
-/// Registers that have a name and that the payload does not access.
+/// The names of registers that the payload does not access.
 const NAMED_BESIDES: [(SysReg, &str); 21] = [
     (DBGVCR32_EL2, "DBGVCR32_EL2"),
     (ID_AA64DFR1_EL1, "ID_AA64DFR1_EL1"),
@@ -249,7 +249,7 @@ const NAMED_BESIDES: [(SysReg, &str); 21] = [
     (MDSTEPOP_EL1, "MDSTEPOP_EL1"),
 ];
 
-/// How many registers the payload can access.
+/// The number of registers that the payload can access.
 pub const TABLE_LEN: usize = 64 + NAMED.len();
 
 /// Every register that the payload can access; an operation names one by its place here.
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_the_architectures() {
+    fn names_are_those_of_the_architecture() {
         assert_eq!(dbgbvr(0).to_string(), "DBGBVR0_EL1");
         assert_eq!(dbgwcr(15).to_string(), "DBGWCR15_EL1");
         assert_eq!(OSDLR_EL1.to_string(), "OSDLR_EL1");

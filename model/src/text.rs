@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Scenarios as text: the form in which they are printed, read back.
+//! Parses scenarios from text, in the form in which they are printed.
 
 use crate::{
     access,
@@ -14,10 +14,10 @@ use alloc::{
 };
 use core::{fmt, str::FromStr};
 
-/// Text that is no scenario.
+/// Text that is not a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The line, from 1.
+    /// The line's number, starting with 1.
     pub line: usize,
     /// What is wrong with it, and what it should be.
     pub message: String,
@@ -31,13 +31,14 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// More than any payload takes.
+/// An upper limit of operations: more than any payload can run.
 const MOST: usize = crate::wire::PROGRAM_LEN;
 
 impl FromStr for Scenario {
     type Err = Error;
 
-    /// A line each, as `dfr0 run` prints them: `#`, blanks and the operation's place before it are passed over.
+    /// One operation per line, as `dfr0 run` prints them. `#`, blanks and the operation's place before it are
+    /// ignored.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut scenario = Self::new();
         for (line, text) in (1..).zip(text.lines()) {
@@ -53,13 +54,13 @@ impl FromStr for Scenario {
             scenario = scenario.then(op);
         }
         if scenario.ops().is_empty() {
-            return Err(Error { line: 1, message: "there is no operation here".into() });
+            return Err(Error { line: 1, message: "there is no operation in the text".into() });
         }
         Ok(scenario)
     }
 }
 
-/// The operation after its place in a list.
+/// The operation without its place in a list.
 fn without_place(line: &str) -> &str {
     line.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix(' ').map_or(line, str::trim_start)
 }
@@ -67,7 +68,7 @@ fn without_place(line: &str) -> &str {
 impl FromStr for Op {
     type Err = String;
 
-    /// An operation in the form in which it is printed; what stands in parentheses after a value is passed over.
+    /// An operation in the form in which it is printed; text in parentheses after a value is ignored.
     fn from_str(text: &str) -> Result<Self, String> {
         let fixed = [
             Self::Isb,
@@ -97,7 +98,7 @@ impl FromStr for Op {
             return register(rest).map(|reg| Self::KvmGet { reg });
         }
         if let Some(rest) = text.strip_prefix("exec marker ") {
-            let marker = rest.parse().map_err(|_| format!("`{rest}` is no marker's number"))?;
+            let marker = rest.parse().map_err(|_| format!("`{rest}` is not the number of a marker"))?;
             return Ok(Self::Exec { marker });
         }
         if let Some(rest) = text.strip_prefix("run `") {
@@ -120,7 +121,7 @@ impl FromStr for Op {
             return Err("operations were left out here; the whole scenario is needed".into());
         }
         Err(format!(
-            "`{text}` is no operation that can be read back; `msr REGISTER, 0xVALUE` is one, and `isb`"
+            "`{text}` is not an operation that can be parsed; examples are `msr REGISTER, 0xVALUE` and `isb`"
         ))
     }
 }
@@ -137,12 +138,12 @@ fn register(name: &str) -> Result<SysReg, String> {
     TABLE
         .into_iter()
         .find(|reg| reg.to_string() == name)
-        .ok_or_else(|| format!("the payload knows no register `{name}`"))
+        .ok_or_else(|| format!("the payload does not know the register `{name}`"))
 }
 
 fn number(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix("0x").ok_or_else(|| format!("`{text}` does not begin with 0x"))?;
-    u64::from_str_radix(digits, 16).map_err(|_| format!("`{text}` is no 64-bit hexadecimal number"))
+    u64::from_str_radix(digits, 16).map_err(|_| format!("`{text}` is not a 64-bit hexadecimal number"))
 }
 
 fn entry(text: &str) -> Option<Op> {
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_is_read_as_it_is_printed() {
+    fn a_printed_scenario_is_parsed() {
         let printed = scenario().to_string();
         assert_eq!(printed.parse(), Ok(scenario()));
         let commented: String = printed.lines().map(|line| format!("#   {line}\n")).collect();
@@ -201,18 +202,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_operation_is_named_with_its_line() {
+    fn an_error_names_the_line_and_the_text() {
         let error = |text: &str| match text.parse::<Scenario>() {
             Err(error) => error.to_string(),
             Ok(scenario) => panic!("{scenario}"),
         };
-        assert_eq!(error(""), "line 1: there is no operation here");
-        assert!(error("isb\nmsr DBGBVR99_EL1, 0x1").starts_with("line 2: the payload knows no register"));
+        assert_eq!(error(""), "line 1: there is no operation in the text");
+        assert!(
+            error("isb\nmsr DBGBVR99_EL1, 0x1").starts_with("line 2: the payload does not know the register")
+        );
         assert!(error("msr DBGBVR1_EL1, 12").contains("does not begin with 0x"));
-        assert!(error("msr DBGBVR1_EL1, 0x11112222333344445").contains("no 64-bit"));
+        assert!(error("msr DBGBVR1_EL1, 0x11112222333344445").contains("not a 64-bit"));
         assert!(error("msr DBGBVR1_EL1").contains("is not `REGISTER, 0xVALUE`"));
-        assert!(error("exec marker 256").contains("no marker's number"));
-        assert!(error("1isb").contains("`1isb` is no operation"), "a blank is between place and operation");
+        assert!(error("exec marker 256").contains("not the number of a marker"));
+        assert!(
+            error("1isb").contains("`1isb` is not an operation"),
+            "a blank separates place and operation"
+        );
         assert!(error("ldr x9, [0x0]").contains("no access `ldr x9`"));
         assert!(error("run `isb` with 7").contains("is not"));
         assert!(error("run `isb;` with X0 = 0x0").contains("no piece of code `isb;`"));
@@ -220,7 +226,7 @@ mod tests {
         assert!(error("ldr x1, [0x0").contains("ends with `]`"));
         assert!(error("by exception returns with SS = 2, up to 1 steps:").contains("is not"));
         assert!(error("   …").contains("left out"));
-        assert!(error(&Op::Debug(GuestDebug::OFF).to_string()).contains("can be read back"));
+        assert!(error(&Op::Debug(GuestDebug::OFF).to_string()).contains("can be parsed"));
         assert!(error(&"isb\n".repeat(MOST + 1)).starts_with(&format!("line {}: more than", MOST + 1)));
     }
 
@@ -231,7 +237,7 @@ mod tests {
         }
 
         #[test]
-        fn a_text_that_was_changed_is_read_as_it_is_printed_or_refused(
+        fn a_changed_text_is_parsed_as_it_is_printed_or_refused(
             edits in vec((any::<Index>(), 0..4_usize, "[0-9a-fx]{0,3}|[A-Zx, \\[\\]#\n…]{0,3}|\\PC{0,3}"), 1..4),
         ) {
             let mut text: Vec<char> = scenario().to_string().chars().collect();

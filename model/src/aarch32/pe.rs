@@ -2,9 +2,9 @@
 
 //! The PE: what its debug registers hold, and what an operation may cause.
 //!
-//! What the architecture leaves open is not compared: bits that are RES0 or UNKNOWN, what belongs to EL2, EL3 and Security
-//! states, and MOE read otherwise than in the handler of the exception that set it (MDSCR_EL1, by which a hypervisor in
-//! AArch64 keeps it, has no such field).
+//! What the architecture leaves open is not compared: bits that are RES0 or UNKNOWN, and what belongs to EL2,
+//! EL3 and Security states. MOE is compared only in the handler of the exception that set it: a hypervisor in
+//! AArch64 saves DBGDSCRext as MDSCR_EL1, which does not have this field.
 
 use super::{
     BKPT, DBGAUTHSTATUS, DBGCLAIMCLR, DBGCLAIMSET, DBGDCCINT, DBGDEVID, DBGDEVID1, DBGDEVID2, DBGDIDR,
@@ -20,7 +20,7 @@ use crate::{
 use alloc::{vec, vec::Vec};
 use core::{fmt, ops::RangeInclusive};
 
-/// The key that DBGOSLAR locks with.
+/// The value of DBGOSLAR that locks the OS Lock.
 pub const OS_LOCK_KEY: u32 = 0xc5ac_ce55;
 /// DBGDSCRext.MDBGen, which is MDSCR_EL1.MDE.
 pub const MDBGEN: u32 = 1 << 15;
@@ -31,16 +31,16 @@ pub const EAE: u32 = 1 << 31;
 
 /// DBGOSLSR.OSLK.
 const OSLK: u64 = 1 << 1;
-/// DBGOSLSR.OSLM, where it is 0b10.
+/// DBGOSLSR.OSLM with the value 0b10.
 const OSLM: u64 = 1 << 3;
-/// U, S, P, D, I and F of DBGVCR without EL3, of which the Secure ones lie at the same bits with EL3.
+/// U, S, P, D, I and F of DBGVCR without EL3. With EL3 the Secure ones are at the same bits.
 const VECTORS: u64 = 0b1101_1110;
 /// RX and TX of DBGDCCINT.
 const DCC_INTERRUPTS: u64 = 0b11 << 29;
 /// E, PMC, BAS, HMC, SSC and BT of DBGBCR<n>; LBN is UNKNOWN unless the breakpoint is linked.
 const BCR: u64 = 0x00f0_e1e7;
 const BCR_BAS: u64 = 0b1111 << 5;
-/// E, PAC, LSC, BAS, HMC, SSC, WT and MASK of DBGWCR<n>, but LBN.
+/// E, PAC, LSC, BAS, HMC, SSC, WT and MASK of DBGWCR<n>, without LBN.
 const WCR: u64 = 0x1f10_ffff;
 const WCR_BAS: u64 = 0b1111_1111 << 5;
 const WCR_UPPER_BAS: u64 = 0b1111 << 9;
@@ -52,16 +52,16 @@ const MOE_BREAKPOINT: u32 = 0b0001;
 const MOE_BKPT: u32 = 0b0011;
 const MOE_WATCHPOINT: u32 = 0b1010;
 
-/// What is allowed.
+/// An allowed outcome of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It completes.
+    /// The operation completes.
     Done,
-    /// It reads this, in the bits that are defined.
+    /// The operation reads this value in the defined bits.
     Value {
         /// The bits that are defined.
         defined: u64,
-        /// What they hold.
+        /// The value of these bits.
         value: u64,
     },
     /// An Undefined Instruction exception.
@@ -70,9 +70,9 @@ pub enum Outcome {
     PrefetchAbort(Debug),
     /// A Data Abort exception, of a watchpoint.
     DataAbort {
-        /// What it reports.
+        /// What the exception reports.
         debug: Debug,
-        /// Where DFAR lies.
+        /// The range of DFAR.
         far: RangeInclusive<u32>,
     },
 }
@@ -84,7 +84,7 @@ pub struct Debug {
     pub lr: u32,
     /// The bits of the fault status register that are defined.
     pub defined: u32,
-    /// What they hold.
+    /// The value of these bits.
     pub fsr: u32,
     /// DBGDSCRext.MOE.
     pub moe: u32,
@@ -94,7 +94,7 @@ impl Debug {
     /// M and T of SPSR_abt: Supervisor mode, in A32.
     const SPSR: u32 = 0b01_0011;
 
-    /// What an exception reports otherwise, FAR aside.
+    /// What an exception reports wrongly, apart from FAR.
     fn departures(&self, abort: &super::Abort) -> Vec<Departure> {
         let (fsr, moe) = (abort.fsr & self.defined, abort.dbgdscr >> 2 & 0b1111);
         let wrong = [
@@ -107,7 +107,7 @@ impl Debug {
     }
 }
 
-/// What a debug exception that was to come reports otherwise than it should, in words that hold on any host.
+/// What an expected debug exception reports wrongly, in words that hold on any host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
     /// The return address.
@@ -150,7 +150,7 @@ impl Outcome {
         Self::Value { defined, value: value & defined }
     }
 
-    /// This may come of the operation.
+    /// The operation may cause this event.
     pub fn allows(&self, event: &Event) -> bool {
         match (self, event) {
             (Self::Done, Event::Done) | (Self::Undefined, Event::Undefined) => true,
@@ -159,7 +159,7 @@ impl Outcome {
         }
     }
 
-    /// What the exception that this is reports otherwise; none if the event is no such exception.
+    /// What the event reports wrongly; `None` if it is not an exception of this kind.
     pub fn departures(&self, event: &Event) -> Option<Vec<Departure>> {
         match (self, event) {
             (Self::PrefetchAbort(debug), Event::PrefetchAbort(abort)) => Some(debug.departures(abort)),
@@ -203,7 +203,7 @@ pub struct Pe {
     id_aa64dfr0: u64,
     id_dfr0: u64,
     shape: Shape,
-    /// DBGBXVR<n> above DBGBVR<n>, as DBGBVR<n>_EL1 has them.
+    /// DBGBXVR<n> in bits \[63:32\] and DBGBVR<n> in bits \[31:0\], as in DBGBVR<n>_EL1.
     bvr: [u64; 16],
     bcr: [u64; 16],
     wvr: [u64; 16],
@@ -220,7 +220,8 @@ pub struct Pe {
 }
 
 impl Pe {
-    /// The vCPU of a VM whose ID_AA64DFR0_EL1 and ID_DFR0_EL1 userspace reads so, as KVM_ARM_VCPU_INIT leaves it.
+    /// A vCPU after KVM_ARM_VCPU_INIT, in a VM where userspace reads these values of ID_AA64DFR0_EL1 and
+    /// ID_DFR0_EL1.
     pub fn new(id_aa64dfr0: u64, id_dfr0: u64) -> Self {
         Self {
             id_aa64dfr0,
@@ -241,7 +242,7 @@ impl Pe {
         }
     }
 
-    /// The outcomes that an operation is allowed.
+    /// The allowed outcomes of an operation.
     pub fn allowed(&self, op: Op) -> Result<Vec<Outcome>, Unknown> {
         Ok(match op {
             Op::Read(register) => self.reads(register)?,
@@ -256,14 +257,14 @@ impl Pe {
             )?,
             Op::Load(address) => self.accessed(address, false)?,
             Op::Store(address) => self.accessed(address, true)?,
-            // Neither MDBGen nor the OS Lock keeps it from being taken (DDI 0487 G2.7).
+            // Neither MDBGen nor the OS Lock masks it (DDI 0487 G2.7).
             Op::Bkpt => {
                 self.caught(Hit::Must, Outcome::PrefetchAbort(self.prefetch_abort(BKPT, MOE_BKPT)))?
             }
         })
     }
 
-    /// Follows an operation of which `event` came.
+    /// Updates the state after an operation that caused `event`.
     pub fn follow(&mut self, op: Op, event: &Event) {
         match (op, event) {
             (Op::Write(register, value), Event::Done) => {
@@ -282,14 +283,15 @@ impl Pe {
         }
     }
 
-    /// What is there of a numbered register: none if an access is UNDEFINED, and whether it may be so too.
+    /// Whether a numbered register is present: `None` if an access is UNDEFINED, `Some(true)` if it may be
+    /// UNDEFINED.
     fn presence(&self, kind: Numbered, n: u8) -> Option<bool> {
         match kind {
             Numbered::Bvr | Numbered::Bcr => (n < self.shape.breakpoints).then_some(false),
             Numbered::Wvr | Numbered::Wcr => (n < self.shape.watchpoints).then_some(false),
-            // The text says that it is UNDEFINED without EL2, which the guest is told that it has not, and where
-            // breakpoint n is not context-aware. The PE has EL2, and the access function tests only that there is a
-            // breakpoint n (DDI 0487 DBGBXVR<n>).
+            // The text says that it is UNDEFINED without EL2, which the guest's ID registers do not show, and
+            // if breakpoint n is not context-aware. The PE has EL2, and the access function tests only
+            // whether there is a breakpoint n (DDI 0487 DBGBXVR<n>).
             Numbered::Bxvr => (n < self.shape.breakpoints).then_some(true),
         }
     }
@@ -433,7 +435,7 @@ impl Pe {
             let k = usize::from(n);
             return Ok(match kind {
                 DebugRegister::Bvr => {
-                    // Of the upper half of an address nothing says what AArch32 leaves of it.
+                    // The architecture does not say what AArch32 does to the upper half of an address.
                     let vmid = if self.has_vmid(n) { 0xff << 32 } else { 0 };
                     Outcome::bits(vmid | self.defined_of_bvr(n), self.bvr[k])
                 }
@@ -447,7 +449,7 @@ impl Pe {
             MDCCINT_EL1 => Outcome::bits(DCC_INTERRUPTS, self.dccint),
             DBGVCR32_EL2 => Outcome::bits(VECTORS, self.vcr),
             OSLSR_EL1 => Outcome::exactly(self.oslsr()),
-            _ => return Err(Unknown("userspace's read of this register of a guest in AArch32")),
+            _ => return Err(Unknown("a read by userspace of this register of a guest in AArch32")),
         })
     }
 
@@ -499,7 +501,7 @@ impl Pe {
         self.certain(hit.unwrap_or(Hit::Never))
     }
 
-    /// A write that is not synchronised may not be seen yet.
+    /// A write that is not synchronised may not have taken effect yet.
     fn certain(&self, hit: Hit) -> Hit {
         if self.unsynchronised { hit.min(Hit::May) } else { hit }
     }
@@ -528,7 +530,7 @@ impl Pe {
         Debug { lr: at + 4, defined, fsr, moe }
     }
 
-    /// DFSR: CM and ExT 0, WnR, and the same; Domain is UNKNOWN.
+    /// DFSR: CM and ExT 0, WnR, and the status of a debug exception; Domain is UNKNOWN.
     fn data_abort(&self, at: u32, writes: bool) -> Debug {
         let Debug { defined, fsr, .. } = self.prefetch_abort(at, MOE_WATCHPOINT);
         Debug {
@@ -540,7 +542,7 @@ impl Pe {
     }
 }
 
-/// DBGDRAR: Valid is 0b00 or 0b11, and these bits are RES0 whatever it is.
+/// DBGDRAR: Valid is 0b00 or 0b11, and these bits are RES0 in both cases.
 fn rom_address(res0: u64) -> Vec<Outcome> {
     [0b00, 0b11].map(|valid| Outcome::bits(res0 | 0b11, valid)).to_vec()
 }
@@ -561,7 +563,7 @@ fn breakpoint_hits(bvr: u64, bcr: u64, address: u32) -> Hit {
     if bvr & VA == u64::from(address) { Hit::Must } else { Hit::Never }
 }
 
-/// Whether it hits, and the last byte that it watches and the access of a word accesses.
+/// Whether the watchpoint matches an access of a word, and the last byte that is watched and accessed.
 fn watchpoint_hits(wvr: u64, wcr: u64, address: u32, writes: bool) -> (Hit, u32) {
     const E: u64 = 1;
     const PAC: u64 = 0b11 << 1;
@@ -601,7 +603,7 @@ mod tests {
         Pe::new(DFR0, ID)
     }
 
-    /// The PE after operations of which each does what it is allowed first.
+    /// The PE after operations that each have their first allowed outcome.
     fn after(ops: &[Op]) -> Pe {
         ops.iter().fold(pe(), |mut pe, op| {
             let event = match &pe.allowed(*op).unwrap()[0] {
@@ -688,7 +690,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_counts_all_is_undefined() {
+    fn registers_beyond_the_counts_are_undefined() {
         for register in [dbgbvr(6), dbgbcr(15), dbgbxvr(6), dbgwvr(4), dbgwcr(15)] {
             assert_eq!(allowed(&[], Op::Read(register)), [Outcome::Undefined], "{register}");
             assert_eq!(allowed(&[], Op::Write(register, 0)), [Outcome::Undefined], "{register}");
@@ -699,7 +701,7 @@ mod tests {
     }
 
     #[test]
-    fn dbgbxvr_is_there_or_not_and_holds_a_vmid() {
+    fn dbgbxvr_may_be_undefined_and_holds_a_vmid() {
         assert_eq!(allowed(&[], Op::Write(dbgbxvr(5), 0)), [Outcome::Done, Outcome::Undefined]);
         let vmid = [Op::Write(dbgbcr(5), 0b1000 << 20), Op::Write(dbgbxvr(5), 0x1a5)];
         assert_eq!(allowed(&vmid, Op::Read(dbgbxvr(5)))[0], Outcome::bits(0xff, 0xa5));
@@ -739,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn the_double_lock_is_a_bit_where_there_is_one() {
+    fn the_double_lock_reads_as_written_where_it_is_implemented() {
         assert_eq!(value(&[Op::Write(DBGOSDLR, !0)], Op::Read(DBGOSDLR)), (!0, 1));
         let mut absent = Pe::new(DFR0 | 0xf << 36, ID);
         absent.follow(Op::Write(DBGOSDLR, !0), &Event::Done);
@@ -747,7 +749,7 @@ mod tests {
     }
 
     #[test]
-    fn a_breakpoint_fires_at_its_address_alone_and_under_no_mask() {
+    fn a_breakpoint_fires_only_at_its_address_and_if_nothing_masks_it() {
         let fired = allowed(&armed(3, 7), Op::Execute(7));
         let debug = Debug { lr: marker(7) + 4, defined: 0x160f, fsr: 0b0010, moe: 0b0001 };
         assert_eq!(fired, [Outcome::PrefetchAbort(debug)]);
@@ -773,7 +775,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_reserved_or_another_type_may_fire_or_not() {
+    fn a_breakpoint_with_a_reserved_value_or_another_type_may_fire_or_not() {
         for control in [ARMED | 0b0010 << 20, ARMED & !0x1e0 | 0b0011 << 5, ARMED & !0b110, ARMED | 1 << 13] {
             let ops = and(armed(5, 7), &[Op::Write(dbgbcr(5), control), Op::Isb]);
             assert_eq!(allowed(&ops, Op::Execute(6)).len(), 2, "{control:#x}");
@@ -827,7 +829,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abort_is_held_against_all_that_it_reports() {
+    fn an_abort_is_compared_in_all_that_it_reports() {
         let debug = Debug { lr: STORE + 8, defined: 0x3e0f, fsr: 0x802, moe: 0b1010 };
         let outcome = Outcome::DataAbort { debug, far: WATCHED..=WATCHED + 3 };
         let abort =
