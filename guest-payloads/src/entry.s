@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-// Entry and vectors. The handler is Rust; here its caller-saved registers are kept.
+// Entry and vectors. The handler is in Rust; this code saves the caller-saved registers around it.
 
     .section .text.entry, "ax"
     .global _start
 
-// Starts with stage 1 off. X0: the start of its tables, X1: their end, X2: SCTLR_EL1 that turns it on.
+// Starts with stage 1 off. X0: the start of its tables, X1: their end, X2: the SCTLR_EL1 that turns it on.
 //
-// The tables are touched first, so that no walk of them is the first access to their memory: on CPUs with erratum
-// 834220 KVM (seen in 7.2 and 7.3) resolves no stage 2 fault of a walk, and the guest would never execute anything.
+// The tables are touched first, so that a table walk is never the first access to their memory: on CPUs with
+// erratum 834220 KVM (seen in 7.2 and 7.3) does not resolve a stage 2 fault of a walk, and the guest would
+// never execute anything.
 _start:
     ldr     xzr, [x0]
     add     x0, x0, #0x1000
@@ -68,8 +69,8 @@ taken:
     add     sp, sp, #0xb0
     eret
 
-// What `dfr0 bench` measures others by: a loop that does nothing but take Breakpoint exceptions. X0: how many. It comes
-// from the payload's own code, so that translation is on, and never goes back.
+// The reference of `dfr0 bench`: a loop that only takes Breakpoint exceptions. X0: how many. Userspace moves
+// PC here from the payload's own code, so translation is on. The loop never returns.
     .section .text.tight, "ax"
     .balign 0x800
 tight_vectors:
@@ -80,7 +81,7 @@ tight_vectors:
     eret
     .global TIGHT
 TIGHT:
-    nop                             // KVM completes the store that rang the bell before, by moving PC
+    nop                             // KVM completes the store that rang the last bell by moving PC
     adr     x1, tight_vectors
     msr     vbar_el1, x1
     adr     x1, 1f

@@ -13,19 +13,19 @@ use dfr0_model::{
 pub trait Guest {
     /// The program's record at `place`, which is below [`PROGRAM_LEN`].
     fn record(&self, place: usize) -> [u64; OP_WORDS];
-    /// Events from now on belong to the operation at `place`.
+    /// The events that follow belong to the operation at `place`.
     fn begin(&self, place: usize);
     /// Logs an event of the current operation.
     fn log(&self, event: Event);
-    /// How many events are logged.
+    /// The number of events in the log.
     fn logged(&self) -> u64;
-    /// `MRS`; what it returns after an exception means nothing.
+    /// `MRS`; after an exception the returned value has no meaning.
     fn read(&self, reg: SysReg) -> u64;
     /// `MSR`.
     fn write(&self, reg: SysReg, value: u64);
     /// `ISB`.
     fn isb(&self);
-    /// Calls the code at `address` with `x0`; returns what X0 is then.
+    /// Calls the code at `address` with `x0`; returns X0 after the call.
     fn call(&self, address: u64, how: How, x0: u64) -> u64;
     /// Hands the vCPU to userspace; returns when userspace enters it again.
     fn ring(&self, bell: Bell);
@@ -38,14 +38,14 @@ pub struct How {
     pub el: El,
     /// PSTATE.D.
     pub masked: bool,
-    /// The way.
+    /// Whether it is called, or entered by an exception return.
     pub entry: Entry,
 }
 
 /// How a program starts.
 const START: How = How { el: El::El1, masked: true, entry: Entry::Call };
 
-/// Interprets the program once, from its first record to its end, and rings for its end.
+/// Interprets the program once, from its first record to its end, and then rings [`Bell::End`].
 pub fn run(guest: &impl Guest) {
     let mut how = START;
     for place in 0..PROGRAM_LEN {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_are_done_in_order_and_the_end_is_rung() {
+    fn operations_are_done_in_order_and_then_the_end_is_rung() {
         let ops = [
             Op::Write { reg: sysreg::dbgbcr(3), value: 0x1e3 },
             Op::Isb,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn events_belong_to_the_operation_that_is_begun() {
+    fn events_belong_to_the_operation_that_was_begun_last() {
         let fake = Fake { program: encode(&[Op::Isb, Op::Isb]), did: RefCell::default() };
         run(&fake);
         let did = fake.did.into_inner();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_meaning_ends_the_program() {
+    fn a_record_without_a_meaning_ends_the_program() {
         assert_eq!(run_program(vec![[99, 0, 0], [wire::code::ISB, 0, 0]]), [Did::Rang(Bell::BadProgram)]);
         assert_eq!(
             run_program(vec![[wire::code::ISB, 0, 0]; PROGRAM_LEN]).last(),

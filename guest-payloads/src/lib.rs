@@ -2,8 +2,8 @@
 
 //! The program in the guest: an interpreter of scenarios that logs every exception and every value read.
 //!
-//! [`interpreter`] is the logic, tested on any machine against a register file of its own; `main.rs` is the rest:
-//! entry, vectors, register table and memory, for the guest alone.
+//! [`interpreter`] is the logic; its tests simulate the registers and run on any machine. `main.rs` is the
+//! rest: entry, vectors, register table and memory. It is built only for the guest.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -2,9 +2,10 @@
 
 //! The payload: entry, vectors, register table and memory around the interpreter.
 //!
-//! It runs at EL1 with SP_EL1, interrupts and debug exceptions masked, and VA = IPA; `entry.s` says what whoever starts
-//! it has set up. Exceptions are expected in the markers, the memory accesses and the register table; there the handler
-//! logs and skips the instruction. Anywhere else the guest is lost and says so.
+//! It runs at EL1 with SP_EL1, interrupts and debug exceptions masked, and VA = IPA; `entry.s` says what must
+//! be set up before it starts. Exceptions are expected in the markers, the memory accesses and the register
+//! table; there the handler logs the exception and skips the instruction. After an exception anywhere else
+//! the guest is lost, and rings the bell for it.
 
 #![no_std]
 #![no_main]
@@ -31,7 +32,7 @@ use dfr0_model::{
 use dfr0_payload::interpreter::{self, Guest, How};
 
 global_asm!(include_str!("entry.s"));
-/// Has cargo link anew when the linker script has changed.
+/// Makes cargo link again when the linker script has changed.
 const _: &str = include_str!("../payload.ld");
 
 const NOP: u32 = 0xd503_201f;
@@ -116,9 +117,9 @@ static LOGGED: AtomicU64 = AtomicU64::new(0);
 static PLACE: AtomicU64 = AtomicU64::new(0);
 #[unsafe(no_mangle)]
 static TURN: AtomicU64 = AtomicU64::new(0);
-/// Where the interpreter goes on when code has ended that an exception return entered.
+/// Where the interpreter continues after code that an exception return entered.
 static CONTINUE: AtomicU64 = AtomicU64::new(0);
-/// How many Software Step exceptions are still wanted.
+/// The number of Software Step exceptions that are still to be taken.
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
 struct Payload;
@@ -151,7 +152,8 @@ impl Guest for Payload {
 
     fn read(&self, reg: SysReg) -> u64 {
         let value;
-        // SAFETY: the accessor is `MRS X0, <reg>; RET`: it changes X0 alone, and an exception is logged and skipped.
+        // SAFETY: the accessor is `MRS X0, <reg>; RET`: it changes only X0, and an exception is logged and
+        // skipped.
         unsafe { asm!("blr {0}", in(reg) accessor(reg), lateout("x0") value, clobber_abi("C")) };
         value
     }
@@ -175,7 +177,8 @@ impl Guest for Payload {
                 unsafe { asm!("blr {0}", in(reg) address, inout("x0") x0, clobber_abi("C")) };
             }
             How { el: El::El1, masked: false, entry: Entry::Call } => {
-                // SAFETY: as above; PSTATE.D is clear in the called code and around these three instructions alone.
+                // SAFETY: as above; PSTATE.D is clear only between the two MSR instructions, around the
+                // called code.
                 unsafe {
                     asm!(
                         "msr daifclr, #8", "blr {0}", "msr daifset, #8",
@@ -194,8 +197,8 @@ impl Guest for Payload {
                 };
                 let spsr = mode | if masked { D } else { 0 } | if ss { SS } else { 0 };
                 STEPS.store(steps.into(), Relaxed);
-                // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler comes back after
-                // the ERET with the same stack.
+                // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler
+                // returns to the instruction after the ERET, with the same stack.
                 unsafe {
                     asm!(
                         "adr x1, 2f", "str x1, [{0}]", "msr elr_el1, {1}", "msr spsr_el1, {2}", "mov x30, {3}", "eret",
@@ -211,9 +214,9 @@ impl Guest for Payload {
 
     fn ring(&self, bell: Bell) {
         let turn = TURN.load(Relaxed);
-        // SAFETY: only userspace is at this address; it takes the store and returns.
+        // SAFETY: the store reaches no memory of this program: userspace handles it and returns.
         unsafe { asm!("str {0:w}, [{1}]", in(reg) bell as u32, in(reg) DOORBELL) };
-        // A vCPU comes back from the store when userspace has acted; a bare CPU comes back at once.
+        // On a vCPU the store completes when userspace has acted; on a bare CPU it completes at once.
         while TURN.load(Acquire) == turn {
             spin_loop();
         }
@@ -235,7 +238,8 @@ extern "C" fn payload() -> ! {
     }
 }
 
-/// Logs an exception and returns where to go on: after the instruction. `x30` is the interrupted code's.
+/// Logs an exception and returns where to continue, after the instruction. `x30` is that of the interrupted
+/// code.
 #[unsafe(no_mangle)]
 extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     let (esr, elr, spsr, far);
@@ -254,7 +258,7 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     Payload.log(Event::Exception(taken));
     if matches!(taken.ec(), EC_STEP_LOWER_EL | EC_STEP_CURRENT_EL) {
         step_on(spsr);
-        // An ERET would return by what this handler returns with.
+        // This handler overwrites the ELR_EL1 and SPSR_EL1 that an ERET would use: the ERET is skipped.
         return if instruction(elr) == ERET { elr + INSTRUCTION } else { elr };
     }
     if elr == wire::RETURN {
@@ -279,7 +283,7 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
 /// The instruction at an address that was executed.
 fn instruction(address: u64) -> u32 {
     let instruction;
-    // SAFETY: EL1 reads what is executed, and nobody writes it.
+    // SAFETY: EL1 can read the code that was executed, and nothing writes it.
     unsafe {
         asm!(
             "ldr {0:w}, [{1}]",
@@ -290,14 +294,14 @@ fn instruction(address: u64) -> u32 {
     instruction
 }
 
-/// Ends code that an exception return entered: goes back to where the interpreter entered it.
+/// Ends code that an exception return entered: the interpreter continues where it entered the code.
 fn leave() -> u64 {
-    // SAFETY: the ERET after the handler goes back to EL1h, from where the code was entered.
+    // SAFETY: the ERET after the handler returns to EL1h, from where the code was entered.
     unsafe { asm!("msr spsr_el1, {0}", in(reg) EL1H_MASKED) };
     CONTINUE.load(Relaxed)
 }
 
-/// Lets the interrupted code execute one more instruction, or all of the rest once enough were stepped.
+/// Lets the interrupted code execute one more instruction or, after enough steps, all the rest.
 fn step_on(spsr: u64) {
     let left = STEPS.load(Relaxed).saturating_sub(1);
     STEPS.store(left, Relaxed);
