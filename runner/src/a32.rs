@@ -3,14 +3,15 @@
 //! The code of a guest in AArch32, which executes the operations of [`dfr0_model::aarch32`] one after the other.
 //!
 //! ```text
-//!   RAM           vectors and their handlers: what the exception was goes into the log, then on with the next operation
-//!   MARKERS …     the instructions that breakpoints and watchpoints are for, each at an address that the model knows
+//!   RAM           vectors and their handlers: they log the exception and continue with the next operation
+//!   MARKERS …     the instructions for breakpoints and watchpoints, each at an address that the model knows
 //!   CODE          the operations
-//!   LOG           what they came to, as [`dfr0_model::aarch32::decode`] reads it
+//!   LOG           what the operations caused, as [`dfr0_model::aarch32::decode`] reads it
 //! ```
 //!
-//! R10 is the address of the next operation and R11 the end of the log. The guest has translation off, and so no cache
-//! that userspace shares: at the end it stores its log where each word exits to userspace.
+//! R10 is the address of the next operation and R11 the end of the log. The guest has translation off, so it
+//! does not share a cache with userspace: at the end it stores each word of its log to an address that exits
+//! to userspace.
 
 use dfr0_model::{
     aarch32::{BKPT, Event, LOAD, Op, PLACES, STORE, marker},
@@ -29,7 +30,7 @@ pub(crate) const EXIT: u64 = DOORBELL;
 pub(crate) const WORD: u64 = DOORBELL + 8;
 /// A store here ends the program.
 pub(crate) const END: u64 = DOORBELL + 16;
-/// A store here tells of an exception that no operation may cause.
+/// A store here reports an exception that no operation may cause.
 pub(crate) const UNEXPECTED: u64 = DOORBELL + 24;
 
 const HANDLERS: u64 = RAM + 0x100;
@@ -38,7 +39,7 @@ const DONE: u64 = RAM + 0xa00;
 const VALUE: u64 = RAM + 0xa20;
 const LONG: u64 = RAM + 0xa40;
 
-/// What R0 and R1 hold before a register is read into them: whoever leaves them alone shows it.
+/// The value of R0 and R1 before a register is read into them: it shows whether the read changed them.
 const UNREAD: u64 = 0xdead_beef;
 
 const ISB: u32 = 0xf57f_f06f;
@@ -85,17 +86,17 @@ const fn branch(condition: u32, from: u64, to: u64) -> u32 {
     condition | 0x0a00_0000 | (to.wrapping_sub(from + 8) >> 2) as u32 & 0x00ff_ffff
 }
 
-/// Words, and the address of the first.
+/// Words, after the address of the first.
 type Piece = (u64, Vec<u32>);
 
-/// What lies in the guest's memory for these operations; none if they do not fit.
+/// The contents of the guest's memory for these operations; `None` if they do not fit.
 pub(crate) fn compose(ops: &[Op]) -> Option<Vec<Piece>> {
     let code = code(ops);
     let fits = CODE + 4 * code.len() as u64 <= LOG && LOG + 24 * ops.len() as u64 <= LOG_END;
     fits.then(|| fixed().into_iter().chain([(CODE, code)]).collect())
 }
 
-/// What is the same for all operations.
+/// The contents that are the same for all operations.
 fn fixed() -> Vec<Piece> {
     let handler = |k: u64| HANDLERS + k * HANDLER_SIZE;
     let vector = |(k, handler): (u64, u64)| branch(ALWAYS, RAM + 4 * k, handler);
@@ -184,14 +185,14 @@ fn code(ops: &[Op]) -> Vec<u32> {
     code
 }
 
-/// The operations that the guest executes: of userspace's in succession the first, which lets it do them. Those before
-/// all others are done before the guest starts.
+/// The operations that the guest executes. Of consecutive operations of userspace it executes only the first,
+/// as an exit for all of them. Userspace does those at the start before the guest runs.
 fn guests(ops: &[Op]) -> impl Iterator<Item = Op> {
     let before = std::iter::once(true).chain(ops.iter().map(|op| op.is_userspaces()));
     ops.iter().zip(before).filter(|(op, after)| !(op.is_userspaces() && *after)).map(|(op, _)| *op)
 }
 
-/// How many operations at the start of these are userspace's.
+/// The number of userspace's operations at the start of these.
 pub(crate) fn userspaces(ops: &[Op]) -> usize {
     ops.iter().take_while(|op| op.is_userspaces()).count()
 }
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn userspace_is_let_in_once_for_its_operations_in_succession() {
+    fn the_guest_exits_once_for_consecutive_operations_of_userspace() {
         let get = Op::Get(MDSCR_EL1);
         let ops = [get, Op::Exit, Op::Isb, get, get, Op::Exit, Op::Isb, Op::Exit];
         assert_eq!(guests(&ops).collect::<Vec<_>>(), [Op::Isb, get, Op::Isb, Op::Exit]);

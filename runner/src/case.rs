@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Suites and cases, and what a case may ask for.
+//! Suites and cases, and the context that a case works with.
 
 use crate::{
     cpus,
@@ -39,10 +39,11 @@ pub struct Suite {
     pub cases: fn() -> Vec<Case>,
 }
 
-/// Where nothing runs a case lists so many scenarios: a few to show, and one to know that there are more.
+/// Where nothing runs, a case lists at most this many scenarios: a few to show, and one to know that there
+/// are more.
 pub(crate) const LISTED: usize = 3;
 
-/// How many VMs are kept for the scenarios of the next case: one of each configuration.
+/// The upper limit of VMs that are kept for the scenarios of the next case: one per configuration.
 const SHARED_GUESTS: usize = 64;
 
 /// What a case does.
@@ -54,7 +55,7 @@ pub struct Case {
     pub name: String,
     /// The rule that it tests.
     pub rule: &'static Rule,
-    /// Rules that decide some of its values or scenarios besides.
+    /// Other rules that decide some of its values or scenarios.
     pub also: &'static [&'static Rule],
     test: Test,
 }
@@ -69,12 +70,12 @@ impl Case {
         Self { name: name.into(), rule, also: &[], test: Box::new(test) }
     }
 
-    /// The same case, which tests these rules besides.
+    /// Adds other rules that the case tests.
     pub fn and(self, also: &'static [&'static Rule]) -> Self {
         Self { also, ..self }
     }
 
-    /// Every rule that it tests, the one that it is about first.
+    /// All rules that the case tests, its main rule first.
     pub fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
         std::iter::once(self.rule).chain(self.also.iter().copied())
     }
@@ -92,7 +93,7 @@ impl Case {
     }
 }
 
-/// The name of the case that the one of this name runs in a variation, if it is such a case.
+/// The name of the case that the case `name` runs in a variation, if it runs one.
 pub(crate) fn varied(name: &str) -> Option<&str> {
     name.split_once('.').map(|(_, varied)| varied).filter(|varied| varied.contains('.'))
 }
@@ -112,7 +113,7 @@ pub enum Stop {
     /// Something failed that no case expects.
     #[error("{0}")]
     Broken(Error),
-    /// The case asks for what the model has no rule for: a defect of the suite.
+    /// The model has no rule for a scenario of the case: a defect of the suite.
     #[error("{0}")]
     NotModelled(#[from] Unknown),
 }
@@ -140,11 +141,11 @@ pub struct Report {
     pub checks: usize,
     /// How many exceptions the guests took, and where the time went.
     pub cost: Cost,
-    /// What departs from the rules, by what was observed: words that hold on any host.
+    /// Departures from the rules, by observation: words that hold on any host.
     pub findings: BTreeMap<String, Finding>,
-    /// What the case shows whatever it found.
+    /// Text that is shown whatever the case found.
     pub shown: String,
-    /// Scenarios that it would have run where nothing runs, and the shapes of their VMs.
+    /// Where nothing runs: scenarios that the case would have run, and the shapes of their VMs.
     pub listed: Vec<(Shape, Scenario)>,
     /// Why the case ended early, if it did.
     pub stopped: Option<Stop>,
@@ -169,9 +170,9 @@ impl Report {
 pub struct Cost {
     /// The exceptions that guests took.
     pub exceptions: usize,
-    /// Programs were written, run, and their logs read.
+    /// The time to write and run programs, and to read their logs.
     pub running: Duration,
-    /// Logs were judged.
+    /// The time to judge logs.
     pub judging: Duration,
 }
 
@@ -180,7 +181,7 @@ pub struct Cost {
 pub struct Finding {
     /// How often it was seen.
     pub times: usize,
-    /// The first time, in full.
+    /// The first occurrence, in full.
     pub detail: Detail,
 }
 
@@ -190,7 +191,7 @@ impl Finding {
     }
 }
 
-/// A host, what guests run on there, and the guest that cases share.
+/// A host, what guests run on there, and the guests that cases share.
 #[derive(Debug)]
 pub struct Session {
     machine: Machine,
@@ -199,11 +200,11 @@ pub struct Session {
     /// A guest has died on this host.
     died: bool,
     draw: Draw,
-    /// Of a case's scenarios the first runs, and every so many.
+    /// Of a case's scenarios the first and every Nth run.
     every: usize,
-    /// The last that was used stands last.
+    /// The guest that was used last is last.
     guests: Vec<(Config, Guest)>,
-    /// How many bytes DC ZVA zeroes, if it is allowed, once that was asked.
+    /// The size in bytes of the block that DC ZVA zeroes, if it is permitted; `None` until a case asks.
     zva_block: Option<Option<u64>>,
     /// What guests read in the ID registers that cases have asked for.
     id_registers: BTreeMap<SysReg, u64>,
@@ -228,7 +229,7 @@ impl Session {
         })
     }
 
-    /// A session of another thread's on the same host.
+    /// A session for another thread on the same host.
     pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
         let machine =
             Machine::open(deadline)?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
@@ -247,9 +248,9 @@ impl Session {
         })
     }
 
-    /// A session where nothing runs: cases are asked for the scenarios that they would run on `host`.
+    /// A session where nothing runs: cases list the scenarios that they would run on `host`.
     pub(crate) fn on_paper(host: Host) -> Self {
-        /// As most CPUs have it.
+        /// The size on most CPUs.
         const ZVA_BLOCK: u64 = 64;
         Self {
             machine: Machine::Paper(host.clone()),
@@ -264,22 +265,22 @@ impl Session {
         }
     }
 
-    /// The same session, where of a case's scenarios the first runs, and every so many: a sample.
+    /// Makes cases run a sample: the first and every Nth of their scenarios, N being `every`.
     pub fn running_every(self, every: usize) -> Self {
         Self { every, ..self }
     }
 
-    /// Cases leave scenarios out.
+    /// Cases run only a sample of their scenarios.
     pub(crate) fn is_sample(&self) -> bool {
         self.every > 1
     }
 
-    /// The same session, where a guest may run for `deadline` at a time from now on.
+    /// Sets how long a guest may run at a time.
     pub fn allowing(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
     }
 
-    /// The same session, drawing other random scenarios.
+    /// Sets how random scenarios are drawn.
     pub fn drawing(self, draw: Draw) -> Self {
         Self { draw, ..self }
     }
@@ -300,12 +301,12 @@ impl Session {
         if self.died { self.deadline.min(after_death) } else { self.deadline }
     }
 
-    /// How many bytes DC ZVA zeroes, if a case has asked.
+    /// The size in bytes of the block that DC ZVA zeroes, if a case has asked for it.
     pub(crate) fn known_zva_block(&self) -> Option<u64> {
         self.zva_block.flatten()
     }
 
-    /// A VM of its own that has not run.
+    /// A new VM, which has not run.
     pub(crate) fn guest(&self, config: Config) -> Result<Guest, Error> {
         self.machine.guest(config, self.deadline())
     }
@@ -314,22 +315,23 @@ impl Session {
 /// How a case runs as a part of another one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Variation {
-    /// What its VMs are made with.
+    /// The configuration of its VMs.
     pub config: Config,
     /// Which of its scenarios run.
     pub which: Which,
     /// Userspace moves the vCPU's state elsewhere in the middle of each scenario.
     pub migrating: Option<Moves>,
-    /// From then on no scenario is begun.
+    /// No scenario is started after this time.
     pub until: Option<Instant>,
 }
 
 /// When and how a scenario migrates, as [`Scenario::migrating`] takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Moves {
-    /// Where in the ways to migrate the first scenario begins.
+    /// The way to migrate, as a place in [`dfr0_model::scenario::Migrate::ALL`], that comes first in the
+    /// first scenario.
     pub from: usize,
-    /// How often at most.
+    /// The upper limit of migrations in a scenario.
     pub most: usize,
 }
 
@@ -339,14 +341,14 @@ pub enum Which {
     /// All.
     #[default]
     All,
-    /// Where the case runs in several variations: its first in each, and of the others each in one.
+    /// Of a case that runs in several variations: the first in each variation, and each other in one of them.
     Turn {
         /// The variation, from 0.
         this: usize,
-        /// Of so many.
+        /// The number of variations.
         of: usize,
     },
-    /// Fewer the more there are: the first, and those at the places 256, 4096 and 65536.
+    /// A few of many: the first, and those at the places 256, 4096 and 65536.
     Few,
 }
 
@@ -373,7 +375,7 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// A context of a case's in this session.
+    /// The context of a case in this session.
     pub(crate) fn new(session: &'a mut Session) -> Self {
         Self { session, variation: Variation::default(), given: 0, report: Report::default() }
     }
@@ -390,7 +392,7 @@ impl Context<'_> {
         self.session
     }
 
-    /// What the case's VMs are made with.
+    /// The configuration of the case's VMs.
     pub(crate) fn config(&self) -> Config {
         self.variation.config
     }
@@ -411,17 +413,17 @@ impl Context<'_> {
         result.map(|()| self.report.checks > checks)
     }
 
-    /// How long a case may take, in a run that is to try what is else left out.
+    /// How long a case may take, in a run that also tries what is otherwise left out.
     pub fn thorough(&self) -> Option<Duration> {
         self.session.draw.time
     }
 
-    /// Of the scenarios the first runs and every so many: 1 is all, more is a sample.
+    /// N, where the first and every Nth scenario runs: 1 is all, more is a sample.
     pub fn every(&self) -> usize {
         self.session.every
     }
 
-    /// All of these, and in a sample the first and every so many.
+    /// All of these; in a sample, the first and every Nth.
     pub fn sample<I: IntoIterator>(&self, all: I) -> StepBy<I::IntoIter> {
         all.into_iter().step_by(self.session.every)
     }
@@ -431,7 +433,7 @@ impl Context<'_> {
         Ok(cpus::allowed()?.len())
     }
 
-    /// The guest has this feature, by what it reads in its ID register; where nothing runs it has.
+    /// The guest has this feature, as its ID register says. Where nothing runs, it has every feature.
     pub fn has(&mut self, feature: Feature) -> Result<bool, Stop> {
         let reg = feature.register();
         if self.is_on_paper() {
@@ -448,7 +450,7 @@ impl Context<'_> {
         Ok(feature.is_in(value))
     }
 
-    /// The same; the case does not apply where the guest has it not.
+    /// Skips the case if the guest does not have this feature.
     pub fn needs(&mut self, feature: Feature) -> Result<(), Stop> {
         match self.has(feature)? {
             true => Ok(()),
@@ -456,7 +458,7 @@ impl Context<'_> {
         }
     }
 
-    /// How many bytes DC ZVA zeroes; none where it is prohibited.
+    /// The size in bytes of the block that DC ZVA zeroes; `None` if DC ZVA is prohibited.
     pub fn zva_block(&mut self) -> Result<Option<u64>, Stop> {
         const DZP: u64 = 1 << 4;
         if let Some(known) = self.session.zva_block {
@@ -472,12 +474,12 @@ impl Context<'_> {
         Ok(block)
     }
 
-    /// A VM of its own that has not run. A bare CPU is reset instead, and with it whatever ran there before.
+    /// A new VM, which has not run. A bare CPU is reset instead, which ends whatever ran there before.
     pub fn new_guest(&self) -> Result<Guest, Stop> {
         self.new_guest_of(self.variation.config)
     }
 
-    /// The same of another configuration than the case's.
+    /// A new VM as [`Self::new_guest`] makes it, with this configuration instead of the case's.
     pub fn new_guest_of(&self, config: Config) -> Result<Guest, Stop> {
         Ok(self.session.guest(config)?)
     }
@@ -488,7 +490,7 @@ impl Context<'_> {
         self.check_each([scenario.clone()])
     }
 
-    /// Runs scenarios in that VM, many in one entry of the vCPU, and judges each.
+    /// Runs scenarios in the VM of [`Self::check`], many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
         let Variation { which, migrating, until, .. } = self.variation;
         let every = self.session.every;
@@ -544,7 +546,7 @@ impl Context<'_> {
         matches!(self.session.machine, Machine::Paper(_))
     }
 
-    /// Lists a scenario that would run if something did; with enough of them the case has ended.
+    /// Lists a scenario instead of running it; ends the case when enough are listed.
     pub(crate) fn list(&mut self, scenario: Scenario) -> Result<(), Stop> {
         let shape = self.shape();
         self.report.listed.push((shape, scenario));
@@ -552,7 +554,7 @@ impl Context<'_> {
         if self.report.listed.len() < LISTED { Ok(()) } else { Stop::skip("enough is listed") }
     }
 
-    /// The VM that scenarios share; the caller gives it back while its state is known.
+    /// The VM that scenarios share. The caller gives it back with [`Self::keep`] if its state is known.
     pub(crate) fn shared_guest(&mut self) -> Result<Guest, Stop> {
         let config = self.variation.config;
         match self.session.guests.iter().position(|(of, _)| *of == config) {
@@ -570,7 +572,8 @@ impl Context<'_> {
         guests.push((self.variation.config, guest));
     }
 
-    /// How random scenarios are drawn: all of them here, or a share in each variation, together a quarter.
+    /// How random scenarios are drawn: all of them, or in a variation a share; the shares add up to a
+    /// quarter.
     pub(crate) fn draw(&self) -> Draw {
         let draw = self.session.draw;
         let share = match self.variation.which {
@@ -608,7 +611,7 @@ impl Context<'_> {
         Ok(departures)
     }
 
-    /// Runs a scenario in a VM of its own, and judges it without a report.
+    /// Runs a scenario in a new VM, and judges it without reporting.
     pub(crate) fn run_alone(&mut self, scenario: &Scenario) -> Result<Option<Departure>, Stop> {
         let mut guest = self.new_guest()?;
         let mut program = guest.program()?;
@@ -616,8 +619,8 @@ impl Context<'_> {
         Ok(self.run(&mut guest, &program)?.pop())
     }
 
-    /// Runs a program and reports each of its scenarios that departed from the rules, and what other vCPUs did beside
-    /// it; true if none departed.
+    /// Runs a program and reports each of its scenarios that departed from the rules, and what other vCPUs
+    /// did meanwhile; true if nothing departed.
     fn run_and_report(&mut self, guest: &mut Guest, program: &Program) -> Result<bool, Stop> {
         let departures = self.run(guest, program)?;
         for departure in &departures {
@@ -626,7 +629,7 @@ impl Context<'_> {
         Ok(self.judge_others(guest)? && departures.is_empty())
     }
 
-    /// Judges and reports what other vCPUs did beside this one; true if none departed from the rules.
+    /// Judges and reports what other vCPUs did meanwhile; true if nothing departed from the rules.
     fn judge_others(&mut self, guest: &mut Guest) -> Result<bool, Stop> {
         let mut agree = true;
         for OfOther { other, program, log } in guest.take_others() {
@@ -642,7 +645,7 @@ impl Context<'_> {
         Ok(agree)
     }
 
-    /// Reports a scenario that departed from the rules, with a word on how it was found.
+    /// Reports a scenario that departed from the rules, with a few words on how it was found.
     pub(crate) fn report(&mut self, departure: &Departure, how: &str) {
         let detail = describe(self.shape(), departure, how);
         self.find(departure.mismatch.observed.clone(), detail);
@@ -658,12 +661,12 @@ impl Context<'_> {
         &self.session.machine
     }
 
-    /// Guests are vCPUs of KVM's.
+    /// Guests are vCPUs of KVM.
     pub(crate) fn is_kvm(&self) -> bool {
         matches!(self.session.machine, Machine::Kvm(_))
     }
 
-    /// Runs a scenario in a VM of its own, shows each operation with its events, and judges it.
+    /// Runs a scenario in a new VM, shows each operation with its events, and judges it.
     pub(crate) fn show(&mut self, scenario: &Scenario) -> Result<(), Stop> {
         let mut guest = self.new_guest()?;
         let mut program = guest.program()?;
@@ -682,7 +685,7 @@ impl Context<'_> {
         self.judge_others(&mut guest).map(drop)
     }
 
-    /// Counts a check that is no scenario.
+    /// Counts a check that is not a scenario.
     pub fn count(&mut self) {
         self.report.checks += 1;
     }
@@ -694,7 +697,7 @@ impl Context<'_> {
     }
 }
 
-/// A scenario that departed from the rules in a VM of this shape, with a word on how it was found.
+/// A scenario that departed from the rules in a VM of this shape, with a few words on how it was found.
 fn describe(shape: Shape, departure: &Departure, how: &str) -> Departed {
     let Departure { ops, undoing, mismatch, .. } = departure;
     Departed {
@@ -718,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_scenarios_few_run() {
+    fn few_of_many_scenarios_run() {
         let ran: Vec<usize> = (0..70_000).filter(|place| Which::Few.includes(*place)).collect();
         assert_eq!(ran, [0, 256, 4096, 65536]);
     }

@@ -209,7 +209,7 @@ mod tests {
             cx.check(&Scenario::new().isb())
         };
         let text = explained(&[case("s.a", asks)], Err("no KVM"));
-        let none = "  scenarios: none can be listed: what it does depends on what KVM and a guest answer, and nothing runs\n";
+        let none = "  scenarios: none can be listed: what it does depends on the answers of KVM and a guest, and nothing runs\n";
         assert!(text.contains(none), "{text}");
         let cases = [case("v.s.a", asks), case("s.a", |cx| cx.check(&Scenario::new().brk()))];
         let text = explained(&cases, Err("no KVM"));

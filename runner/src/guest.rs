@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A guest whose payload runs scenarios, on whatever CPU: what it is made with, how it runs a program, and what may go
-//! wrong with it.
+//! A guest whose payload runs scenarios, on a vCPU or on a bare CPU: its configuration, how it runs a
+//! program, and its errors.
 
 use crate::{
     image::Words,
@@ -18,18 +18,18 @@ use dfr0_model::{
 };
 use std::{fmt, io, time::Duration};
 
-/// How long a guest may run before it is taken for hung. A program needs milliseconds; this leaves room for a
+/// How long a guest may run before it counts as hung. A program needs milliseconds; this leaves room for a
 /// loaded machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Once a guest has died on this host others may run for a tenth of their time, and this at least: where every guest hangs,
-/// a run still ends.
+/// After a guest has died on this host, others may run for a tenth of their time, but for at least this long:
+/// a run still ends if every guest hangs.
 pub const LEAST_AFTER_DEATH: Duration = Duration::from_secs(2);
 
-/// What a VM is made with.
+/// The configuration of a VM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// ID_AA64DFR0_EL1, written before the first run; KVM's own value if none.
+    /// ID_AA64DFR0_EL1, written before the first run; `None` keeps KVM's value.
     pub id_aa64dfr0: Option<u64>,
     /// ID_AA64DFR0_EL1 of a VM to which the vCPU migrates, before its own is written there.
     pub migrates_into: Option<u64>,
@@ -37,19 +37,19 @@ pub struct Config {
 
 /// What the payload executes on, and what userspace can do with it while the payload waits.
 pub(crate) trait Cpu: fmt::Debug {
-    /// Whether userspace can do this operation of its own.
+    /// Whether userspace can do this operation, which is one of userspace's.
     fn can(&self, op: Op) -> bool;
-    /// Makes the payload ready to run a program. Returns the registers that are not known to hold what a vCPU resets to.
+    /// Makes the payload ready to run a program. Returns the registers that may not hold their reset values.
     fn prepare(&mut self) -> Result<Vec<SysReg>, Error>;
-    /// The payload, once it was made ready.
+    /// The payload, after [`Self::prepare`].
     fn payload(&self) -> Result<&Payload, Error>;
-    /// Lets the payload execute until it rings; what userspace sees meanwhile is logged, after the guest's events.
+    /// Lets the payload execute until it rings. Logs what userspace sees meanwhile, after the guest's events.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error>;
-    /// Has the CPU go on at this address, with X0.
+    /// Makes the CPU continue at this address, with this X0.
     fn jump(&mut self, _address: u64, _x0: u64) -> Result<(), Error> {
         Err(Error::NoVcpu("KVM_SET_ONE_REG PC".into()))
     }
-    /// Does an operation of userspace's.
+    /// Does an operation of userspace.
     fn act(&mut self, op: Op) -> Result<Option<Event>, Error>;
     /// KVM_GET_ONE_REG of a system register.
     fn get(&self, reg: SysReg) -> Result<u64, Error>;
@@ -59,7 +59,7 @@ pub(crate) trait Cpu: fmt::Debug {
     fn listed(&self) -> Result<Vec<SysReg>, Error> {
         Err(Error::NoVcpu("KVM_GET_REG_LIST".into()))
     }
-    /// What other vCPUs did, in [`Op::Other`], since it was last asked.
+    /// What other vCPUs did in [`Op::Other`] since the last call.
     fn take_others(&mut self) -> Vec<OfOther> {
         Vec::new()
     }
@@ -67,7 +67,7 @@ pub(crate) trait Cpu: fmt::Debug {
     fn save(&mut self) -> Result<State, Error> {
         Err(Error::NoVcpu("a snapshot".into()))
     }
-    /// The guest is of no use any more.
+    /// The error of a guest that cannot be used any more.
     fn died(&self, reason: String) -> Error;
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct OfOther {
 pub(crate) struct Log {
     /// In the order in which they happened.
     pub events: Vec<Logged>,
-    /// How many of the guest's are in it.
+    /// The number of the guest's events in it.
     from_guest: usize,
 }
 
@@ -107,7 +107,7 @@ impl Log {
 #[derive(Debug)]
 pub struct Guest {
     cpu: Box<dyn Cpu>,
-    /// What the last program left.
+    /// The state that the last program left.
     left: Left,
 }
 
@@ -126,7 +126,7 @@ impl Guest {
         self.cpu.listed()
     }
 
-    /// KVM_SET_ONE_REG of a system register; a refusal is an answer and no error.
+    /// KVM_SET_ONE_REG of a system register; a refusal is an answer, not an error.
     pub fn set(&self, reg: SysReg, value: u64) -> Result<Answer, Error> {
         self.cpu.set(reg, value)
     }
@@ -158,7 +158,7 @@ impl Guest {
         Ok(self.run(&program)?.into_iter().map(|logged| logged.event).collect())
     }
 
-    /// Runs a program that [`Self::program`] has begun; returns the events.
+    /// Runs a program that [`Self::program`] has started; returns the events.
     pub fn run(&mut self, program: &Program) -> Result<Vec<Logged>, Error> {
         if let Some(op) = program.ops().iter().find(|op| op.is_hosts() && !self.cpu.can(**op)) {
             return Err(Error::NoVcpu(op.to_string()));
@@ -168,13 +168,13 @@ impl Guest {
         Ok(log)
     }
 
-    /// What other vCPUs did beside this one since it was last asked.
+    /// What other vCPUs did beside this one since the last call.
     pub(crate) fn take_others(&mut self) -> Vec<OfOther> {
         self.cpu.take_others()
     }
 
-    /// Runs a program up to userspace's operation at `place`, and saves it there instead of doing it. Returns the events so
-    /// far, and where the payload's words lie.
+    /// Runs a program up to userspace's operation at `place`, and saves the guest instead of doing the
+    /// operation. Returns the events so far, and the addresses of the payload's words.
     pub(crate) fn run_and_save(
         &mut self,
         ops: &[Op],
@@ -208,8 +208,8 @@ impl Guest {
         self.end(log)
     }
 
-    /// Lets the payload go on with a program of which `done` operations are done, to its end or to userspace's operation
-    /// at `until`.
+    /// Lets the payload continue a program of which `done` operations are done, to its end or to userspace's
+    /// operation at `until`.
     fn proceed(&mut self, ops: &[Op], done: usize, until: Option<usize>, log: &mut Log) -> Result<(), Error> {
         let mut hosts = (done..ops.len()).filter(|place| ops[*place].is_hosts());
         loop {
@@ -238,7 +238,7 @@ impl Guest {
     /// The events, in the order of the operations.
     fn end(&self, mut log: Log) -> Result<Vec<Logged>, Error> {
         log.take_guests(self.cpu.payload()?)?;
-        // Userspace's are logged before the guest's are read; within an operation the order is right.
+        // Userspace's events are logged before the guest's are read; within an operation the order is right.
         log.events.sort_by_key(|logged| logged.op);
         Ok(log.events)
     }
@@ -252,10 +252,10 @@ pub enum Error {
     System {
         /// What was tried, with its arguments.
         what: String,
-        /// What came back.
+        /// The error.
         source: io::Error,
     },
-    /// KVM refused a value of a register that it should take.
+    /// KVM refused a value of a register that it should accept.
     #[error("KVM_SET_ONE_REG {register} = {value:#x} was refused with errno {errno}")]
     Refused {
         /// The register.
@@ -265,24 +265,24 @@ pub enum Error {
         /// The errno.
         errno: i32,
     },
-    /// The guest did not come back, or came back in a way that it should not.
+    /// The guest did not come back to userspace, or came back in an unexpected way.
     #[error("{0}")]
     Died(Box<Death>),
-    /// The guest of a [`crate::plain::PlainVm`] took an exception when it read one of its registers, by their order.
+    /// The guest of a [`crate::plain::PlainVm`] took an exception when it read the register at this place.
     #[error("the guest took an exception when it read register {0}")]
     Exception(usize),
     /// Only a vCPU can do it, and this is a bare CPU.
     #[error("needs KVM, and this is a bare CPU: {0}")]
     NoVcpu(String),
-    /// A guest would have to run, and cases are only asked for their scenarios.
-    #[error("what it does depends on what KVM and a guest answer, and nothing runs")]
+    /// A guest would have to run, but cases only list their scenarios.
+    #[error("what it does depends on the answers of KVM and a guest, and nothing runs")]
     NothingRuns,
     /// The payload does not fit the model's layout, or a scenario does not fit the payload.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// A guest that is of no use any more, and its registers.
+/// A guest that cannot be used any more, and its registers.
 #[derive(Debug)]
 pub struct Death {
     /// What happened.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What this machine is, as far as it matters to a guest's debug hardware.
+//! Facts of this machine that matter to a guest's debug hardware.
 
 use crate::fingerprint::{Capabilities, Hex};
 use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
@@ -14,7 +14,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(from = "Read", into = "Written")]
 pub struct Host {
-    /// The kernel's release, as `uname -r` prints it; none on a bare CPU.
+    /// The kernel's release, as `uname -r` prints it; `None` on a bare CPU.
     pub kernel: Option<String>,
     /// The machine: the first name in the device tree's `compatible`, or else the vendor that the firmware names.
     pub platform: String,
@@ -26,14 +26,14 @@ pub struct Host {
     pub writable: Writable,
     /// FEAT_LSE: a guest has atomic instructions.
     pub lse: bool,
-    /// What KVM_CHECK_EXTENSION answers; on a bare CPU nothing.
+    /// What KVM_CHECK_EXTENSION answers; empty on a bare CPU.
     pub capabilities: Capabilities,
 }
 
-/// Why no guest can run here. This is no failure: the run is skipped.
+/// Why no guest can run here. This is not a failure: the run is skipped.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unavailable {
-    /// Another architecture.
+    /// The machine has another architecture.
     #[error(
         "dfr0 tests KVM/arm64 and this machine is {arch}; `make check` boots an arm64 host in QEMU instead"
     )]
@@ -41,15 +41,15 @@ pub enum Unavailable {
         /// The architecture, as Rust names it.
         arch: &'static str,
     },
-    /// `/dev/kvm` is not there.
+    /// `/dev/kvm` does not exist.
     #[error("/dev/kvm is missing: KVM is not built into this kernel, or the CPU did not enter it at EL2")]
     NoKvm,
-    /// `/dev/kvm` is there and cannot be opened.
+    /// `/dev/kvm` exists, but cannot be opened.
     #[error("no permission to open /dev/kvm; run as root or as a member of its group (usually kvm)")]
     NoPermission,
 }
 
-/// A host as it stands in a file.
+/// A host as it is written to a file.
 #[derive(Serialize)]
 struct Written {
     kernel: Option<String>,
@@ -63,7 +63,7 @@ struct Written {
     capabilities: Capabilities,
 }
 
-/// The same as it is read: `cpu` and `shape` are for people.
+/// A host as it is read from a file. `cpu` and `shape` are for people, and are ignored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Read {
@@ -114,7 +114,7 @@ impl From<Read> for Host {
 }
 
 impl Host {
-    /// No KVM is between the payload and the CPU.
+    /// The payload runs on the CPU without KVM.
     pub fn is_bare(&self) -> bool {
         self.kernel.is_none()
     }
@@ -124,7 +124,7 @@ impl Host {
         Shape::from_id_aa64dfr0(self.id_aa64dfr0)
     }
 
-    /// The CPU's name, for the CPUs that are known by one, and its MIDR_EL1.
+    /// The CPU's name, if dfr0 knows it, and its MIDR_EL1.
     pub fn cpu(&self) -> String {
         cpu(self.midr)
     }
@@ -143,7 +143,7 @@ impl Host {
     }
 }
 
-/// The name of the CPU with this MIDR_EL1, and that.
+/// The name of the CPU with this MIDR_EL1, and the MIDR_EL1.
 pub(crate) fn cpu(midr: u64) -> String {
     format!("{} (MIDR_EL1 {midr:#010x})", cpu_name(midr))
 }
@@ -153,7 +153,7 @@ pub(crate) fn cpu_name(midr: u64) -> &'static str {
     CpuModel::of(midr).name().unwrap_or("unnamed")
 }
 
-/// A kind of CPU: what MIDR_EL1 says without the revision.
+/// A CPU model: MIDR_EL1's implementer and part number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuModel {
     implementer: u64,
@@ -161,7 +161,7 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// The kind of the CPU with this MIDR_EL1.
+    /// The model of the CPU with this MIDR_EL1.
     pub fn of(midr: u64) -> Self {
         Self { implementer: midr >> 24 & 0xff, part: midr >> 4 & 0xfff }
     }
@@ -170,7 +170,7 @@ impl CpuModel {
         CPUS.iter().find(|cpu| (cpu.0, cpu.1) == (self.implementer, self.part)).map(|cpu| cpu.2)
     }
 
-    /// Its name, or else implementer and part: 0x61:0x022.
+    /// Parses a name, or an implementer and a part number: 0x61:0x022.
     fn parse(text: &str) -> Option<Self> {
         if let Some((implementer, part, _)) = CPUS.iter().find(|cpu| cpu.2 == text) {
             return Some(Self { implementer: *implementer, part: *part });
@@ -199,8 +199,8 @@ impl<'de> Deserialize<'de> for CpuModel {
         Self::parse(&text).ok_or_else(|| {
             let known = CPUS.map(|(_, _, name)| name).join(", ");
             de::Error::custom(format!(
-                "\"{text}\" is no CPU that dfr0 has a name for; it has {known}, and any other is its implementer and \
-                 part as MIDR_EL1 has them: \"0x61:0x022\""
+                "\"{text}\" is not the name of a CPU that dfr0 knows: {known}; write another CPU as its implementer and \
+                 part number in MIDR_EL1: \"0x61:0x022\""
             ))
         })
     }
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_masks_is_no_kernel_without_writable_fields() {
+    fn a_kernel_without_masks_may_have_writable_fields() {
         let unknown = Host { writable: Writable::Unknown, ..host() };
         assert!(unknown.writable_fields().contains("KVM_ARM_GET_REG_WRITABLE_MASKS"));
         assert_eq!(Host { writable: Writable::Mask(0), ..host() }.writable_fields(), "none");

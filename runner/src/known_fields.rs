@@ -2,9 +2,9 @@
 
 //! The fields of debug feature registers that KVM is known to let userspace write, by kernel.
 //!
-//! A mask tells what this kernel takes, and not what an earlier one took: a VM that has the lesser value of an earlier
-//! kernel cannot be restored where the field has become read-only. Profiles of hosts in `expected/hosts/` may say no less
-//! than this.
+//! A mask says what this kernel accepts, not what an earlier one accepted: a VM with a lower value from an
+//! earlier kernel cannot be restored if the field has become read-only. The masks of the host profiles in
+//! `expected/hosts/` must include these fields.
 
 use crate::kernel_version::KernelVersion;
 use dfr0_model::{
@@ -12,8 +12,8 @@ use dfr0_model::{
     id_dfr0,
 };
 
-/// The first kernel that was seen with these fields in its masks. Kernels before it may have some of them, and distributors'
-/// of an older version may have them all; each that is later has them.
+/// The first kernel that was seen with these fields in its masks. Earlier kernels may have some of them, and
+/// a distributor's older kernel may have all of them. Each later kernel has them.
 const SINCE_6_12: (KernelVersion, [&[&Field]; 2]) =
     (KernelVersion::new(6, 12), [&[&DOUBLELOCK, &WRPS, &PMUVER, &DEBUGVER], &id_dfr0::FIELDS]);
 
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_of_a_host_says_no_less() {
+    fn the_masks_of_host_profiles_include_these_fields() {
         let profiles = Profiles::load(None).expect("valid");
         let kernels = profiles.all().flat_map(|profile| &profile.kernels);
         let known = |version| {

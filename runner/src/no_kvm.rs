@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The place of `kvm` where there is no KVM/arm64: no value of this type exists, so nothing of it can run.
+//! Replaces `kvm` where there is no KVM/arm64: no value of these types exists, so none of this can run.
 
 use crate::{
     fingerprint::Fingerprint,
@@ -64,7 +64,7 @@ impl Kvm {
     }
 }
 
-/// A VM and its vCPUs, which are named by their number from 0.
+/// A VM and its vCPUs, which are numbered from 0.
 #[derive(Debug)]
 pub enum PlainVm {}
 
@@ -79,7 +79,7 @@ impl PlainVm {
         match *self {}
     }
 
-    /// What the features need after it.
+    /// What the features need after KVM_ARM_VCPU_INIT.
     pub fn complete(&mut self, _: usize) -> Result<(), Error> {
         match *self {}
     }
@@ -89,7 +89,7 @@ impl PlainVm {
         match *self {}
     }
 
-    /// KVM_GET_ONE_REG of a register that must be there.
+    /// KVM_GET_ONE_REG of a register that must exist.
     pub fn read(&self, _: usize, _: SysReg) -> Result<u64, Error> {
         match *self {}
     }

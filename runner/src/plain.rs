@@ -3,8 +3,8 @@
 //! A VM whose vCPUs a case handles one ioctl at a time, for what KVM promises to userspace: before
 //! KVM_ARM_VCPU_INIT and after a second one, one vCPU beside another, with vCPU features, in AArch32.
 //!
-//! Its guest is no payload: a few instructions that read registers and store each where it exits to userspace, or in
-//! AArch32 the operations of a scenario.
+//! Its guest does not run the payload. It is a few instructions that read registers and store each value to
+//! an address that exits to userspace, or in AArch32 the operations of a scenario.
 
 pub use crate::kvm::PlainVm;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 use dfr0_model::{aarch32::Op, sysreg::SysReg};
 use std::fmt;
 
-/// What KVM_ARM_VCPU_INIT asks for.
+/// The features that KVM_ARM_VCPU_INIT requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Features {
     /// Nothing.
@@ -32,7 +32,7 @@ pub enum Features {
 }
 
 impl Features {
-    /// The capabilities that a host must have for it.
+    /// The capabilities that a host must have for these features.
     pub const fn capabilities(self) -> &'static [&'static str] {
         match self {
             Self::None => &[],
@@ -49,11 +49,11 @@ impl Features {
 pub enum Reads {
     /// In AArch64, these registers.
     Registers(Vec<SysReg>),
-    /// In AArch32, what these operations do.
+    /// In AArch32, the guest executes these operations.
     A32(Vec<Op>),
 }
 
-/// What of a vCPU's step state is no system register to KVM.
+/// The parts of a vCPU's step state that KVM does not list as system registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepState {
     /// PSTATE.
@@ -78,13 +78,13 @@ pub struct MaskRequest {
     pub range: u32,
     /// `reserved`.
     pub reserved: [u32; 13],
-    /// `addr` is where nothing is mapped.
+    /// `addr` is an address where nothing is mapped.
     pub unmapped: bool,
 }
 
 impl Context<'_> {
-    /// A VM with so many vCPUs, none of them initialised, which the features are for. Where the host has not the
-    /// capabilities, or there is no KVM, the case is skipped.
+    /// A VM with this number of vCPUs, which are not initialised; `features` are for their initialisation.
+    /// Skips the case if the host does not have the capabilities, or there is no KVM.
     pub fn plain_vm(&self, vcpus: usize, features: Features, reads: Reads) -> Result<PlainVm, Stop> {
         let kvm = match self.machine() {
             Machine::Kvm(kvm) => kvm,
@@ -92,7 +92,7 @@ impl Context<'_> {
             Machine::Paper(_) => return Err(Error::NothingRuns.into()),
         };
         if !kvm.can(features) {
-            return Stop::skip(format!("this host has no {}", features.capabilities().join(" and ")));
+            return Stop::skip(format!("this host does not have {}", features.capabilities().join(" and ")));
         }
         Ok(kvm.plain_vm(vcpus, features, reads, self.deadline())?)
     }

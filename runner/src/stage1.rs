@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The guest's stage 1 translation: the payload's segments and the target of accesses where they are, and the
-//! doorbell where the machine has one.
+//! The guest's stage 1 translation: an identity map of the payload's segments and the target memory of
+//! accesses, and the doorbell, mapped to the address where the machine has it.
 
 use crate::{guest::Error, image::Image, memory::GuestMemory};
 use aarch64_paging::{

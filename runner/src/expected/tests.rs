@@ -468,7 +468,7 @@ ID_AA64DFR0_EL1 has no field "WRP"; it has HPMN0, ExtTrcBuff, BRBE, MTPMU, Trace
     with_keys(
         "cpu = \"A57\"",
         r#"
-"A57" is no CPU that dfr0 has a name for; it has Cortex-A53, Cortex-A55, Cortex-A57, Cortex-A72, Cortex-A76, Neoverse N1, Neoverse V1, Cortex-A710, Neoverse N2, Neoverse V2, Neoverse V3AE, A64FX, AmpereOne, QEMU max, and any other is its implementer and part as MIDR_EL1 has them: "0x61:0x022"
+"A57" is not the name of a CPU that dfr0 knows: Cortex-A53, Cortex-A55, Cortex-A57, Cortex-A72, Cortex-A76, Neoverse N1, Neoverse V1, Cortex-A710, Neoverse N2, Neoverse V2, Neoverse V3AE, A64FX, AmpereOne, QEMU max; write another CPU as its implementer and part number in MIDR_EL1: "0x61:0x022"
  --> f.toml:7:7
   |
 7 | cpu = "A57"

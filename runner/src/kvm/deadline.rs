@@ -17,7 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After the deadline the signal is sent again and again: the first may arrive just before KVM_RUN is entered.
+/// After the deadline the signal is sent repeatedly, because the first may arrive just before KVM_RUN is
+/// entered.
 const AGAIN: Duration = Duration::from_millis(20);
 /// A signal whose handler does nothing and that nothing else in a test program uses.
 const SIGNAL: Signal = Signal::SIGALRM;
@@ -28,7 +29,8 @@ pub struct Deadline {
     timer: Timer,
     length: Duration,
     ends: Instant,
-    /// When the timer sends its first signal, which may be before the end: setting it costs more than a short KVM_RUN.
+    /// When the timer sends its first signal. This may be early, because setting it costs more than a short
+    /// KVM_RUN.
     signals: Instant,
 }
 
@@ -48,14 +50,14 @@ impl Deadline {
         Ok(Self { timer, length, ends: now, signals: now })
     }
 
-    /// Starts the time.
+    /// Starts the deadline.
     pub fn start(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         self.ends = now + self.length;
         if self.signals < now + self.length / 2 { self.set(now) } else { Ok(()) }
     }
 
-    /// The time is over; if it is not, whoever was sent a signal may go on until the next.
+    /// The deadline is over. If it is not, the timer is set for the rest of it.
     pub fn is_over(&mut self) -> Result<bool, Error> {
         let now = Instant::now();
         if now < self.ends {
@@ -64,14 +66,14 @@ impl Deadline {
         Ok(now >= self.ends)
     }
 
-    /// How long it is.
+    /// The length of the deadline.
     pub fn length(&self) -> Duration {
         self.length
     }
 
     fn set(&mut self, now: Instant) -> Result<(), Error> {
         self.signals = self.ends;
-        // A timer that is set to zero is none.
+        // Setting a timer to zero disarms it.
         let left = self.ends.saturating_duration_since(now).max(AGAIN);
         let expiration = Expiration::IntervalDelayed(left.into(), AGAIN.into());
         self.timer.set(expiration, TimerSetTimeFlags::empty()).map_err(failed)

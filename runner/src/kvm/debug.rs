@@ -17,19 +17,19 @@ use std::io;
 /// The debugger of one vCPU.
 #[derive(Debug, Default)]
 pub struct Debugger {
-    /// What the scenario asked for, while it is on.
+    /// The scenario's request, while guest debugging is on.
     asked: Option<GuestDebug>,
-    /// One instruction is being stepped over; then what was asked for is asked for again.
+    /// One instruction is being stepped over; afterwards the scenario's request is set again.
     stepping_over: bool,
 }
 
-/// Where the vCPU goes on after a KVM_EXIT_DEBUG.
+/// Where the vCPU continues after a KVM_EXIT_DEBUG.
 pub enum Resume {
-    /// Where it is.
+    /// At its PC.
     Here,
     /// At this address.
     At(u64),
-    /// Nowhere: the exit belongs to no operation.
+    /// Nowhere: the exit does not belong to an operation.
     Never,
 }
 
@@ -45,12 +45,12 @@ impl Debugger {
         }
     }
 
-    /// Debugs another vCPU as this one was.
+    /// Debugs another vCPU like this one.
     pub fn set_again(&self, vcpu: &VcpuFd) -> Result<(), Error> {
         match self.asked {
             Some(_) if self.stepping_over => must_set(vcpu, GuestDebug::new(ENABLE | SINGLESTEP)),
             Some(debug) => must_set(vcpu, debug),
-            // It may be one that was debugged before.
+            // The other vCPU may have been debugged before.
             None => must_set(vcpu, GuestDebug::OFF),
         }
     }
@@ -63,7 +63,7 @@ impl Debugger {
         }
     }
 
-    /// The exit is a step through the payload's own code that was asked for: nothing to tell.
+    /// The exit is a requested step through the payload's own code, which is not logged.
     pub fn is_passing(&self, hsr: u32, pc: u64) -> bool {
         is_step(hsr) && !is_operations(pc) && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
     }
@@ -96,7 +96,7 @@ fn is_step(hsr: u32) -> bool {
     hsr >> 26 == u32::from(EC_STEP_LOWER_EL)
 }
 
-/// `kvm_debug_exit_arch.far` where the exit has one; otherwise KVM leaves it as the exit before it had it.
+/// `kvm_debug_exit_arch.far` if the exit defines it, or zero: KVM then leaves the value of the exit before.
 pub fn far_of(hsr: u32, far: u64) -> u64 {
     if debug_exit_class(hsr.into()) == EC_WATCHPOINT_LOWER_EL { far } else { 0 }
 }

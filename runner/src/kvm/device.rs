@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! `/dev/kvm`, and what it says of the host.
+//! `/dev/kvm`, and what it says about the host.
 
 use super::{vm::Vcpu, writable_masks};
 use crate::{
@@ -20,7 +20,8 @@ use kvm_bindings::{
 use kvm_ioctls::Cap;
 use std::{io, time::Duration};
 
-/// The IPA space of a VM, in bits: the smallest that KVM takes, for the time to free a VM grows with it.
+/// The IPA space of a VM, in bits: the smallest that KVM accepts, because the time to free a VM grows with
+/// it.
 const IPA_BITS: u32 = 32;
 
 /// `/dev/kvm`, open.
@@ -77,7 +78,7 @@ impl Kvm {
         let bits = if self.0.check_extension_int(Cap::ArmVmIPASize) > 0 { IPA_BITS } else { 0 };
         loop {
             match self.0.create_vm_with_type(bits.into()) {
-                // The signal of a deadline that nobody waits for any more.
+                // The signal of an earlier deadline.
                 Err(error) if error.errno() == nix::libc::EINTR => {}
                 created => {
                     return created.map_err(|error| Error::System {

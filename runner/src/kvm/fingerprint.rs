@@ -24,7 +24,7 @@ impl Kvm {
             .into_iter()
             .map(|id| {
                 RegisterId::new(id).ok_or_else(|| {
-                    Error::Unfit(format!("KVM_GET_REG_LIST lists {id:#x}, which is no register"))
+                    Error::Unfit(format!("KVM_GET_REG_LIST lists {id:#x}, which is not a register"))
                 })
             })
             .collect::<Result<BTreeSet<_>, _>>()?;

@@ -14,22 +14,22 @@ pub const fn system(reg: SysReg) -> u64 {
     ARM64_U64 | SYSREG | reg.encoding() as u64
 }
 
-/// The system register with this id; none if it is another register, or not of 64 bits.
+/// The system register with this id; `None` if it is another register, or does not have 64 bits.
 pub const fn system_of(id: u64) -> Option<SysReg> {
     if id & !0xffff == ARM64_U64 | SYSREG { Some(SysReg::from_encoding(id as u16)) } else { None }
 }
 
-/// The register is of the ID space, which says what the others are.
+/// The register is in the feature ID space.
 pub fn is_id(id: u64) -> bool {
     system_of(id).is_some_and(SysReg::is_id)
 }
 
-/// How many bytes the register has.
+/// The size of the register in bytes.
 pub const fn len(id: u64) -> usize {
     1 << (id >> 52 & 0xf)
 }
 
-/// The register's name, where it has one.
+/// The register's name, or else its id.
 pub fn name(id: u64) -> String {
     RegisterId::new(id).map_or_else(|| format!("{id:#018x}"), RegisterId::name)
 }
@@ -51,7 +51,7 @@ const fn core_word(offset: u64) -> u64 {
     ARM64_U64 | CORE | offset
 }
 
-/// What a dead guest is described by, besides X0 to X30.
+/// The registers that describe a dead guest, besides X0 to X30.
 pub const STATE: [(&str, u64); 8] = [
     ("PC", PC),
     ("PSTATE", PSTATE),

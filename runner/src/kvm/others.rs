@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// The other vCPUs of one guest, created when they first run, each with its debug registers as it left them.
+/// The other vCPUs of one guest, each of which is created when it first runs, and keeps its debug registers.
 #[derive(Debug, Default)]
 pub struct Others {
     guests: BTreeMap<Other, Guest>,
@@ -44,7 +44,7 @@ impl Others {
         Ok(())
     }
 
-    /// What they did since it was last asked.
+    /// What they did since the last call.
     pub fn take(&mut self) -> Vec<OfOther> {
         std::mem::take(&mut self.ran)
     }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A VM without a payload: its vCPUs are initialised, read, written and entered as a case asks.
+//! A VM without a payload: a case decides when its vCPUs are initialised, read, written and entered.
 //!
 //! ```text
-//!   RAM           the guest's exception vectors: ESR_EL1 is stored to EXCEPTION, and the guest goes on with the next register
+//!   RAM           the exception vectors: they store ESR_EL1 to EXCEPTION and continue with the next register
 //!   CODE          for register k:  MRS X0, register;  STR X0, [X1, #8 * k]     X1 = DOORBELL
 //!                 in AArch32:      see a32
 //!                 at the end:      B .
 //! ```
 //!
-//! Translation is off and all is written before the first entry: what a guest without caches has fetched once userspace
-//! cannot change.
+//! Translation is off, and all code is written before the first entry: userspace cannot change code that a
+//! guest without caches has already fetched.
 
 use super::{deadline::Deadline, device::Kvm, memslot, one_reg, registers, writable_masks};
 use crate::{
@@ -34,10 +34,10 @@ use kvm_ioctls::{Cap, VcpuExit, VcpuFd, VmFd};
 use std::time::Duration;
 
 const CODE: u64 = RAM + 0x1000;
-/// A store here tells of an exception.
+/// A store here reports an exception.
 const EXCEPTION: u64 = DOORBELL + 0x8000;
 const VECTORS_SIZE: usize = 0x800;
-/// How far one of AArch64's sixteen vectors is from the next, in instructions.
+/// The distance between two of AArch64's sixteen vectors, in instructions.
 const VECTOR: usize = 0x80 / 4;
 const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
 const ESR_EL1: SysReg = SysReg::new(3, 0, 5, 2, 0);
@@ -45,7 +45,7 @@ const ELR_EL1: SysReg = SysReg::new(3, 0, 4, 0, 1);
 
 /// `STR X0, [X1, #0]`; the offset in doublewords is at bit 10.
 const STR_X0_X1: u32 = 0xf900_0020;
-/// What MRS and MSR of X0 lack to be of X3.
+/// Makes an MRS or MSR of X0 one of X3.
 const X3: u32 = 3;
 /// `STR X3, [X2]`.
 const STR_X3_X2: u32 = 0xf900_0043;
@@ -56,7 +56,7 @@ const ERET: u32 = 0xd69f_03e0;
 /// `B .`
 const B: u32 = 0x1400_0000;
 
-/// A VM and its vCPUs, which are named by their number from 0.
+/// A VM and its vCPUs, which are numbered from 0.
 #[derive(Debug)]
 pub struct PlainVm {
     // The vCPUs and the VM are closed before the memory is unmapped: fields drop in this order.
@@ -71,7 +71,7 @@ pub struct PlainVm {
 #[derive(Debug)]
 struct Vcpu {
     fd: VcpuFd,
-    /// What its features need after KVM_ARM_VCPU_INIT was done.
+    /// [`PlainVm::complete`] was called.
     complete: bool,
 }
 
@@ -108,7 +108,7 @@ impl Kvm {
 }
 
 impl PlainVm {
-    /// KVM_ARM_VCPU_INIT, and at the first time what the features need after it.
+    /// KVM_ARM_VCPU_INIT, and the first time also what the features need after it.
     pub fn init(&mut self, n: usize) -> Result<(), Error> {
         self.init_alone(n)?;
         self.complete(n)
@@ -131,7 +131,7 @@ impl PlainVm {
         vcpu.fd.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT for {kind:?}")))
     }
 
-    /// What the features need after the first KVM_ARM_VCPU_INIT, if it was not done yet.
+    /// What the features need after the first KVM_ARM_VCPU_INIT, if it has not been done yet.
     pub fn complete(&mut self, n: usize) -> Result<(), Error> {
         let kind = self.features;
         let vcpu = self.vcpu_mut(n)?;
@@ -160,7 +160,7 @@ impl PlainVm {
         self.get_id(n, one_reg::system(reg))
     }
 
-    /// KVM_GET_ONE_REG of a system register that must be there.
+    /// KVM_GET_ONE_REG of a system register that must exist.
     pub fn read(&self, n: usize, reg: SysReg) -> Result<u64, Error> {
         self.get(n, reg)?.map_err(|errno| unreadable(&reg, n, errno))
     }
@@ -170,7 +170,7 @@ impl PlainVm {
         self.set_id(n, one_reg::system(reg), value)
     }
 
-    /// KVM_SET_ONE_REG of a state, and what KVM_GET_ONE_REG reads then.
+    /// KVM_SET_ONE_REG of a state, and what KVM_GET_ONE_REG reads afterwards.
     pub fn set_state(&self, n: usize, state: StepState, value: u64) -> Result<(Answer, u64), Error> {
         let id = match state {
             StepState::Pstate => one_reg::PSTATE,
@@ -198,15 +198,15 @@ impl PlainVm {
         Ok(answer)
     }
 
-    /// Lets the guest read its registers on this vCPU, from the start: what it reads, in their order. None may cause an
-    /// exception.
+    /// Lets the guest read its registers on this vCPU, from the start. Returns what it reads, in their order;
+    /// an exception is an error.
     pub fn guest_reads(&mut self, n: usize) -> Result<Vec<u64>, Error> {
         let accesses = self.guest_accesses(n)?.into_iter().enumerate();
         accesses.map(|(place, read)| read.map_err(|_| Error::Exception(place))).collect()
     }
 
-    /// Lets the guest read its registers on this vCPU, from the start: what it reads, in their order, or ESR_EL1 of the
-    /// exception that it took instead.
+    /// Lets the guest read its registers on this vCPU, from the start. Returns what it reads, in their order,
+    /// or ESR_EL1 of the exception that it took instead.
     pub fn guest_accesses(&mut self, n: usize) -> Result<Vec<Result<u64, u64>>, Error> {
         let Reads::Registers(registers) = &self.reads else {
             return Err(Error::Unfit("the guest is in AArch32".into()));
@@ -224,13 +224,13 @@ impl PlainVm {
                 (address, _) => return Err(self.died(n, format!("a store to {address:#x}"))),
             }
         }
-        // The store is complete only when the vCPU was entered again (KVM API 5, The kvm_run structure).
+        // The store completes only when the vCPU is entered again (KVM API 5, The kvm_run structure).
         self.enter_and_leave(n)?;
         Ok(values)
     }
 
-    /// Lets the guest in AArch32 execute its operations on this vCPU, from the start: what came of each, userspace's among
-    /// them.
+    /// Lets the guest in AArch32 execute its operations on this vCPU, from the start. Returns the event of
+    /// each operation, including userspace's.
     pub fn executes(&mut self, n: usize) -> Result<Vec<Event>, Error> {
         let Reads::A32(ops) = &self.reads else {
             return Err(Error::Unfit("the guest is in AArch64".into()));
@@ -251,7 +251,7 @@ impl PlainVm {
                     (a32::WORD, word) => words.push(word as u32),
                     (a32::EXIT | a32::END, _) => break,
                     (a32::UNEXPECTED, _) => {
-                        return Err(self.died(n, "an exception that nothing explains".into()));
+                        return Err(self.died(n, "an exception that no operation may cause".into()));
                     }
                     (address, _) => return Err(self.died(n, format!("a store to {address:#x}"))),
                 }
@@ -268,11 +268,11 @@ impl PlainVm {
             ops.iter().map(|op| if op.is_userspaces() { userspaces.next() } else { guests.next() }).collect();
         match events {
             Some(events) if guests.next().is_none() => Ok(events),
-            _ => Err(self.died(n, "it did not log one event an operation".into())),
+            _ => Err(self.died(n, "it did not log one event per operation".into())),
         }
     }
 
-    /// The ranges that KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES tells of, one bit each.
+    /// The ranges that KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES reports, one bit each.
     pub fn mask_ranges(&self) -> u64 {
         writable_masks::ranges(&self.vm)
     }
@@ -308,7 +308,7 @@ impl PlainVm {
         })
     }
 
-    /// An operation of userspace's in AArch32.
+    /// Does an operation of userspace in AArch32.
     fn act(&self, n: usize, op: Op) -> Result<Event, Error> {
         Ok(match op {
             Op::Get(register) => self.get(n, register)?.map_or_else(Event::Refused, Event::Value),
@@ -328,7 +328,7 @@ impl PlainVm {
         }
     }
 
-    /// The vCPU goes on at this address.
+    /// Prepares the vCPU to continue at this address.
     fn start(&mut self, n: usize, code: u64) -> Result<(), Error> {
         self.load()?;
         self.put(n, one_reg::system(VBAR_EL1), RAM)?;
@@ -341,7 +341,8 @@ impl PlainVm {
         Ok(deadline)
     }
 
-    /// Lets the guest execute until it stores where no memory is: the address and the value.
+    /// Lets the guest execute until it stores to an address without memory. Returns the address and the
+    /// value.
     fn next_store(&mut self, n: usize, deadline: &mut Deadline) -> Result<(u64, u64), Error> {
         let reason = loop {
             match self.vcpu_mut(n)?.fd.run() {
@@ -362,7 +363,7 @@ impl PlainVm {
         Err(self.died(n, reason))
     }
 
-    /// Gives the VM its memory, with vectors and code, if it has none.
+    /// Gives the VM its memory, with vectors and code, if it does not have it yet.
     fn load(&mut self) -> Result<(), Error> {
         if self.memory.is_some() {
             return Ok(());

@@ -9,7 +9,7 @@ use kvm_bindings::RegList;
 use kvm_ioctls::VcpuFd;
 use std::io;
 
-/// As many as kvm-bindings takes; a vCPU without SVE has some 300.
+/// The upper limit of kvm-bindings; a vCPU without SVE has some 300.
 const MOST: usize = 500;
 /// The longest register, in bytes: KVM_REG_SIZE_U2048.
 const LONGEST: usize = 256;
@@ -19,7 +19,7 @@ const LONGEST: usize = 256;
 pub enum Order {
     /// As KVM_GET_REG_LIST lists them.
     Listed,
-    /// The last first.
+    /// In the reverse of that order.
     Reversed,
 }
 
@@ -28,8 +28,8 @@ pub enum Order {
 pub enum Part {
     /// All that are listed.
     Whole,
-    /// Without those that cannot differ between vCPUs of one VM, or that nothing here observes: the ID registers, the
-    /// SIMD registers, and breakpoints and watchpoints beyond these counts.
+    /// All but those that cannot differ between vCPUs of one VM, or that nothing here observes: the ID
+    /// registers, the SIMD registers, and breakpoints and watchpoints beyond these counts.
     Observed {
         /// The breakpoints.
         breakpoints: u8,
@@ -86,7 +86,8 @@ impl Registers {
         Ok(Self { ids, bytes })
     }
 
-    /// Writes each register: those of the ID space first, for what the others may hold depends on them.
+    /// Writes each register: the ID registers first, because the values that the others may have depend on
+    /// them.
     pub fn restore(&self, vcpu: &VcpuFd, order: Order) -> Result<(), Error> {
         let (first, mut others): (Vec<_>, Vec<_>) = self.values().partition(|(id, _)| one_reg::is_id(*id));
         if order == Order::Reversed {
@@ -109,7 +110,7 @@ impl Registers {
         self.values()
             .map(|(id, value)| {
                 let id = RegisterId::new(id).ok_or_else(|| {
-                    Error::Unfit(format!("KVM_GET_REG_LIST lists {id:#x}, which is no register"))
+                    Error::Unfit(format!("KVM_GET_REG_LIST lists {id:#x}, which is not a register"))
                 })?;
                 Ok(Register { id, value: value.to_vec() })
             })

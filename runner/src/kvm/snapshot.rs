@@ -30,8 +30,9 @@ const TIMERS: [RegisterId; 4] = [
 ];
 
 impl Kvm {
-    /// A VM in this state, whose payload has its words there. Registers are written as KVM_GET_REG_LIST lists them,
-    /// those of the ID space first; the VM ends where one is not taken.
+    /// A VM in this state, with the payload's words at these addresses. Registers are written in the order of
+    /// the state, the ID registers first. A register that the scope needs and KVM does not accept ends the
+    /// restore.
     pub fn restore(
         &self,
         state: &State,
@@ -90,7 +91,7 @@ fn write(
 ) -> Result<(), RestoreError> {
     let (ids, others): (Vec<_>, Vec<_>) =
         registers.iter().partition(|register| one_reg::is_id(register.id.bits()));
-    // What the ID registers say decides which others there are.
+    // The ID registers decide which other registers exist.
     for group in [&ids, &others] {
         let listed = listed(vcpu)?;
         for register in group {
@@ -124,7 +125,7 @@ fn write_one(
 ) -> Result<(), RestoreError> {
     let id = register.id;
     let error = if !scope.writes(id) {
-        // Another ID register is left as the target has it.
+        // An ID register outside of the scope keeps the target's value.
         if read(vcpu, id).as_ref() != Some(&register.value) {
             restored.left_out.push(register.clone());
         }

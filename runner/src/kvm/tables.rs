@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A VM to which a guest is moved has none of its memory mapped yet. Another vCPU, without translation, touches the
-//! guest's stage 1 tables first: on a CPU with erratum 834220 some kernels never get a guest to execute anything that
-//! has its translation on and its tables not mapped at stage 2 (docs/decisions.md).
+//! Maps the stage 1 tables of a guest that was moved to a new VM, where none of its memory is mapped at stage
+//! 2 yet.
+//!
+//! On a CPU with erratum 834220, under some kernels, a guest with translation on never executes anything
+//! while its tables are not mapped at stage 2 (docs/decisions.md). So another vCPU, without translation,
+//! touches the tables first.
 
 use super::{one_reg, vm::create_vcpu};
 use crate::{guest::Error, memory::GuestMemory};
@@ -10,16 +13,16 @@ use dfr0_model::wire::{DOORBELL, RAM, RAM_SIZE, TABLES};
 use kvm_ioctls::{VcpuExit, VmFd};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Where the code lies: the last page, which nothing else uses.
+/// The address of the code: the last page, which nothing else uses.
 const CODE: u64 = RAM + RAM_SIZE as u64 - PAGE;
 const PAGE: u64 = 0x1000;
-/// As many pages as the tables of a payload may have.
+/// The upper limit of pages that the tables of a payload have.
 const PAGES: u64 = 16;
 
 /// `LDR X2, [X0]; ADD X0, X0, #0x1000; CMP X0, X3; B.LO` to the first; `STR WZR, [X1]; B .`
 const TOUCH: [u64; 3] = [0x9140_0400_f940_0002, 0x54ff_ffa3_eb03_001f, 0x1400_0000_b900_003f];
 
-/// Has vCPU `id` of the VM, which has none of that number yet, touch each page of the tables.
+/// Creates vCPU `id` in the VM, which touches each page of the tables.
 pub fn touch(vm: &VmFd, memory: &GuestMemory, id: u64) -> Result<(), Error> {
     let words = memory
         .words(CODE, TOUCH.len())
@@ -45,7 +48,7 @@ pub fn touch(vm: &VmFd, memory: &GuestMemory, id: u64) -> Result<(), Error> {
         match vcpu.run() {
             Ok(VcpuExit::MmioWrite(DOORBELL, _)) => return Ok(()),
             Ok(exit) => return Err(Error::Unfit(format!("touching the guest's tables ended with {exit:?}"))),
-            // The signal of a deadline that nobody waits for any more.
+            // The signal of an earlier deadline.
             Err(error) if error.errno() == nix::libc::EINTR => {}
             Err(error) => {
                 return Err(Error::System {

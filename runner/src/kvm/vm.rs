@@ -35,22 +35,23 @@ use std::{io, time::Duration};
 /// EL1h with D, A, I and F set.
 const PSTATE_EL1H_MASKED: u64 = 0x3c5;
 
-/// A VM's vCPU. The payload is loaded when the first scenario runs, until then only its registers can be used.
+/// A VM's vCPU. The payload is loaded when the first scenario runs; until then only the vCPU's registers can
+/// be used.
 #[derive(Debug)]
 pub struct Vcpu {
     // The vCPUs and the VM are closed before the memory is unmapped: fields drop in this order.
     vcpu: VcpuFd,
-    /// Another vCPU of the VM, where its state was before it migrated.
+    /// The vCPU of the same VM where this state was before it migrated.
     before: Option<VcpuFd>,
     vm: VmFd,
-    /// How many vCPUs the VM has had.
+    /// The number of vCPUs that the VM has had.
     vcpus: u64,
     config: Config,
     loaded: Option<(Payload, Deadline)>,
     deadline: Duration,
     debugger: Debugger,
     others: Others,
-    /// The CPU of the thread, from the first operation to which it matters to the program's end.
+    /// Pins the thread to its CPU, from the first operation for which that matters to the program's end.
     pinned: Option<Pinned>,
 }
 
@@ -71,8 +72,8 @@ impl Cpu for Vcpu {
         self.loaded.as_ref().map(|(payload, _)| payload).ok_or_else(unloaded)
     }
 
-    /// The time for it does not start anew at a KVM_EXIT_DEBUG, for a guest that hangs while it is stepped never
-    /// stays in KVM_RUN.
+    /// The deadline does not start again at a KVM_EXIT_DEBUG, because a guest that hangs while it is stepped
+    /// never stays in KVM_RUN.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.deadline()?.start()?;
         let bell = self.run_to_bell(log);
@@ -171,7 +172,7 @@ impl Vcpu {
         Ok(guest)
     }
 
-    /// A vCPU that was made so, and perhaps the one where its state was before, with this payload.
+    /// A restored vCPU with this payload, and perhaps the vCPU where its state was before.
     pub(super) fn restored(
         vm: VmFd,
         vcpu: VcpuFd,
@@ -196,7 +197,7 @@ impl Vcpu {
         Ok(guest)
     }
 
-    /// All that KVM_GET_REG_LIST lists, of whatever kind and width.
+    /// All ids that KVM_GET_REG_LIST lists, of any kind and width.
     pub(super) fn register_ids(&self) -> Result<Vec<u64>, Error> {
         registers::listed(&self.vcpu)
     }
@@ -205,7 +206,7 @@ impl Vcpu {
         &self.vm
     }
 
-    /// Keeps the thread where it is, if it is not kept already.
+    /// Pins the thread to its CPU, if it is not pinned already.
     fn pin(&mut self) -> Result<&mut Pinned, Error> {
         let pinned = match self.pinned.take() {
             Some(pinned) => pinned,
@@ -284,19 +285,19 @@ impl Vcpu {
         if to == Migrate::Twice { self.migrate(Migrate::Fresh) } else { Ok(()) }
     }
 
-    /// After the restore: once a vCPU has run, the VM's ID registers keep their values.
+    /// Must come after the restore: after a vCPU has run, the VM's ID registers cannot change.
     fn touch_tables(&mut self) -> Result<(), Error> {
         self.vcpus += 1;
         tables::touch(&self.vm, &self.payload()?.memory, self.vcpus - 1)
     }
 
-    /// Another vCPU of the VM, that has not run.
+    /// A new vCPU of the VM, which has not run.
     fn vcpu_beside(&mut self) -> Result<VcpuFd, Error> {
         self.vcpus += 1;
         create_vcpu(&self.vm, self.vcpus - 1)
     }
 
-    /// The vCPU of another VM, that has not run, with the guest's memory; that VM is now the guest's.
+    /// The vCPU of a new VM with the guest's memory, which has not run. The guest then belongs to the new VM.
     fn vm_beside(&mut self) -> Result<VcpuFd, Error> {
         let kvm = Kvm::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
         let vm = kvm.create_vm()?;
@@ -310,8 +311,8 @@ impl Vcpu {
         Ok(vcpu)
     }
 
-    /// Has KVM finish what it exited for: until it is entered again PC is at the store to the doorbell (KVM API, 5 The
-    /// kvm_run structure, immediate_exit).
+    /// Makes KVM complete the exit: until the vCPU is entered again, PC is at the store to the doorbell (KVM
+    /// API, 5 The kvm_run structure, immediate_exit).
     fn complete_exit(&mut self) -> Result<(), Error> {
         self.vcpu.set_kvm_immediate_exit(1);
         let ran = self.vcpu.run().map(|exit| format!("{exit:?}"));
@@ -381,7 +382,7 @@ const fn interrupt(vcpu: u64) -> u32 {
     (vcpu as u32 & 0xff) << 16
 }
 
-/// A vCPU, initialised. An interrupt is pending for it, which the payload masks: its WFI does not wait.
+/// An initialised vCPU with a pending interrupt. The payload masks the interrupt, so its WFI does not wait.
 pub(super) fn create_vcpu(vm: &VmFd, id: u64) -> Result<VcpuFd, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();

@@ -27,13 +27,13 @@ pub fn ranges(vm: &VmFd) -> u64 {
 /// The masks of a range, or the errno of a refusal.
 pub fn read(vm: &VmFd, request: MaskRequest) -> Result<Vec<u64>, i32> {
     let mut masks = vec![0_u64; KVM_ARM_FEATURE_ID_RANGE_SIZE as usize];
-    // Nothing is mapped at the top of the address space, which is the kernel's. Another range may have another size.
+    // Nothing of this process is mapped at the top of the address space. Another range may have another size.
     let unmapped = request.unmapped || request.range != KVM_ARM_FEATURE_ID_RANGE;
     let addr = if unmapped { u64::MAX << 12 } else { masks.as_mut_ptr() as u64 };
     let MaskRequest { range, reserved, .. } = request;
     let mut range = reg_mask_range { addr, range, reserved };
-    // SAFETY: the ioctl writes KVM_ARM_FEATURE_ID_RANGE_SIZE words at `addr`, and `masks` holds as many, or nothing, for
-    // the kernel's own addresses are refused.
+    // SAFETY: the ioctl writes KVM_ARM_FEATURE_ID_RANGE_SIZE words at `addr`. That is `masks`, which holds as
+    // many, or an address of the kernel's, to which it refuses to write.
     match unsafe { ioctl::kvm_arm_get_reg_writable_masks(vm.as_raw_fd(), &mut range) } {
         Ok(_) => Ok(masks),
         Err(errno) => Err(errno as i32),
@@ -46,7 +46,7 @@ pub fn of(vm: &VmFd, reg: SysReg) -> Writable {
     mask.map_or(Writable::Unknown, Writable::Mask)
 }
 
-/// The masks of all feature ID registers that are not zero; none where the kernel has no masks.
+/// The masks of all feature ID registers that are not zero; `None` if the kernel does not have masks.
 pub fn of_all(vm: &VmFd) -> Option<BTreeMap<SysReg, u64>> {
     let registers = [0, 1, 3]
         .into_iter()
