@@ -7,6 +7,7 @@ use crate::{
     guest::{Config, Error, Guest, LEAST_AFTER_DEATH, OfOther},
     host::{Host, Unavailable},
     machine::Machine,
+    plain::Features,
     program::{Departure, Program},
     random::Draw,
     results::{Departed, Detail},
@@ -454,6 +455,22 @@ impl Context<'_> {
             true => Ok(()),
             false => Stop::skip(format!("the guest does not have {feature}")),
         }
+    }
+
+    /// The case's VMs have SVE from here on; it does not apply where they cannot.
+    pub fn with_sve(&mut self) -> Result<(), Stop> {
+        match &self.session.machine {
+            Machine::Kvm(kvm) if !kvm.can(Features::Sve) => {
+                return Stop::skip(format!(
+                    "this host has no {}",
+                    Features::Sve.capabilities().join(" and ")
+                ));
+            }
+            Machine::Kvm(_) => {}
+            Machine::Bare(_) | Machine::Paper(_) => self.needs(Feature::Sve)?,
+        }
+        self.variation.config.sve = true;
+        Ok(())
     }
 
     /// How many bytes DC ZVA zeroes; none where it is prohibited.

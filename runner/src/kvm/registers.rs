@@ -86,13 +86,14 @@ impl Registers {
         Ok(Self { ids, bytes })
     }
 
-    /// Writes each register: those of the ID space first, for what the others may hold depends on them.
+    /// Writes each register but KVM_REG_ARM64_SVE_VLS, which KVM takes only before KVM_ARM_VCPU_FINALIZE: those of the ID space first, for what the others may hold depends on them.
     pub fn restore(&self, vcpu: &VcpuFd, order: Order) -> Result<(), Error> {
         let (first, mut others): (Vec<_>, Vec<_>) = self.values().partition(|(id, _)| one_reg::is_id(*id));
         if order == Order::Reversed {
             others.reverse();
         }
-        for (id, value) in first.into_iter().chain(others) {
+        let finalized = |id| id == one_reg::SVE_VLS;
+        for (id, value) in first.into_iter().chain(others).filter(|(id, _)| !finalized(*id)) {
             vcpu.set_one_reg(id, value).map_err(|error| {
                 let mut low = [0; size_of::<u64>()];
                 let len = value.len().min(low.len());
