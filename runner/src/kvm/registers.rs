@@ -92,8 +92,7 @@ impl Registers {
         if order == Order::Reversed {
             others.reverse();
         }
-        let finalized = |id| id == one_reg::SVE_VLS;
-        for (id, value) in first.into_iter().chain(others).filter(|(id, _)| !finalized(*id)) {
+        for (id, value) in first.into_iter().chain(others).filter(|(id, _)| *id != one_reg::SVE_VLS) {
             vcpu.set_one_reg(id, value).map_err(|error| {
                 let mut low = [0; size_of::<u64>()];
                 let len = value.len().min(low.len());
