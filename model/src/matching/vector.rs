@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_an_exception_the_load_was_not_done_and_the_ffr_is_as_it_was() {
+    fn after_an_exception_the_load_was_not_done_and_the_ffr_is_as_it_was() {
         for (piece, all) in [("ldff1b", 16), ("ldff1b of the last 12", 12)] {
             let outcome = run(byte(BASE + 16 - all), piece, BASE);
             for events in outcome.alternatives() {
