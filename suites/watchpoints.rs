@@ -3,6 +3,8 @@
 //! Watchpoints: each one that the host has watches the bytes that it is told to, for the accesses and the privileges
 //! that it is told to, and keeps what was written to it on every way that leads to the hardware.
 
+mod sve;
+
 use crate::turns::takes_turn;
 use arbitrary_int::{u2, u5};
 use dfr0_model::{
@@ -44,7 +46,7 @@ fn cases() -> Vec<Case> {
     let whole = |name: &str, rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
         Case::new(format!("watchpoints.{name}"), rule, test)
     };
-    vec![
+    let mut cases = vec![
         each("fires", &rule::WATCHPOINT_MATCHES, |n| both(armed(n))),
         each("disabled", &rule::WATCHPOINT_ENABLED, |n| {
             both(armed(n).write(dbgwcr(n), DOUBLEWORD.with_e(false).raw_value()))
@@ -115,7 +117,9 @@ fn cases() -> Vec<Case> {
                 .fold(both(armed(n)), |scenario, reg| scenario.then(Op::KvmGet { reg }))
         }),
         whole("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
-    ]
+    ];
+    cases.extend(sve::cases());
+    cases
 }
 
 fn numbers(cx: &Context<'_>) -> std::ops::Range<u8> {

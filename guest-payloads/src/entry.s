@@ -21,7 +21,7 @@ _start:
     mov     sp, x0
     ldr     x0, =vectors
     msr     vbar_el1, x0
-    mov     x0, #3 << 20            // CPACR_EL1.FPEN: the compiler may use SIMD registers
+    mov     x0, #0x330000           // CPACR_EL1.FPEN and ZEN: the compiler may use SIMD registers, and pieces of code SVE
     msr     cpacr_el1, x0
     isb
     bl      payload

@@ -16,12 +16,13 @@ use crate::{
     },
     fault::Fault,
     matching::{Hit, Match, Verdict, View},
-    outcome::{ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown, esr_of_watchpoint},
+    outcome::{ESR_FNP, ESR_FNV, ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown, esr_of_watchpoint},
     registers::Registers,
     rule::{self, Rule},
     scenario::{El, Entry},
     sequence::Does,
     shape::Shape,
+    vector::{ELEMENTS, Faulting, Vector},
     wire,
 };
 use alloc::{vec, vec::Vec};
@@ -73,6 +74,8 @@ pub(crate) enum Instruction {
         /// It is done again until it succeeds.
         again: bool,
     },
+    /// An SVE contiguous load or store, and its base.
+    Vector(Vector, u64),
     /// Any other.
     Other(Does),
 }
@@ -150,6 +153,10 @@ struct Path {
     /// W3, the status of a Store-Exclusive: it was not done.
     failed: bool,
     x0: u64,
+    /// How many Active elements the FFR may say were loaded: the least and the most. None as long as it is UNKNOWN.
+    loaded: Option<(u64, u64)>,
+    /// The least and the most that X0 may be, where it is a count of these.
+    counted: Option<(u64, u64)>,
     /// SPSR_EL1, where the code has written it and no exception was taken since.
     spsr: Option<u64>,
     /// An exception was taken in place of an instruction.
@@ -174,6 +181,8 @@ impl Execution<'_> {
             monitor: false,
             failed: false,
             x0: self.x0.unwrap_or_default(),
+            loaded: None,
+            counted: None,
             spsr: None,
             skipped: false,
             over: false,
@@ -358,6 +367,7 @@ impl Execution<'_> {
             Some(Instruction::StoreExclusive { held, lost, again }) => {
                 self.store_exclusive([held, lost], *again, path, open, decided);
             }
+            Some(Instruction::Vector(vector, base)) => self.vector(vector, *base, path, open, decided),
             Some(Instruction::Other(does)) => self.execute_other(*does, path, open, decided)?,
         }
         Ok(())
@@ -416,6 +426,34 @@ impl Execution<'_> {
         }
         if monitor {
             self.access(held, path, open, decided);
+        }
+    }
+
+    fn vector(
+        &self,
+        vector: &Vector,
+        base: u64,
+        path: Path,
+        open: &mut Vec<Path>,
+        decided: &mut Option<&'static Rule>,
+    ) {
+        let hits: Vec<_> = self.views_on(&path).map(|view| view.vector(vector, base)).collect();
+        let hit = agreed_hit(hits.iter().map(|seen| seen.hit));
+        decided.get_or_insert(hit.verdict.rule);
+        if hit.verdict.matches < Match::Yes {
+            let least = hits.iter().map(|seen| seen.loaded.0).min();
+            let most = hits.iter().map(|seen| seen.loaded.1).max();
+            let loaded = match vector.faulting {
+                Faulting::All => path.loaded,
+                Faulting::First | Faulting::None => path.loaded.and(least.zip(most)),
+            };
+            open.push(self.done(Path { loaded, ..path.clone() }, Stepped::One(false)));
+        }
+        if hit.verdict.matches > Match::No {
+            let rounded = vector.rounded(base);
+            for event in vector_exceptions(&hit, rounded.start, &path) {
+                open.push(self.taken(path.clone(), event));
+            }
         }
     }
 
@@ -502,7 +540,17 @@ impl Execution<'_> {
                 let path = Path { x0: path.failed.into(), ..path };
                 open.push(self.done(path, Stepped::One(false)));
             }
-            Does::Access(_) | Does::StoreExclusive => {
+            Does::SetFirstFault => {
+                let all = u64::from(ELEMENTS);
+                let path = Path { loaded: Some((all, all)), ..path };
+                open.push(self.done(path, Stepped::One(false)));
+            }
+            Does::CountLoaded(active) => {
+                let (least, most) = path.loaded.ok_or(Unknown("the FFR before it was set"))?;
+                let counted = Some((least.min(active.into()), most.min(active.into())));
+                open.push(self.done(Path { counted, ..path }, Stepped::One(false)));
+            }
+            Does::Access(_) | Does::StoreExclusive | Does::Vector(_) => {
                 return Err(Unknown("an access whose bytes are not known"));
             }
         }
@@ -552,7 +600,10 @@ impl Execution<'_> {
         let synchronised = done.iter().all(|path| path.synchronised);
         if self.x0.is_some() {
             for path in &mut done {
-                path.events.push(Expected::Value { value: path.x0, mask: u64::MAX });
+                path.events.push(match path.counted {
+                    Some((lowest, highest)) => Expected::Within { lowest, highest },
+                    None => Expected::Value { value: path.x0, mask: u64::MAX },
+                });
             }
         }
         let mut sequences: Vec<Vec<Expected>> = Vec::new();
@@ -606,6 +657,20 @@ fn watchpoint_exception(hit: &Hit, tag: u64, path: &Path) -> Expected {
         *far = (hit.far.0 | tag, hit.far.1 | tag);
     }
     event
+}
+
+/// In each way that FAR_EL1 may be reported: not valid, not precise, and precise. One that is not precise need not lie
+/// in a block of DC ZVA's size.
+fn vector_exceptions(hit: &Hit, lowest: u64, path: &Path) -> [Expected; 3] {
+    [(ESR_FNV, FAR_UNKNOWN), (ESR_FNP, (lowest, hit.far.1)), (0, hit.far)].map(|(set, reported)| {
+        let mut event = watchpoint_exception(hit, 0, path);
+        if let Expected::Exception { esr, esr_mask, far, .. } = &mut event {
+            *esr |= set;
+            *esr_mask |= ESR_FNV | if set == ESR_FNV { 0 } else { ESR_FNP };
+            *far = reported;
+        }
+        event
+    })
 }
 
 /// Of an access to several bytes that may be several accesses it is not said which faults first.

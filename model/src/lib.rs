@@ -72,4 +72,5 @@ pub mod shape;
 pub mod sysreg;
 #[cfg(feature = "oracle")]
 pub mod text;
+pub mod vector;
 pub mod wire;

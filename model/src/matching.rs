@@ -18,6 +18,8 @@ use crate::{
 use arbitrary_int::{u2, u4};
 use core::ops::Range;
 
+mod vector;
+
 /// Whether something matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Match {

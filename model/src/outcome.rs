@@ -17,6 +17,11 @@ const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 
 /// ESR_ELx.WnR.
 const ESR_WNR: u64 = 1 << 6;
 
+/// ESR_ELx.FnV of a Watchpoint exception: FAR_ELx is not valid.
+pub(crate) const ESR_FNV: u64 = 1 << 10;
+/// ESR_ELx.FnP of a Watchpoint exception: FAR_ELx is not precise.
+pub(crate) const ESR_FNP: u64 = 1 << 15;
+
 /// WnR at its place in ESR_ELx, and the bits of ESR_ELx that are compared for a Watchpoint exception.
 pub(crate) const fn esr_of_watchpoint(wnr: Option<bool>) -> (u64, u64) {
     match wnr {
@@ -38,6 +43,13 @@ pub enum Expected {
         value: u64,
         /// Which bits are defined.
         mask: u64,
+    },
+    /// A register reads as one of these values.
+    Within {
+        /// The lowest.
+        lowest: u64,
+        /// The highest.
+        highest: u64,
     },
     /// A synchronous exception to EL1.
     Exception {
@@ -84,6 +96,7 @@ impl Expected {
     pub fn admits(&self, event: &Event) -> bool {
         match (*self, *event) {
             (Self::Value { value, mask }, Event::Value(read)) => read & mask == value & mask,
+            (Self::Within { lowest, highest }, Event::Value(read)) => (lowest..=highest).contains(&read),
             (Self::Exception { vector, esr, esr_mask, elr, spsr, far }, Event::Exception(taken)) => {
                 taken.vector == vector
                     && taken.esr & esr_mask == esr & esr_mask
@@ -124,6 +137,7 @@ impl fmt::Display for Expected {
             Self::Undefined => f.write_str("UNDEFINED instruction"),
             Self::Value { value, mask } if mask == u64::MAX => write!(f, "{value:#x}"),
             Self::Value { value, mask } => write!(f, "{:#x} in the bits {mask:#x}", value & mask),
+            Self::Within { lowest, highest } => write!(f, "{lowest:#x} to {highest:#x}"),
             Self::Exception { vector, esr, elr, spsr, far, .. } => {
                 Exception { vector, esr, elr, spsr, far: far.0 }.fmt_without_far(f)?;
                 if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }

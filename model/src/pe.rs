@@ -19,7 +19,8 @@ use crate::{
     sequence::{self, Does},
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
-    wire,
+    vector::{ELEMENTS, Vector},
+    wire::{self, TARGET, TARGET_SIZE},
 };
 use alloc::vec::Vec;
 
@@ -325,12 +326,21 @@ impl Pe {
                     lost: self.memory(access::place("stxr w1, x2"), x0)?,
                     again,
                 },
+                Does::Vector(vector) => self.vector(vector, x0)?,
                 other => Instruction::Other(other),
             })
         };
         let instructions: Result<Vec<_>, _> =
             sequence.instructions.iter().map(|(_, does)| instruction(*does)).collect();
         self.execute(code, &instructions?, Some(x0))
+    }
+
+    fn vector(&self, vector: Vector, base: u64) -> Result<Instruction, Unknown> {
+        let inside = TARGET..=TARGET + TARGET_SIZE - u64::from(ELEMENTS);
+        match inside.contains(&base) {
+            true => Ok(Instruction::Vector(vector, base)),
+            false => Err(Unknown("a vector outside of the target memory")),
+        }
     }
 
     /// An access while userspace debugs: its exits and, if userspace switches off at one, the guest's

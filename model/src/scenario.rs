@@ -5,6 +5,7 @@
 use crate::{
     access,
     control::{Dbgbcr, Dbgwcr, Mdscr},
+    feature::Feature,
     guest_debug::GuestDebug,
     sequence,
     sysreg::{self, DebugRegister, SysReg},
@@ -203,6 +204,15 @@ pub enum Op {
 }
 
 impl Op {
+    /// The feature that its instructions need.
+    pub fn needs(self) -> Option<Feature> {
+        match self {
+            Self::Access { access, .. } => access::TABLE.get(usize::from(access))?.needs,
+            Self::Run { sequence, .. } => sequence::TABLE.get(usize::from(sequence))?.needs,
+            _ => None,
+        }
+    }
+
     /// The runner does it, not the payload.
     pub const fn is_hosts(self) -> bool {
         matches!(

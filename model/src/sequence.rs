@@ -3,7 +3,11 @@
 //! Short pieces of code that the payload executes with X0 as it is told, and of which it logs X0 as they leave it:
 //! what no marker and no single access can do.
 
-use crate::{access, feature::Feature};
+use crate::{
+    access,
+    feature::Feature,
+    vector::{ELEMENTS, Faulting, Vector},
+};
 use core::fmt;
 
 /// What an instruction does, as far as a debugger sees it.
@@ -46,6 +50,15 @@ pub enum Does {
     Retry,
     /// X0 is what W3 was.
     Status,
+    /// An SVE contiguous load or store at the address in X0.
+    Vector(Vector),
+    /// Each element of the FFR is TRUE.
+    SetFirstFault,
+    /// X0 is of how many Active elements the FFR says that they were loaded.
+    CountLoaded(
+        /// How many are Active.
+        u8,
+    ),
 }
 
 /// A piece of code; a RET follows.
@@ -62,7 +75,7 @@ pub struct Sequence {
 /// How many instructions a piece may have, its RET included.
 pub const SEQUENCE_LEN: usize = 8;
 /// How many pieces there are.
-pub const SEQUENCES: usize = 15;
+pub const SEQUENCES: usize = 26;
 /// `ERET`.
 pub const ERET: u32 = 0xd69f_03e0;
 
@@ -76,12 +89,57 @@ const CLEAR_STATUS: (u32, Does) = (0x2a1f_03e3, Does::Nothing);
 /// `MOV X0, X3`.
 const STATUS: (u32, Does) = (0xaa03_03e0, Does::Status);
 
+/// `PTRUE P0.B, VL16`: as many elements as any vector has, so that the vector length does not matter.
+const ALL: (u32, Does) = (0x2518_e120, Does::Nothing);
+/// `PTRUE P0.B, VL8`.
+const LOW: (u32, Does) = (0x2518_e100, Does::Nothing);
+/// `PFALSE P0.B`.
+const NONE: (u32, Does) = (0x2518_e400, Does::Nothing);
+/// `PTRUE P1.B, VL4`.
+const FIRST_FOUR: (u32, Does) = (0x2518_e081, Does::Nothing);
+/// `BIC P0.B, P0/Z, P0.B, P1.B`.
+const CLEAR_FIRST_FOUR: (u32, Does) = (0x2501_4010, Does::Nothing);
+/// `SETFFR`.
+const SETFFR: (u32, Does) = (0x252c_9000, Does::SetFirstFault);
+/// `RDFFR P1.B`.
+const RDFFR: (u32, Does) = (0x2519_f001, Does::Nothing);
+/// `CNTP X0, P0, P1.B`.
+const fn count(active: u8) -> (u32, Does) {
+    (0x2520_8020, Does::CountLoaded(active))
+}
+
+const fn vector(instruction: u32, stores: bool, faulting: Faulting, first: u8, end: u8) -> (u32, Does) {
+    (instruction, Does::Vector(Vector { stores, faulting, first, end }))
+}
+
+/// `LD1B {Z0.B}, P0/Z, [X0]`.
+const fn ld1b(first: u8, end: u8) -> (u32, Does) {
+    vector(0xa400_a000, false, Faulting::All, first, end)
+}
+
+/// `ST1B {Z0.B}, P0, [X0]`.
+const fn st1b(first: u8, end: u8) -> (u32, Does) {
+    vector(0xe400_e000, true, Faulting::All, first, end)
+}
+
+/// `LDFF1B {Z0.B}, P0/Z, [X0]`.
+const fn ldff1b(first: u8) -> (u32, Does) {
+    vector(0xa41f_6000, false, Faulting::First, first, ELEMENTS)
+}
+
+/// `LDNF1B {Z0.B}, P0/Z, [X0]`.
+const LDNF1B: (u32, Does) = vector(0xa410_a000, false, Faulting::None, 0, ELEMENTS);
+
 const fn sequence(name: &'static str, instructions: &'static [(u32, Does)]) -> Sequence {
     Sequence { name, instructions, needs: None }
 }
 
 const fn needs(feature: Feature, sequence: Sequence) -> Sequence {
     Sequence { needs: Some(feature), ..sequence }
+}
+
+const fn sve(name: &'static str, instructions: &'static [(u32, Does)]) -> Sequence {
+    needs(Feature::Sve, sequence(name, instructions))
 }
 
 /// Every piece; an operation names one by its place here.
@@ -126,6 +184,17 @@ pub const TABLE: [Sequence; SEQUENCES] = [
             &[(0xd500_417f, Does::Privileged), (0xf800_0801, STR), (0xd500_407f, Does::Privileged)],
         ),
     ),
+    sve("ld1b", &[ALL, ld1b(0, ELEMENTS)]),
+    sve("st1b", &[ALL, st1b(0, ELEMENTS)]),
+    sve("ld1b of the first 8", &[LOW, ld1b(0, 8)]),
+    sve("st1b of the first 8", &[LOW, st1b(0, 8)]),
+    sve("ld1b of the last 12", &[ALL, FIRST_FOUR, CLEAR_FIRST_FOUR, ld1b(4, ELEMENTS)]),
+    sve("st1b of the last 12", &[ALL, FIRST_FOUR, CLEAR_FIRST_FOUR, st1b(4, ELEMENTS)]),
+    sve("ld1b of none", &[NONE, ld1b(0, 0)]),
+    sve("st1b of none", &[NONE, st1b(0, 0)]),
+    sve("ldnf1b", &[ALL, SETFFR, LDNF1B, RDFFR, count(ELEMENTS)]),
+    sve("ldff1b", &[ALL, SETFFR, ldff1b(0), RDFFR, count(ELEMENTS)]),
+    sve("ldff1b of the last 12", &[ALL, FIRST_FOUR, CLEAR_FIRST_FOUR, SETFFR, ldff1b(4), RDFFR, count(12)]),
 ];
 
 /// The place in [`TABLE`] of the piece of this name.
@@ -166,7 +235,7 @@ mod tests {
     }
 
     /// As GNU as has it.
-    const ASSEMBLED: [(&str, u32); 18] = [
+    const ASSEMBLED: [(&str, u32); 30] = [
         ("isb", 0xd503_3fdf),
         ("msr daifset, #8", 0xd503_48df),
         ("msr daifclr, #8", 0xd503_48ff),
@@ -185,6 +254,18 @@ mod tests {
         ("clrex", 0xd503_3f5f),
         ("msr uao, #1", 0xd500_417f),
         ("msr uao, #0", 0xd500_407f),
+        ("ptrue p0.b, vl16", 0x2518_e120),
+        ("ptrue p0.b, vl8", 0x2518_e100),
+        ("ptrue p1.b, vl4", 0x2518_e081),
+        ("bic p0.b, p0/z, p0.b, p1.b", 0x2501_4010),
+        ("pfalse p0.b", 0x2518_e400),
+        ("setffr", 0x252c_9000),
+        ("ld1b {z0.b}, p0/z, [x0]", 0xa400_a000),
+        ("st1b {z0.b}, p0, [x0]", 0xe400_e000),
+        ("ldnf1b {z0.b}, p0/z, [x0]", 0xa410_a000),
+        ("ldff1b {z0.b}, p0/z, [x0]", 0xa41f_6000),
+        ("rdffr p1.b", 0x2519_f001),
+        ("cntp x0, p0, p1.b", 0x2520_8020),
     ];
 
     fn does(instruction: u32, alone: bool) -> Does {
@@ -204,6 +285,7 @@ mod tests {
             Some("stxr w3, x2, [x0]") => Does::StoreExclusive,
             Some("mov x0, x3") => Does::Status,
             Some("clrex") => Does::ClearExclusive,
+            Some("setffr") => Does::SetFirstFault,
             Some(name) if name.starts_with("msr ") => Does::Privileged,
             _ => Does::Nothing,
         }
@@ -225,6 +307,18 @@ mod tests {
                         };
                         assert_eq!(*instruction, named_instruction(name), "{sequence}");
                     }
+                    Does::Vector(vector) => {
+                        let before = &sequence.instructions[..place];
+                        assert_eq!(decoded(*instruction, before), vector, "{sequence}");
+                    }
+                    Does::CountLoaded(active) => {
+                        assert_eq!(*instruction, 0x2520_8020, "{sequence}");
+                        let vectors = sequence.instructions.iter().filter_map(|(_, does)| match does {
+                            Does::Vector(vector) => Some(vector.end - vector.first),
+                            _ => None,
+                        });
+                        assert_eq!(vectors.collect::<alloc::vec::Vec<_>>(), [active], "{sequence}");
+                    }
                     says => assert_eq!(
                         does(*instruction, sequence.instructions.len() == 1),
                         says,
@@ -233,6 +327,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The vector instruction, with P0 as the instructions before leave it.
+    fn decoded(instruction: u32, before: &[(u32, Does)]) -> Vector {
+        let name = |word| ASSEMBLED.iter().find(|(_, of)| *of == word).map_or("?", |(name, _)| *name);
+        let (mut first, mut end) = (0, 0);
+        for (word, _) in before {
+            match name(*word) {
+                "ptrue p0.b, vl16" => end = ELEMENTS,
+                "ptrue p0.b, vl8" => end = 8,
+                "bic p0.b, p0/z, p0.b, p1.b" => first = 4,
+                _ => {}
+            }
+        }
+        let (stores, faulting) = match name(instruction) {
+            "ld1b {z0.b}, p0/z, [x0]" => (false, Faulting::All),
+            "st1b {z0.b}, p0, [x0]" => (true, Faulting::All),
+            "ldff1b {z0.b}, p0/z, [x0]" => (false, Faulting::First),
+            "ldnf1b {z0.b}, p0/z, [x0]" => (false, Faulting::None),
+            other => panic!("{other}: {instruction:#x}"),
+        };
+        Vector { stores, faulting, first, end }
     }
 
     fn named_instruction(name: &str) -> u32 {

@@ -7,6 +7,7 @@ use crate::{
     guest::{Config, Error, Guest, LEAST_AFTER_DEATH, OfOther},
     host::{Host, Unavailable},
     machine::Machine,
+    plain::Features,
     program::{Departure, Program},
     random::Draw,
     results::{Departed, Detail},
@@ -456,6 +457,22 @@ impl Context<'_> {
             true => Ok(()),
             false => Stop::skip(format!("the guest does not have {feature}")),
         }
+    }
+
+    /// Gives the case's VMs SVE from here on. Skips the case where they cannot have it.
+    pub fn with_sve(&mut self) -> Result<(), Stop> {
+        match &self.session.machine {
+            Machine::Kvm(kvm) if !kvm.can(Features::Sve) => {
+                return Stop::skip(format!(
+                    "this host has no {}",
+                    Features::Sve.capabilities().join(" and ")
+                ));
+            }
+            Machine::Kvm(_) => {}
+            Machine::Bare(_) | Machine::Paper(_) => self.needs(Feature::Sve)?,
+        }
+        self.variation.config.sve = true;
+        Ok(())
     }
 
     /// The size in bytes of the block that DC ZVA zeroes; `None` if DC ZVA is prohibited.

@@ -33,6 +33,8 @@ pub struct Config {
     pub id_aa64dfr0: Option<u64>,
     /// ID_AA64DFR0_EL1 of a VM to which the vCPU migrates, before its own is written there.
     pub migrates_into: Option<u64>,
+    /// KVM_ARM_VCPU_SVE for its vCPUs.
+    pub sve: bool,
 }
 
 /// What the payload executes on, and what userspace can do with it while the payload waits.

@@ -3,7 +3,7 @@
 //! A scenario from a file, run again.
 
 use crate::case::Case;
-use dfr0_model::{rule, scenario::Scenario, text};
+use dfr0_model::{feature::Feature, rule, scenario::Scenario, text};
 use std::{
     fs::File,
     io::{self, Read},
@@ -54,7 +54,12 @@ pub fn read(name: &str) -> Result<Scenario, Error> {
 
 /// The case that runs a scenario in a VM of its own, and shows each operation with its events.
 pub fn case(scenario: Scenario) -> Case {
-    Case::new("replay.scenario", &rule::BREAKPOINT_MATCHES, move |cx| cx.show(&scenario))
+    Case::new("replay.scenario", &rule::BREAKPOINT_MATCHES, move |cx| {
+        if scenario.ops().iter().any(|op| op.needs() == Some(Feature::Sve)) {
+            cx.with_sve()?;
+        }
+        cx.show(&scenario)
+    })
 }
 
 #[cfg(test)]

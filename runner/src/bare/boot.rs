@@ -22,8 +22,8 @@ const SEND: u64 = 1 | 1 << 8;
 /// HCR_EL2.{RW, VI, IMO, VM}: EL1 is AArch64, and has a stage 2. A virtual interrupt is pending, which the payload masks:
 /// its WFI does not wait.
 const HCR: u64 = 1 << 31 | 1 << 7 | 1 << 4 | 1;
-/// CPTR_EL2 with E2H clear: its RES1 bits; nothing of SIMD is trapped.
-const CPTR: u64 = 0x33ff;
+/// CPTR_EL2 with E2H clear: its RES1 bits but TZ, which is one of them without FEAT_SVE; nothing of SIMD and SVE is trapped.
+const CPTR: u64 = 0x32ff;
 /// VTCR_EL2: T0SZ = 64 - 39 from level 1, Inner Shareable Write-Back walks, 4 KiB granule, 40-bit PA.
 const VTCR: u64 = 25 | 1 << 6 | 1 << 8 | 1 << 10 | 0b11 << 12 | 0b010 << 16 | 1 << 31;
 /// SPSR_EL2: EL1h, D, A, I and F set.
@@ -142,7 +142,7 @@ mod tests {
         0xd51c_1120, // msr mdcr_el2, x0
         0x5800_03c0, // ldr x0, =0x80000091
         0xd51c_1100, // msr hcr_el2, x0
-        0x5800_03c0, // ldr x0, =0x33ff
+        0x5800_03c0, // ldr x0, =0x32ff
         0xd51c_1140, // msr cptr_el2, x0
         0x5800_03c0, // ldr x0, =0x80023559
         0xd51c_2140, // msr vtcr_el2, x0
@@ -185,7 +185,7 @@ mod tests {
             0x101,
             0x0900_0030,
             0x8000_0091,
-            0x33ff,
+            0x32ff,
             0x8002_3559,
             0x403f_e000,
             0x30d0_0800,

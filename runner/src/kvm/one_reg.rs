@@ -41,6 +41,9 @@ pub const PSTATE: u64 = core_word(66);
 /// SPSR_EL1.
 pub const SPSR_EL1: u64 = core_word(72);
 
+/// KVM_REG_ARM64_SVE_VLS, of 512 bits.
+pub const SVE_VLS: u64 = 0x6060_0000_0015_ffff;
+
 /// X0 to X30.
 pub const fn x(n: u64) -> u64 {
     core_word(2 * n)

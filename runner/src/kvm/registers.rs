@@ -86,14 +86,14 @@ impl Registers {
         Ok(Self { ids, bytes })
     }
 
-    /// Writes each register: the ID registers first, because the values that the others may have depend on
-    /// them.
+    /// Writes each register except KVM_REG_ARM64_SVE_VLS, which KVM accepts only before KVM_ARM_VCPU_FINALIZE. The ID
+    /// registers are written first, because the values that the others may have depend on them.
     pub fn restore(&self, vcpu: &VcpuFd, order: Order) -> Result<(), Error> {
         let (first, mut others): (Vec<_>, Vec<_>) = self.values().partition(|(id, _)| one_reg::is_id(*id));
         if order == Order::Reversed {
             others.reverse();
         }
-        for (id, value) in first.into_iter().chain(others) {
+        for (id, value) in first.into_iter().chain(others).filter(|(id, _)| *id != one_reg::SVE_VLS) {
             vcpu.set_one_reg(id, value).map_err(|error| {
                 let mut low = [0; size_of::<u64>()];
                 let len = value.len().min(low.len());

@@ -44,7 +44,7 @@ impl Kvm {
         let mut restored = Restored::default();
         let mut vcpus = Vec::with_capacity(state.vcpus.len());
         for (number, registers) in (0..).zip(&state.vcpus) {
-            let vcpu = create_vcpu(&vm, number).map_err(RestoreError::Host)?;
+            let vcpu = create_vcpu(&vm, number, false).map_err(RestoreError::Host)?;
             write(&vm, &vcpu, registers, scope, &mut restored)?;
             vcpus.push(vcpu);
         }

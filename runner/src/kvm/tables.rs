@@ -7,10 +7,10 @@
 //! while its tables are not mapped at stage 2 (docs/decisions.md). So another vCPU, without translation,
 //! touches the tables first.
 
-use super::{one_reg, vm::create_vcpu};
+use super::one_reg;
 use crate::{guest::Error, memory::GuestMemory};
 use dfr0_model::wire::{DOORBELL, RAM, RAM_SIZE, TABLES};
-use kvm_ioctls::{VcpuExit, VmFd};
+use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The address of the code: the last page, which nothing else uses.
@@ -22,15 +22,14 @@ const PAGES: u64 = 16;
 /// `LDR X2, [X0]; ADD X0, X0, #0x1000; CMP X0, X3; B.LO` to the first; `STR WZR, [X1]; B .`
 const TOUCH: [u64; 3] = [0x9140_0400_f940_0002, 0x54ff_ffa3_eb03_001f, 0x1400_0000_b900_003f];
 
-/// Creates vCPU `id` in the VM, which touches each page of the tables.
-pub fn touch(vm: &VmFd, memory: &GuestMemory, id: u64) -> Result<(), Error> {
+/// Has a vCPU of the VM, which has not run, touch each page of the tables.
+pub fn touch(mut vcpu: VcpuFd, memory: &GuestMemory) -> Result<(), Error> {
     let words = memory
         .words(CODE, TOUCH.len())
         .ok_or_else(|| Error::Unfit("the guest's memory is too small".into()))?;
     for (word, code) in words.iter().zip(TOUCH) {
         word.store(code, Relaxed);
     }
-    let mut vcpu = create_vcpu(vm, id)?;
     let start = [
         (one_reg::x(0), TABLES),
         (one_reg::x(1), DOORBELL),

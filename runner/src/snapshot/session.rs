@@ -8,6 +8,7 @@ use crate::{
     guest::{Config, Error},
 };
 use dfr0_model::{
+    feature::Feature,
     judge::judge,
     pe::Pe,
     scenario::{Migrate, Op, Scenario},
@@ -39,6 +40,10 @@ impl Session {
                 "a bundle cannot contain `{op}`, because its text cannot be read back"
             ))
             .into());
+        }
+        if let Some(op) = ops.iter().find(|op| op.needs() == Some(Feature::Sve)) {
+            let why = format!("a bundle cannot contain `{op}`, because it is restored in a VM without SVE");
+            return Err(Error::Unfit(why).into());
         }
         let (first, rest) = ops.split_at(place + 1);
         let all = first.iter().copied().chain([Op::Migrate(Migrate::FreshVm)]).chain(rest.iter().copied());

@@ -251,6 +251,7 @@ impl PlayedPe {
 fn happens(expected: &Expected) -> Event {
     match *expected {
         Expected::Value { value, mask } => Event::Value(value & mask),
+        Expected::Within { lowest, .. } => Event::Value(lowest),
         Expected::Exception { vector, esr, elr, spsr, far, .. } => {
             Event::Exception(Exception { vector, esr, elr, spsr, far: far.0 })
         }
