@@ -73,6 +73,20 @@ pub(crate) enum Instruction {
         /// It is done again until it succeeds.
         again: bool,
     },
+    /// A part of a Memory Copy or Memory Set.
+    Move {
+        /// All that they read and write.
+        accesses: Vec<Memory>,
+        /// It does all of the rest.
+        last: bool,
+    },
+    /// A doubleword that they have written is loaded into X0.
+    ReadBack {
+        /// The load.
+        memory: Memory,
+        /// What it is.
+        value: u64,
+    },
     /// Any other.
     Other(Does),
 }
@@ -114,6 +128,8 @@ pub(crate) struct Executed {
     pub outcome: Outcome,
     /// The handler of a Software Step exception has cleared MDSCR_EL1.SS.
     pub ss_cleared: bool,
+    /// The handler of an exception from a Memory Copy or Memory Set has cleared MDSCR_EL1.MDE.
+    pub mde_cleared: bool,
     /// There was a context synchronization event for certain.
     pub synchronised: bool,
 }
@@ -144,6 +160,7 @@ struct Path {
     /// How many Software Step exceptions are still wanted.
     wanted: u8,
     ss_cleared: bool,
+    mde_cleared: bool,
     synchronised: bool,
     /// The exclusive monitor is held.
     monitor: bool,
@@ -170,6 +187,7 @@ impl Execution<'_> {
             stepped: Stepped::Nothing,
             wanted: 0,
             ss_cleared: false,
+            mde_cleared: false,
             synchronised: self.by_return(),
             monitor: false,
             failed: false,
@@ -260,11 +278,16 @@ impl Execution<'_> {
             open.push(self.step_exception(path));
             return Ok(());
         }
-        let breakpoint = agreed(self.views_on(&path).map(|view| view.breakpoint(path.pc)));
+        let breakpoint = if path.mde_cleared {
+            Verdict::no(&rule::MDE)
+        } else {
+            agreed(self.views_on(&path).map(|view| view.breakpoint(path.pc)))
+        };
         let taken = (breakpoint.matches > Match::No).then(|| {
             decided.get_or_insert(breakpoint.rule);
             let esr = debug_class(EC_BREAKPOINT_LOWER_EL, &path) | IFSC_DEBUG;
-            self.taken(path.clone(), exception(esr, &path))
+            let event = exception(esr, &path);
+            if self.moves(path.pc) { resumed(path.clone(), event) } else { self.taken(path.clone(), event) }
         });
         if path.illegal {
             // Which of the two comes first is IMPLEMENTATION DEFINED.
@@ -321,6 +344,11 @@ impl Execution<'_> {
         self.after(Path { skipped: true, ..excepted(path) })
     }
 
+    /// A Memory Copy or Memory Set is done here.
+    fn moves(&self, pc: u64) -> bool {
+        matches!(self.at(pc), Some(Instruction::Move { .. }))
+    }
+
     /// The instruction after: of the RET the one to which it returns.
     fn after(&self, path: Path) -> Path {
         let ret = self.code + 4 * self.instructions.len() as u64;
@@ -358,6 +386,16 @@ impl Execution<'_> {
             Some(Instruction::StoreExclusive { held, lost, again }) => {
                 self.store_exclusive([held, lost], *again, path, open, decided);
             }
+            Some(Instruction::Move { accesses, last }) => {
+                self.memory_move(accesses, *last, path, open, decided)?;
+            }
+            Some(Instruction::ReadBack { memory, value }) => {
+                let (first, events) = (open.len(), path.events.len());
+                self.access(memory, path, open, decided);
+                for other in open[first..].iter_mut().filter(|other| other.events.len() == events) {
+                    other.x0 = *value;
+                }
+            }
             Some(Instruction::Other(does)) => self.execute_other(*does, path, open, decided)?,
         }
         Ok(())
@@ -369,6 +407,14 @@ impl Execution<'_> {
         self.after(Path { ss: false, stepped, ..path })
     }
 
+    /// Which watchpoints, if any, generate an exception here.
+    fn hit(&self, access: &Access, bytes: &Range<u64>, path: &Path) -> Hit {
+        if path.mde_cleared {
+            return Hit { verdict: Verdict::no(&rule::MDE), wnr: None, far: FAR_UNKNOWN };
+        }
+        agreed_hit(self.views_on(path).map(|view| view.watchpoint(access, bytes)))
+    }
+
     fn access(&self, memory: &Memory, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
         let Memory { access, bytes, fault, .. } = memory;
         if let Some(fault) = fault {
@@ -377,7 +423,7 @@ impl Execution<'_> {
             open.push(self.taken(path, event));
             return;
         }
-        let mut hit = agreed_hit(self.views_on(&path).map(|view| view.watchpoint(access, bytes)));
+        let mut hit = self.hit(access, bytes, &path);
         // The address is translated first: where stage 2 maps nothing KVM has the access to itself, and whoever does it
         // for the guest need not look at the watchpoints.
         if memory.passes() && hit.verdict.matches == Match::Yes {
@@ -417,6 +463,36 @@ impl Execution<'_> {
         if monitor {
             self.access(held, path, open, decided);
         }
+    }
+
+    /// Which of the three instructions does what is IMPLEMENTATION DEFINED: an access that is watched is done here, or
+    /// later unless this is the last of them.
+    fn memory_move(
+        &self,
+        accesses: &[Memory],
+        last: bool,
+        path: Path,
+        open: &mut Vec<Path>,
+        decided: &mut Option<&'static Rule>,
+    ) -> Result<(), Unknown> {
+        if path.skipped {
+            return Err(Unknown("a Memory Copy or Memory Set of which an exception has skipped a part"));
+        }
+        if accesses.iter().any(|memory| memory.fault.is_some()) {
+            return Err(Unknown("a fault of a Memory Copy or Memory Set"));
+        }
+        let hits = || accesses.iter().map(|memory| (memory, self.hit(memory.access, &memory.bytes, &path)));
+        if !last || hits().all(|(_, hit)| hit.verdict.matches < Match::Yes) {
+            let end = accesses.last().map(|write| write.bytes.end).filter(|_| last);
+            let path = Path { x0: end.unwrap_or(path.x0), ..path.clone() };
+            open.push(self.done(path, Stepped::One(false)));
+        }
+        for (memory, hit) in hits().filter(|(_, hit)| hit.verdict.matches > Match::No) {
+            let certain = hit.verdict.matches == Match::Yes;
+            decided.get_or_insert(if certain { &rule::WATCHPOINT_MOVE } else { hit.verdict.rule });
+            open.push(resumed(path.clone(), watchpoint_exception(&hit, memory.tag, &path)));
+        }
+        Ok(())
     }
 
     fn execute_other(
@@ -502,7 +578,7 @@ impl Execution<'_> {
                 let path = Path { x0: path.failed.into(), ..path };
                 open.push(self.done(path, Stepped::One(false)));
             }
-            Does::Access(_) | Does::StoreExclusive => {
+            Does::Access(_) | Does::StoreExclusive | Does::Move { .. } | Does::ReadBack => {
                 return Err(Unknown("an access whose bytes are not known"));
             }
         }
@@ -549,6 +625,10 @@ impl Execution<'_> {
         if !ss_cleared && done.iter().any(|path| path.ss_cleared) {
             return Err(Unknown("code that may end with software step enabled or not"));
         }
+        let mde_cleared = done.iter().all(|path| path.mde_cleared);
+        if !mde_cleared && done.iter().any(|path| path.mde_cleared) {
+            return Err(Unknown("code that may end with MDSCR_EL1.MDE set or not"));
+        }
         let synchronised = done.iter().all(|path| path.synchronised);
         if self.x0.is_some() {
             for path in &mut done {
@@ -563,7 +643,8 @@ impl Execution<'_> {
         }
         let mut sequences = sequences.into_iter();
         let events = sequences.next().unwrap_or_default();
-        Ok(Executed { outcome: Outcome { events, or: sequences.collect(), rule }, ss_cleared, synchronised })
+        let outcome = Outcome { events, or: sequences.collect(), rule };
+        Ok(Executed { outcome, ss_cleared, mde_cleared, synchronised })
     }
 
     /// The rule by which nothing happens at the first instruction.
@@ -582,6 +663,13 @@ impl Execution<'_> {
 /// An exception was taken, and its handler has returned.
 fn excepted(path: Path) -> Path {
     Path { synchronised: true, monitor: false, spsr: None, ..path }
+}
+
+/// The handler of a debug exception from a Memory Copy or Memory Set has cleared MDSCR_EL1.MDE and returns to the
+/// instruction, which goes on.
+fn resumed(mut path: Path, event: Expected) -> Path {
+    path.events.push(event);
+    Path { stepped: Stepped::Nothing, mde_cleared: true, ..excepted(path) }
 }
 
 impl Path {
