@@ -804,6 +804,158 @@ mod tests {
 
     const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 
+    const MOVED: u64 = wire::TARGET + 0x100;
+
+    fn code_of(name: &str) -> (u8, u64) {
+        let piece = sequence::place(name);
+        (piece, wire::sequence_code(piece))
+    }
+
+    /// The ELR, WnR and FAR of the first event of each outcome, and the value that the piece ends with.
+    fn moved(scenario: &Scenario) -> Vec<(u64, bool, (u64, u64), u64)> {
+        let outcome = outcome(scenario).expect("modelled");
+        let ends = outcome.alternatives().map(|events| match *events {
+            [Expected::Exception { esr, elr, far, .. }, Expected::Value { value, .. }] => {
+                (elr, esr & WNR != 0, far, value)
+            }
+            ref other => panic!("{other:?}"),
+        });
+        let mut ends: Vec<_> = ends.collect();
+        ends.sort_unstable();
+        ends
+    }
+
+    fn move_of(name: &str, address: u64, control: Dbgwcr) -> Scenario {
+        let (piece, _) = code_of(name);
+        start(ON).watchpoint(0, address, control).entered(BY_RETURN).run(piece, MOVED)
+    }
+
+    #[test]
+    fn a_watched_memory_set_is_interrupted_at_one_of_three_instructions_and_goes_on() {
+        let (_, code) = code_of("set 64 bytes to ones");
+        let set = |control| move_of("set 64 bytes to ones", MOVED + 16, control);
+        let far = (MOVED, MOVED + 23);
+        let each = [2, 3, 4].map(|place| (code + 4 * place, true, far, u64::MAX));
+        for lsc in [LSC_STORE, LSC_STORE | LSC_LOAD] {
+            let control = Dbgwcr::doubleword().with_lsc(lsc);
+            assert_eq!(moved(&set(control)), each);
+            assert_eq!(rule_of(&set(control)), &rule::WATCHPOINT_MOVE);
+        }
+        let silent = outcome(&set(Dbgwcr::doubleword().with_lsc(LSC_LOAD))).expect("modelled");
+        assert_eq!(silent.events, [Expected::Value { value: u64::MAX, mask: u64::MAX }], "it reads nothing");
+        assert_eq!(silent.or, Vec::<Vec<Expected>>::new());
+    }
+
+    #[test]
+    fn a_memory_copy_reports_its_reads_and_its_writes_each_by_its_side() {
+        for name in ["copy 64 bytes", "copy 64 bytes forwards"] {
+            let (_, code) = code_of(name);
+            let value = 0xd65f_03c0_d503_201f;
+            let parts = [2, 3, 4].map(|place| code + 4 * place);
+            let source = move_of(name, wire::MARKERS + 8, Dbgwcr::doubleword());
+            let read = (wire::MARKERS, wire::MARKERS + 15);
+            assert_eq!(moved(&source), parts.map(|elr| (elr, false, read, value)));
+            let target = |lsc| move_of(name, MOVED + 8, Dbgwcr::doubleword().with_lsc(lsc));
+            let write = (MOVED, MOVED + 15);
+            assert_eq!(moved(&target(LSC_STORE)), parts.map(|elr| (elr, true, write, value)));
+            let stores = move_of(name, wire::MARKERS + 8, Dbgwcr::doubleword().with_lsc(LSC_STORE));
+            assert_eq!(outcome(&stores).expect("modelled").events.len(), 1, "nothing is written there");
+            let (piece, _) = code_of(name);
+            let both = start(ON).watchpoint(0, MOVED, Dbgwcr::doubleword());
+            let both = both.watchpoint(1, wire::MARKERS, Dbgwcr::doubleword()).entered(BY_RETURN);
+            assert_eq!(moved(&both.run(piece, MOVED)).len(), 6, "either side may be first");
+        }
+    }
+
+    #[test]
+    fn far_of_a_memory_set_lies_in_the_page_of_the_watched_address() {
+        let (piece, _) = code_of("set 64 bytes to ones");
+        let page = wire::TARGET + wire::PAGE;
+        let far = |address, control: Dbgwcr| {
+            let set = start(ON).watchpoint(0, address, control).entered(BY_RETURN).run(piece, page - 32);
+            moved(&set)[0].2
+        };
+        let doubleword = Dbgwcr::doubleword();
+        assert_eq!(far(page + 8, doubleword), (page, page + 15));
+        assert_eq!(far(page - 8, doubleword), (page - 32, page - 1));
+        assert_eq!(
+            far(wire::TARGET, doubleword.with_mask(u5::new(13))),
+            (page - 32, page + 31),
+            "both pages"
+        );
+    }
+
+    #[test]
+    fn what_is_read_back_may_be_watched_for_loads() {
+        let scenario = move_of("set 64 bytes to zeros", MOVED + 24, Dbgwcr::doubleword().with_lsc(LSC_LOAD));
+        let (_, code) = code_of("set 64 bytes to zeros");
+        assert_eq!(moved(&scenario), [(code + 16, false, (MOVED + 24, MOVED + 31), MOVED + 64)]);
+    }
+
+    #[test]
+    fn an_exception_of_a_memory_set_clears_mde_for_the_rest_and_nothing_else_does() {
+        let (piece, code) = code_of("set 64 bytes to ones");
+        let twice = move_of("set 64 bytes to ones", MOVED, Dbgwcr::doubleword()).isb();
+        let again = twice.clone().then(Op::Run { sequence: piece, x0: MOVED });
+        assert_eq!(outcome(&again).expect("modelled").events.len(), 1, "the value alone");
+        let mde = |scenario: Scenario| match outcome(&scenario.read(MDSCR_EL1)).expect("modelled").events[..]
+        {
+            [Expected::Value { value, .. }] => Mdscr::new_with_raw_value(value).mde(),
+            ref other => panic!("{other:?}"),
+        };
+        assert!(!mde(twice));
+        assert!(mde(move_of("set 64 bytes to ones", MOVED + 64, Dbgwcr::doubleword())));
+        let broken = start(ON).breakpoint_at(0, code + 12, ADDRESS).entered(BY_RETURN).run(piece, MOVED);
+        let events = outcome(&broken).expect("modelled").events;
+        assert!(
+            matches!(events[..], [Expected::Exception { elr, .. }, Expected::Value { value: u64::MAX, .. }]
+            if elr == code + 12)
+        );
+        let behind = start(ON).breakpoint_at(0, code + 4, ADDRESS).entered(BY_RETURN);
+        assert_eq!(
+            outcome(&behind.run(piece, MOVED)).err().map(|unknown| unknown.0),
+            Some("a Memory Copy or Memory Set of which an exception has skipped a part")
+        );
+    }
+
+    #[test]
+    fn a_memory_set_that_may_or_may_not_be_interrupted_is_not_modelled() {
+        let odd = move_of("set 64 bytes to ones", MOVED, Dbgwcr::doubleword().with_bas(0b101));
+        assert!(outcome(&odd).is_err());
+        let fault = start(ON).entered(BY_RETURN).run(code_of("set 64 bytes to ones").0, wire::READ_ONLY);
+        assert!(outcome(&fault).is_err());
+    }
+
+    #[test]
+    fn each_part_of_a_memory_set_is_one_step() {
+        let (piece, code) = code_of("set 64 bytes to ones");
+        let set = start(ON.with_ss(true)).entered(Entry::stepped(8)).run(piece, MOVED);
+        let events = outcome(&set).expect("modelled").events;
+        let elr = |event: &Expected| match *event {
+            Expected::Exception { elr, .. } => Some(elr),
+            _ => None,
+        };
+        let steps: Vec<u64> = events.iter().filter_map(elr).collect();
+        assert_eq!(
+            steps,
+            [1, 2, 3, 4, 5, 6, 7].map(|k| code + 4 * k).into_iter().chain([wire::RETURN]).collect::<Vec<_>>()
+        );
+        let watched = start(ON.with_ss(true)).watchpoint(0, MOVED, Dbgwcr::doubleword());
+        let watched = outcome(&watched.entered(Entry::stepped(8)).run(piece, MOVED)).expect("modelled");
+        let mut at: Vec<_> = watched
+            .alternatives()
+            .map(|events| {
+                let seen: Vec<u64> = events.iter().filter_map(elr).collect();
+                let place =
+                    seen.windows(2).position(|two| two[0] == two[1]).expect("a part that is done again");
+                assert_eq!(seen.len(), 9);
+                seen[place]
+            })
+            .collect();
+        at.sort_unstable();
+        assert_eq!(at, [2, 3, 4].map(|k| code + 4 * k));
+    }
+
     #[test]
     fn a_write_may_be_seen_before_the_next_isb_and_is_seen_after_it() {
         let off = breakpoint(ADDRESS).isb().write(dbgbcr(5), 0);
