@@ -7,10 +7,12 @@ use crate::turns::takes_turn;
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
+    feature::Feature,
     rule,
     scenario::{El, Entry, Op, Scenario},
+    sequence::{self, Does},
     sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
-    wire::{BRK, marker},
+    wire::{BRK, TARGET, marker, sequence_code},
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
 
@@ -63,6 +65,7 @@ fn cases() -> Vec<Case> {
         whole("unlinked_context", &rule::BREAKPOINT_CONTEXT, unlinked_context),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
         whole("on_brk", &rule::PRIORITY, on_brk),
+        whole("in_memory_set_and_copy", &rule::MOVE_GOES_ON, in_memory_set_and_copy),
         each("el0_only", &rule::BREAKPOINT_PRIVILEGE, |n| {
             armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).exec(HERE)
         }),
@@ -99,6 +102,26 @@ fn cases() -> Vec<Case> {
         whole("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
         whole("all_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, all_by_userspace),
     ]
+}
+
+/// On each of the three instructions that set or copy memory, after which the rest is done.
+fn in_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.needs(Feature::Mops)?;
+    let control = ADDRESS.with_pmc(PMC_EL1_EL0);
+    cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
+        sequence::places(|piece| piece.moves.is_some()).flat_map(move |piece| {
+            let parts = sequence::TABLE[usize::from(piece)].instructions.iter().enumerate();
+            let parts = parts.filter(|(_, (_, does))| matches!(does, Does::Move { .. }));
+            parts.flat_map(move |(place, _)| {
+                [El::El0, El::El1].map(|el| {
+                    let set = Scenario::new().then(Op::MaskDebug(false)).entered(BY_RETURN).at(el);
+                    let cleared = set.run(sequence::place("set 64 bytes to zeros"), TARGET);
+                    let address = sequence_code(piece) + 4 * place as u64;
+                    cleared.breakpoint_at(n, address, control).enable(ON).run(piece, TARGET)
+                })
+            })
+        })
+    }))
 }
 
 /// Breakpoint `n` on marker [`HERE`], with nothing that masks it.

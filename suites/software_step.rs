@@ -5,7 +5,8 @@
 
 use dfr0_model::{
     access,
-    control::{Dbgbcr, Dbgwcr, Mdscr, PMC_EL1_EL0},
+    control::{Dbgbcr, Dbgwcr, LSC_STORE, Mdscr, PMC_EL1_EL0},
+    feature::Feature,
     rule::{self, Rule},
     scenario::{El, Entry, Op, Scenario},
     sequence,
@@ -90,6 +91,7 @@ fn cases() -> Vec<Case> {
         whole("over_store_exclusive", &rule::STEP_LOAD_EXCLUSIVE, |cx| {
             over(cx, &["ldxr; nop; stxr", "ldxr; clrex; stxr"], TARGET)
         }),
+        whole("over_memory_set_and_copy", &rule::MOVE_GOES_ON, over_memory_set_and_copy),
         whole("over_aborting_access", &rule::ABORT_FIRST, over_aborting_access),
         whole("over_watched_access", &rule::STEP_EXCEPTION, over_watched_access),
         whole("on_a_breakpoint", &rule::PRIORITY, |cx| {
@@ -263,6 +265,21 @@ fn over_aborting_access(cx: &mut Context<'_>) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// Each of the three instructions that set or copy memory is a step, watched and not.
+fn over_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const WATCHED: u64 = TARGET + 0x18;
+    cx.needs(Feature::Mops)?;
+    let stores = Dbgwcr::doubleword().with_lsc(LSC_STORE);
+    cx.check_each(sequence::places(|piece| piece.moves.is_some()).flat_map(|piece| {
+        LEVELS.into_iter().flat_map(move |el| {
+            entries().flat_map(move |entry| {
+                let set = with(el, ALL_ON).entered(entry);
+                [set.clone(), set.watchpoint(0, WATCHED, stores)].map(|set| set.run(piece, TARGET))
+            })
+        })
+    }))
 }
 
 /// A watchpoint on the memory that is accessed. Its exception is taken instead of the step, and the return

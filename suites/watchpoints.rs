@@ -15,9 +15,12 @@ use dfr0_model::{
     scenario::{El, Entry, Migrate, Op, Scenario},
     sequence,
     sysreg::{MDSCR_EL1, OSLAR_EL1, dbgbcr, dbgwcr, dbgwvr},
-    wire::{PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED, access_code, passage, sequence_code},
+    wire::{
+        MARKERS, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED, access_code, passage, sequence_code,
+    },
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
+use std::ops::RangeInclusive;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -84,6 +87,10 @@ fn cases() -> Vec<Case> {
         }),
         whole("store_exclusive_lost", &rule::WATCHPOINT_CONDITIONAL_STORE, store_exclusive_lost),
         whole("unprivileged_with_uao", &rule::WATCHPOINT_UAO, with_uao),
+        whole("memory_set", &rule::WATCHPOINT_MOVE, memory_set),
+        whole("memory_set_of_pages", &rule::WATCHPOINT_MOVE, memory_set_of_pages),
+        whole("memory_copy", &rule::WATCHPOINT_MOVE, memory_copy),
+        whole("memory_copy_watched_on_both_sides", &rule::WATCHPOINT_MOVE, memory_copy_watched_on_both_sides),
         whole("tagged_addresses", &rule::WATCHPOINT_TAG, tagged_addresses),
         whole("after_a_fault", &rule::ABORT_FIRST, after_a_fault),
         whole("after_an_alignment_fault", &rule::ABORT_FIRST, after_an_alignment_fault),
@@ -451,6 +458,96 @@ fn with_uao(cx: &mut Context<'_>) -> Result<(), Stop> {
                     set.run(piece, HERE).run(piece, HERE + 8)
                 })
             })
+        })
+    }))
+}
+
+/// What is set or copied in a piece of code of 64 bytes: in one page, and with the page's end in its middle.
+const MOVED: [u64; 2] = [TARGET + 0x100, HERE - 32];
+/// Each doubleword of it, and its neighbours.
+const OFFSETS: RangeInclusive<i64> = -8..=64;
+const CLEAR: u8 = sequence::place("set 64 bytes to zeros");
+const FILL: u8 = sequence::place("set 64 bytes to ones");
+const FILL_PAGES: u8 = sequence::place("set 8 KiB to ones");
+const COPIES: [u8; 2] = [sequence::place("copy 64 bytes"), sequence::place("copy 64 bytes forwards")];
+
+/// Each LSC at each Exception level, and at the other one, for which PAC is not set.
+fn each_watch() -> impl Iterator<Item = (El, Dbgwcr)> {
+    let watched = [El::El0, El::El1].into_iter().flat_map(|el| {
+        let pac = if el == El::El0 { PMC_EL0 } else { PMC_EL1 };
+        [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| (el, DOUBLEWORD.with_lsc(lsc).with_pac(pac)))
+    });
+    watched.chain([(El::El0, DOUBLEWORD.with_pac(PMC_EL1)), (El::El1, DOUBLEWORD.with_pac(PMC_EL0))])
+}
+
+/// Watchpoint `n` at `el`, with pieces of code that an exception return enters, and nothing enabled.
+fn set_aside(n: u8, el: El, address: u64, control: Dbgwcr) -> Scenario {
+    Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, address, control).entered(BY_RETURN).at(el)
+}
+
+/// Memory is set to zeros, and then to ones, with each doubleword watched; the watchpoints take turns.
+fn memory_set(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.needs(Feature::Mops)?;
+    let mut turns = numbers(cx).cycle();
+    let all = MOVED.into_iter().flat_map(|start| {
+        each_watch().flat_map(move |watch| {
+            OFFSETS.step_by(8).map(move |offset| (start, start.wrapping_add_signed(offset), watch))
+        })
+    });
+    cx.check_each(all.zip(&mut turns).map(|((start, watched, (el, control)), n)| {
+        let zeros = set_aside(n, el, watched, control).enable(ON).run(CLEAR, start);
+        zeros.enable(ON).run(FILL, start).read(MDSCR_EL1)
+    }))
+}
+
+/// The same of two pages, the second of which not the first of the three instructions may set.
+fn memory_set_of_pages(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.needs(Feature::Mops)?;
+    let offsets = [0, 0x800, 0xff8, 0x1000, 0x1800, 0x1ff8];
+    cx.check_each(numbers(cx).flat_map(|n| {
+        each_watch().flat_map(move |(el, control)| {
+            offsets.map(|offset| {
+                let cleared = set_aside(n, el, TARGET + offset, control).run(CLEAR, TARGET + 0x1fc0);
+                cleared.enable(ON).run(FILL_PAGES, TARGET)
+            })
+        })
+    }))
+}
+
+/// Memory that was cleared is copied over, with each doubleword of the source and of the destination watched; the
+/// watchpoints take turns.
+fn memory_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.needs(Feature::Mops)?;
+    let mut turns = numbers(cx).cycle();
+    let all = MOVED.into_iter().flat_map(|start| {
+        COPIES.into_iter().flat_map(move |copy| {
+            each_watch().flat_map(move |watch| {
+                OFFSETS.step_by(8).flat_map(move |offset| {
+                    [start, MARKERS].map(|side| (copy, start, side.wrapping_add_signed(offset), watch))
+                })
+            })
+        })
+    });
+    cx.check_each(all.zip(&mut turns).map(|((copy, start, watched, (el, control)), n)| {
+        set_aside(n, el, watched, control).run(CLEAR, start).enable(ON).run(copy, start)
+    }))
+}
+
+/// The source is watched for loads and the destination for stores: either may be met first, and of both kinds of
+/// watchpoint, reading and writing, each reports its own side.
+fn memory_copy_watched_on_both_sides(cx: &mut Context<'_>) -> Result<(), Stop> {
+    cx.needs(Feature::Mops)?;
+    let all = numbers(cx);
+    cx.check_each(all.clone().flat_map(|n| {
+        let other = (n + 1) % all.end;
+        COPIES.into_iter().flat_map(move |copy| {
+            [(El::El0, MOVED[0]), (El::El1, MOVED[0]), (El::El0, MOVED[1]), (El::El1, MOVED[1])].map(
+                |(el, start)| {
+                    let source = set_aside(n, el, MARKERS + 24, DOUBLEWORD.with_lsc(LSC_LOAD));
+                    let both = source.watchpoint(other, start + 40, DOUBLEWORD.with_lsc(LSC_STORE));
+                    both.run(CLEAR, start).enable(ON).run(copy, start)
+                },
+            )
         })
     }))
 }

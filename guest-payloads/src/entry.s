@@ -15,6 +15,11 @@ _start:
     add     x0, x0, #0x1000
     cmp     x0, x1
     b.lo    _start
+    mrs     x0, s3_0_c0_c6_2        // ID_AA64ISAR2_EL1
+    ubfx    x0, x0, #16, #4         // MOPS
+    cmp     x0, #0
+    cset    x0, ne
+    orr     x2, x2, x0, lsl #33     // SCTLR_EL1.MSCEn: EL0 has Memory Copy and Memory Set instructions
     msr     sctlr_el1, x2
     isb
     ldr     x0, =stack_top

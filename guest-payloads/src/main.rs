@@ -4,8 +4,9 @@
 //!
 //! It runs at EL1 with SP_EL1, interrupts and debug exceptions masked, and VA = IPA; `entry.s` says what must
 //! be set up before it starts. Exceptions are expected in the markers, the memory accesses and the register
-//! table; there the handler logs the exception and skips the instruction. After an exception anywhere else
-//! the guest is lost, and rings the bell for it.
+//! table; there the handler logs the exception and skips the instruction. A Memory Copy or Memory Set
+//! instruction, which continues where it was interrupted, is not skipped: the handler clears MDSCR_EL1.MDE and
+//! returns to it. After an exception anywhere else the guest is lost, and rings the bell for it.
 
 #![no_std]
 #![no_main]
@@ -21,9 +22,12 @@ use core::{
 };
 use dfr0_model::{
     access::{self, ACCESSES},
-    event::{EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC, Event, Exception, Logged},
+    event::{
+        EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC,
+        EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
+    },
     scenario::{El, Entry},
-    sequence::{self, ERET, SEQUENCE_LEN, SEQUENCES},
+    sequence::{self, ERET, SEQUENCE_LEN, SEQUENCES, is_move},
     sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
     wire::{
         self, BRK, BRK_IMMEDIATE, Bell, DOORBELL, EVENT_WORDS, LOG_LEN, MARKER_COUNT, OP_WORDS, PROGRAM_LEN,
@@ -48,6 +52,8 @@ const D: u64 = 1 << 9;
 const SS: u64 = 1 << 21;
 /// MDSCR_EL1.SS.
 const MDSCR_SS: u64 = 1;
+/// MDSCR_EL1.MDE.
+const MDSCR_MDE: u64 = 1 << 15;
 const INSTRUCTION: u64 = 4;
 
 /// The instructions that access one register: `MRS X0; RET; MSR X0; RET`.
@@ -238,8 +244,8 @@ extern "C" fn payload() -> ! {
     }
 }
 
-/// Logs an exception and returns where to continue, after the instruction. `x30` is that of the interrupted
-/// code.
+/// Logs an exception and returns where to continue: after the instruction, or at it. `x30` is that of the
+/// interrupted code.
 #[unsafe(no_mangle)]
 extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     let (esr, elr, spsr, far);
@@ -277,7 +283,22 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
             Payload.ring(Bell::Lost);
         }
     }
-    if instruction(elr) == RET { x30 } else { elr + INSTRUCTION }
+    match instruction(elr) {
+        RET => x30,
+        instruction if is_move(instruction) && is_masked_by_mde(taken) => {
+            clear_mdscr(MDSCR_MDE);
+            elr
+        }
+        _ => elr + INSTRUCTION,
+    }
+}
+
+/// A Breakpoint or Watchpoint exception.
+fn is_masked_by_mde(taken: Exception) -> bool {
+    matches!(
+        taken.ec(),
+        EC_BREAKPOINT_CURRENT_EL | EC_BREAKPOINT_LOWER_EL | EC_WATCHPOINT_CURRENT_EL | EC_WATCHPOINT_LOWER_EL
+    )
 }
 
 /// The instruction at an address that was executed.
@@ -309,10 +330,14 @@ fn step_on(spsr: u64) {
         // SAFETY: PSTATE.SS of the interrupted code concerns software step alone.
         unsafe { asm!("msr spsr_el1, {0}", in(reg) spsr | SS) };
     } else {
-        let mdscr = Payload.read(MDSCR_EL1);
-        Payload.write(MDSCR_EL1, mdscr & !MDSCR_SS);
-        Payload.isb();
+        clear_mdscr(MDSCR_SS);
     }
+}
+
+fn clear_mdscr(bits: u64) {
+    let mdscr = Payload.read(MDSCR_EL1);
+    Payload.write(MDSCR_EL1, mdscr & !bits);
+    Payload.isb();
 }
 
 #[panic_handler]

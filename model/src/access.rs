@@ -24,6 +24,10 @@ pub enum Kind {
     Invalidate,
     /// Neither: a hint.
     Prefetch,
+    /// Reads, as a part of a Memory Copy.
+    MoveLoad,
+    /// Writes, as a part of a Memory Copy or Memory Set.
+    MoveStore,
 }
 
 /// One instruction that accesses memory.
@@ -47,7 +51,7 @@ pub struct Access {
     pub load_exclusive: bool,
 }
 
-const fn access(name: &'static str, instruction: u32, kind: Kind, size: u8) -> Access {
+pub(crate) const fn access(name: &'static str, instruction: u32, kind: Kind, size: u8) -> Access {
     Access {
         name,
         instruction,
@@ -122,19 +126,24 @@ pub const TABLE: [Access; ACCESSES] = [
 pub const fn named(name: &str) -> Option<u8> {
     let mut place = 0;
     while place < ACCESSES {
-        let (a, b) = (TABLE[place].name.as_bytes(), name.as_bytes());
-        let mut same = a.len() == b.len();
-        let mut k = 0;
-        while same && k < a.len() {
-            same = a[k] == b[k];
-            k += 1;
-        }
-        if same {
+        if is_same(TABLE[place].name, name) {
             return Some(place as u8);
         }
         place += 1;
     }
     None
+}
+
+/// Two names are the same, for constants.
+pub(crate) const fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut same = one.len() == other.len();
+    let mut k = 0;
+    while same && k < one.len() {
+        same = one[k] == other[k];
+        k += 1;
+    }
+    same
 }
 
 /// The same of an access that is there, for constants.
@@ -148,13 +157,13 @@ pub const fn place(name: &str) -> u8 {
 impl Access {
     /// It reads memory.
     pub fn reads(&self) -> bool {
-        matches!(self.kind, Kind::Load | Kind::Atomic | Kind::CompareAndSwap)
+        matches!(self.kind, Kind::Load | Kind::Atomic | Kind::CompareAndSwap | Kind::MoveLoad)
     }
 
     /// It writes memory, or may find that it does not have to. For watchpoints a compare and swap always does: Atomic
     /// instructions are treated as performing both a load and a store (DDI 0487 C3.2, Atomic memory operations).
     pub fn writes(&self) -> bool {
-        !matches!(self.kind, Kind::Load | Kind::Prefetch)
+        !matches!(self.kind, Kind::Load | Kind::Prefetch | Kind::MoveLoad)
     }
 
     /// The bytes that it accesses, where DC ZVA zeroes blocks of `zva_block` bytes, and of DC IVAC those that it may

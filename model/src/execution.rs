@@ -76,6 +76,20 @@ pub(crate) enum Instruction {
     },
     /// An SVE contiguous load or store, and its base.
     Vector(Vector, u64),
+    /// A part of a Memory Copy or Memory Set.
+    Move {
+        /// All that they read and write.
+        accesses: Vec<Memory>,
+        /// It does all of the rest.
+        last: bool,
+    },
+    /// A doubleword that they have written is loaded into X0.
+    ReadBack {
+        /// The load.
+        memory: Memory,
+        /// What it is.
+        value: u64,
+    },
     /// Any other.
     Other(Does),
 }
@@ -117,6 +131,8 @@ pub(crate) struct Executed {
     pub outcome: Outcome,
     /// The handler of a Software Step exception has cleared MDSCR_EL1.SS.
     pub ss_cleared: bool,
+    /// The handler of an exception from a Memory Copy or Memory Set has cleared MDSCR_EL1.MDE.
+    pub mde_cleared: bool,
     /// There was a context synchronization event for certain.
     pub synchronised: bool,
 }
@@ -147,6 +163,7 @@ struct Path {
     /// How many Software Step exceptions are still wanted.
     wanted: u8,
     ss_cleared: bool,
+    mde_cleared: bool,
     synchronised: bool,
     /// The exclusive monitor is held.
     monitor: bool,
@@ -177,6 +194,7 @@ impl Execution<'_> {
             stepped: Stepped::Nothing,
             wanted: 0,
             ss_cleared: false,
+            mde_cleared: false,
             synchronised: self.by_return(),
             monitor: false,
             failed: false,
@@ -269,11 +287,16 @@ impl Execution<'_> {
             open.push(self.step_exception(path));
             return Ok(());
         }
-        let breakpoint = agreed(self.views_on(&path).map(|view| view.breakpoint(path.pc)));
+        let breakpoint = if path.mde_cleared {
+            Verdict::no(&rule::MDE)
+        } else {
+            agreed(self.views_on(&path).map(|view| view.breakpoint(path.pc)))
+        };
         let taken = (breakpoint.matches > Match::No).then(|| {
             decided.get_or_insert(breakpoint.rule);
             let esr = debug_class(EC_BREAKPOINT_LOWER_EL, &path) | IFSC_DEBUG;
-            self.taken(path.clone(), exception(esr, &path))
+            let event = exception(esr, &path);
+            if self.moves(path.pc) { resumed(path.clone(), event) } else { self.taken(path.clone(), event) }
         });
         if path.illegal {
             // Which of the two comes first is IMPLEMENTATION DEFINED.
@@ -330,6 +353,11 @@ impl Execution<'_> {
         self.after(Path { skipped: true, ..excepted(path) })
     }
 
+    /// A Memory Copy or Memory Set is done here.
+    fn moves(&self, pc: u64) -> bool {
+        matches!(self.at(pc), Some(Instruction::Move { .. }))
+    }
+
     /// The instruction after: of the RET the one to which it returns.
     fn after(&self, path: Path) -> Path {
         let ret = self.code + 4 * self.instructions.len() as u64;
@@ -368,6 +396,16 @@ impl Execution<'_> {
                 self.store_exclusive([held, lost], *again, path, open, decided);
             }
             Some(Instruction::Vector(vector, base)) => self.vector(vector, *base, path, open, decided),
+            Some(Instruction::Move { accesses, last }) => {
+                self.memory_move(accesses, *last, path, open, decided)?;
+            }
+            Some(Instruction::ReadBack { memory, value }) => {
+                let (first, events) = (open.len(), path.events.len());
+                self.access(memory, path, open, decided);
+                for other in open[first..].iter_mut().filter(|other| other.events.len() == events) {
+                    other.x0 = *value;
+                }
+            }
             Some(Instruction::Other(does)) => self.execute_other(*does, path, open, decided)?,
         }
         Ok(())
@@ -379,6 +417,14 @@ impl Execution<'_> {
         self.after(Path { ss: false, stepped, ..path })
     }
 
+    /// Which watchpoints, if any, generate an exception here.
+    fn hit(&self, access: &Access, bytes: &Range<u64>, path: &Path) -> Hit {
+        if path.mde_cleared {
+            return Hit { verdict: Verdict::no(&rule::MDE), wnr: None, far: FAR_UNKNOWN };
+        }
+        agreed_hit(self.views_on(path).map(|view| view.watchpoint(access, bytes)))
+    }
+
     fn access(&self, memory: &Memory, path: Path, open: &mut Vec<Path>, decided: &mut Option<&'static Rule>) {
         let Memory { access, bytes, fault, .. } = memory;
         if let Some(fault) = fault {
@@ -387,7 +433,7 @@ impl Execution<'_> {
             open.push(self.taken(path, event));
             return;
         }
-        let mut hit = agreed_hit(self.views_on(&path).map(|view| view.watchpoint(access, bytes)));
+        let mut hit = self.hit(access, bytes, &path);
         // The address is translated first: where stage 2 maps nothing KVM has the access to itself, and whoever does it
         // for the guest need not look at the watchpoints.
         if memory.passes() && hit.verdict.matches == Match::Yes {
@@ -455,6 +501,36 @@ impl Execution<'_> {
                 open.push(self.taken(path.clone(), event));
             }
         }
+    }
+
+    /// Which of the three instructions does what is IMPLEMENTATION DEFINED: an access that is watched is done here, or
+    /// later unless this is the last of them.
+    fn memory_move(
+        &self,
+        accesses: &[Memory],
+        last: bool,
+        path: Path,
+        open: &mut Vec<Path>,
+        decided: &mut Option<&'static Rule>,
+    ) -> Result<(), Unknown> {
+        if path.skipped {
+            return Err(Unknown("a Memory Copy or Memory Set of which an exception has skipped a part"));
+        }
+        if accesses.iter().any(|memory| memory.fault.is_some()) {
+            return Err(Unknown("a fault of a Memory Copy or Memory Set"));
+        }
+        let hits = || accesses.iter().map(|memory| (memory, self.hit(memory.access, &memory.bytes, &path)));
+        if !last || hits().all(|(_, hit)| hit.verdict.matches < Match::Yes) {
+            let end = accesses.last().map(|write| write.bytes.end).filter(|_| last);
+            let path = Path { x0: end.unwrap_or(path.x0), ..path.clone() };
+            open.push(self.done(path, Stepped::One(false)));
+        }
+        for (memory, hit) in hits().filter(|(_, hit)| hit.verdict.matches > Match::No) {
+            let certain = hit.verdict.matches == Match::Yes;
+            decided.get_or_insert(if certain { &rule::WATCHPOINT_MOVE } else { hit.verdict.rule });
+            open.push(resumed(path.clone(), watchpoint_exception(&hit, memory.tag, &path)));
+        }
+        Ok(())
     }
 
     fn execute_other(
@@ -550,7 +626,7 @@ impl Execution<'_> {
                 let counted = Some((least.min(active.into()), most.min(active.into())));
                 open.push(self.done(Path { counted, ..path }, Stepped::One(false)));
             }
-            Does::Access(_) | Does::StoreExclusive | Does::Vector(_) => {
+            Does::Access(_) | Does::StoreExclusive | Does::Vector(_) | Does::Move { .. } | Does::ReadBack => {
                 return Err(Unknown("an access whose bytes are not known"));
             }
         }
@@ -597,6 +673,10 @@ impl Execution<'_> {
         if !ss_cleared && done.iter().any(|path| path.ss_cleared) {
             return Err(Unknown("code that may end with software step enabled or not"));
         }
+        let mde_cleared = done.iter().all(|path| path.mde_cleared);
+        if !mde_cleared && done.iter().any(|path| path.mde_cleared) {
+            return Err(Unknown("code that may end with MDSCR_EL1.MDE set or not"));
+        }
         let synchronised = done.iter().all(|path| path.synchronised);
         if self.x0.is_some() {
             for path in &mut done {
@@ -614,7 +694,8 @@ impl Execution<'_> {
         }
         let mut sequences = sequences.into_iter();
         let events = sequences.next().unwrap_or_default();
-        Ok(Executed { outcome: Outcome { events, or: sequences.collect(), rule }, ss_cleared, synchronised })
+        let outcome = Outcome { events, or: sequences.collect(), rule };
+        Ok(Executed { outcome, ss_cleared, mde_cleared, synchronised })
     }
 
     /// The rule by which nothing happens at the first instruction.
@@ -633,6 +714,13 @@ impl Execution<'_> {
 /// An exception was taken, and its handler has returned.
 fn excepted(path: Path) -> Path {
     Path { synchronised: true, monitor: false, spsr: None, ..path }
+}
+
+/// The handler of a debug exception from a Memory Copy or Memory Set has cleared MDSCR_EL1.MDE and returns to the
+/// instruction, which goes on.
+fn resumed(mut path: Path, event: Expected) -> Path {
+    path.events.push(event);
+    Path { stepped: Stepped::Nothing, mde_cleared: true, ..excepted(path) }
 }
 
 impl Path {
@@ -780,6 +868,158 @@ mod tests {
     }
 
     const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
+
+    const MOVED: u64 = wire::TARGET + 0x100;
+
+    fn code_of(name: &str) -> (u8, u64) {
+        let piece = sequence::place(name);
+        (piece, wire::sequence_code(piece))
+    }
+
+    /// The ELR, WnR and FAR of the first event of each outcome, and the value that the piece ends with.
+    fn moved(scenario: &Scenario) -> Vec<(u64, bool, (u64, u64), u64)> {
+        let outcome = outcome(scenario).expect("modelled");
+        let ends = outcome.alternatives().map(|events| match *events {
+            [Expected::Exception { esr, elr, far, .. }, Expected::Value { value, .. }] => {
+                (elr, esr & WNR != 0, far, value)
+            }
+            ref other => panic!("{other:?}"),
+        });
+        let mut ends: Vec<_> = ends.collect();
+        ends.sort_unstable();
+        ends
+    }
+
+    fn move_of(name: &str, address: u64, control: Dbgwcr) -> Scenario {
+        let (piece, _) = code_of(name);
+        start(ON).watchpoint(0, address, control).entered(BY_RETURN).run(piece, MOVED)
+    }
+
+    #[test]
+    fn a_watched_memory_set_is_interrupted_at_one_of_three_instructions_and_goes_on() {
+        let (_, code) = code_of("set 64 bytes to ones");
+        let set = |control| move_of("set 64 bytes to ones", MOVED + 16, control);
+        let far = (MOVED, MOVED + 23);
+        let each = [2, 3, 4].map(|place| (code + 4 * place, true, far, u64::MAX));
+        for lsc in [LSC_STORE, LSC_STORE | LSC_LOAD] {
+            let control = Dbgwcr::doubleword().with_lsc(lsc);
+            assert_eq!(moved(&set(control)), each);
+            assert_eq!(rule_of(&set(control)), &rule::WATCHPOINT_MOVE);
+        }
+        let silent = outcome(&set(Dbgwcr::doubleword().with_lsc(LSC_LOAD))).expect("modelled");
+        assert_eq!(silent.events, [Expected::Value { value: u64::MAX, mask: u64::MAX }], "it reads nothing");
+        assert_eq!(silent.or, Vec::<Vec<Expected>>::new());
+    }
+
+    #[test]
+    fn a_memory_copy_reports_its_reads_and_its_writes_each_by_its_side() {
+        for name in ["copy 64 bytes", "copy 64 bytes forwards"] {
+            let (_, code) = code_of(name);
+            let value = 0xd65f_03c0_d503_201f;
+            let parts = [2, 3, 4].map(|place| code + 4 * place);
+            let source = move_of(name, wire::MARKERS + 8, Dbgwcr::doubleword());
+            let read = (wire::MARKERS, wire::MARKERS + 15);
+            assert_eq!(moved(&source), parts.map(|elr| (elr, false, read, value)));
+            let target = |lsc| move_of(name, MOVED + 8, Dbgwcr::doubleword().with_lsc(lsc));
+            let write = (MOVED, MOVED + 15);
+            assert_eq!(moved(&target(LSC_STORE)), parts.map(|elr| (elr, true, write, value)));
+            let stores = move_of(name, wire::MARKERS + 8, Dbgwcr::doubleword().with_lsc(LSC_STORE));
+            assert_eq!(outcome(&stores).expect("modelled").events.len(), 1, "nothing is written there");
+            let (piece, _) = code_of(name);
+            let both = start(ON).watchpoint(0, MOVED, Dbgwcr::doubleword());
+            let both = both.watchpoint(1, wire::MARKERS, Dbgwcr::doubleword()).entered(BY_RETURN);
+            assert_eq!(moved(&both.run(piece, MOVED)).len(), 6, "either side may be first");
+        }
+    }
+
+    #[test]
+    fn far_of_a_memory_set_lies_in_the_page_of_the_watched_address() {
+        let (piece, _) = code_of("set 64 bytes to ones");
+        let page = wire::TARGET + wire::PAGE;
+        let far = |address, control: Dbgwcr| {
+            let set = start(ON).watchpoint(0, address, control).entered(BY_RETURN).run(piece, page - 32);
+            moved(&set)[0].2
+        };
+        let doubleword = Dbgwcr::doubleword();
+        assert_eq!(far(page + 8, doubleword), (page, page + 15));
+        assert_eq!(far(page - 8, doubleword), (page - 32, page - 1));
+        assert_eq!(
+            far(wire::TARGET, doubleword.with_mask(u5::new(13))),
+            (page - 32, page + 31),
+            "both pages"
+        );
+    }
+
+    #[test]
+    fn what_is_read_back_may_be_watched_for_loads() {
+        let scenario = move_of("set 64 bytes to zeros", MOVED + 24, Dbgwcr::doubleword().with_lsc(LSC_LOAD));
+        let (_, code) = code_of("set 64 bytes to zeros");
+        assert_eq!(moved(&scenario), [(code + 16, false, (MOVED + 24, MOVED + 31), MOVED + 64)]);
+    }
+
+    #[test]
+    fn an_exception_of_a_memory_set_clears_mde_for_the_rest_and_nothing_else_does() {
+        let (piece, code) = code_of("set 64 bytes to ones");
+        let twice = move_of("set 64 bytes to ones", MOVED, Dbgwcr::doubleword()).isb();
+        let again = twice.clone().then(Op::Run { sequence: piece, x0: MOVED });
+        assert_eq!(outcome(&again).expect("modelled").events.len(), 1, "the value alone");
+        let mde = |scenario: Scenario| match outcome(&scenario.read(MDSCR_EL1)).expect("modelled").events[..]
+        {
+            [Expected::Value { value, .. }] => Mdscr::new_with_raw_value(value).mde(),
+            ref other => panic!("{other:?}"),
+        };
+        assert!(!mde(twice));
+        assert!(mde(move_of("set 64 bytes to ones", MOVED + 64, Dbgwcr::doubleword())));
+        let broken = start(ON).breakpoint_at(0, code + 12, ADDRESS).entered(BY_RETURN).run(piece, MOVED);
+        let events = outcome(&broken).expect("modelled").events;
+        assert!(
+            matches!(events[..], [Expected::Exception { elr, .. }, Expected::Value { value: u64::MAX, .. }]
+            if elr == code + 12)
+        );
+        let behind = start(ON).breakpoint_at(0, code + 4, ADDRESS).entered(BY_RETURN);
+        assert_eq!(
+            outcome(&behind.run(piece, MOVED)).err().map(|unknown| unknown.0),
+            Some("a Memory Copy or Memory Set of which an exception has skipped a part")
+        );
+    }
+
+    #[test]
+    fn a_memory_set_that_may_or_may_not_be_interrupted_is_not_modelled() {
+        let odd = move_of("set 64 bytes to ones", MOVED, Dbgwcr::doubleword().with_bas(0b101));
+        assert!(outcome(&odd).is_err());
+        let fault = start(ON).entered(BY_RETURN).run(code_of("set 64 bytes to ones").0, wire::READ_ONLY);
+        assert!(outcome(&fault).is_err());
+    }
+
+    #[test]
+    fn each_part_of_a_memory_set_is_one_step() {
+        let (piece, code) = code_of("set 64 bytes to ones");
+        let set = start(ON.with_ss(true)).entered(Entry::stepped(8)).run(piece, MOVED);
+        let events = outcome(&set).expect("modelled").events;
+        let elr = |event: &Expected| match *event {
+            Expected::Exception { elr, .. } => Some(elr),
+            _ => None,
+        };
+        let steps: Vec<u64> = events.iter().filter_map(elr).collect();
+        assert_eq!(
+            steps,
+            [1, 2, 3, 4, 5, 6, 7].map(|k| code + 4 * k).into_iter().chain([wire::RETURN]).collect::<Vec<_>>()
+        );
+        let watched = start(ON.with_ss(true)).watchpoint(0, MOVED, Dbgwcr::doubleword());
+        let watched = outcome(&watched.entered(Entry::stepped(8)).run(piece, MOVED)).expect("modelled");
+        let mut at: Vec<_> = watched
+            .alternatives()
+            .map(|events| {
+                let seen: Vec<u64> = events.iter().filter_map(elr).collect();
+                let place =
+                    seen.windows(2).position(|two| two[0] == two[1]).expect("a part that is done again");
+                assert_eq!(seen.len(), 9);
+                seen[place]
+            })
+            .collect();
+        at.sort_unstable();
+        assert_eq!(at, [2, 3, 4].map(|k| code + 4 * k));
+    }
 
     #[test]
     fn a_write_may_be_seen_before_the_next_isb_and_is_seen_after_it() {

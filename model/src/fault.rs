@@ -6,7 +6,7 @@ use crate::{
     access::{Access, Kind},
     outcome::Unknown,
     scenario::El,
-    wire::{PAGE, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED},
+    wire::{MARKERS, PAGE, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED},
 };
 use core::ops::Range;
 
@@ -60,6 +60,8 @@ pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<F
             return Ok(None);
         }
         PERMISSION
+    } else if within(MARKERS, PAGE) && !access.writes() {
+        return Ok(None);
     } else {
         return Err(Unknown("an access outside of the target memory"));
     };
@@ -71,6 +73,7 @@ pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<F
         Kind::StoreExclusive | Kind::CompareAndSwap | Kind::Atomic | Kind::Invalidate => {
             Err(Unknown("a fault of an access that reads and writes, or may not write"))
         }
+        Kind::MoveLoad | Kind::MoveStore => Err(Unknown("a fault of a Memory Copy or Memory Set")),
     }
 }
 
@@ -98,6 +101,7 @@ mod tests {
             assert_eq!(fault("ldtr x1", el, PRIVILEGED), Some((PERMISSION, false)), "as one of EL0");
         }
         assert_eq!(fault("ldr x1", El::El1, PRIVILEGED), None);
+        assert_eq!(fault("ldr x1", El::El0, MARKERS), None, "code of EL0");
         assert_eq!(fault("ldr x1", El::El0, PRIVILEGED), Some((PERMISSION, false)));
     }
 
@@ -115,6 +119,7 @@ mod tests {
             ("ldxr x1", UNMAPPED + 4),
             ("ldr x1", UNMAPPED + PAGE),
             ("ldr x1", READ_ONLY - 4),
+            ("str x1", MARKERS),
             ("stxr w1, x2", UNMAPPED),
             ("swp x1, x2", UNMAPPED),
         ] {

@@ -14,6 +14,7 @@ use crate::{
     rule::{self, Rule},
     scenario::El,
     shape::Shape,
+    wire::PAGE,
 };
 use arbitrary_int::{u2, u4};
 use core::ops::Range;
@@ -431,6 +432,8 @@ impl View<'_> {
             let far = match access.kind {
                 // Any address that it accesses.
                 Kind::ZeroBlock | Kind::Invalidate => (accessed.start, accessed.end - 1),
+                // An interval, in the page of the watched address.
+                Kind::MoveLoad | Kind::MoveStore => (accessed.start.max(lowest - lowest % PAGE), highest),
                 // An interval, which is exact where the block is not smaller than the access.
                 _ => (accessed.start.max(block(lowest)), highest),
             };

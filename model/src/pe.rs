@@ -6,7 +6,7 @@
 //! the scenario's author.
 
 use crate::{
-    access,
+    access::{self, Access, Kind},
     execution::{Execution, Instruction, Memory},
     fault::{self, TAG},
     guest_debug::Debugger,
@@ -16,7 +16,7 @@ use crate::{
     registers::Registers,
     rule::{self, Rule},
     scenario::{El, Entry, Op},
-    sequence::{self, Does},
+    sequence::{self, Does, Moves},
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
     vector::{ELEMENTS, Vector},
@@ -30,6 +30,11 @@ const OSLSR_OSLM: u64 = 1 << 3;
 const OSLSR_OSLK: u64 = 1 << 1;
 /// The size in bytes of the block that DC ZVA zeroes on most PEs.
 const ZVA_BLOCK: u64 = 64;
+/// The reads of a Memory Copy, and the writes of a Memory Copy or Memory Set: what several instructions do together, so
+/// that the bytes are the piece's.
+static MOVE_LOAD: Access = access::access("the reads of a Memory Copy", 0, Kind::MoveLoad, 0);
+static MOVE_STORE: Access =
+    access::access("the writes of a Memory Copy or Memory Set", 0, Kind::MoveStore, 0);
 /// The marker's instruction.
 const NOP: Instruction = Instruction::Other(Does::Nothing);
 /// The upper limit of states of the registers that are tried; no scenario needs more.
@@ -281,6 +286,10 @@ impl Pe {
             let mdscr = self.registers.mdscr().with_ss(false).raw_value();
             self.registers.set(sysreg::MDSCR_EL1, mdscr);
         }
+        if executed.mde_cleared {
+            let mdscr = self.registers.mdscr().with_mde(false).raw_value();
+            self.registers.set(sysreg::MDSCR_EL1, mdscr);
+        }
         if executed.synchronised {
             self.earlier.clear();
         }
@@ -311,6 +320,14 @@ impl Pe {
         Ok(Memory { access, bytes, tag: address & TAG, fault })
     }
 
+    /// The same of what a Memory Copy or Memory Set reads or writes.
+    fn moved(&self, access: &'static Access, start: u64, size: u64) -> Result<Memory, Unknown> {
+        let end = start.checked_add(size).ok_or(Unknown("an access outside of the target memory"))?;
+        let bytes = start..end;
+        let fault = fault::of(access, self.el, &bytes)?;
+        Ok(Memory { access, bytes, tag: 0, fault })
+    }
+
     /// Runs a piece of code with this X0.
     fn run(&mut self, sequence: u8, x0: u64) -> Result<Outcome, Unknown> {
         let code = wire::sequence_code(sequence);
@@ -318,6 +335,18 @@ impl Pe {
             .get(usize::from(sequence))
             .ok_or(Unknown("a piece of code that does not exist"))?;
         let again = sequence.instructions.iter().any(|(_, does)| *does == Does::Retry);
+        let moved = || {
+            let moves = sequence.moves.ok_or(Unknown("a piece of code that moves nothing"))?;
+            let memory = |access, start| self.moved(access, start, moves.size);
+            let write = memory(&MOVE_STORE, x0)?;
+            Ok(match moves.from {
+                Some(from) => Vec::from([memory(&MOVE_LOAD, from)?, write]),
+                None => Vec::from([write]),
+            })
+        };
+        let read_back = sequence.moves.and_then(|moves| {
+            Some((x0.checked_add(moves.size)?.checked_sub(Moves::READ_BACK)?, moves.value))
+        });
         let instruction = |does| {
             Ok(match does {
                 Does::Access(access) => Instruction::Access(self.memory(access, x0)?),
@@ -327,6 +356,11 @@ impl Pe {
                     again,
                 },
                 Does::Vector(vector) => self.vector(vector, x0)?,
+                Does::Move { last } => Instruction::Move { accesses: moved()?, last },
+                Does::ReadBack => {
+                    let (address, value) = read_back.ok_or(Unknown("a piece of code that moves nothing"))?;
+                    Instruction::ReadBack { memory: self.memory(access::place("ldr x1"), address)?, value }
+                }
                 other => Instruction::Other(other),
             })
         };

@@ -7,6 +7,7 @@ use crate::{
     access,
     feature::Feature,
     vector::{ELEMENTS, Faulting, Vector},
+    wire,
 };
 use core::fmt;
 
@@ -59,6 +60,35 @@ pub enum Does {
         /// How many are Active.
         u8,
     ),
+    /// A part of what the piece's [`Moves`] says, which may be all of it or nothing. After a Breakpoint or Watchpoint
+    /// exception of it, the payload clears MDSCR_EL1.MDE and goes on with this instruction.
+    Move {
+        /// It is all of the rest.
+        last: bool,
+    },
+    /// The doubleword [`Moves::READ_BACK`] bytes below the end of what was written is loaded into X0.
+    ReadBack,
+}
+
+/// What the Memory Set or Memory Copy of a piece does with the bytes from the address in X0 upwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// How many they are.
+    pub size: u64,
+    /// From where they are copied.
+    pub from: Option<u64>,
+    /// What each doubleword is then.
+    pub value: u64,
+}
+
+impl Moves {
+    /// How far below their end the doubleword is that is read back.
+    pub const READ_BACK: u64 = 40;
+}
+
+/// A Memory Copy or Memory Set instruction (DDI 0487 C4.1, Memory Copy and Memory Set).
+pub const fn is_move(instruction: u32) -> bool {
+    instruction & 0xfb20_0c00 == 0x1900_0400
 }
 
 /// A piece of code; a RET follows.
@@ -70,12 +100,14 @@ pub struct Sequence {
     pub instructions: &'static [(u32, Does)],
     /// What it needs.
     pub needs: Option<Feature>,
+    /// What its [`Does::Move`] do together.
+    pub moves: Option<Moves>,
 }
 
 /// How many instructions a piece may have, its RET included.
 pub const SEQUENCE_LEN: usize = 8;
 /// How many pieces there are.
-pub const SEQUENCES: usize = 26;
+pub const SEQUENCES: usize = 31;
 /// `ERET`.
 pub const ERET: u32 = 0xd69f_03e0;
 
@@ -131,7 +163,7 @@ const fn ldff1b(first: u8) -> (u32, Does) {
 const LDNF1B: (u32, Does) = vector(0xa410_a000, false, Faulting::None, 0, ELEMENTS);
 
 const fn sequence(name: &'static str, instructions: &'static [(u32, Does)]) -> Sequence {
-    Sequence { name, instructions, needs: None }
+    Sequence { name, instructions, needs: None, moves: None }
 }
 
 const fn needs(feature: Feature, sequence: Sequence) -> Sequence {
@@ -141,6 +173,22 @@ const fn needs(feature: Feature, sequence: Sequence) -> Sequence {
 const fn sve(name: &'static str, instructions: &'static [(u32, Does)]) -> Sequence {
     needs(Feature::Sve, sequence(name, instructions))
 }
+
+/// A Memory Set or Memory Copy.
+const fn moves(moves: Moves, sequence: Sequence) -> Sequence {
+    Sequence { moves: Some(moves), ..needs(Feature::Mops, sequence) }
+}
+
+const MOVE: Does = Does::Move { last: false };
+const LAST_MOVE: Does = Does::Move { last: true };
+/// `LDUR X0, [X0, #-40]`: X0 is the end of what was written.
+const READ_BACK: (u32, Does) = (0xf85d_8000, Does::ReadBack);
+/// `ADD X0, X0, X1` and `ADD X0, X0, X2`: how much is left to do, which is nothing.
+const ADD_REST_OF_SET: (u32, Does) = (0x8b01_0000, Does::Nothing);
+const ADD_REST_OF_COPY: (u32, Does) = (0x8b02_0000, Does::Nothing);
+/// What the first markers are, a NOP and a RET each. ADRP finds them at the start of the page that the piece is in.
+const MARKERS: Moves = Moves { size: 64, from: Some(wire::MARKERS), value: 0xd65f_03c0_d503_201f };
+const ADRP_MARKERS: (u32, Does) = (0x9000_0001, Does::Nothing);
 
 /// Every piece; an operation names one by its place here.
 pub const TABLE: [Sequence; SEQUENCES] = [
@@ -195,11 +243,100 @@ pub const TABLE: [Sequence; SEQUENCES] = [
     sve("ldnf1b", &[ALL, SETFFR, LDNF1B, RDFFR, count(ELEMENTS)]),
     sve("ldff1b", &[ALL, SETFFR, ldff1b(0), RDFFR, count(ELEMENTS)]),
     sve("ldff1b of the last 12", &[ALL, FIRST_FOUR, CLEAR_FIRST_FOUR, SETFFR, ldff1b(4), RDFFR, count(12)]),
+    moves(
+        Moves { size: 64, from: None, value: 0 },
+        sequence(
+            "set 64 bytes to zeros",
+            &[
+                (0xd280_0801, Does::Nothing), // mov x1, #64
+                (0x19df_0420, MOVE),          // setp [x0]!, x1!, xzr
+                (0x19df_4420, MOVE),          // setm [x0]!, x1!, xzr
+                (0x19df_8420, LAST_MOVE),     // sete [x0]!, x1!, xzr
+                READ_BACK,
+                ADD_REST_OF_SET,
+            ],
+        ),
+    ),
+    moves(
+        Moves { size: 64, from: None, value: u64::MAX },
+        sequence(
+            "set 64 bytes to ones",
+            &[
+                (0xd280_0801, Does::Nothing), // mov x1, #64
+                (0x9280_0002, Does::Nothing), // mov x2, #-1
+                (0x19c2_0420, MOVE),          // setp [x0]!, x1!, x2
+                (0x19c2_4420, MOVE),          // setm [x0]!, x1!, x2
+                (0x19c2_8420, LAST_MOVE),     // sete [x0]!, x1!, x2
+                READ_BACK,
+                ADD_REST_OF_SET,
+            ],
+        ),
+    ),
+    moves(
+        Moves { size: 0x2000, from: None, value: u64::MAX },
+        sequence(
+            "set 8 KiB to ones",
+            &[
+                (0xd284_0001, Does::Nothing), // mov x1, #0x2000
+                (0x9280_0002, Does::Nothing), // mov x2, #-1
+                (0x19c2_0420, MOVE),          // setp [x0]!, x1!, x2
+                (0x19c2_4420, MOVE),          // setm [x0]!, x1!, x2
+                (0x19c2_8420, LAST_MOVE),     // sete [x0]!, x1!, x2
+                READ_BACK,
+                ADD_REST_OF_SET,
+            ],
+        ),
+    ),
+    moves(
+        MARKERS,
+        sequence(
+            "copy 64 bytes",
+            &[
+                ADRP_MARKERS,
+                (0xd280_0802, Does::Nothing), // mov x2, #64
+                (0x1d01_0440, MOVE),          // cpyp [x0]!, [x1]!, x2!
+                (0x1d41_0440, MOVE),          // cpym [x0]!, [x1]!, x2!
+                (0x1d81_0440, LAST_MOVE),     // cpye [x0]!, [x1]!, x2!
+                READ_BACK,
+                ADD_REST_OF_COPY,
+            ],
+        ),
+    ),
+    moves(
+        MARKERS,
+        sequence(
+            "copy 64 bytes forwards",
+            &[
+                ADRP_MARKERS,
+                (0xd280_0802, Does::Nothing), // mov x2, #64
+                (0x1901_0440, MOVE),          // cpyfp [x0]!, [x1]!, x2!
+                (0x1941_0440, MOVE),          // cpyfm [x0]!, [x1]!, x2!
+                (0x1981_0440, LAST_MOVE),     // cpyfe [x0]!, [x1]!, x2!
+                READ_BACK,
+                ADD_REST_OF_COPY,
+            ],
+        ),
+    ),
 ];
 
 /// The place in [`TABLE`] of the piece of this name.
-pub fn named(name: &str) -> Option<u8> {
-    TABLE.iter().position(|sequence| sequence.name == name).map(|place| place as u8)
+pub const fn named(name: &str) -> Option<u8> {
+    let mut place = 0;
+    while place < SEQUENCES {
+        if access::is_same(TABLE[place].name, name) {
+            return Some(place as u8);
+        }
+        place += 1;
+    }
+    None
+}
+
+/// The same of a piece that is there, for constants.
+pub const fn place(name: &str) -> u8 {
+    match named(name) {
+        Some(place) => place,
+        None => panic!("no piece of code has this name"),
+    }
 }
 
 /// The pieces that `which` is true for, by their places.
@@ -235,7 +372,7 @@ mod tests {
     }
 
     /// As GNU as has it.
-    const ASSEMBLED: [(&str, u32); 30] = [
+    const ASSEMBLED: [(&str, u32); 50] = [
         ("isb", 0xd503_3fdf),
         ("msr daifset, #8", 0xd503_48df),
         ("msr daifclr, #8", 0xd503_48ff),
@@ -266,6 +403,26 @@ mod tests {
         ("ldff1b {z0.b}, p0/z, [x0]", 0xa41f_6000),
         ("rdffr p1.b", 0x2519_f001),
         ("cntp x0, p0, p1.b", 0x2520_8020),
+        ("mov x1, #64", 0xd280_0801),
+        ("mov x1, #0x2000", 0xd284_0001),
+        ("mov x2, #64", 0xd280_0802),
+        ("mov x2, #-1", 0x9280_0002),
+        ("setp [x0]!, x1!, xzr", 0x19df_0420),
+        ("setm [x0]!, x1!, xzr", 0x19df_4420),
+        ("sete [x0]!, x1!, xzr", 0x19df_8420),
+        ("setp [x0]!, x1!, x2", 0x19c2_0420),
+        ("setm [x0]!, x1!, x2", 0x19c2_4420),
+        ("sete [x0]!, x1!, x2", 0x19c2_8420),
+        ("adrp x1, .", 0x9000_0001),
+        ("cpyp [x0]!, [x1]!, x2!", 0x1d01_0440),
+        ("cpym [x0]!, [x1]!, x2!", 0x1d41_0440),
+        ("cpye [x0]!, [x1]!, x2!", 0x1d81_0440),
+        ("cpyfp [x0]!, [x1]!, x2!", 0x1901_0440),
+        ("cpyfm [x0]!, [x1]!, x2!", 0x1941_0440),
+        ("cpyfe [x0]!, [x1]!, x2!", 0x1981_0440),
+        ("ldur x0, [x0, #-40]", 0xf85d_8000),
+        ("add x0, x0, x1", 0x8b01_0000),
+        ("add x0, x0, x2", 0x8b02_0000),
     ];
 
     fn does(instruction: u32, alone: bool) -> Does {
@@ -286,6 +443,11 @@ mod tests {
             Some("mov x0, x3") => Does::Status,
             Some("clrex") => Does::ClearExclusive,
             Some("setffr") => Does::SetFirstFault,
+            Some("ldur x0, [x0, #-40]") => Does::ReadBack,
+            Some(name) if name.starts_with("set") || name.starts_with("cpy") => {
+                let (mnemonic, _) = name.split_once(' ').expect("a mnemonic");
+                Does::Move { last: mnemonic.ends_with('e') }
+            }
             Some(name) if name.starts_with("msr ") => Does::Privileged,
             _ => Does::Nothing,
         }
@@ -349,6 +511,51 @@ mod tests {
             other => panic!("{other}: {instruction:#x}"),
         };
         Vector { stores, faulting, first, end }
+    }
+
+    #[test]
+    fn memory_copy_and_set_instructions_are_told_from_all_others() {
+        for (instruction, does) in TABLE.iter().flat_map(|sequence| sequence.instructions) {
+            assert_eq!(is_move(*instruction), matches!(does, Does::Move { .. }), "{instruction:#x}");
+        }
+        for access in access::TABLE {
+            assert!(!is_move(access.instruction), "{access}");
+        }
+    }
+
+    /// Each piece that moves something has the three instructions of it, and the size and the value that it says.
+    #[test]
+    fn a_memory_copy_or_set_is_what_its_instructions_say() {
+        for sequence in &TABLE {
+            let has = |name| {
+                let (_, word) = ASSEMBLED.iter().find(|(other, _)| *other == name).expect("an instruction");
+                sequence.instructions.iter().any(|(instruction, _)| instruction == word)
+            };
+            let parts = sequence.instructions.iter().filter(|(_, does)| matches!(does, Does::Move { .. }));
+            let Some(moves) = sequence.moves else {
+                assert_eq!(parts.count(), 0, "{sequence}");
+                continue;
+            };
+            assert_eq!(sequence.needs, Some(Feature::Mops), "{sequence}");
+            assert_eq!(parts.count(), 3, "{sequence}");
+            match moves.from {
+                Some(from) => {
+                    assert!(
+                        has("adrp x1, .") && from == wire::MARKERS && has("add x0, x0, x2"),
+                        "{sequence}"
+                    );
+                    assert!(has("mov x2, #64") && moves.size == 64, "{sequence}");
+                    assert_eq!(moves.value, 0xd65f_03c0_d503_201f, "RET after NOP: {sequence}");
+                }
+                None => {
+                    assert!(has("add x0, x0, x1"), "{sequence}");
+                    assert_eq!(has("mov x1, #64"), moves.size == 64, "{sequence}");
+                    assert_eq!(has("mov x1, #0x2000"), moves.size == 0x2000, "{sequence}");
+                    assert_eq!(has("mov x2, #-1"), moves.value == u64::MAX, "{sequence}");
+                    assert_eq!(has("setp [x0]!, x1!, xzr"), moves.value == 0, "{sequence}");
+                }
+            }
+        }
     }
 
     fn named_instruction(name: &str) -> u32 {

@@ -209,9 +209,7 @@ fn accesses(cx: &mut Context<'_>) -> Result<Vec<(u8, &'static Access)>, Stop> {
     let fits = |access: &Access| match access.kind {
         Kind::Load | Kind::Store => !access.unprivileged,
         Kind::ZeroBlock => zva,
-        Kind::Atomic | Kind::CompareAndSwap | Kind::StoreExclusive | Kind::Invalidate | Kind::Prefetch => {
-            false
-        }
+        _ => false,
     };
     Ok((0..).zip(&access::TABLE).filter(|(_, access)| fits(access)).collect())
 }

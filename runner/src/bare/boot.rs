@@ -6,7 +6,7 @@
 
 use crate::stage1;
 use dfr0_model::{
-    sysreg::SysReg,
+    sysreg::{ID_AA64ISAR2_EL1, SysReg},
     wire::{RAM, TABLES},
 };
 
@@ -26,6 +26,8 @@ const HCR: u64 = 1 << 31 | 1 << 7 | 1 << 4 | 1;
 const CPTR: u64 = 0x32ff;
 /// VTCR_EL2: T0SZ = 64 - 39 from level 1, Inner Shareable Write-Back walks, 4 KiB granule, 40-bit PA.
 const VTCR: u64 = 25 | 1 << 6 | 1 << 8 | 1 << 10 | 0b11 << 12 | 0b010 << 16 | 1 << 31;
+/// HCRX_EL2.MSCEn.
+const HCRX_MSCEN: u64 = 1 << 11;
 /// SPSR_EL2: EL1h, D, A, I and F set.
 const SPSR: u64 = 0x3c5;
 /// A level 1 block of stage 2 that is read and written: AF, S2AP.
@@ -37,6 +39,7 @@ const DEVICE: u64 = 1 << 54;
 
 const HCR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 0);
 const MDCR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 1);
+const HCRX_EL2: SysReg = SysReg::new(3, 4, 1, 2, 2);
 const CPTR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 2);
 const VTTBR_EL2: SysReg = SysReg::new(3, 4, 2, 1, 0);
 const VTCR_EL2: SysReg = SysReg::new(3, 4, 2, 1, 2);
@@ -51,6 +54,10 @@ const ERET: u32 = 0xd69f_03e0;
 const STR_W0_X1: u32 = 0xb900_0020;
 /// `AND X0, X0, #0x1f`.
 const AND_X0_1F: u32 = 0x9240_1000;
+/// `UBFX X0, X0, #16, #4`: ID_AA64ISAR2_EL1.MOPS.
+const UBFX_X0_MOPS: u32 = 0xd350_4c00;
+/// `CBZ X0`, to the third instruction from it.
+const CBZ_X0_OVER_TWO: u32 = 0xb400_0060;
 
 /// Stage 2: IPA = PA, for the devices below the memory and for the memory.
 pub fn stage2() -> Vec<u8> {
@@ -106,6 +113,12 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
     code.push(MDCR_EL2.mrs_x0());
     code.push(AND_X0_1F);
     code.push(MDCR_EL2.msr_x0());
+    // Memory Copy and Memory Set instructions, where there are any, are not UNDEFINED below EL2.
+    code.push(ID_AA64ISAR2_EL1.mrs_x0());
+    code.push(UBFX_X0_MOPS);
+    code.push(CBZ_X0_OVER_TWO);
+    code.load(0, HCRX_MSCEN);
+    code.push(HCRX_EL2.msr_x0());
     let registers = [
         (HCR_EL2, HCR),
         (CPTR_EL2, CPTR),
@@ -133,39 +146,43 @@ mod tests {
 
     /// As GNU as assembles them, for `entry` 0x4000_0000, tables that end at 0x4010_5000 and a stage 2 at
     /// 0x403f_e000.
-    const ASSEMBLED: [u32; 32] = [
-        0x5800_0400, // ldr x0, =0x101
-        0x5800_0421, // ldr x1, =0x9000030
+    const ASSEMBLED: [u32; 36] = [
+        0x5800_0480, // ldr x0, =0x101
+        0x5800_04a1, // ldr x1, =0x9000030
         0xb900_0020, // str w0, [x1]
         0xd53c_1120, // mrs x0, mdcr_el2
         0x9240_1000, // and x0, x0, #0x1f
         0xd51c_1120, // msr mdcr_el2, x0
-        0x5800_03c0, // ldr x0, =0x80000091
+        0xd538_0640, // mrs x0, id_aa64isar2_el1
+        0xd350_4c00, // ubfx x0, x0, #16, #4
+        0xb400_0060, // cbz x0, .+12
+        0x5800_03e0, // ldr x0, =0x800
+        0xd51c_1240, // msr hcrx_el2, x0
+        0x5800_03e0, // ldr x0, =0x80000091
         0xd51c_1100, // msr hcr_el2, x0
-        0x5800_03c0, // ldr x0, =0x32ff
+        0x5800_03e0, // ldr x0, =0x32ff
         0xd51c_1140, // msr cptr_el2, x0
-        0x5800_03c0, // ldr x0, =0x80023559
+        0x5800_03e0, // ldr x0, =0x80023559
         0xd51c_2140, // msr vtcr_el2, x0
-        0x5800_03c0, // ldr x0, =0x403fe000
+        0x5800_03e0, // ldr x0, =0x403fe000
         0xd51c_2100, // msr vttbr_el2, x0
-        0x5800_03c0, // ldr x0, =0x30d00800
+        0x5800_03e0, // ldr x0, =0x30d00800
         0xd518_1000, // msr sctlr_el1, x0
-        0x5800_03c0, // ldr x0, =0x3c5
+        0x5800_03e0, // ldr x0, =0x3c5
         0xd51c_4000, // msr spsr_el2, x0
-        0x5800_03c0, // ldr x0, =0x40000000
+        0x5800_03e0, // ldr x0, =0x40000000
         0xd51c_4020, // msr elr_el2, x0
-        0x5800_03c0, // ldr x0, =0xff
+        0x5800_03e0, // ldr x0, =0xff
         0xd518_a200, // msr mair_el1, x0
-        0x5800_03c0, // ldr x0, =0x2000803519
+        0x5800_03e0, // ldr x0, =0x2000803519
         0xd518_2040, // msr tcr_el1, x0
-        0x5800_03c0, // ldr x0, =0x40100000
+        0x5800_03e0, // ldr x0, =0x40100000
         0xd518_2000, // msr ttbr0_el1, x0
         0xd503_3fdf, // isb
-        0x5800_03a0, // ldr x0, =0x40100000
-        0x5800_03c1, // ldr x1, =0x40105000
-        0x5800_03e2, // ldr x2, =0x30d0180d
+        0x5800_03c0, // ldr x0, =0x40100000
+        0x5800_03e1, // ldr x1, =0x40105000
+        0x5800_0402, // ldr x2, =0x30d0180d
         0xd69f_03e0, // eret
-        0xd503_201f, // nop
     ];
 
     #[test]
@@ -184,6 +201,7 @@ mod tests {
         let expected = [
             0x101,
             0x0900_0030,
+            0x800,
             0x8000_0091,
             0x32ff,
             0x8002_3559,
