@@ -976,9 +976,9 @@ mod tests {
             matches!(events[..], [Expected::Exception { elr, .. }, Expected::Value { value: u64::MAX, .. }]
             if elr == code + 12)
         );
-        let behind = start(ON).breakpoint_at(0, code + 4, ADDRESS).entered(BY_RETURN);
+        let after = start(ON).breakpoint_at(0, code + 4, ADDRESS).entered(BY_RETURN);
         assert_eq!(
-            outcome(&behind.run(piece, MOVED)).err().map(|unknown| unknown.0),
+            outcome(&after.run(piece, MOVED)).err().map(|unknown| unknown.0),
             Some("a Memory Copy or Memory Set of which an exception has skipped a part")
         );
     }
