@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// The target where the runner's own is none of arm64's.
+/// The payload's target if the runner is not built for arm64.
 const ARM64: &str = "aarch64-unknown-linux-gnu";
 
 fn main() {

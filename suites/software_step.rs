@@ -298,7 +298,7 @@ fn over_watched_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A breakpoint at each address, while a marker, an access and BRK are stepped.
+/// A breakpoint at each address while a marker, an access and BRK are stepped.
 fn beside_breakpoint<const N: usize>(cx: &mut Context<'_>, addresses: [u64; N]) -> Result<(), Stop> {
     let control = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
     for n in cx.shape().breakpoint_numbers() {

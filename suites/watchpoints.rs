@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Watchpoints: each one that the host has watches the bytes that it is told to, for the accesses and the privileges
-//! that it is told to, and keeps what was written to it on every way that leads to the hardware.
+//! Watchpoints: each watchpoint of the host watches the bytes, kinds of access and privileges that it is programmed
+//! for, and keeps its value on every path through KVM to the hardware.
 
 mod sve;
 
@@ -29,10 +29,10 @@ pub const SUITE: Suite = Suite {
     cases,
 };
 
-/// The doubleword that is watched, and what is around it, in the middle of the target memory.
+/// The doubleword that is watched, and its surroundings, in the middle of the target memory.
 const HERE: u64 = TARGET + TARGET_SIZE / 2;
-/// An address on the same page that is not watched. QEMU 10 reports a load as a store if the hit before was a store's and
-/// no access of the page missed in between.
+/// An address on the same page that is not watched. QEMU 10 reports a load as a store if the previous hit was by a store
+/// and no access to the page missed in between.
 const ELSEWHERE: u64 = HERE + 0x200;
 const ON: Mdscr = Mdscr::breakpoints_at_el1();
 const DOUBLEWORD: Dbgwcr = Dbgwcr::doubleword();
@@ -133,7 +133,7 @@ fn numbers(cx: &Context<'_>) -> std::ops::Range<u8> {
     0..cx.shape().watchpoints
 }
 
-/// Watchpoint `n` on the doubleword [`HERE`], all that masks it clear.
+/// Watchpoint `n` on the doubleword [`HERE`], with nothing that masks it.
 fn armed(n: u8) -> Scenario {
     with(n, DOUBLEWORD)
 }
@@ -147,12 +147,12 @@ fn both(scenario: Scenario) -> Scenario {
     scenario.access(LDR, ELSEWHERE).access(LDR, HERE).access(STR, HERE)
 }
 
-/// Neither atomic nor unprivileged nor DC IVAC: those have rules of their own.
+/// Accesses that are neither atomic nor unprivileged nor DC IVAC, which have their own rules.
 fn is_plain(access: &Access) -> bool {
     !is_atomic(access) && !access.unprivileged && access.kind != Kind::Invalidate
 }
 
-/// It reads and writes with one access.
+/// Accesses that both read and write.
 fn is_atomic(access: &Access) -> bool {
     matches!(access.kind, Kind::Atomic | Kind::CompareAndSwap)
 }
@@ -278,7 +278,7 @@ fn sweep_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
     )
 }
 
-/// Where an access touches the doubleword [`HERE`], and one step beyond on both sides.
+/// The addresses at which an access touches the doubleword [`HERE`], and one step beyond on both sides.
 fn addresses_around(access: &Access) -> impl Iterator<Item = u64> + use<> {
     let size = u64::from(access.size.max(1));
     let step = if access.aligned { size } else { 1 };
@@ -288,7 +288,7 @@ fn addresses_around(access: &Access) -> impl Iterator<Item = u64> + use<> {
 /// Each block that MASK can watch, with accesses around its ends where these lie in the target memory.
 ///
 /// Each access is a scenario of its own: QEMU 10 keeps the direction of a hit that spans two pages for the next hit,
-/// until the watchpoint is written anew.
+/// until the watchpoint is written again.
 fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
     let target = TARGET..TARGET + TARGET_SIZE;
@@ -341,7 +341,7 @@ fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// MASK with what it should not be combined with: it may watch its block or not, and watches nothing else.
+/// MASK in reserved combinations: the watchpoint may watch its block or not, and watches nothing else.
 fn odd_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
     let byte = access::place("strb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
@@ -370,16 +370,15 @@ fn each_state(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Fields that are RES0 without a later feature: beside what hardware with it may do, a watchpoint does what it does
-/// without.
+/// Fields that are RES0 without a later feature: hardware without the feature ignores them, hardware with it may not.
 fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
     let links = (1..4).map(|lbnx| DOUBLEWORD.with_lbnx(u2::new(lbnx)));
     let controls = links.chain([DOUBLEWORD.with_ssce(true), DOUBLEWORD.with_wt2(true)]);
     cx.check_each(numbers(cx).flat_map(|n| controls.clone().map(move |control| both(with(n, control)))))
 }
 
-/// Each BAS of a doubleword and of its upper word, each MASK and each HMC, SSC and PAC, loaded by KVM after an exit: what it
-/// loads is what the guest wrote, also where that is nothing that a debugger would write.
+/// Each BAS of a doubleword and of its upper word, each MASK and each HMC, SSC and PAC, loaded by KVM after an exit: KVM
+/// loads what the guest wrote, also values that no debugger would write.
 fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let selects = (0..=u8::MAX).flat_map(|bas| [HERE, HERE + 4].map(|at| (at, DOUBLEWORD.with_bas(bas))));
     let masks = (0..32).map(|mask| (HERE, DOUBLEWORD.with_mask(u5::new(mask))));
@@ -462,7 +461,7 @@ fn with_uao(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// What is set or copied in a piece of code of 64 bytes: in one page, and with the page's end in its middle.
+/// The 64 bytes that a piece of code sets or copies: in one page, and with the page's end in its middle.
 const MOVED: [u64; 2] = [TARGET + 0x100, HERE - 32];
 /// Each doubleword of it, and its neighbours.
 const OFFSETS: RangeInclusive<i64> = -8..=64;
@@ -471,7 +470,7 @@ const FILL: u8 = sequence::place("set 64 bytes to ones");
 const FILL_PAGES: u8 = sequence::place("set 8 KiB to ones");
 const COPIES: [u8; 2] = [sequence::place("copy 64 bytes"), sequence::place("copy 64 bytes forwards")];
 
-/// Each LSC at each Exception level, and at the other one, for which PAC is not set.
+/// Each LSC at each Exception level, and at the other one, which PAC does not select.
 fn each_watch() -> impl Iterator<Item = (El, Dbgwcr)> {
     let watched = [El::El0, El::El1].into_iter().flat_map(|el| {
         let pac = if el == El::El0 { PMC_EL0 } else { PMC_EL1 };
@@ -500,7 +499,7 @@ fn memory_set(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// The same of two pages, the second of which not the first of the three instructions may set.
+/// Two pages are set, of which the second must be set by the second or third of the three instructions.
 fn memory_set_of_pages(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.needs(Feature::Mops)?;
     let offsets = [0, 0x800, 0xff8, 0x1000, 0x1800, 0x1ff8];
@@ -552,7 +551,7 @@ fn memory_copy_watched_on_both_sides(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// The tag of an address is not a part of it, and is reported.
+/// The tag of an address is not compared, but is reported.
 fn tagged_addresses(cx: &mut Context<'_>) -> Result<(), Stop> {
     const TAGS: [u64; 4] = [0x01 << 56, 0x80 << 56, 0x5a << 56, 0xff << 56];
     let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
@@ -566,7 +565,7 @@ fn tagged_addresses(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// What is watched lies in a page that stage 1 does not map, has read-only, or has for EL1 alone.
+/// The watched bytes lie in a page that stage 1 does not map, maps read-only, or maps for EL1 alone.
 fn after_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     let accesses = accesses(cx, |access| {
         is_plain(access) && access.kind != Kind::StoreExclusive || access.unprivileged
@@ -574,7 +573,7 @@ fn after_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
     for n in numbers(cx) {
         for page in [UNMAPPED, READ_ONLY, PRIVILEGED] {
-            // Where it does not fault an unprivileged access has a case of its own.
+            // Unprivileged accesses that do not fault have their own case.
             let faults = |access: &Access| {
                 !access.unprivileged || page == UNMAPPED || page == READ_ONLY && access.writes()
             };
@@ -589,7 +588,7 @@ fn after_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(scenarios)
 }
 
-/// An ordered access is not aligned, and crosses sixteen bytes, so that no feature lets it be done.
+/// An ordered access that is not aligned, and crosses a block of sixteen bytes, so that it faults with every feature.
 fn after_an_alignment_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     let is_ordered = |access: &Access| {
         access.aligned && !access.load_exclusive && matches!(access.kind, Kind::Load | Kind::Store)
@@ -605,7 +604,7 @@ fn after_an_alignment_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// A store where there is no memory, for which userspace moves the vCPU.
+/// A store to an address without memory, during which userspace moves the vCPU.
 fn after_a_stage_2_abort(cx: &mut Context<'_>) -> Result<(), Stop> {
     if cx.host().is_bare() {
         return Stop::skip("needs KVM, and this is a bare CPU");
@@ -631,7 +630,7 @@ fn several_on_one_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// What is written just before an access may be seen there or not; after an ISB it is seen.
+/// A register write just before an access may take effect there or not; after an ISB it does.
 fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(numbers(cx).flat_map(|n| {
         let early = move |reg, value| {
@@ -686,7 +685,7 @@ fn distinct(n: u8) -> (u64, u64) {
     (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control.raw_value())
 }
 
-/// Every watchpoint keeps its own value, whatever is done in between.
+/// Every watchpoint keeps its own value, whatever happens in between.
 fn all(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     let written = numbers(cx).fold(Scenario::new(), |scenario, n| {
         let (value, control) = distinct(n);
@@ -700,7 +699,7 @@ fn all(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     cx.check(&seen)
 }
 
-/// Every watchpoint has a doubleword of its own; each fires, and what is between them does not.
+/// Every watchpoint has its own doubleword; each fires, and accesses between them do not.
 fn all_armed(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     let place = |n: u8| TARGET + 64 * u64::from(n);
     let armed = numbers(cx).fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
@@ -713,7 +712,7 @@ fn all_armed(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
     cx.check(&scenario)
 }
 
-/// What userspace writes, it and the guest read.
+/// Userspace and the guest read what userspace wrote.
 fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     let values = [
         (0x0000_5555_5555_5550, DOUBLEWORD.with_e(false).with_mask(u5::new(0b10101))),

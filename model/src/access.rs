@@ -16,7 +16,7 @@ pub enum Kind {
     Atomic,
     /// Reads, and writes if what was read is what it was given.
     CompareAndSwap,
-    /// Writes if the PE still has the exclusive monitor.
+    /// Writes if the exclusive monitor is still held.
     StoreExclusive,
     /// Writes zeros to the block of DCZID_EL0.BS bytes around its address.
     ZeroBlock,
@@ -39,13 +39,14 @@ pub struct Access {
     pub instruction: u32,
     /// What it does.
     pub kind: Kind,
-    /// How many bytes it accesses, from the address in X0 upwards; a [`Kind::ZeroBlock`] is as large as its block.
+    /// The number of bytes that it accesses, from the address in X0 upwards; unused for a [`Kind::ZeroBlock`], which
+    /// accesses a block.
     pub size: u8,
     /// It faults unless its address is a multiple of its size.
     pub aligned: bool,
     /// At EL1 it accesses memory as EL0 would.
     pub unprivileged: bool,
-    /// What it needs.
+    /// The feature that it needs.
     pub needs: Option<Feature>,
     /// It is a Load-Exclusive instruction, as ESR_EL1.EX of a Software Step exception understands it.
     pub load_exclusive: bool,
@@ -80,12 +81,12 @@ const fn lse(access: Access) -> Access {
     Access { needs: Some(Feature::Lse), ..aligned(access) }
 }
 
-/// How many accesses there are.
+/// The number of accesses.
 pub const ACCESSES: usize = 33;
 /// The most bytes that DC IVAC accesses, a block that is aligned (DDI 0487 D2.9.5.1, Size of the data access).
 const LARGEST_LINE: u64 = 2048;
 
-/// Every access; an operation names one by its place here. What is new stands last: snapshots hold places.
+/// Every access; an operation names one by its place here. New ones go last, because snapshots hold places.
 pub const TABLE: [Access; ACCESSES] = [
     access("ldrb w1", 0x3940_0001, Kind::Load, 1),
     access("ldrh w1", 0x7940_0001, Kind::Load, 2),
@@ -134,7 +135,7 @@ pub const fn named(name: &str) -> Option<u8> {
     None
 }
 
-/// Two names are the same, for constants.
+/// Whether two names are equal, in constants.
 pub(crate) const fn is_same(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     let mut same = one.len() == other.len();
@@ -146,7 +147,7 @@ pub(crate) const fn is_same(one: &str, other: &str) -> bool {
     same
 }
 
-/// The same of an access that is there, for constants.
+/// The place of an access that exists, in constants.
 pub const fn place(name: &str) -> u8 {
     match named(name) {
         Some(place) => place,

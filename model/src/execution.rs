@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Code that is executed: a marker, BRK, an access or a piece of several instructions, the RET after it, and the SVC
-//! that ends what an exception return entered.
+//! Execution of code: a marker, BRK, an access or a piece of several instructions, the RET after it, and the SVC that
+//! ends code which an exception return entered.
 //!
 //! At each instruction, in the order of their priority: a Software Step exception that is pending, a Breakpoint
-//! exception, what the instruction itself does. Where the architecture leaves a choice each of its outcomes is
+//! exception, what the instruction itself does. Where the architecture leaves a choice, each of its outcomes is
 //! followed to the end.
 
 use crate::{
@@ -44,7 +44,7 @@ const ESR_WFX_COMPARED: u64 = !(0x1f << 5 | 1 << 2);
 const ESR_WFX_ALWAYS: u64 = 1 << 24 | 0xe << 20;
 /// ESR_EL1's bits of a trapped instruction that say that it was trapped: EC and IL. Which one it was is not debug's.
 const ESR_TRAP_COMPARED: u64 = 0x3f << 26 | ESR_IL;
-/// More events than any code causes that comes to an end.
+/// More events than any code causes before it ends.
 const MOST_EVENTS: usize = 64;
 const SPSR_AIF: u64 = 0b111 << 6;
 const SPSR_D: u64 = 1 << 9;
@@ -55,35 +55,35 @@ const SPSR_EL1H: u64 = 0b0_0101;
 const SPSR_EL0T: u64 = 0;
 /// SPSR_EL1.M of an exception return to EL2, which is illegal at EL1.
 const SPSR_EL2H: u64 = 0b0_1001;
-/// What KVM returns in X0 from a call that it does not know: NOT_SUPPORTED.
+/// What KVM returns in X0 from an unknown call: NOT_SUPPORTED.
 const NOT_SUPPORTED: u64 = u64::MAX;
 
-/// What stands in the code; a RET is after it.
+/// What the code consists of; a RET follows.
 #[derive(Clone, Debug)]
 pub(crate) enum Instruction {
     /// `BRK`.
     Brk,
     /// An access.
     Access(Memory),
-    /// A Store-Exclusive: what it does as a store, and while the monitor is lost.
+    /// A Store-Exclusive.
     StoreExclusive {
-        /// The store that it is when the monitor is held.
+        /// The store that it does while the monitor is held.
         held: Memory,
-        /// The store that may not be done.
+        /// The same store if it may fail.
         lost: Memory,
-        /// It is done again until it succeeds.
+        /// It is repeated until it succeeds.
         again: bool,
     },
     /// An SVE contiguous load or store, and its base.
     Vector(Vector, u64),
     /// A part of a Memory Copy or Memory Set.
     Move {
-        /// All that they read and write.
+        /// All that the three instructions read and write.
         accesses: Vec<Memory>,
-        /// It does all of the rest.
+        /// This instruction does all of the rest.
         last: bool,
     },
-    /// A doubleword that they have written is loaded into X0.
+    /// Loads into X0 a doubleword that a Memory Copy or Memory Set has written.
     ReadBack {
         /// The load.
         memory: Memory,
@@ -108,7 +108,7 @@ pub(crate) struct Memory {
 #[derive(Debug)]
 pub(crate) struct Execution<'a> {
     pub shape: &'a Shape,
-    /// How many bytes DC ZVA zeroes.
+    /// The number of bytes that DC ZVA zeroes.
     pub zva_block: u64,
     /// The registers as the PE may see them before the next context synchronization event: the last is what was
     /// written.
@@ -119,7 +119,7 @@ pub(crate) struct Execution<'a> {
     pub entry: Entry,
     /// Where the code starts.
     pub code: u64,
-    /// What stands there.
+    /// The code.
     pub instructions: &'a [Instruction],
     /// X0 on entry, where the payload logs it at the end.
     pub x0: Option<u64>,
@@ -133,18 +133,19 @@ pub(crate) struct Executed {
     pub ss_cleared: bool,
     /// The handler of an exception from a Memory Copy or Memory Set has cleared MDSCR_EL1.MDE.
     pub mde_cleared: bool,
-    /// There was a context synchronization event for certain.
+    /// There was certainly a context synchronization event.
     pub synchronised: bool,
 }
 
 /// What a Software Step exception says of the instruction before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stepped {
-    /// None was stepped: the exception return left the exception pending, or the hypervisor did the instruction.
+    /// No instruction was stepped: the exception return left the exception pending, or the hypervisor emulated the
+    /// instruction.
     Nothing,
-    /// One was; whether it was a Load-Exclusive.
+    /// An instruction was stepped; whether it was a Load-Exclusive.
     One(bool),
-    /// One was, of which the PE may say nothing.
+    /// An instruction was stepped of which the PE may say nothing.
     Perhaps,
 }
 
@@ -160,21 +161,21 @@ struct Path {
     /// PSTATE.SS.
     ss: bool,
     stepped: Stepped,
-    /// How many Software Step exceptions are still wanted.
+    /// The number of Software Step exceptions still wanted.
     wanted: u8,
     ss_cleared: bool,
     mde_cleared: bool,
     synchronised: bool,
     /// The exclusive monitor is held.
     monitor: bool,
-    /// W3, the status of a Store-Exclusive: it was not done.
+    /// W3, the status of a Store-Exclusive, says that it failed.
     failed: bool,
     x0: u64,
     /// How many Active elements the FFR may say were loaded: the least and the most. None as long as it is UNKNOWN.
     loaded: Option<(u64, u64)>,
-    /// The least and the most that X0 may be, where it is a count of these.
+    /// The least and the most that X0 may be, where it is the number of these elements.
     counted: Option<(u64, u64)>,
-    /// SPSR_EL1, where the code has written it and no exception was taken since.
+    /// SPSR_EL1, if the code has written it and no exception was taken since.
     spsr: Option<u64>,
     /// An exception was taken in place of an instruction.
     skipped: bool,
@@ -271,7 +272,7 @@ impl Execution<'_> {
         })
     }
 
-    /// Goes on by one instruction, in each way that is allowed; the last that is pushed has the most events.
+    /// Executes one instruction, in each way that is allowed; the path that is pushed last has the most events.
     fn advance(
         &self,
         path: Path,
@@ -358,7 +359,7 @@ impl Execution<'_> {
         matches!(self.at(pc), Some(Instruction::Move { .. }))
     }
 
-    /// The instruction after: of the RET the one to which it returns.
+    /// The next instruction: after the RET, the one to which it returns.
     fn after(&self, path: Path) -> Path {
         let ret = self.code + 4 * self.instructions.len() as u64;
         if (self.code..ret).contains(&path.pc) {
@@ -370,7 +371,7 @@ impl Execution<'_> {
         }
     }
 
-    /// What stands at this address; none for the RET and what is after it.
+    /// The instruction at this address; `None` for the RET and what follows.
     fn at(&self, pc: u64) -> Option<&Instruction> {
         let place = usize::try_from(pc.checked_sub(self.code)? / 4).ok()?;
         self.instructions.get(place)
@@ -411,7 +412,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// The instruction was executed, and is stepped if that was to be.
+    /// The instruction was executed, and is stepped if stepping is active.
     fn done(&self, path: Path, stepped: Stepped) -> Path {
         let stepped = if path.ss { stepped } else { Stepped::Nothing };
         self.after(Path { ss: false, stepped, ..path })
@@ -434,8 +435,8 @@ impl Execution<'_> {
             return;
         }
         let mut hit = self.hit(access, bytes, &path);
-        // The address is translated first: where stage 2 maps nothing KVM has the access to itself, and whoever does it
-        // for the guest need not look at the watchpoints.
+        // The address is translated first: where stage 2 maps nothing, the access exits to KVM, and whoever does it for
+        // the guest need not look at the watchpoints.
         if memory.passes() && hit.verdict.matches == Match::Yes {
             hit.verdict = Verdict::may(&rule::WATCHPOINT_AFTER_TRANSLATION);
         }
@@ -450,8 +451,8 @@ impl Execution<'_> {
         }
     }
 
-    /// A Store-Exclusive is done, and reported as any store, while the monitor is held. It may lose the monitor at any
-    /// time, and then fails; of one that is done until it succeeds those that fail are not seen.
+    /// While the monitor is held, a Store-Exclusive stores, and is reported as any store. It may lose the monitor at any
+    /// time, and then fails. If it is repeated until it succeeds, the attempts that fail are not seen.
     fn store_exclusive(
         &self,
         [held, lost]: [&Memory; 2],
@@ -466,7 +467,7 @@ impl Execution<'_> {
         if !monitor || !again {
             self.access(lost, Path { failed: true, ..path.clone() }, open, decided);
         }
-        // Where the exception is taken the handler goes on after the instruction, and its status is still zero.
+        // If the exception is taken, the handler returns after the instruction, and its status is still zero.
         for other in &mut open[first..] {
             other.failed = other.events.len() == path.events.len();
         }
@@ -503,8 +504,8 @@ impl Execution<'_> {
         }
     }
 
-    /// Which of the three instructions does what is IMPLEMENTATION DEFINED: an access that is watched is done here, or
-    /// later unless this is the last of them.
+    /// Which of the three instructions does what is IMPLEMENTATION DEFINED: a watched access is done here, or later unless
+    /// this is the last of the three.
     fn memory_move(
         &self,
         accesses: &[Memory],
@@ -645,7 +646,7 @@ impl Execution<'_> {
             return Err(Unknown("an exception return that an exception has kept from being prepared"));
         }
         let Some(spsr) = path.spsr else {
-            // It returns to the state that the handler before returned to, which steps nothing more.
+            // It returns to the state to which the previous handler returned, which steps nothing more.
             let path = self.done(path, Stepped::Perhaps);
             return Ok(Path { synchronised: true, monitor: false, ..path });
         };
@@ -667,7 +668,7 @@ impl Execution<'_> {
         Ok(Path { ss: spsr & SPSR_SS != 0 && !here && steps, ..there })
     }
 
-    /// Of several rules that decide what happens the first is named.
+    /// If several rules decide what happens, the first is named.
     fn summary(&self, mut done: Vec<Path>, rule: &'static Rule) -> Result<Executed, Unknown> {
         let ss_cleared = done.iter().all(|path| path.ss_cleared);
         if !ss_cleared && done.iter().any(|path| path.ss_cleared) {
@@ -731,7 +732,7 @@ impl Path {
 }
 
 impl Memory {
-    /// Userspace does it for the guest.
+    /// Userspace does the access for the guest.
     fn passes(&self) -> bool {
         wire::passage_at(self.bytes.start).is_some()
     }
@@ -747,8 +748,8 @@ fn watchpoint_exception(hit: &Hit, tag: u64, path: &Path) -> Expected {
     event
 }
 
-/// In each way that FAR_EL1 may be reported: not valid, not precise, and precise. One that is not precise need not lie
-/// in a block of DC ZVA's size.
+/// In each way that FAR_EL1 may be reported: not valid, not precise, and precise. An address that is not precise need
+/// not lie in a block of DC ZVA's size.
 fn vector_exceptions(hit: &Hit, lowest: u64, path: &Path) -> [Expected; 3] {
     [(ESR_FNV, FAR_UNKNOWN), (ESR_FNP, (lowest, hit.far.1)), (0, hit.far)].map(|(set, reported)| {
         let mut event = watchpoint_exception(hit, 0, path);
@@ -761,7 +762,7 @@ fn vector_exceptions(hit: &Hit, lowest: u64, path: &Path) -> [Expected; 3] {
     })
 }
 
-/// Of an access to several bytes that may be several accesses it is not said which faults first.
+/// If an access to several bytes may be several accesses, the architecture does not say which faults first.
 fn abort_exception(memory: &Memory, fault: Fault, path: &Path) -> Expected {
     let wnr = if fault.wnr { ESR_WNR } else { 0 };
     let mut event = exception(debug_class(EC_DATA_ABORT_LOWER_EL, path) | fault.dfsc | wnr, path);
@@ -772,7 +773,7 @@ fn abort_exception(memory: &Memory, fault: Fault, path: &Path) -> Expected {
     event
 }
 
-/// A synchronous exception to EL1 from an instruction of the payload's, which runs at EL1h or EL0t with interrupts
+/// A synchronous exception to EL1 from an instruction of the payload, which runs at EL1h or EL0t with interrupts
 /// masked.
 fn exception(esr: u64, path: &Path) -> Expected {
     let (vector, mode) = match path.el {
@@ -791,7 +792,7 @@ fn debug_class(from_el0: u8, path: &Path) -> u64 {
     u64::from(from_el0 + from_el1) << 26 | ESR_IL
 }
 
-/// What all views say; where they differ either may be.
+/// What all views agree on; where they differ, `May`.
 fn agreed(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
     verdicts
         .reduce(|one, other| if one.matches == other.matches { one } else { Verdict::UNSETTLED })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The memory that accesses reach, and which of them fault at stage 1: before any watchpoint is looked at.
+//! Which accesses fault at stage 1, before any watchpoint is looked at.
 
 use crate::{
     access::{Access, Kind},
@@ -29,7 +29,7 @@ pub(crate) struct Fault {
     pub wnr: bool,
 }
 
-/// The fault of an access to these bytes with the privilege of `el`, if it faults.
+/// The fault of an access to these bytes with the privilege of `el`, if there is one.
 pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<Fault>, Unknown> {
     if access.kind == Kind::Invalidate && el == El::El0 {
         return Err(Unknown("DC IVAC at EL0, where it is UNDEFINED"));
@@ -41,7 +41,7 @@ pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<F
         if aligned {
             return Ok(None);
         }
-        // FEAT_LSE2 allows what lies in 16 bytes that are aligned (AArch64.UnalignedAccessFaults).
+        // FEAT_LSE2 allows what lies in an aligned block of 16 bytes (AArch64.UnalignedAccessFaults).
         if bytes.start / 16 == (bytes.end - 1) / 16 {
             return Err(Unknown("an access that faults on its alignment, or not"));
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Features of the architecture that a guest may have or not, each with the ID register that says so.
+//! Optional features of the architecture, each with the ID register that says whether the guest has it.
 
 use crate::sysreg::{
     ID_AA64ISAR0_EL1, ID_AA64ISAR2_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, SysReg,
@@ -14,7 +14,7 @@ pub enum Feature {
     Lse,
     /// PSTATE.UAO.
     Uao,
-    /// Memory tagging, its tags included.
+    /// Memory tagging, with Allocation Tags in memory.
     Mte2,
     /// Memory Copy and Memory Set instructions.
     Mops,
@@ -23,7 +23,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// The ID register that tells of it.
+    /// The ID register that holds its field.
     pub const fn register(self) -> SysReg {
         self.field().0
     }
@@ -39,7 +39,7 @@ impl Feature {
         }
     }
 
-    /// A guest that reads `value` in [`Self::register`] has it.
+    /// Whether a guest that reads `value` in [`Self::register`] has the feature.
     pub const fn is_in(self, value: u64) -> bool {
         let (_, lowest, least) = self.field();
         value >> lowest & 0xf >= least

@@ -4,8 +4,8 @@
 //! them.
 //!
 //! Where the architecture leaves a choice (CONSTRAINED UNPREDICTABLE, IMPLEMENTATION DEFINED) the answer is
-//! [`Match::May`]. Security states, EL2 and EL3 are not a guest's to know: an encoding whose meaning depends on them
-//! has that answer too.
+//! [`Match::May`]. So it is for an encoding whose meaning depends on EL3 or on Security states, which a guest cannot
+//! know.
 
 use crate::{
     access::{Access, Kind},
@@ -24,11 +24,11 @@ mod vector;
 /// Whether something matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Match {
-    /// It does not.
+    /// It does not match.
     No,
     /// The architecture lets it match or not.
     May,
-    /// It does.
+    /// It matches.
     Yes,
 }
 
@@ -61,12 +61,12 @@ impl Verdict {
         if holds { Self::yes(rule) } else { Self::no(rule) }
     }
 
-    /// Both must match; where both do alike, the other's rule decides.
+    /// Both must match; if both give the same answer, the other's rule decides.
     fn and(self, other: Self) -> Self {
         if self.matches < other.matches { self } else { other }
     }
 
-    /// Either may match; where both do alike, the other's rule decides.
+    /// Either may match; if both give the same answer, the other's rule decides.
     fn or(self, other: Self) -> Self {
         if other.matches >= self.matches { other } else { self }
     }
@@ -75,7 +75,7 @@ impl Verdict {
 /// An access that watchpoints match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// Whether it does, and the rule.
+    /// Whether one matches, and the rule.
     pub verdict: Verdict,
     /// ESR_EL1.WnR, where it is certain.
     pub wnr: Option<bool>,
@@ -117,7 +117,7 @@ const COMPARED_BY_ALL: u64 = (1 << 49) - 1;
 /// The most address bits that a MASK leaves out, of DBGBCR and of DBGWCR.
 const LARGEST_MASK: u64 = (1 << 31) - 1;
 
-/// Two addresses that differ at most in `ignored`.
+/// Whether two addresses differ at most in `ignored`.
 const fn same_address(one: u64, other: u64, ignored: u64, rule: &'static Rule) -> Verdict {
     let different = (one ^ other) & !ignored;
     if different == 0 {
@@ -164,7 +164,7 @@ impl StateControl {
 struct Watched {
     /// An address in the naturally aligned block that they are a part of.
     block: u64,
-    /// The block's size less one: the address bits that do not tell one of its bytes from another.
+    /// The block's size less one: the address bits that are not compared.
     inside: u64,
     /// Which bytes of a block of at most eight, bit n for byte n; none for all.
     select: Option<u8>,
@@ -250,8 +250,8 @@ impl View<'_> {
         if matched.matches == Match::No { matched } else { matched.and(self.enabled(matched.rule)) }
     }
 
-    /// Some breakpoint matches at this address, were debug exceptions enabled. Of those that are enabled and do alike,
-    /// the last one says why.
+    /// Whether some breakpoint would match at this address if debug exceptions were enabled. If several give the same
+    /// answer, the last one says why.
     pub fn breakpoint_matches(&self, instruction: u64) -> Verdict {
         // With FEAT_BWE an address match counts only where each mismatch that is in use is one too.
         let mismatches = self.enabled_breakpoints().any(|n| {
@@ -355,7 +355,8 @@ impl View<'_> {
         if exact.matches == ranges.matches { exact } else { Verdict::may(&rule::RES0_WITHOUT_FEATURE) }
     }
 
-    /// What context-aware breakpoint `n` compares other than an address matches; none if its type is reserved, or may be.
+    /// Whether what context-aware breakpoint `n` compares, other than an address, matches; `None` if its type is reserved,
+    /// or may be.
     fn context_match(&self, n: u8) -> Option<Verdict> {
         let control = self.registers.dbgbcr(n);
         let compared = compares(control);
@@ -411,8 +412,8 @@ impl View<'_> {
         Hit { verdict: hit.verdict.and(self.enabled(hit.verdict.rule)), ..hit }
     }
 
-    /// The same, were debug exceptions enabled. Any of those that match may be the one that is reported: WnR is certain if
-    /// all agree on it, and FAR lies in what any of them allows.
+    /// Which watchpoints would match if debug exceptions were enabled. Any of those that match may be the one that is
+    /// reported: WnR is certain if all agree on it, and FAR lies in what any of them allows.
     pub fn watchpoint_matches(&self, access: &Access, accessed: &Range<u64>) -> Hit {
         let enabled = || (0..self.shape.watchpoints).filter(|n| self.registers.dbgwcr(*n).e());
         let mut hit = Hit {

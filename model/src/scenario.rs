@@ -25,7 +25,7 @@ pub enum El {
 /// How a marker, an access or BRK is entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Entry {
-    /// By a call at EL1, which is no context synchronization event; at EL0 by an exception return.
+    /// By a call at EL1, which is not a context synchronization event; at EL0 by an exception return.
     #[default]
     Call,
     /// By an exception return. The handler of a Software Step exception sets SPSR_EL1.SS and returns until `steps`
@@ -92,7 +92,7 @@ pub enum Migrate {
     /// Such a vCPU, whose debug registers hold other values, each breakpoint and watchpoint enabled and the OS Lock
     /// locked.
     Used,
-    /// The vCPU where it was before, which holds what it held then; a fresh one, if there is none.
+    /// The vCPU on which it ran before, with the state that it had then; a fresh one if there is none.
     Back,
 }
 
@@ -258,11 +258,11 @@ impl fmt::Display for Op {
             }
             Self::Access { access, address } => match access::TABLE.get(usize::from(access)) {
                 Some(access) => write!(f, "{access}, [{address:#x}]"),
-                None => write!(f, "access {access}, which is none, [{address:#x}]"),
+                None => write!(f, "access {access}, which does not exist, [{address:#x}]"),
             },
             Self::Run { sequence, x0 } => match sequence::TABLE.get(usize::from(sequence)) {
                 Some(sequence) => write!(f, "run `{sequence}` with X0 = {x0:#x}"),
-                None => write!(f, "run piece {sequence}, which is none, with X0 = {x0:#x}"),
+                None => write!(f, "run piece {sequence}, which does not exist, with X0 = {x0:#x}"),
             },
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
@@ -533,9 +533,9 @@ mod tests {
             (Op::Enter(Entry::Call), "by calls:"),
             (Op::Enter(Entry::stepped(2)), "by exception returns with SS = 1, up to 2 steps:"),
             (Op::Access { access: 3, address: 0x40 }, "ldr x1, [0x40]"),
-            (Op::Access { access: 255, address: 0x40 }, "access 255, which is none, [0x40]"),
+            (Op::Access { access: 255, address: 0x40 }, "access 255, which does not exist, [0x40]"),
             (Op::Run { sequence: 0, x0: 0x40 }, "run `isb` with X0 = 0x40"),
-            (Op::Run { sequence: 255, x0: 0x40 }, "run piece 255, which is none, with X0 = 0x40"),
+            (Op::Run { sequence: 255, x0: 0x40 }, "run piece 255, which does not exist, with X0 = 0x40"),
             (Op::Brk, "exec brk"),
             (Op::Exit, "exit to userspace and back"),
             (Op::Other(Other::Locked), "another vCPU, its debug registers locked, runs on this CPU"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Short pieces of code that the payload executes with X0 as it is told, and of which it logs X0 as they leave it:
-//! what no marker and no single access can do.
+//! Short pieces of code for what no marker and no single access can do. The payload executes one with X0 as it is told,
+//! and logs X0 as the piece leaves it.
 
 use crate::{
     access,
@@ -14,9 +14,9 @@ use core::fmt;
 /// What an instruction does, as far as a debugger sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Does {
-    /// It changes general-purpose registers that no other instruction of the piece reads, or none.
+    /// Nothing, or it changes general-purpose registers that no other instruction of the piece reads.
     Nothing,
-    /// It is UNDEFINED at EL0, and does nothing else that is seen.
+    /// It is UNDEFINED at EL0, and has no other visible effect.
     Privileged,
     /// `ISB`.
     Isb,
@@ -47,23 +47,23 @@ pub enum Does {
     ClearExclusive,
     /// A Store-Exclusive of eight bytes at the address in X0, with its status in W3, which was zero.
     StoreExclusive,
-    /// If W3 is not zero the piece begins anew.
+    /// If W3 is not zero, the piece starts again.
     Retry,
-    /// X0 is what W3 was.
+    /// X0 is set to W3.
     Status,
     /// An SVE contiguous load or store at the address in X0.
     Vector(Vector),
     /// Each element of the FFR is TRUE.
     SetFirstFault,
-    /// X0 is of how many Active elements the FFR says that they were loaded.
+    /// X0 is set to the number of Active elements that the FFR says were loaded.
     CountLoaded(
-        /// How many are Active.
+        /// The number of Active elements.
         u8,
     ),
     /// A part of what the piece's [`Moves`] says, which may be all of it or nothing. After a Breakpoint or Watchpoint
     /// exception of it, the payload clears MDSCR_EL1.MDE and goes on with this instruction.
     Move {
-        /// It is all of the rest.
+        /// It does all of the rest.
         last: bool,
     },
     /// The doubleword [`Moves::READ_BACK`] bytes below the end of what was written is loaded into X0.
@@ -73,16 +73,16 @@ pub enum Does {
 /// What the Memory Set or Memory Copy of a piece does with the bytes from the address in X0 upwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moves {
-    /// How many they are.
+    /// The number of bytes.
     pub size: u64,
-    /// From where they are copied.
+    /// The address that they are copied from.
     pub from: Option<u64>,
-    /// What each doubleword is then.
+    /// The value that each doubleword has then.
     pub value: u64,
 }
 
 impl Moves {
-    /// How far below their end the doubleword is that is read back.
+    /// The distance from their end down to the doubleword that is read back, in bytes.
     pub const READ_BACK: u64 = 40;
 }
 
@@ -91,22 +91,22 @@ pub const fn is_move(instruction: u32) -> bool {
     instruction & 0xfb20_0c00 == 0x1900_0400
 }
 
-/// A piece of code; a RET follows.
+/// A piece of code; a RET follows it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// Its name in a scenario.
     pub name: &'static str,
     /// Its instructions, and what each does.
     pub instructions: &'static [(u32, Does)],
-    /// What it needs.
+    /// The feature that it needs.
     pub needs: Option<Feature>,
     /// What its [`Does::Move`] do together.
     pub moves: Option<Moves>,
 }
 
-/// How many instructions a piece may have, its RET included.
+/// The most instructions that a piece may have, its RET included.
 pub const SEQUENCE_LEN: usize = 8;
-/// How many pieces there are.
+/// The number of pieces.
 pub const SEQUENCES: usize = 31;
 /// `ERET`.
 pub const ERET: u32 = 0xd69f_03e0;
@@ -217,7 +217,7 @@ pub const TABLE: [Sequence; SEQUENCES] = [
     sequence("ldxr; stxr, until it is done", &[CLEAR_STATUS, LDXR, STXR, (0x35ff_ffa3, Does::Retry), STATUS]),
     sequence("ldxr; nop; stxr", &[CLEAR_STATUS, LDXR, (0xd503_201f, Does::Nothing), STXR, STATUS]),
     sequence("ldxr; clrex; stxr", &[CLEAR_STATUS, LDXR, (0xd503_3f5f, Does::ClearExclusive), STXR, STATUS]),
-    // With PSTATE.UAO set, what is otherwise an unprivileged access is one of EL1.
+    // With PSTATE.UAO set, what is otherwise an unprivileged access has EL1's privilege.
     needs(
         Feature::Uao,
         sequence(
@@ -331,7 +331,7 @@ pub const fn named(name: &str) -> Option<u8> {
     None
 }
 
-/// The same of a piece that is there, for constants.
+/// The place of a piece that exists, in constants.
 pub const fn place(name: &str) -> u8 {
     match named(name) {
         Some(place) => place,

@@ -8,19 +8,19 @@ use crate::{
 };
 use core::ops::Range;
 
-/// How many bytes the pieces of code access at most: the shortest vector has as many elements.
+/// The most bytes that a piece of code accesses: the number of elements of the shortest vector.
 pub const ELEMENTS: u8 = 16;
-/// What SVE accesses are rounded to.
+/// The size of the blocks to which SVE accesses are rounded, in bytes.
 const GRANULE: u64 = 16;
 
-/// Which elements of an access report what keeps them from being accessed with an exception.
+/// Which elements of an access report by an exception that they cannot be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Faulting {
     /// Each Active element.
     All,
-    /// The First active element; the FFR tells of the others.
+    /// The First active element; the FFR says what became of the others.
     First,
-    /// None; the FFR tells of them.
+    /// None; the FFR says what became of them.
     None,
 }
 
@@ -38,7 +38,7 @@ pub struct Vector {
 }
 
 impl Vector {
-    /// What it is for a watchpoint's LSC.
+    /// A load or a store, as a watchpoint's LSC sees it.
     pub const fn access(&self) -> &'static Access {
         const LOAD: usize = access::place("ldr q0") as usize;
         const STORE: usize = access::place("str q0") as usize;
@@ -50,7 +50,7 @@ impl Vector {
         base + u64::from(self.first)..base + u64::from(self.end)
     }
 
-    /// The same, rounded to the blocks that a relaxed watchpoint access may be taken for.
+    /// The bytes of its Active elements, rounded to the blocks that a relaxed watchpoint access may be taken for.
     pub fn rounded(&self, base: u64) -> Range<u64> {
         let Range { start, end } = self.bytes(base);
         start - start % GRANULE..end.next_multiple_of(GRANULE)

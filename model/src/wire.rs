@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! How a program and its log cross the guest's memory, and where things lie there.
+//! How a program and its log are passed in the guest's memory, and the layout of that memory.
 //!
 //! ```text
 //!   DOORBELL     0x1000_0000   no memory: a store exits to userspace; from 0x100 on it asks to be migrated
 //!   RAM          0x4000_0000   the payload, linked here, data and stack included
-//!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair a marker     executable at EL0 and EL1
-//!   BRK          0x4001_0800   BRK #0xdf, RET
-//!   RETURN       0x4001_0808   SVC #0: how code ends that an exception return entered
+//!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair per marker   executable at EL0 and EL1
 //!   SEQUENCES    0x4001_0400   pieces of code of up to seven instructions, and RET
-//!   ACCESSES     0x4001_0900   an access, RET; …: one pair an access
+//!   BRK          0x4001_0800   BRK #0xdf, RET
+//!   RETURN       0x4001_0808   SVC #0, which ends code that an exception return entered
+//!   ACCESSES     0x4001_0900   an access, RET; …: one pair per access
 //!   TARGET       0x400f_0000   what accesses access                      readable and writable at EL0 and EL1
 //!   READ_ONLY    0x400f_2000   memory that no store reaches              readable at EL0 and EL1
 //!   PRIVILEGED   0x400f_3000   memory that EL0 does not reach            readable and writable at EL1
@@ -46,11 +46,11 @@ pub const RAM: u64 = 0x4000_0000;
 pub const RAM_SIZE: usize = 0x20_0000;
 /// Where the markers start.
 pub const MARKERS: u64 = 0x4001_0000;
-/// How many markers there are.
+/// The number of markers.
 pub const MARKER_COUNT: u8 = 32;
 /// Where the BRK marker is.
 pub const BRK: u64 = 0x4001_0800;
-/// Where the SVC is that ends code that an exception return entered.
+/// Where the SVC is that ends code which an exception return entered.
 pub const RETURN: u64 = BRK + 8;
 /// Where the memory accesses are, in the order of [`crate::access::TABLE`].
 pub const ACCESS_CODE: u64 = 0x4001_0900;
@@ -60,11 +60,11 @@ pub const SEQUENCE_CODE: u64 = 0x4001_0400;
 pub const TARGET: u64 = 0x400f_0000;
 /// Its size in bytes.
 pub const TARGET_SIZE: u64 = 0x2000;
-/// How large a page is, in bytes.
+/// The size of a page in bytes.
 pub const PAGE: u64 = 0x1000;
-/// A page of memory that stage 1 has read-only.
+/// A page that stage 1 maps read-only.
 pub const READ_ONLY: u64 = TARGET + TARGET_SIZE;
-/// A page of memory that stage 1 has for EL1 alone.
+/// A page that stage 1 maps for EL1 alone.
 pub const PRIVILEGED: u64 = READ_ONLY + PAGE;
 /// A page that stage 1 does not map.
 pub const UNMAPPED: u64 = PRIVILEGED + PAGE;
@@ -73,9 +73,9 @@ pub const BRK_IMMEDIATE: u16 = 0xdf;
 /// Where the runner writes the stage 1 tables.
 pub const TABLES: u64 = 0x4010_0000;
 
-/// How many operations a program may have.
+/// The most operations that a program may have.
 pub const PROGRAM_LEN: usize = 4096;
-/// How many events a log holds.
+/// The most events that a log holds.
 pub const LOG_LEN: usize = 4096;
 /// Words in an operation's record.
 pub const OP_WORDS: usize = 3;
@@ -92,7 +92,7 @@ pub const fn passage(to: Migrate) -> u64 {
     PASSAGE + 8 * to as u64
 }
 
-/// How a vCPU migrates that has stored to this address.
+/// How a vCPU migrates after a store to this address.
 pub fn passage_at(address: u64) -> Option<Migrate> {
     Migrate::ALL.into_iter().find(|to| passage(*to) == address)
 }
@@ -112,7 +112,7 @@ pub const fn sequence_ret(sequence: u8) -> u64 {
     sequence_code(sequence) + 4 * sequence::TABLE[sequence as usize].instructions.len() as u64
 }
 
-/// How many bytes a piece of code has.
+/// The number of bytes of a piece of code.
 const SEQUENCE_SIZE: u64 = 4 * SEQUENCE_LEN as u64;
 
 // Nothing of the layout overlaps, and all of it lies in memory.
@@ -140,7 +140,7 @@ pub mod code {
     pub const EXEC: u64 = 5;
     /// [`Op::Brk`](crate::scenario::Op::Brk).
     pub const BRK: u64 = 6;
-    /// An operation of the runner's.
+    /// An operation for the runner.
     pub const HOST: u64 = 7;
     /// [`Op::Level`](crate::scenario::Op::Level).
     pub const LEVEL: u64 = 8;
@@ -166,7 +166,7 @@ pub enum Bell {
     Host = 2,
     /// An exception came from outside of the markers and of the register accesses; it is the log's last event.
     Lost = 3,
-    /// The program holds a record that is none.
+    /// The program holds something that is not a record.
     BadProgram = 4,
     /// The log is full.
     LogFull = 5,
@@ -186,8 +186,8 @@ impl Bell {
     }
 }
 
-/// An operation as a record, or none if the payload cannot do it: a register that is not in its table, a marker
-/// that is not there.
+/// An operation as a record; `None` if the payload cannot do it: a register that is not in its table, or a marker
+/// that does not exist.
 pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
     Some(match op {
         Op::Write { reg, value } => [code::WRITE, reg.index()? as u64, value],
@@ -214,18 +214,18 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
     })
 }
 
-/// What a record tells the payload to do; the program's end is no operation.
+/// What a record tells the payload to do; the program's end is not an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// An operation of the payload's.
+    /// An operation for the payload.
     Op(Op),
-    /// An operation of the runner's.
+    /// An operation for the runner.
     Host,
     /// The program's end.
     End,
 }
 
-/// The meaning of a record, or none if it has none.
+/// The meaning of a record; `None` if it is not a record.
 pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
     let [op, place, value] = record;
     let reg = || sysreg::TABLE.get(usize::try_from(place).ok()?).copied();
@@ -265,7 +265,7 @@ pub fn encode_event(logged: Logged) -> Option<[u64; EVENT_WORDS]> {
     }
 }
 
-/// The event in a record, or none if it holds none.
+/// The event in a record; `None` if it holds no event.
 pub fn decode_event(record: [u64; EVENT_WORDS]) -> Option<Logged> {
     let [op, kind, a, esr, elr, spsr, far] = record;
     let event = match kind {

@@ -73,7 +73,7 @@ fn with_pmu(cx: &mut Context<'_>) -> Result<(), Stop> {
     let pmuver = PMUVER.get(register);
     cx.count();
     if pmuver == PMUVER_NI || pmuver == PMUVER_IMP_DEF || !PMUVER.is_architected(pmuver) {
-        cx.find("PMUVer is no form of PMUv3".into(), format!("{pmuver:#06b} in {register:#x}"));
+        cx.find("PMUVer names no version of PMUv3".into(), format!("{pmuver:#06b} in {register:#x}"));
     }
     let without = cx.host().id_aa64dfr0;
     cx.count();

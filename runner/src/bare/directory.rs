@@ -121,6 +121,7 @@ fn name(file: impl Read) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::socket::{Backlog, listen};
     use std::{fs, os::unix::net::UnixListener};
 
     fn open(path: &Path) -> Result<Directory, Error> {
@@ -168,7 +169,9 @@ mod tests {
     fn a_machine_that_accepts_no_connection_is_not_waited_for() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("socket");
-        let _listener = UnixListener::bind(&path).expect("a socket");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        // The queue of std's listener may be longer than this process may have files.
+        listen(&listener, Backlog::new(1).expect("a backlog")).expect("a shorter queue");
         let mut waiting = Vec::new();
         let error = loop {
             match stream(&path, Instant::now()) {
