@@ -171,7 +171,7 @@ fn no_bare_cpu() -> Result<(), Failed> {
     let directory = tempfile::tempdir()?;
     let output =
         Command::new(env!("CARGO_BIN_EXE_dfr0")).arg("run").env("DFR0_BARE", directory.path()).output()?;
-    fails_with("`lab exec --bare` does", &output)
+    fails_with("`lab exec --bare` sets it", &output)
 }
 
 /// A certificate of a host is verified on another machine with the same verdict, and a changed byte is found.
