@@ -76,7 +76,12 @@ fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result
     let outer = tap::results(&nested)?;
     for (test, result) in chosen.iter().zip(&outer) {
         let name = format!("selftests: kvm: {test}");
-        shell::ensure(result.passed() && result.name == name, &format!("{test} did not pass"), &nested)?;
+        // The host may be unable to run any case of a suite.
+        let ours = tests.iter().filter(|name| name == test).cloned().collect::<Vec<_>>();
+        let own = tap::nested(&nested, &ours)?;
+        let skips = !own.is_empty() && own.iter().all(tap::Line::skipped);
+        let expected = if skips { result.skipped() } else { result.passed() };
+        shell::ensure(expected && result.name == name, &format!("{test} did not pass"), &nested)?;
     }
     shell::ensure(outer.len() == chosen.len(), "a test was lost", &nested)?;
     shell::ensure(nested.contains("timeout set to 120"), "settings are not read", &nested)?;

@@ -20,6 +20,10 @@ impl Line {
         self.ok && self.directive.is_empty()
     }
 
+    pub fn skipped(&self) -> bool {
+        self.ok && self.directive.starts_with("SKIP")
+    }
+
     fn parse(line: &str, number: usize) -> Option<Self> {
         let (ok, rest) = match line.strip_prefix("not ok ") {
             Some(rest) => (false, rest),
