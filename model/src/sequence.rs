@@ -188,7 +188,51 @@ const ADD_REST_OF_SET: (u32, Does) = (0x8b01_0000, Does::Nothing);
 const ADD_REST_OF_COPY: (u32, Does) = (0x8b02_0000, Does::Nothing);
 /// What the first markers are, a NOP and a RET each. ADRP finds them at the start of the page that the piece is in.
 const MARKERS: Moves = Moves { size: 64, from: Some(wire::MARKERS), value: 0xd65f_03c0_d503_201f };
-const ADRP_MARKERS: (u32, Does) = (0x9000_0001, Does::Nothing);
+/// `CPYP [X0]!, [X1]!, X2!` and `CPYFP [X0]!, [X1]!, X2!`.
+const CPYP: u32 = 0x1d01_0440;
+const CPYFP: u32 = 0x1901_0440;
+
+/// A Memory Set of `SIZE` bytes to ones.
+const fn set_to_ones<const SIZE: u16>(name: &'static str) -> Sequence {
+    moves(
+        Moves { size: SIZE as u64, from: None, value: u64::MAX },
+        sequence(
+            name,
+            const {
+                &[
+                    (0xd280_0001 | (SIZE as u32) << 5, Does::Nothing), // mov x1, #SIZE
+                    (0x9280_0002, Does::Nothing),                      // mov x2, #-1
+                    (0x19c2_0420, MOVE),                               // setp [x0]!, x1!, x2
+                    (0x19c2_4420, MOVE),                               // setm [x0]!, x1!, x2
+                    (0x19c2_8420, LAST_MOVE),                          // sete [x0]!, x1!, x2
+                    READ_BACK,
+                    ADD_REST_OF_SET,
+                ]
+            },
+        ),
+    )
+}
+
+/// A Memory Copy of the markers, of which `PROLOGUE` is the first of the three instructions.
+const fn copy<const PROLOGUE: u32>(name: &'static str) -> Sequence {
+    moves(
+        MARKERS,
+        sequence(
+            name,
+            const {
+                &[
+                    (0x9000_0001, Does::Nothing), // adrp x1, the markers
+                    (0xd280_0802, Does::Nothing), // mov x2, #64
+                    (PROLOGUE, MOVE),
+                    (PROLOGUE | 1 << 22, MOVE),
+                    (PROLOGUE | 1 << 23, LAST_MOVE),
+                    READ_BACK,
+                    ADD_REST_OF_COPY,
+                ]
+            },
+        ),
+    )
+}
 
 /// Every piece; an operation names one by its place here.
 pub const TABLE: [Sequence; SEQUENCES] = [
@@ -257,66 +301,10 @@ pub const TABLE: [Sequence; SEQUENCES] = [
             ],
         ),
     ),
-    moves(
-        Moves { size: 64, from: None, value: u64::MAX },
-        sequence(
-            "set 64 bytes to ones",
-            &[
-                (0xd280_0801, Does::Nothing), // mov x1, #64
-                (0x9280_0002, Does::Nothing), // mov x2, #-1
-                (0x19c2_0420, MOVE),          // setp [x0]!, x1!, x2
-                (0x19c2_4420, MOVE),          // setm [x0]!, x1!, x2
-                (0x19c2_8420, LAST_MOVE),     // sete [x0]!, x1!, x2
-                READ_BACK,
-                ADD_REST_OF_SET,
-            ],
-        ),
-    ),
-    moves(
-        Moves { size: 0x2000, from: None, value: u64::MAX },
-        sequence(
-            "set 8 KiB to ones",
-            &[
-                (0xd284_0001, Does::Nothing), // mov x1, #0x2000
-                (0x9280_0002, Does::Nothing), // mov x2, #-1
-                (0x19c2_0420, MOVE),          // setp [x0]!, x1!, x2
-                (0x19c2_4420, MOVE),          // setm [x0]!, x1!, x2
-                (0x19c2_8420, LAST_MOVE),     // sete [x0]!, x1!, x2
-                READ_BACK,
-                ADD_REST_OF_SET,
-            ],
-        ),
-    ),
-    moves(
-        MARKERS,
-        sequence(
-            "copy 64 bytes",
-            &[
-                ADRP_MARKERS,
-                (0xd280_0802, Does::Nothing), // mov x2, #64
-                (0x1d01_0440, MOVE),          // cpyp [x0]!, [x1]!, x2!
-                (0x1d41_0440, MOVE),          // cpym [x0]!, [x1]!, x2!
-                (0x1d81_0440, LAST_MOVE),     // cpye [x0]!, [x1]!, x2!
-                READ_BACK,
-                ADD_REST_OF_COPY,
-            ],
-        ),
-    ),
-    moves(
-        MARKERS,
-        sequence(
-            "copy 64 bytes forwards",
-            &[
-                ADRP_MARKERS,
-                (0xd280_0802, Does::Nothing), // mov x2, #64
-                (0x1901_0440, MOVE),          // cpyfp [x0]!, [x1]!, x2!
-                (0x1941_0440, MOVE),          // cpyfm [x0]!, [x1]!, x2!
-                (0x1981_0440, LAST_MOVE),     // cpyfe [x0]!, [x1]!, x2!
-                READ_BACK,
-                ADD_REST_OF_COPY,
-            ],
-        ),
-    ),
+    set_to_ones::<64>("set 64 bytes to ones"),
+    set_to_ones::<0x2000>("set 8 KiB to ones"),
+    copy::<CPYP>("copy 64 bytes"),
+    copy::<CPYFP>("copy 64 bytes forwards"),
 ];
 
 /// The place in [`TABLE`] of the piece of this name.

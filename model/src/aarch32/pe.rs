@@ -44,6 +44,12 @@ const BCR_BAS: u64 = 0b1111 << 5;
 const WCR: u64 = 0x1f10_ffff;
 const WCR_BAS: u64 = 0b1111_1111 << 5;
 const WCR_UPPER_BAS: u64 = 0b1111 << 9;
+/// DBGBCR<n>.E and DBGWCR<n>.E.
+const E: u64 = 1;
+/// DBGBCR<n>.PMC and DBGWCR<n>.PAC, and the values of either that select PL1.
+const PRIVILEGES: u64 = 0b11 << 1;
+const PL1: u64 = 0b01 << 1;
+const PL1_AND_PL0: u64 = 0b11 << 1;
 const VA: u64 = 0xffff_fffc;
 const LOWER: u64 = 0xffff_ffff;
 
@@ -548,16 +554,12 @@ fn rom_address(res0: u64) -> Vec<Outcome> {
 }
 
 fn breakpoint_hits(bvr: u64, bcr: u64, address: u32) -> Hit {
-    const E: u64 = 1;
-    const PMC: u64 = 0b11 << 1;
-    const PL1: u64 = 0b01 << 1;
-    const PL1_AND_PL0: u64 = 0b11 << 1;
     const ALL_BUT_LBN: u64 = 0x00f0_e1e0;
     if bcr & E == 0 {
         return Hit::Never;
     }
     let is_address_match = bcr & ALL_BUT_LBN == BCR_BAS;
-    if !is_address_match || !matches!(bcr & PMC, PL1 | PL1_AND_PL0) {
+    if !is_address_match || !matches!(bcr & PRIVILEGES, PL1 | PL1_AND_PL0) {
         return Hit::May;
     }
     if bvr & VA == u64::from(address) { Hit::Must } else { Hit::Never }
@@ -565,10 +567,6 @@ fn breakpoint_hits(bvr: u64, bcr: u64, address: u32) -> Hit {
 
 /// Whether the watchpoint matches an access of a word, and the last byte that is watched and accessed.
 fn watchpoint_hits(wvr: u64, wcr: u64, address: u32, writes: bool) -> (Hit, u32) {
-    const E: u64 = 1;
-    const PAC: u64 = 0b11 << 1;
-    const PL1: u64 = 0b01 << 1;
-    const PL1_AND_PL0: u64 = 0b11 << 1;
     /// MASK, WT, SSC and HMC.
     const REST: u64 = 0x1f10_e000;
     if wcr & E == 0 {
@@ -576,7 +574,7 @@ fn watchpoint_hits(wvr: u64, wcr: u64, address: u32, writes: bool) -> (Hit, u32)
     }
     let bas = wcr >> 5 & 0xff;
     let is_doubleword = bas == 0xff && wvr & 4 == 0;
-    if !is_doubleword || wcr & REST != 0 || !matches!(wcr & PAC, PL1 | PL1_AND_PL0) {
+    if !is_doubleword || wcr & REST != 0 || !matches!(wcr & PRIVILEGES, PL1 | PL1_AND_PL0) {
         return (Hit::May, address);
     }
     let lsc = if writes { 0b10 << 3 } else { 0b01 << 3 };
