@@ -112,6 +112,7 @@ Exit status:
 #[command(
     name = "dfr0",
     version,
+    max_term_width = 80,
     after_help = "\
 Examples:
   dfr0 run                          run every case
@@ -334,7 +335,7 @@ fn ktap() -> Box<dyn Writer> {
 
 /// The program of one suite: `dfr0 run` for its cases.
 #[derive(Parser)]
-#[command(version, after_help = PATTERNS)]
+#[command(version, max_term_width = 80, after_help = PATTERNS)]
 struct OneSuite {
     #[command(flatten)]
     run: Run,
@@ -585,9 +586,9 @@ mod tests {
         OneSuite::command().debug_assert();
     }
 
-    /// Renders the help of `command` and of all its subcommands for 80 columns.
+    /// Renders the help of `command` and of all its subcommands, which is never wider than 80 columns.
     fn check_width(mut command: clap::Command) {
-        command = command.term_width(80);
+        command.build();
         for help in [command.render_help(), command.render_long_help()] {
             let wide = help.to_string().lines().find(|line| line.chars().count() > 80).map(str::to_owned);
             assert_eq!(wide, None, "in the help of {}", command.get_name());

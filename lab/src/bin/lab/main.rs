@@ -67,7 +67,7 @@ of the host.";
 
 /// KVM/arm64 hosts on demand: QEMU (TCG, EL2 emulated) boots Debian's own arm64 kernels with their real KVM
 #[derive(Parser)]
-#[command(name = "lab", version, after_help = EXAMPLES)]
+#[command(name = "lab", version, max_term_width = 80, after_help = EXAMPLES)]
 struct Cli {
     /// Use the hosts in FILE instead of the built-in ones
     #[arg(long, value_name = "FILE", global = true)]
