@@ -115,7 +115,7 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
         .collect();
     let moves = shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle());
     for ((own, other), case) in cx.sample(moves) {
-        let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other), sve: false };
+        let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other), ..Config::default() };
         // The first move is into a new VM.
         let moves = Moves { from: 0, most: 2 };
         cx.run_in(Variation { config, which: Which::Few, migrating: Some(moves), until: None }, case)?;

@@ -81,6 +81,13 @@ fn cases() -> Vec<Case> {
             each_lsc(cx, |access| access.kind == Kind::StoreExclusive)
         }),
         whole("invalidate", &rule::WATCHPOINT_INVALIDATE, invalidate),
+        whole("allocation_tags", &rule::WATCHPOINT_ALLOCATION_TAGS, |cx| {
+            of_tags(cx, |access| access.is_of_tags() && access.kind != Kind::Block, 48)
+        }),
+        whole("allocation_tags_of_blocks", &rule::WATCHPOINT_ALLOCATION_TAGS, |cx| match cx.zva_block()? {
+            Some(size) => of_tags(cx, |access| access.is_of_tags() && access.kind == Kind::Block, size),
+            None => Stop::skip("DC GVA and DC GZVA are prohibited (DCZID_EL0.DZP)"),
+        }),
         whole("store_exclusive_pair", &rule::WATCHPOINT_STORE_EXCLUSIVE, |cx| {
             // An exception of the load would lose the monitor each time.
             each_pair(cx, &["ldxr; stxr, until it is done"], &[LSC_STORE])
@@ -147,9 +154,9 @@ fn both(scenario: Scenario) -> Scenario {
     scenario.access(LDR, ELSEWHERE).access(LDR, HERE).access(STR, HERE)
 }
 
-/// Accesses that are neither atomic nor unprivileged nor DC IVAC, which have their own rules.
+/// Accesses that are neither atomic nor unprivileged nor DC IVAC nor of Allocation Tags, which have their own rules.
 fn is_plain(access: &Access) -> bool {
-    !is_atomic(access) && !access.unprivileged && access.kind != Kind::Invalidate
+    !is_atomic(access) && !access.unprivileged && access.kind != Kind::Invalidate && !access.is_of_tags()
 }
 
 /// Accesses that both read and write.
@@ -164,7 +171,7 @@ fn accesses(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<Vec<(u8,
     for (place, access) in (0..ACCESSES as u8).zip(&access::TABLE).filter(|(_, access)| which(access)) {
         match access.needs {
             Some(feature) if !cx.has(feature)? => missing = Some(feature),
-            _ if access.kind == Kind::ZeroBlock && !zva => {}
+            _ if access.kind == Kind::Block && !zva => {}
             _ => accesses.push((place, access)),
         }
     }
@@ -443,6 +450,25 @@ fn invalidate(cx: &mut Context<'_>) -> Result<(), Stop> {
                 .into_iter()
                 .fold(with(n, DOUBLEWORD.with_lsc(lsc)), |set, address| set.access(invalidate, address))
         })
+    }))
+}
+
+/// Accesses to Allocation Tags, with each byte watched from 32 bytes before them to `size` after them, for each kind of
+/// access; the watchpoints take turns.
+fn of_tags(cx: &mut Context<'_>, which: fn(&Access) -> bool, size: u64) -> Result<(), Stop> {
+    cx.with(Feature::Mte2)?;
+    let accesses = accesses(cx, which)?;
+    let bytes = (HERE - 32..HERE + size + 16).flat_map(|byte| [El::El0, El::El1].map(|el| (byte, el)));
+    let sweep = bytes.flat_map(|(byte, el)| {
+        accesses
+            .iter()
+            .flat_map(move |(access, _)| [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| (byte, el, *access, lsc)))
+    });
+    cx.check_each(sweep.zip(numbers(cx).cycle()).map(|((byte, el, access, lsc), n)| {
+        let control = DOUBLEWORD.with_bas(1 << (byte % 8)).with_lsc(lsc);
+        // The second address is in the granule and does not start it: a store is not aligned.
+        let set = with(n, control).write(dbgwvr(n), byte & !7).at(el);
+        set.access(access, HERE).access(access, HERE + 8)
     }))
 }
 

@@ -20,7 +20,13 @@ _start:
     cmp     x0, #0
     cset    x0, ne
     orr     x2, x2, x0, lsl #33     // SCTLR_EL1.MSCEn: EL0 has Memory Copy and Memory Set instructions
-    msr     sctlr_el1, x2
+    mrs     x0, id_aa64pfr1_el1
+    ubfx    x0, x0, #9, #3          // MTE is 2 or more
+    cbz     x0, 1f
+    mov     x0, #0xf0               // MAIR_EL1: attribute 0 is Tagged Normal memory
+    msr     mair_el1, x0
+    orr     x2, x2, #3 << 42        // SCTLR_EL1.ATA and ATA0: Allocation Tags can be accessed, and are not checked
+1:  msr     sctlr_el1, x2
     isb
     ldr     x0, =stack_top
     mov     sp, x0

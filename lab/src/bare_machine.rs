@@ -114,7 +114,7 @@ impl BareMachine<'_> {
         let mut command = Command::new(self.qemu);
         command
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-S"])
-            .args(["-M", "virt,virtualization=on,gic-version=3,memory-backend=ram"])
+            .args(["-M", &format!("{},memory-backend=ram", self.host.machine())])
             .args([
                 "-cpu",
                 &self.host.cpu,

@@ -34,6 +34,16 @@ pub struct Host {
     pub shaped: Option<ShapedCpu>,
     /// KVM runs nVHE although the CPU has VHE.
     pub nvhe: bool,
+    /// The machine has memory for Allocation Tags.
+    pub mte: bool,
+}
+
+impl Host {
+    /// QEMU's `-M` argument.
+    pub fn machine(&self) -> String {
+        let mte = if self.mte { ",mte=on" } else { "" };
+        format!("virt,virtualization=on,gic-version=3{mte}")
+    }
 }
 
 /// A CPU model that gets another shape.
@@ -83,6 +93,8 @@ struct HostText {
     shape: Option<Shape>,
     #[serde(default)]
     nvhe: bool,
+    #[serde(default)]
+    mte: bool,
 }
 
 impl Hosts {
@@ -154,8 +166,8 @@ impl Hosts {
             let vcpus = number("vcpus", host.vcpus, 2, [1, 8])?;
             let memory_mib = number("memory_mib", host.memory_mib, 1024, [256, 65536])?;
             let cpu = host.cpu.into_inner();
-            let (about, nvhe) = (host.about, host.nvhe);
-            let host = Host { name: name.clone(), about, cpu, kernel, vcpus, memory_mib, shaped, nvhe };
+            let (about, nvhe, mte) = (host.about, host.nvhe, host.mte);
+            let host = Host { name: name.clone(), about, cpu, kernel, vcpus, memory_mib, shaped, nvhe, mte };
             hosts.insert(name, host);
         }
 
@@ -233,7 +245,8 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
     fn the_built_in_hosts_are_good() {
         let hosts = Hosts::load(None).unwrap();
         assert_eq!(hosts.get(None).unwrap().name, "neoverse-v1");
-        assert_eq!(hosts.get(Some("max")).unwrap().cpu, "max,lpa2=off");
+        let max = hosts.get(Some("max")).unwrap();
+        assert_eq!((&*max.cpu, max.machine().ends_with(",mte=on")), ("max,lpa2=off", true));
         for (host, _) in hosts.iter().filter(|(host, _)| host.name.contains("shape-")) {
             let Shape { breakpoints, watchpoints, context_aware } = host.shaped.as_ref().unwrap().shape;
             let counts = format!("shape-{breakpoints}-{watchpoints}-{context_aware}");
@@ -246,6 +259,7 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
         let hosts = Hosts::parse("hosts.toml", GOOD).unwrap();
         let plain = hosts.get(Some("plain")).unwrap();
         assert_eq!((plain.vcpus, plain.memory_mib, &plain.shaped, plain.nvhe), (2, 1024, &None, false));
+        assert!(!plain.machine().contains("mte"));
         assert_eq!(plain.kernel.to_string(), "bookworm");
         let shaped = hosts.get(Some("shaped")).unwrap();
         assert_eq!((shaped.vcpus, &shaped.kernel), (1, &Choice::Newest));

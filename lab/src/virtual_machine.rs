@@ -119,7 +119,7 @@ impl VirtualMachine<'_> {
         let mut command = Command::new(self.qemu);
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-M", "virt,virtualization=on,gic-version=3", "-accel", "tcg,thread=multi"])
+            .args(["-M", &self.host.machine(), "-accel", "tcg,thread=multi"])
             .args(["-cpu", cpu, "-smp", &vcpus.to_string(), "-m", &format!("{memory_mib}M")])
             .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
             .arg("-kernel")

@@ -18,8 +18,12 @@ pub enum Kind {
     CompareAndSwap,
     /// Writes if the exclusive monitor is still held.
     StoreExclusive,
-    /// Writes zeros to the block of DCZID_EL0.BS bytes around its address.
-    ZeroBlock,
+    /// Writes to the block of DCZID_EL0.BS bytes around its address: zeros, Allocation Tags, or both.
+    Block,
+    /// Reads the Allocation Tag of the granule around its address.
+    LoadTag,
+    /// Writes the Allocation Tags of granules from its address upwards, and perhaps their bytes.
+    StoreTag,
     /// Invalidates the cache line of IMPLEMENTATION DEFINED size around its address; at EL1 alone.
     Invalidate,
     /// Neither: a hint.
@@ -39,8 +43,7 @@ pub struct Access {
     pub instruction: u32,
     /// What it does.
     pub kind: Kind,
-    /// The number of bytes that it accesses, from the address in X0 upwards; unused for a [`Kind::ZeroBlock`], which
-    /// accesses a block.
+    /// The number of bytes that it accesses, from the address in X0 upwards; unused for a [`Kind::Block`].
     pub size: u8,
     /// It faults unless its address is a multiple of its size.
     pub aligned: bool,
@@ -77,14 +80,21 @@ const fn unprivileged(access: Access) -> Access {
     Access { unprivileged: true, ..access }
 }
 
+const fn tags(name: &'static str, instruction: u32, kind: Kind, size: u8) -> Access {
+    Access { needs: Some(Feature::Mte2), ..access(name, instruction, kind, size) }
+}
+
 const fn lse(access: Access) -> Access {
     Access { needs: Some(Feature::Lse), ..aligned(access) }
 }
 
 /// The number of accesses.
-pub const ACCESSES: usize = 33;
+pub const ACCESSES: usize = 41;
 /// The most bytes that DC IVAC accesses, a block that is aligned (DDI 0487 D2.9.5.1, Size of the data access).
 const LARGEST_LINE: u64 = 2048;
+
+/// The bytes that one Allocation Tag is for (DDI 0487 D10.2, Tag Granule).
+const GRANULE: u64 = 16;
 
 /// Every access; an operation names one by its place here. New ones go last, because snapshots hold places.
 pub const TABLE: [Access; ACCESSES] = [
@@ -114,13 +124,21 @@ pub const TABLE: [Access; ACCESSES] = [
     aligned(access("stlr x1", 0xc89f_fc01, Kind::Store, 8)),
     aligned(access("stxr w1, x2", 0xc801_7c02, Kind::StoreExclusive, 8)),
     unprivileged(access("sttr x1", 0xf800_0801, Kind::Store, 8)),
-    access("dc zva", 0xd50b_7420, Kind::ZeroBlock, 0),
+    access("dc zva", 0xd50b_7420, Kind::Block, 0),
     lse(access("ldadd x1, x2", 0xf821_0002, Kind::Atomic, 8)),
     lse(access("swp x1, x2", 0xf821_8002, Kind::Atomic, 8)),
     lse(access("cas x1, x2", 0xc8a1_7c02, Kind::CompareAndSwap, 8)),
     lse(access("casp x2, x3, x4, x5", 0x4822_7c04, Kind::CompareAndSwap, 16)),
     access("prfm pldl1keep", 0xf980_0000, Kind::Prefetch, 8),
     access("dc ivac", 0xd508_7620, Kind::Invalidate, 0),
+    tags("ldg x1", 0xd960_0001, Kind::LoadTag, 16),
+    tags("stg x1", 0xd920_0801, Kind::StoreTag, 16),
+    tags("stzg x1", 0xd960_0801, Kind::StoreTag, 16),
+    tags("st2g x1", 0xd9a0_0801, Kind::StoreTag, 32),
+    tags("stz2g x1", 0xd9e0_0801, Kind::StoreTag, 32),
+    tags("stgp x1, x2", 0x6900_0801, Kind::StoreTag, 16),
+    tags("dc gva", 0xd50b_7460, Kind::Block, 0),
+    tags("dc gzva", 0xd50b_7480, Kind::Block, 0),
 ];
 
 /// The place in [`TABLE`] of the access of this name.
@@ -158,20 +176,36 @@ pub const fn place(name: &str) -> u8 {
 impl Access {
     /// It reads memory.
     pub fn reads(&self) -> bool {
-        matches!(self.kind, Kind::Load | Kind::Atomic | Kind::CompareAndSwap | Kind::MoveLoad)
+        matches!(self.kind, Kind::Load | Kind::LoadTag | Kind::Atomic | Kind::CompareAndSwap | Kind::MoveLoad)
     }
 
     /// It writes memory, or may find that it does not have to. For watchpoints a compare and swap always does: Atomic
     /// instructions are treated as performing both a load and a store (DDI 0487 C3.2, Atomic memory operations).
     pub fn writes(&self) -> bool {
-        !matches!(self.kind, Kind::Load | Kind::Prefetch | Kind::MoveLoad)
+        !matches!(self.kind, Kind::Load | Kind::LoadTag | Kind::Prefetch | Kind::MoveLoad)
+    }
+
+    /// It loads or stores Allocation Tags.
+    pub fn is_of_tags(&self) -> bool {
+        self.needs == Some(Feature::Mte2)
+    }
+
+    /// Its address must be a multiple of this number of bytes.
+    pub fn alignment(&self) -> u64 {
+        match self.kind {
+            Kind::StoreTag => GRANULE,
+            _ if self.aligned => self.size.into(),
+            _ => 1,
+        }
     }
 
     /// The bytes that it accesses, where DC ZVA zeroes blocks of `zva_block` bytes, and of DC IVAC those that it may
-    /// access; none if they wrap around.
+    /// access; none if they wrap around. One that loads or stores an Allocation Tag counts as a load or store of each
+    /// byte of the granule (DDI 0487 D2.9.6.4).
     pub fn bytes(&self, address: u64, zva_block: u64) -> Option<Range<u64>> {
         let (start, size) = match self.kind {
-            Kind::ZeroBlock => (address - address % zva_block.max(1), zva_block),
+            Kind::Block => (address - address % zva_block.max(1), zva_block),
+            Kind::LoadTag => (address - address % GRANULE, GRANULE),
             Kind::Invalidate => (address - address % LARGEST_LINE, LARGEST_LINE),
             _ => (address, self.size.into()),
         };
@@ -200,7 +234,7 @@ mod tests {
     #[test]
     fn the_base_is_x0_and_no_transfer_register_is_the_base() {
         for access in TABLE {
-            let base = if matches!(access.kind, Kind::ZeroBlock | Kind::Invalidate) { 0 } else { 5 };
+            let base = if matches!(access.kind, Kind::Block | Kind::Invalidate) { 0 } else { 5 };
             assert_eq!(access.instruction >> base & 0x1f, 0, "{access}");
         }
     }
@@ -227,9 +261,17 @@ mod tests {
             }
             // Ordered.
             0b00_1000 => aligned(access("", instruction, kind, size)),
-            // System: DC ZVA and DC IVAC.
-            0b01_0101 if instruction & !0x1f == 0xd50b_7420 => access("", instruction, Kind::ZeroBlock, 0),
+            // System: DC ZVA, DC GVA, DC GZVA and DC IVAC.
+            0b01_0101 if instruction & !0x1f == 0xd50b_7420 => access("", instruction, Kind::Block, 0),
+            0b01_0101 if [0xd50b_7460, 0xd50b_7480].contains(&(instruction & !0x1f)) => {
+                tags("", instruction, Kind::Block, 0)
+            }
             0b01_0101 if instruction & !0x1f == 0xd508_7620 => access("", instruction, Kind::Invalidate, 0),
+            // Allocation Tags: by bits [23:22] a store of one, a load of one or a store of one with zeros, and two.
+            0b01_1001 if bits(10, 2) == 0 && bits(22, 2) == 1 => tags("", instruction, Kind::LoadTag, 16),
+            0b01_1001 if bits(10, 2) == 2 => tags("", instruction, Kind::StoreTag, 16 << bits(23, 1)),
+            // A pair, and its Allocation Tag.
+            0b10_1001 if bits(30, 2) == 1 => tags("", instruction, Kind::StoreTag, 16),
             // Pairs, of general-purpose and of SIMD&FP registers.
             0b10_1001 => access("", instruction, kind, 8 << bits(31, 1)),
             0b10_1101 => access("", instruction, kind, 8 << bits(30, 2)),
@@ -295,6 +337,9 @@ mod tests {
         assert_eq!(does("cas x1, x2"), (true, true));
         assert_eq!(does("stxr w1, x2"), (false, true));
         assert_eq!(does("dc zva"), (false, true));
+        assert_eq!(does("dc gva"), (false, true));
+        assert_eq!(does("ldg x1"), (true, false));
+        assert_eq!(does("st2g x1"), (false, true));
         assert_eq!(does("prfm pldl1keep"), (false, false));
     }
 
@@ -307,6 +352,9 @@ mod tests {
         assert_eq!(bytes("ldr x1", 0x103), Some(0x103..0x10b));
         assert_eq!(bytes("dc zva", 0x17f), Some(0x140..0x180));
         assert_eq!(bytes("dc zva", 0x180), Some(0x180..0x1c0));
+        assert_eq!(bytes("dc gzva", 0x17f), Some(0x140..0x180));
+        assert_eq!(bytes("ldg x1", 0x17f), Some(0x170..0x180), "the granule");
+        assert_eq!(bytes("stz2g x1", 0x170), Some(0x170..0x190));
         assert_eq!(bytes("dc ivac", 0x1805), Some(0x1800..0x2000));
         assert_eq!(bytes("ldr x1", u64::MAX - 8), Some(u64::MAX - 8..u64::MAX));
         assert_eq!(bytes("ldr x1", u64::MAX - 7), None);

@@ -36,13 +36,13 @@ pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<F
     }
     let within = |start: u64, size: u64| start <= bytes.start && bytes.end <= start + size;
     let el = if access.unprivileged { El::El0 } else { el };
-    let aligned = !access.aligned || bytes.start.is_multiple_of(access.size.into());
+    let aligned = bytes.start.is_multiple_of(access.alignment());
     let dfsc = if within(TARGET, TARGET_SIZE) {
         if aligned {
             return Ok(None);
         }
         // FEAT_LSE2 allows what lies in an aligned block of 16 bytes (AArch64.UnalignedAccessFaults).
-        if bytes.start / 16 == (bytes.end - 1) / 16 {
+        if access.aligned && bytes.start / 16 == (bytes.end - 1) / 16 {
             return Err(Unknown("an access that faults on its alignment, or not"));
         }
         ALIGNMENT
@@ -65,10 +65,13 @@ pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<F
     } else {
         return Err(Unknown("an access outside of the target memory"));
     };
+    if access.is_of_tags() && dfsc != ALIGNMENT {
+        return Err(Unknown("a fault of an access to Allocation Tags"));
+    }
     match access.kind {
         Kind::Prefetch => Ok(None),
-        Kind::Load => Ok(Some(Fault { dfsc, wnr: false })),
-        Kind::Store | Kind::ZeroBlock => Ok(Some(Fault { dfsc, wnr: true })),
+        Kind::Load | Kind::LoadTag => Ok(Some(Fault { dfsc, wnr: false })),
+        Kind::Store | Kind::StoreTag | Kind::Block => Ok(Some(Fault { dfsc, wnr: true })),
         // Whether the monitor or the comparison is looked at first is IMPLEMENTATION DEFINED.
         Kind::StoreExclusive | Kind::CompareAndSwap | Kind::Atomic | Kind::Invalidate => {
             Err(Unknown("a fault of an access that reads and writes, or may not write"))
@@ -110,6 +113,9 @@ mod tests {
         assert_eq!(fault("ldr x1", El::El1, TARGET + 9), None);
         assert_eq!(fault("ldxr x1", El::El1, TARGET + 12), Some((ALIGNMENT, false)));
         assert_eq!(fault("stlr x1", El::El0, TARGET + 9), Some((ALIGNMENT, true)));
+        assert_eq!(fault("stg x1", El::El0, TARGET + 8), Some((ALIGNMENT, true)));
+        assert_eq!(fault("st2g x1", El::El1, TARGET + 0x30), None, "of the granule");
+        assert_eq!(fault("ldg x1", El::El1, TARGET + 8), None, "around the address");
     }
 
     #[test]
@@ -122,6 +128,8 @@ mod tests {
             ("str x1", MARKERS),
             ("stxr w1, x2", UNMAPPED),
             ("swp x1, x2", UNMAPPED),
+            ("ldg x1", UNMAPPED),
+            ("stg x1", READ_ONLY),
         ] {
             let access = &access::TABLE[usize::from(access::named(name).expect("an access"))];
             let bytes = access.bytes(address, 64).expect("bytes");

@@ -432,7 +432,7 @@ impl View<'_> {
             let block = |byte| byte - byte % self.zva_block.max(1);
             let far = match access.kind {
                 // Any address that it accesses.
-                Kind::ZeroBlock | Kind::Invalidate => (accessed.start, accessed.end - 1),
+                Kind::Block | Kind::Invalidate => (accessed.start, accessed.end - 1),
                 // An interval, in the page of the watched address.
                 Kind::MoveLoad | Kind::MoveStore => (accessed.start.max(lowest - lowest % PAGE), highest),
                 // An interval, which is exact where the block is not smaller than the access.
@@ -483,7 +483,12 @@ impl View<'_> {
             Kind::Invalidate => Verdict::may(&rule::WATCHPOINT_INVALIDATE),
             _ => Verdict::yes(&rule::WATCHPOINT_MATCHES),
         };
-        Bytes { verdict: done.and(state).and(bytes.verdict).and(link), ..bytes }
+        let verdict = done.and(state).and(bytes.verdict).and(link);
+        let verdict = match access.is_of_tags() {
+            true => verdict.and(Verdict::yes(&rule::WATCHPOINT_ALLOCATION_TAGS)),
+            false => verdict,
+        };
+        Bytes { verdict, ..bytes }
     }
 
     /// Breakpoint and Watchpoint exceptions are enabled, where something matched by `rule`.

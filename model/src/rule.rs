@@ -89,6 +89,9 @@ rules! {
     WATCHPOINT_INVALIDATE:
         "DC IVAC, which a PE may treat as a NOP, may generate the Watchpoint exception of a store to the line of up to 2 KiB around its address, and no other",
         "DDI 0487K.a D2.9 Watchpoint exceptions, Size of the data access, Watchpoint behavior on accesses by the DC IVAC instruction";
+    WATCHPOINT_ALLOCATION_TAGS:
+        "An instruction that loads or stores an Allocation Tag counts as a load or store of each byte of the granule of 16 bytes, and DC GVA and DC GZVA as stores to each byte of their block",
+        "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Allocation tag load and store instructions, Watchpoint behavior on accesses by the DC IVAC instruction and the DC ZVA, DC GVA, and DC GZVA instructions";
     WATCHPOINT_STORE_EXCLUSIVE:
         "A Store-Exclusive that is performed generates the Watchpoint exception of a store to its bytes",
         "DDI 0487K.a D2.9 Watchpoint exceptions, Watchpoint behavior on accesses by Store-Exclusive instructions";
@@ -129,7 +132,7 @@ rules! {
         "An enabled watchpoint generates a Watchpoint exception when an instruction accesses a watched byte, before the access is done",
         "DDI 0487K.a D2.9 Watchpoint exceptions, AArch64.WatchpointMatch";
     WATCHPOINT_SYNDROME:
-        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010 and WnR. FAR_EL1 holds an address between the lowest accessed and the highest accessed and watched address, in a naturally aligned block that is not larger than that of DC ZVA and contains an accessed and watched address; for DC ZVA, any address in its block",
+        "A Watchpoint exception reports EC 0x35 from EL1 and 0x34 from EL0, DFSC 0b100010 and WnR. FAR_EL1 holds an address between the lowest accessed and the highest accessed and watched address, in a naturally aligned block that is not larger than that of DC ZVA and contains an accessed and watched address; for DC ZVA, DC GVA and DC GZVA, any address in their block",
         "DDI 0487K.a D2.9 Watchpoint exceptions, ESR_EL1, FAR_EL1";
     WATCHPOINT_ENABLED:
         "A watchpoint whose DBGWCR<n>_EL1.E is 0 generates no event",

@@ -437,7 +437,8 @@ impl Context<'_> {
     /// The guest has this feature, as its ID register says. Where nothing runs, it has every feature.
     pub fn has(&mut self, feature: Feature) -> Result<bool, Stop> {
         let reg = feature.register();
-        if self.is_on_paper() {
+        let requested = self.variation.config.features;
+        if self.is_on_paper() || requested != Features::None && requested == Features::for_guest(feature) {
             return Ok(true);
         }
         if let Some(value) = self.session.id_registers.get(&reg) {
@@ -459,19 +460,24 @@ impl Context<'_> {
         }
     }
 
-    /// Gives the case's VMs SVE from here on. Skips the case where they cannot have it.
-    pub fn with_sve(&mut self) -> Result<(), Stop> {
+    /// Gives the case's VMs a feature from here on, which may have to be requested. Skips the case where they cannot
+    /// have it.
+    pub fn with(&mut self, feature: Feature) -> Result<(), Stop> {
+        let features = Features::for_guest(feature);
         match &self.session.machine {
-            Machine::Kvm(kvm) if !kvm.can(Features::Sve) => {
-                return Stop::skip(format!(
-                    "this host has no {}",
-                    Features::Sve.capabilities().join(" and ")
-                ));
+            Machine::Kvm(kvm) if !kvm.can(features) => {
+                return Stop::skip(format!("this host has no {}", features.capabilities().join(" and ")));
             }
-            Machine::Kvm(_) => {}
-            Machine::Bare(_) | Machine::Paper(_) => self.needs(Feature::Sve)?,
+            Machine::Kvm(_) if features != Features::None => {
+                let config = &mut self.variation.config;
+                if ![Features::None, features].contains(&config.features) {
+                    let both = format!("a VM with both {:?} and {features:?}", config.features);
+                    return Err(Error::Unfit(format!("no case has {both}")).into());
+                }
+                config.features = features;
+            }
+            _ => self.needs(feature)?,
         }
-        self.variation.config.sve = true;
         Ok(())
     }
 

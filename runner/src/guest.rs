@@ -6,6 +6,7 @@
 use crate::{
     image::Words,
     payload::Payload,
+    plain::Features,
     program::{Left, Program},
     snapshot::State,
 };
@@ -33,8 +34,8 @@ pub struct Config {
     pub id_aa64dfr0: Option<u64>,
     /// ID_AA64DFR0_EL1 of a VM to which the vCPU migrates, before its own is written there.
     pub migrates_into: Option<u64>,
-    /// KVM_ARM_VCPU_SVE for its vCPUs.
-    pub sve: bool,
+    /// The features that userspace requests.
+    pub features: Features,
 }
 
 /// What the payload executes on, and what userspace can do with it while the payload waits.

@@ -12,10 +12,10 @@ use crate::{
     guest::Error,
     machine::Machine,
 };
-use dfr0_model::{aarch32::Op, sysreg::SysReg};
+use dfr0_model::{aarch32::Op, feature::Feature, sysreg::SysReg};
 use std::fmt;
 
-/// The features that KVM_ARM_VCPU_INIT requests.
+/// The features that userspace requests for a VM and its vCPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Features {
     /// Nothing.
@@ -29,6 +29,8 @@ pub enum Features {
     PointerAuthentication,
     /// KVM_ARM_VCPU_EL1_32BIT: the guest is in AArch32.
     AArch32,
+    /// KVM_CAP_ARM_MTE, before the first vCPU is created.
+    MemoryTagging,
 }
 
 impl Features {
@@ -40,6 +42,16 @@ impl Features {
             Self::Sve => &["KVM_CAP_ARM_SVE"],
             Self::PointerAuthentication => &["KVM_CAP_ARM_PTRAUTH_ADDRESS", "KVM_CAP_ARM_PTRAUTH_GENERIC"],
             Self::AArch32 => &["KVM_CAP_ARM_EL1_32BIT"],
+            Self::MemoryTagging => &["KVM_CAP_ARM_MTE"],
+        }
+    }
+
+    /// The features of a VM whose guest must have this feature, if it has to be requested.
+    pub const fn for_guest(feature: Feature) -> Self {
+        match feature {
+            Feature::Sve => Self::Sve,
+            Feature::Mte2 => Self::MemoryTagging,
+            Feature::Lse | Feature::Uao | Feature::Mops => Self::None,
         }
     }
 }

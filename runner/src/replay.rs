@@ -5,6 +5,7 @@
 use crate::case::Case;
 use dfr0_model::{feature::Feature, rule, scenario::Scenario, text};
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     path::PathBuf,
@@ -55,9 +56,8 @@ pub fn read(name: &str) -> Result<Scenario, Error> {
 /// The case that runs a scenario in a VM of its own, and shows each operation with its events.
 pub fn case(scenario: Scenario) -> Case {
     Case::new("replay.scenario", &rule::BREAKPOINT_MATCHES, move |cx| {
-        if scenario.ops().iter().any(|op| op.needs() == Some(Feature::Sve)) {
-            cx.with_sve()?;
-        }
+        let needed: BTreeSet<Feature> = scenario.ops().iter().filter_map(|op| op.needs()).collect();
+        needed.into_iter().try_for_each(|feature| cx.with(feature))?;
         cx.show(&scenario)
     })
 }

@@ -208,7 +208,7 @@ fn accesses(cx: &mut Context<'_>) -> Result<Vec<(u8, &'static Access)>, Stop> {
     let zva = cx.zva_block()?.is_some();
     let fits = |access: &Access| match access.kind {
         Kind::Load | Kind::Store => !access.unprivileged,
-        Kind::ZeroBlock => zva,
+        Kind::Block => zva && !access.is_of_tags(),
         _ => false,
     };
     Ok((0..).zip(&access::TABLE).filter(|(_, access)| fits(access)).collect())

@@ -5,6 +5,7 @@
 use super::{BY_RETURN, DOUBLEWORD, HERE, numbers, with};
 use dfr0_model::{
     control::{LSC_BOTH, LSC_LOAD, LSC_STORE},
+    feature::Feature,
     rule,
     scenario::{El, Scenario},
     sequence::{self, Does},
@@ -34,7 +35,7 @@ fn pieces(faulting: Faulting) -> impl Iterator<Item = u8> {
 /// Each byte in and around a vector is watched, which starts at a multiple of 16 and between two; the watchpoints take
 /// turns. Then the vector's doubleword is, by each watchpoint, for each kind of access.
 fn watched(cx: &mut Context<'_>, faulting: Faulting) -> Result<(), Stop> {
-    cx.with_sve()?;
+    cx.with(Feature::Sve)?;
     let levels = [El::El0, El::El1];
     let bytes = [HERE, HERE + 3, HERE + 8]
         .into_iter()

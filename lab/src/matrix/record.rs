@@ -67,6 +67,9 @@ pub struct Host {
     pub shape: Option<Shape>,
     /// KVM runs nVHE although the CPU has VHE.
     pub nvhe: bool,
+    /// The machine has memory for Allocation Tags.
+    #[serde(default)]
+    pub mte: bool,
 }
 
 impl From<&hosts::Host> for Host {
@@ -79,6 +82,7 @@ impl From<&hosts::Host> for Host {
             memory_mib: host.memory_mib,
             shape: host.shaped.as_ref().map(|cpu| cpu.shape),
             nvhe: host.nvhe,
+            mte: host.mte,
         }
     }
 }

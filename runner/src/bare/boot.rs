@@ -6,7 +6,7 @@
 
 use crate::stage1;
 use dfr0_model::{
-    sysreg::{ID_AA64ISAR2_EL1, SysReg},
+    sysreg::{ID_AA64ISAR2_EL1, ID_AA64PFR1_EL1, SysReg},
     wire::{RAM, TABLES},
 };
 
@@ -22,6 +22,8 @@ const SEND: u64 = 1 | 1 << 8;
 /// HCR_EL2.{RW, VI, IMO, VM}: EL1 is AArch64, and has a stage 2. A virtual interrupt is pending, which the payload masks:
 /// its WFI does not wait.
 const HCR: u64 = 1 << 31 | 1 << 7 | 1 << 4 | 1;
+/// HCR_EL2.ATA.
+const HCR_ATA: u64 = 1 << 56;
 /// CPTR_EL2 with E2H clear: its RES1 bits but TZ, which is one of them without FEAT_SVE; nothing of SIMD and SVE is trapped.
 const CPTR: u64 = 0x32ff;
 /// VTCR_EL2: T0SZ = 64 - 39 from level 1, Inner Shareable Write-Back walks, 4 KiB granule, 40-bit PA.
@@ -56,6 +58,8 @@ const STR_W0_X1: u32 = 0xb900_0020;
 const AND_X0_1F: u32 = 0x9240_1000;
 /// `UBFX X0, X0, #16, #4`: ID_AA64ISAR2_EL1.MOPS.
 const UBFX_X0_MOPS: u32 = 0xd350_4c00;
+/// `UBFX X0, X0, #9, #3`: ID_AA64PFR1_EL1.MTE is 2 or more.
+const UBFX_X0_MTE2: u32 = 0xd349_2c00;
 /// `CBZ X0`, to the third instruction from it.
 const CBZ_X0_OVER_TWO: u32 = 0xb400_0060;
 
@@ -132,6 +136,12 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
         code.load(0, value);
         code.push(reg.msr_x0());
     }
+    // Where there are Allocation Tags, they can be accessed below EL2.
+    code.push(ID_AA64PFR1_EL1.mrs_x0());
+    code.push(UBFX_X0_MTE2);
+    code.push(CBZ_X0_OVER_TWO);
+    code.load(0, HCR | HCR_ATA);
+    code.push(HCR_EL2.msr_x0());
     code.push(ISB);
     code.load(0, TABLES);
     code.load(1, tables_end);
@@ -146,9 +156,9 @@ mod tests {
 
     /// As GNU as assembles them, for `entry` 0x4000_0000, tables that end at 0x4010_5000 and a stage 2 at
     /// 0x403f_e000.
-    const ASSEMBLED: [u32; 36] = [
-        0x5800_0480, // ldr x0, =0x101
-        0x5800_04a1, // ldr x1, =0x9000030
+    const ASSEMBLED: [u32; 42] = [
+        0x5800_0540, // ldr x0, =0x101
+        0x5800_0561, // ldr x1, =0x9000030
         0xb900_0020, // str w0, [x1]
         0xd53c_1120, // mrs x0, mdcr_el2
         0x9240_1000, // and x0, x0, #0x1f
@@ -156,33 +166,39 @@ mod tests {
         0xd538_0640, // mrs x0, id_aa64isar2_el1
         0xd350_4c00, // ubfx x0, x0, #16, #4
         0xb400_0060, // cbz x0, .+12
-        0x5800_03e0, // ldr x0, =0x800
+        0x5800_04a0, // ldr x0, =0x800
         0xd51c_1240, // msr hcrx_el2, x0
-        0x5800_03e0, // ldr x0, =0x80000091
+        0x5800_04a0, // ldr x0, =0x80000091
         0xd51c_1100, // msr hcr_el2, x0
-        0x5800_03e0, // ldr x0, =0x32ff
+        0x5800_04a0, // ldr x0, =0x32ff
         0xd51c_1140, // msr cptr_el2, x0
-        0x5800_03e0, // ldr x0, =0x80023559
+        0x5800_04a0, // ldr x0, =0x80023559
         0xd51c_2140, // msr vtcr_el2, x0
-        0x5800_03e0, // ldr x0, =0x403fe000
+        0x5800_04a0, // ldr x0, =0x403fe000
         0xd51c_2100, // msr vttbr_el2, x0
-        0x5800_03e0, // ldr x0, =0x30d00800
+        0x5800_04a0, // ldr x0, =0x30d00800
         0xd518_1000, // msr sctlr_el1, x0
-        0x5800_03e0, // ldr x0, =0x3c5
+        0x5800_04a0, // ldr x0, =0x3c5
         0xd51c_4000, // msr spsr_el2, x0
-        0x5800_03e0, // ldr x0, =0x40000000
+        0x5800_04a0, // ldr x0, =0x40000000
         0xd51c_4020, // msr elr_el2, x0
-        0x5800_03e0, // ldr x0, =0xff
+        0x5800_04a0, // ldr x0, =0xff
         0xd518_a200, // msr mair_el1, x0
-        0x5800_03e0, // ldr x0, =0x2000803519
+        0x5800_04a0, // ldr x0, =0x2000803519
         0xd518_2040, // msr tcr_el1, x0
-        0x5800_03e0, // ldr x0, =0x40100000
+        0x5800_04a0, // ldr x0, =0x40100000
         0xd518_2000, // msr ttbr0_el1, x0
+        0xd538_0420, // mrs x0, id_aa64pfr1_el1
+        0xd349_2c00, // ubfx x0, x0, #9, #3
+        0xb400_0060, // cbz x0, .+12
+        0x5800_0440, // ldr x0, =0x100000080000091
+        0xd51c_1100, // msr hcr_el2, x0
         0xd503_3fdf, // isb
-        0x5800_03c0, // ldr x0, =0x40100000
-        0x5800_03e1, // ldr x1, =0x40105000
-        0x5800_0402, // ldr x2, =0x30d0180d
+        0x5800_0420, // ldr x0, =0x40100000
+        0x5800_0441, // ldr x1, =0x40105000
+        0x5800_0462, // ldr x2, =0x30d0180d
         0xd69f_03e0, // eret
+        0xd503_201f, // nop
     ];
 
     #[test]
@@ -212,6 +228,7 @@ mod tests {
             0xff,
             0x20_0080_3519,
             0x4010_0000,
+            0x0100_0000_8000_0091,
             0x4010_0000,
             0x4010_5000,
             0x30d0_580d,

@@ -7,15 +7,16 @@ use crate::{
     fingerprint::Capabilities,
     guest::{Config, Cpu, Error, Guest},
     host::{Host, Unavailable},
+    plain::Features,
 };
 use dfr0_model::{
     feature::Feature,
     sysreg::{ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MIDR_EL1},
 };
 use kvm_bindings::{
-    KVM_CAP_ARM_EL1_32BIT, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES, KVM_CAP_ARM_VM_IPA_SIZE,
+    KVM_CAP_ARM_EL1_32BIT, KVM_CAP_ARM_MTE, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES, KVM_CAP_ARM_VM_IPA_SIZE,
     KVM_CAP_ARM_WRITABLE_IMP_ID_REGS, KVM_CAP_GUEST_DEBUG_HW_BPS, KVM_CAP_GUEST_DEBUG_HW_WPS,
-    KVM_CAP_SET_GUEST_DEBUG, KVM_CAP_SET_GUEST_DEBUG2,
+    KVM_CAP_SET_GUEST_DEBUG, KVM_CAP_SET_GUEST_DEBUG2, kvm_enable_cap,
 };
 use kvm_ioctls::Cap;
 use std::{io, time::Duration};
@@ -73,8 +74,20 @@ impl Kvm {
         Ok(Guest::on(Vcpu::new(self, config, deadline)?))
     }
 
-    /// A VM with the smallest IPA space.
-    pub(super) fn create_vm(&self) -> Result<kvm_ioctls::VmFd, Error> {
+    /// A VM with the smallest IPA space, in which vCPUs with these features can be created.
+    pub(super) fn create_vm(&self, features: Features) -> Result<kvm_ioctls::VmFd, Error> {
+        let vm = self.create_plain_vm()?;
+        if features == Features::MemoryTagging {
+            let capability = kvm_enable_cap { cap: KVM_CAP_ARM_MTE, ..Default::default() };
+            vm.enable_cap(&capability).map_err(|error| Error::System {
+                what: "KVM_ENABLE_CAP of KVM_CAP_ARM_MTE".into(),
+                source: error.into(),
+            })?;
+        }
+        Ok(vm)
+    }
+
+    fn create_plain_vm(&self) -> Result<kvm_ioctls::VmFd, Error> {
         let bits = if self.0.check_extension_int(Cap::ArmVmIPASize) > 0 { IPA_BITS } else { 0 };
         loop {
             match self.0.create_vm_with_type(bits.into()) {

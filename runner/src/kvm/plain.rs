@@ -27,10 +27,11 @@ use dfr0_model::{
 };
 use kvm_bindings::{
     KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_PMU_V3, KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT,
-    KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, kvm_device_attr,
-    kvm_vcpu_init,
+    KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, KVM_CAP_ARM_EL1_32BIT,
+    KVM_CAP_ARM_MTE, KVM_CAP_ARM_PMU_V3, KVM_CAP_ARM_PTRAUTH_ADDRESS, KVM_CAP_ARM_PTRAUTH_GENERIC,
+    KVM_CAP_ARM_SVE, kvm_device_attr, kvm_vcpu_init,
 };
-use kvm_ioctls::{Cap, VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::time::Duration;
 
 const CODE: u64 = RAM + 0x1000;
@@ -78,14 +79,15 @@ struct Vcpu {
 impl Kvm {
     /// The host has what these features need.
     pub fn can(&self, features: Features) -> bool {
-        let capabilities: &[Cap] = match features {
+        let capabilities: &[u32] = match features {
             Features::None => &[],
-            Features::Pmu => &[Cap::ArmPmuV3],
-            Features::Sve => &[Cap::ArmSve],
-            Features::PointerAuthentication => &[Cap::ArmPtrAuthAddress, Cap::ArmPtrAuthGeneric],
-            Features::AArch32 => &[Cap::ArmEl132bit],
+            Features::Pmu => &[KVM_CAP_ARM_PMU_V3],
+            Features::Sve => &[KVM_CAP_ARM_SVE],
+            Features::PointerAuthentication => &[KVM_CAP_ARM_PTRAUTH_ADDRESS, KVM_CAP_ARM_PTRAUTH_GENERIC],
+            Features::AArch32 => &[KVM_CAP_ARM_EL1_32BIT],
+            Features::MemoryTagging => &[KVM_CAP_ARM_MTE],
         };
-        capabilities.iter().all(|capability| self.0.check_extension(*capability))
+        capabilities.iter().all(|capability| self.0.check_extension_raw((*capability).into()) > 0)
     }
 
     /// A VM with vCPUs that are not initialised.
@@ -96,7 +98,7 @@ impl Kvm {
         reads: Reads,
         deadline: Duration,
     ) -> Result<PlainVm, Error> {
-        let vm = self.create_vm()?;
+        let vm = self.create_vm(features)?;
         let vcpus = (0..vcpus)
             .map(|n| {
                 let fd = vm.create_vcpu(n as u64).map_err(failed(&format!("KVM_CREATE_VCPU {n}")))?;
@@ -104,6 +106,40 @@ impl Kvm {
             })
             .collect::<Result<_, Error>>()?;
         Ok(PlainVm { vcpus, vm, memory: None, features, reads, deadline })
+    }
+}
+
+/// KVM_ARM_VCPU_INIT with these features.
+pub(super) fn init(vm: &VmFd, vcpu: &VcpuFd, features: Features) -> Result<(), Error> {
+    let bits: &[u32] = match features {
+        Features::None | Features::MemoryTagging => &[],
+        Features::Pmu => &[KVM_ARM_VCPU_PMU_V3],
+        Features::Sve => &[KVM_ARM_VCPU_SVE],
+        Features::PointerAuthentication => &[KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC],
+        Features::AArch32 => &[KVM_ARM_VCPU_EL1_32BIT],
+    };
+    let mut target = kvm_vcpu_init::default();
+    vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
+    target.features[0] |= bits.iter().fold(0, |bits, feature| bits | 1 << feature);
+    vcpu.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT for {features:?}")))
+}
+
+/// What the features need after the first KVM_ARM_VCPU_INIT.
+pub(super) fn complete(vcpu: &VcpuFd, features: Features) -> Result<(), Error> {
+    match features {
+        Features::Pmu => {
+            let attribute = kvm_device_attr {
+                group: KVM_ARM_VCPU_PMU_V3_CTRL,
+                attr: KVM_ARM_VCPU_PMU_V3_INIT.into(),
+                ..Default::default()
+            };
+            vcpu.set_device_attr(&attribute).map_err(failed("KVM_ARM_VCPU_PMU_V3_INIT"))
+        }
+        Features::Sve => {
+            let finalized = vcpu.vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32));
+            finalized.map_err(failed("KVM_ARM_VCPU_FINALIZE of SVE"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -116,19 +152,7 @@ impl PlainVm {
 
     /// KVM_ARM_VCPU_INIT and nothing after it: a vCPU with features that need more cannot be run.
     pub fn init_alone(&mut self, n: usize) -> Result<(), Error> {
-        let features: &[u32] = match self.features {
-            Features::None => &[],
-            Features::Pmu => &[KVM_ARM_VCPU_PMU_V3],
-            Features::Sve => &[KVM_ARM_VCPU_SVE],
-            Features::PointerAuthentication => &[KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC],
-            Features::AArch32 => &[KVM_ARM_VCPU_EL1_32BIT],
-        };
-        let mut target = kvm_vcpu_init::default();
-        self.vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
-        target.features[0] |= features.iter().fold(0, |bits, feature| bits | 1 << feature);
-        let kind = self.features;
-        let vcpu = self.vcpu(n)?;
-        vcpu.fd.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT for {kind:?}")))
+        init(&self.vm, &self.vcpu(n)?.fd, self.features)
     }
 
     /// What the features need after the first KVM_ARM_VCPU_INIT, if it has not been done yet.
@@ -138,21 +162,7 @@ impl PlainVm {
         if std::mem::replace(&mut vcpu.complete, true) {
             return Ok(());
         }
-        match kind {
-            Features::Pmu => {
-                let attribute = kvm_device_attr {
-                    group: KVM_ARM_VCPU_PMU_V3_CTRL,
-                    attr: KVM_ARM_VCPU_PMU_V3_INIT.into(),
-                    ..Default::default()
-                };
-                vcpu.fd.set_device_attr(&attribute).map_err(failed("KVM_ARM_VCPU_PMU_V3_INIT"))
-            }
-            Features::Sve => vcpu
-                .fd
-                .vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32))
-                .map_err(failed("KVM_ARM_VCPU_FINALIZE of SVE")),
-            _ => Ok(()),
-        }
+        complete(&vcpu.fd, kind)
     }
 
     /// KVM_GET_ONE_REG of a system register, or the errno of its refusal.

@@ -13,6 +13,7 @@ use crate::{
     image::Words,
     memory::GuestMemory,
     payload::Payload,
+    plain::Features,
     register_id::RegisterId,
     snapshot::{Changed, Pages, Refused, Register, RestoreError, Restored, Scope, State},
 };
@@ -40,11 +41,11 @@ impl Kvm {
         scope: Scope,
         deadline: Duration,
     ) -> Result<(Guest, Restored), RestoreError> {
-        let vm = self.create_vm().map_err(RestoreError::Host)?;
+        let vm = self.create_vm(Features::None).map_err(RestoreError::Host)?;
         let mut restored = Restored::default();
         let mut vcpus = Vec::with_capacity(state.vcpus.len());
         for (number, registers) in (0..).zip(&state.vcpus) {
-            let vcpu = create_vcpu(&vm, number, false).map_err(RestoreError::Host)?;
+            let vcpu = create_vcpu(&vm, number, Features::None).map_err(RestoreError::Host)?;
             write(&vm, &vcpu, registers, scope, &mut restored)?;
             vcpus.push(vcpu);
         }

@@ -8,6 +8,7 @@ use super::{
     device::Kvm,
     memslot, one_reg,
     others::Others,
+    plain,
     registers::{self, Order, Part, Registers},
     snapshot, tables,
 };
@@ -17,6 +18,7 @@ use crate::{
     memory::GuestMemory,
     other,
     payload::Payload,
+    plain::Features,
     snapshot::State,
     stage1,
 };
@@ -28,7 +30,6 @@ use dfr0_model::{
     sysreg::{ID_AA64DFR0_EL1, SysReg},
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
-use kvm_bindings::{KVM_ARM_VCPU_SVE, kvm_vcpu_init};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::{io, time::Duration};
 
@@ -152,8 +153,8 @@ impl Cpu for Vcpu {
 
 impl Vcpu {
     pub(super) fn new(kvm: &Kvm, config: Config, deadline: Duration) -> Result<Self, Error> {
-        let vm = kvm.create_vm()?;
-        let vcpu = create_vcpu(&vm, 0, config.sve)?;
+        let vm = kvm.create_vm(config.features)?;
+        let vcpu = create_vcpu(&vm, 0, config.features)?;
         let guest = Self {
             vcpu,
             before: None,
@@ -288,21 +289,21 @@ impl Vcpu {
     /// Must come after the restore: after a vCPU has run, the VM's ID registers cannot change.
     fn touch_tables(&mut self) -> Result<(), Error> {
         self.vcpus += 1;
-        let vcpu = create_vcpu(&self.vm, self.vcpus - 1, self.config.sve)?;
+        let vcpu = create_vcpu(&self.vm, self.vcpus - 1, self.config.features)?;
         tables::touch(vcpu, &self.payload()?.memory)
     }
 
     /// A new vCPU of the VM, which has not run.
     fn vcpu_beside(&mut self) -> Result<VcpuFd, Error> {
         self.vcpus += 1;
-        create_vcpu(&self.vm, self.vcpus - 1, self.config.sve)
+        create_vcpu(&self.vm, self.vcpus - 1, self.config.features)
     }
 
     /// The vCPU of a new VM with the guest's memory, which has not run. The guest then belongs to the new VM.
     fn vm_beside(&mut self) -> Result<VcpuFd, Error> {
         let kvm = Kvm::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
-        let vm = kvm.create_vm()?;
-        let vcpu = create_vcpu(&vm, 0, self.config.sve)?;
+        let vm = kvm.create_vm(self.config.features)?;
+        let vcpu = create_vcpu(&vm, 0, self.config.features)?;
         if let Some(value) = self.config.migrates_into {
             let reg = ID_AA64DFR0_EL1;
             accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
@@ -383,24 +384,16 @@ const fn interrupt(vcpu: u64) -> u32 {
     (vcpu as u32 & 0xff) << 16
 }
 
-/// An initialised vCPU with a pending interrupt, with or without SVE. The payload masks the interrupt, so its WFI does not
+/// An initialised vCPU with a pending interrupt. The payload masks the interrupt, so its WFI does not
 /// wait.
-pub(super) fn create_vcpu(vm: &VmFd, id: u64, sve: bool) -> Result<VcpuFd, Error> {
+pub(super) fn create_vcpu(vm: &VmFd, id: u64, features: Features) -> Result<VcpuFd, Error> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: kvm_ioctls::Error| Error::System { what, source: error.into() }
     };
     let vcpu = vm.create_vcpu(id).map_err(failed("KVM_CREATE_VCPU"))?;
-    let mut target = kvm_vcpu_init::default();
-    vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
-    if sve {
-        target.features[0] |= 1 << KVM_ARM_VCPU_SVE;
-    }
-    vcpu.vcpu_init(&target).map_err(failed("KVM_ARM_VCPU_INIT"))?;
-    if sve {
-        let finalized = vcpu.vcpu_finalize(&(KVM_ARM_VCPU_SVE as i32));
-        finalized.map_err(failed("KVM_ARM_VCPU_FINALIZE of SVE"))?;
-    }
+    plain::init(vm, &vcpu, features)?;
+    plain::complete(&vcpu, features)?;
     vm.set_irq_line(interrupt(id), true).map_err(failed("KVM_IRQ_LINE"))?;
     Ok(vcpu)
 }

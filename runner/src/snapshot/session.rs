@@ -6,9 +6,9 @@ use super::{RestoreError, Resumed, Scope, Snapshot};
 use crate::{
     case::{Context, Session, Stop},
     guest::{Config, Error},
+    plain::Features,
 };
 use dfr0_model::{
-    feature::Feature,
     judge::judge,
     pe::Pe,
     scenario::{Migrate, Op, Scenario},
@@ -41,8 +41,12 @@ impl Session {
             ))
             .into());
         }
-        if let Some(op) = ops.iter().find(|op| op.needs() == Some(Feature::Sve)) {
-            let why = format!("a bundle cannot contain `{op}`, because it is restored in a VM without SVE");
+        let requested = |feature| Features::for_guest(feature) != Features::None;
+        if let Some((op, feature)) =
+            ops.iter().find_map(|op| Some((op, op.needs().filter(|feature| requested(*feature))?)))
+        {
+            let why =
+                format!("a bundle cannot contain `{op}`, because it is restored in a VM without {feature}");
             return Err(Error::Unfit(why).into());
         }
         let (first, rest) = ops.split_at(place + 1);

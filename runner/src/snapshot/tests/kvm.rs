@@ -106,5 +106,5 @@ fn what_cannot_be_saved_is_said() {
     let debugged = Scenario::new().then(Op::Debug(dfr0_model::guest_debug::GuestDebug::OFF)).isb();
     assert!(refused(debugged, 0).contains("KVM_SET_GUEST_DEBUG"));
     let sve = dfr0_model::sequence::named("ld1b").expect("a piece");
-    assert!(refused(Scenario::new().run(sve, dfr0_model::wire::TARGET), 0).contains("without SVE"));
+    assert!(refused(Scenario::new().run(sve, dfr0_model::wire::TARGET), 0).contains("without FEAT_SVE"));
 }
