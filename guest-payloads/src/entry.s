@@ -5,7 +5,8 @@
     .section .text.entry, "ax"
     .global _start
 
-// Starts with stage 1 off. X0: the start of its tables, X1: their end, X2: the SCTLR_EL1 that turns it on.
+// Starts with stage 1 off. X0: the start of its tables, X1: their end, X2: the SCTLR_EL1 that turns it on, X3: the place of
+// the program's operation with which it starts.
 //
 // The tables are touched first, so that a table walk is never the first access to their memory: on CPUs with
 // erratum 834220 KVM (seen in 7.2 and 7.3) does not resolve a stage 2 fault of a walk, and the guest would
@@ -35,6 +36,7 @@ _start:
     mov     x0, #0x330000           // CPACR_EL1.FPEN and ZEN: the compiler may use SIMD registers, and pieces of code SVE
     msr     cpacr_el1, x0
     isb
+    mov     x0, x3
     bl      payload
     .ltorg
 

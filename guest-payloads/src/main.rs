@@ -235,12 +235,14 @@ fn accessor(reg: SysReg) -> u64 {
     &raw const ACCESS[place] as u64
 }
 
-/// Interprets one program after the other; userspace writes the next one while it holds the vCPU.
+/// Interprets one program after the other, the first from the operation at `start`; userspace writes the next one while
+/// it holds the vCPU.
 #[unsafe(no_mangle)]
-extern "C" fn payload() -> ! {
+extern "C" fn payload(start: u64) -> ! {
+    interpreter::run(&Payload, start as usize);
     loop {
         LOGGED.store(0, Relaxed);
-        interpreter::run(&Payload);
+        interpreter::run(&Payload, 0);
     }
 }
 

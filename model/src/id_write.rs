@@ -181,7 +181,7 @@ pub fn allowed_late(
 }
 
 /// PMUVer's or PerfMon's IMPLEMENTATION DEFINED form.
-fn is_imp_def_pmu(field: &Field, value: u8) -> bool {
+pub(crate) fn is_imp_def_pmu(field: &Field, value: u8) -> bool {
     field.order == Order::UnsignedOrImpDef && value == dfr0::PMUVER_IMP_DEF
 }
 

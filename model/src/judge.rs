@@ -10,10 +10,11 @@ use crate::{
         EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged, debug_exit_class,
     },
     outcome::{Outcome, Unknown},
-    pe::Pe,
     rule::Rule,
     scenario::Op,
-    sequence, wire,
+    sequence,
+    vm::Model,
+    wire,
 };
 use alloc::{
     format,
@@ -93,13 +94,18 @@ impl fmt::Display for Words {
     }
 }
 
-/// Compares the events that `ops` caused on `pe` with those that the rules allow; the first operation that differs
+/// Compares the events that `ops` caused with those that the rules allow; the first operation that differs
 /// ends the comparison, because the state after it is not known.
-pub fn judge(mut pe: Pe, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>, Unknown> {
+pub fn judge(mut model: impl Model, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>, Unknown> {
+    judge_on(&mut model, ops, log)
+}
+
+/// The same as [`judge`]; the model is then in the state after the last operation.
+pub fn judge_on(model: &mut impl Model, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>, Unknown> {
     let mut left = log;
     let mut events = Vec::new();
     for (place, op) in ops.iter().enumerate() {
-        let allowed = pe.step(*op)?;
+        let allowed = model.step(*op)?;
         let count = left.iter().take_while(|logged| logged.op == place).count();
         let (of_this, after) = left.split_at(count);
         left = after;
@@ -110,9 +116,10 @@ pub fn judge(mut pe: Pe, ops: &[Op], log: &[Logged]) -> Result<Option<Mismatch>,
             events.extend(left.iter().map(|logged| logged.event));
         }
         if !allowed.admits(&events) {
-            let observed = describe(*op, &events);
+            let observed = model.words(*op, &events).unwrap_or_else(|| describe(*op, &events));
             return Ok(Some(Mismatch { place, observed, events, allowed }));
         }
+        model.saw(&events);
     }
     Ok(None)
 }
@@ -185,7 +192,7 @@ fn describe_place(what: String, address: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{scenario::Scenario, shape::Shape, sysreg::MDSCR_EL1};
+    use crate::{pe::Pe, scenario::Scenario, shape::Shape, sysreg::MDSCR_EL1};
 
     fn described(op: Op, esr: u64, elr: u64) -> String {
         describe(op, &[Event::Exception(Exception { vector: 4, esr, elr, spsr: 0, far: 0 })])

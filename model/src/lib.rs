@@ -23,6 +23,8 @@
 //! | [`rule`] | the rules by name, each with its section |
 //! | [`id_register`] | the names of the identification registers and of their fields |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a debug feature register, and when |
+//! | [`vmm`] | what userspace does to a VM and its vCPUs |
+//! | [`vm`] | the VM: vCPUs and ID registers, and what KVM may answer |
 //! | [`promise`] | which registers the debug feature registers promise to a guest |
 //! | [`pe`] | the PE: state, and which events an operation may cause |
 //! | [`outcome`] | what the rules allow an operation to cause |
@@ -73,4 +75,7 @@ pub mod sysreg;
 #[cfg(feature = "oracle")]
 pub mod text;
 pub mod vector;
+#[cfg(feature = "oracle")]
+pub mod vm;
+pub mod vmm;
 pub mod wire;

@@ -70,6 +70,8 @@ pub enum Expected {
     Undefined,
     /// KVM refuses userspace's access with this errno.
     Refused(i32),
+    /// KVM refuses userspace's access with another errno than this one.
+    RefusedExcept(i32),
     /// KVM_RUN ends with KVM_EXIT_DEBUG.
     DebugExit {
         /// `kvm_debug_exit_arch.hsr`.
@@ -108,6 +110,7 @@ impl Expected {
                 taken.vector == VECTOR_CURRENT_EL_SYNCHRONOUS && taken.esr == ESR_UNDEFINED
             }
             (Self::Refused(errno), Event::Refused(was)) => was == errno,
+            (Self::RefusedExcept(errno), Event::Refused(was)) => was != errno,
             (Self::DebugExit { hsr, mask, pc, far, .. }, Event::DebugExit { hsr: was, pc: at, far: of }) => {
                 was & mask == hsr & mask && at == pc && (far.0..=far.1).contains(&of)
             }
@@ -143,6 +146,8 @@ impl fmt::Display for Expected {
                 if far == FAR_UNKNOWN { Ok(()) } else { write!(f, " FAR {:#x} to {:#x}", far.0, far.1) }
             }
             Self::Refused(errno) => Event::Refused(errno).fmt(f),
+            Self::RefusedExcept(0) => f.write_str("refused"),
+            Self::RefusedExcept(errno) => write!(f, "refused with an errno other than {errno}"),
             Self::DebugExit { hsr, pc, far, optional, .. } => {
                 Event::DebugExit { hsr, pc, far: far.0 }.fmt(f)?;
                 if far.0 != far.1 {

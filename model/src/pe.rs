@@ -81,6 +81,11 @@ impl Pe {
         }
     }
 
+    /// The guest is shown this shape from here on.
+    pub(crate) fn show(&mut self, shape: Shape) {
+        self.shape = shape;
+    }
+
     /// Sets the size in bytes of the block that DC ZVA zeroes.
     pub fn with_zva_block(self, zva_block: u64) -> Self {
         Self { zva_block, ..self }
@@ -151,6 +156,7 @@ impl Pe {
                 self.earlier.clear();
                 Ok(self.debugger.set(debug))
             }
+            Op::Vmm(_) | Op::KvmTry { .. } => Err(Unknown("an operation of userspace's on a PE that is not in a VM")),
             Op::KvmSet { reg, .. } | Op::KvmGet { reg } if UNLISTED.contains(&reg) => {
                 Err(Unknown("userspace access to a register that KVM does not list"))
             }
@@ -181,7 +187,7 @@ impl Pe {
         Outcome::undefined(rule)
     }
 
-    fn is_beyond_count(&self, reg: SysReg) -> bool {
+    pub(crate) fn is_beyond_count(&self, reg: SysReg) -> bool {
         let count = |kind| match kind {
             DebugRegister::Bvr | DebugRegister::Bcr => self.shape.breakpoints,
             DebugRegister::Wvr | DebugRegister::Wcr => self.shape.watchpoints,

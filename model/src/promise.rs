@@ -92,7 +92,7 @@ const MDSELR: Promise = Promise {
 };
 
 /// Every promise, in the order of the fields.
-pub const TABLE: [Promise; 16] = [
+pub static TABLE: [Promise; 16] = [
     promise(BRBIDR0_EL1, "brbidr0", "BRBE", |id| id.has(&BRBE)),
     promise(TRBLIMITR_EL1, "trblimitr", "TraceBuffer", |id| id.has(&TRACEBUFFER)),
     promise(TRFCR_EL1, "trfcr", "TraceFilt", |id| id.has(&TRACEFILT)),
@@ -124,6 +124,11 @@ impl Promise {
             Err(esr) => !self.is_made_by(id) && is_undefined(esr),
         }
     }
+}
+
+/// The promise of a register, if it is in the table.
+pub fn of(reg: SysReg) -> Option<&'static Promise> {
+    TABLE.iter().find(|promise| promise.reg == reg)
 }
 
 /// This ESR_EL1 is that of an UNDEFINED instruction: its EC is zero.

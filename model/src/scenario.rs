@@ -9,6 +9,7 @@ use crate::{
     guest_debug::GuestDebug,
     sequence,
     sysreg::{self, DebugRegister, SysReg},
+    vmm::Vmm,
 };
 use core::fmt;
 
@@ -195,6 +196,18 @@ pub enum Op {
         /// The register.
         reg: SysReg,
     },
+    /// Userspace writes an ID register with KVM_SET_ONE_REG, and KVM may answer as it likes.
+    KvmTry {
+        /// The register.
+        reg: SysReg,
+        /// The value.
+        value: u64,
+    },
+    /// Userspace does something to the VM or the vCPU. A scenario with such an operation starts with a VM without vCPUs.
+    Vmm(
+        /// What.
+        Vmm,
+    ),
     /// Userspace calls KVM_SET_GUEST_DEBUG; from then on the runner logs each KVM_EXIT_DEBUG, steps outside of the
     /// markers excepted.
     Debug(
@@ -223,6 +236,8 @@ impl Op {
                 | Self::Migrate(_)
                 | Self::KvmSet { .. }
                 | Self::KvmGet { .. }
+                | Self::KvmTry { .. }
+                | Self::Vmm(_)
                 | Self::Debug(_)
         )
     }
@@ -272,6 +287,10 @@ impl fmt::Display for Op {
             Self::Migrate(to) => write!(f, "migrates {to}"),
             Self::KvmSet { reg, value } => write!(f, "KVM_SET_ONE_REG {}", Assignment(reg, value)),
             Self::KvmGet { reg } => write!(f, "KVM_GET_ONE_REG {reg}"),
+            Self::KvmTry { reg, value } => {
+                write!(f, "try KVM_SET_ONE_REG {}", Assignment(reg, value))
+            }
+            Self::Vmm(vmm) => vmm.fmt(f),
             Self::Debug(debug) => debug.fmt(f),
         }
     }

@@ -201,7 +201,7 @@ pub const MDSTEPOP_EL1: SysReg = SysReg::new(2, 0, 0, 5, 2);
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
 /// New registers go at the end, because snapshots hold places in the table.
-const NAMED: [(SysReg, &str); 20] = [
+const NAMED: [(SysReg, &str); 40] = [
     (MDSCR_EL1, "MDSCR_EL1"),
     (OSLAR_EL1, "OSLAR_EL1"),
     (OSLSR_EL1, "OSLSR_EL1"),
@@ -222,11 +222,6 @@ const NAMED: [(SysReg, &str); 20] = [
     (ID_AA64PFR1_EL1, "ID_AA64PFR1_EL1"),
     (ID_AA64MMFR2_EL1, "ID_AA64MMFR2_EL1"),
     (ID_AA64ISAR2_EL1, "ID_AA64ISAR2_EL1"),
-];
-
-/// The names of registers that the payload does not access.
-const NAMED_BESIDES: [(SysReg, &str); 21] = [
-    (DBGVCR32_EL2, "DBGVCR32_EL2"),
     (ID_AA64DFR1_EL1, "ID_AA64DFR1_EL1"),
     (ID_AA64DFR2_EL1, "ID_AA64DFR2_EL1"),
     (ID_DFR0_EL1, "ID_DFR0_EL1"),
@@ -273,7 +268,10 @@ pub const TABLE: [SysReg; TABLE_LEN] = {
 
 impl fmt::Display for SysReg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((_, name)) = NAMED.iter().chain(&NAMED_BESIDES).find(|(reg, _)| reg == self) {
+        if *self == DBGVCR32_EL2 {
+            return f.write_str("DBGVCR32_EL2");
+        }
+        if let Some((_, name)) = NAMED.iter().find(|(reg, _)| reg == self) {
             return f.write_str(name);
         }
         if let Some((kind, n)) = self.debug_number() {

@@ -7,6 +7,7 @@ use crate::{
     scenario::{El, Entry, Migrate, Op, Other, Scenario},
     sequence,
     sysreg::{SysReg, TABLE},
+    vmm::{Features, MaskRequest, StepState, Vmm},
 };
 use alloc::{
     format,
@@ -88,6 +89,12 @@ impl FromStr for Op {
         if let Some(rest) = text.strip_prefix("msr ") {
             return assignment(rest).map(|(reg, value)| Self::Write { reg, value });
         }
+        if let Some(vmm) = vmm(text)? {
+            return Ok(Self::Vmm(vmm));
+        }
+        if let Some(rest) = text.strip_prefix("try KVM_SET_ONE_REG ") {
+            return assignment(rest).map(|(reg, value)| Self::KvmTry { reg, value });
+        }
         if let Some(rest) = text.strip_prefix("KVM_SET_ONE_REG ") {
             return assignment(rest).map(|(reg, value)| Self::KvmSet { reg, value });
         }
@@ -134,11 +141,69 @@ fn assignment(text: &str) -> Result<(SysReg, u64), String> {
     Ok((register(name)?, number(value)?))
 }
 
+/// A register by its name, or by its encoding as `S3_0_C0_C4_0`.
 fn register(name: &str) -> Result<SysReg, String> {
-    TABLE
-        .into_iter()
-        .find(|reg| reg.to_string() == name)
-        .ok_or_else(|| format!("the payload does not know the register `{name}`"))
+    let unknown = || format!("there is no register `{name}`");
+    if let Some(reg) = TABLE.into_iter().find(|reg| reg.to_string() == name) {
+        return Ok(reg);
+    }
+    let mut parts = name.strip_prefix('S').ok_or_else(unknown)?.split('_');
+    let mut part = |prefix: &str, most: u16| {
+        let number = parts.next().and_then(|part| part.strip_prefix(prefix)).and_then(|part| part.parse().ok());
+        number.filter(|number| *number <= most).ok_or_else(unknown)
+    };
+    let reg = SysReg::new(part("", 3)?, part("", 7)?, part("C", 15)?, part("C", 15)?, part("", 7)?);
+    if reg.op0() < 2 || reg.to_string() != name { Err(unknown()) } else { Ok(reg) }
+}
+
+/// An operation on a VM, if the text is one.
+fn vmm(text: &str) -> Result<Option<Vmm>, String> {
+    let fixed = [Vmm::Create, Vmm::Run, Vmm::MaskRanges];
+    let inits = Features::ALL.map(Vmm::Init);
+    let completions = Features::ALL.into_iter().filter(|features| features.completion().is_some());
+    let mut all = fixed.into_iter().chain(inits).chain(completions.map(Vmm::Complete));
+    if let Some(vmm) = all.find(|vmm| vmm.to_string() == text) {
+        return Ok(Some(vmm));
+    }
+    for state in StepState::ALL {
+        if text == Vmm::GetState(state).to_string() {
+            return Ok(Some(Vmm::GetState(state)));
+        }
+        let value = text.strip_prefix("KVM_SET_ONE_REG ").and_then(|rest| rest.strip_prefix(state.name()));
+        if let Some(value) = value.and_then(|rest| rest.strip_prefix(", ")) {
+            return Ok(Some(Vmm::SetState(state, number(value)?)));
+        }
+    }
+    if let Some(name) = text.strip_prefix("the writable mask of ") {
+        return Ok(Some(Vmm::Mask(register(name)?)));
+    }
+    if let Some(name) = text.strip_prefix("KVM_GET_REG_LIST lists ") {
+        return Ok(Some(Vmm::Lists(register(name)?)));
+    }
+    if let Some(number) = text.strip_prefix("vCPU ").and_then(|rest| rest.strip_suffix(':')) {
+        let number = number.parse().map_err(|_| format!("`{number}` is not the number of a vCPU"))?;
+        return Ok(Some(Vmm::Use(number)));
+    }
+    text.strip_prefix("KVM_ARM_GET_REG_WRITABLE_MASKS of range ").map(masks).transpose()
+}
+
+/// What [`MaskRequest`] prints after the range's name.
+fn masks(text: &str) -> Result<Vmm, String> {
+    let wrong = || format!("`{text}` is not `RANGE`, `, reserved[N] = 0xVALUE` and `, to an address that is not mapped`");
+    let (rest, unmapped) = match text.strip_suffix(", to an address that is not mapped") {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    let (range, reserved) = match rest.split_once(", reserved[") {
+        Some((range, word)) => {
+            let (place, word) = word.split_once("] = ").ok_or_else(wrong)?;
+            let place = place.parse().ok().filter(|place| *place < MaskRequest::RESERVED).ok_or_else(wrong)?;
+            (range, Some((place, u32::try_from(number(word)?).map_err(|_| wrong())?)))
+        }
+        None => (rest, None),
+    };
+    let range = range.parse().map_err(|_| wrong())?;
+    Ok(Vmm::Masks(MaskRequest { range, reserved, unmapped }))
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -187,6 +252,18 @@ mod tests {
             .then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: 0b1010 })
             .then(Op::KvmGet { reg: sysreg::dbgwcr(3) })
             .read(sysreg::CONTEXTIDR_EL1)
+            .then(Op::KvmTry { reg: SysReg::new(3, 0, 0, 7, 5), value: 5 })
+            .then(Op::Vmm(Vmm::Create))
+            .then(Op::Vmm(Vmm::Use(1)))
+            .then(Op::Vmm(Vmm::Init(Features::Pmu)))
+            .then(Op::Vmm(Vmm::Complete(Features::Pmu)))
+            .then(Op::Vmm(Vmm::Run))
+            .then(Op::Vmm(Vmm::MaskRanges))
+            .then(Op::Vmm(Vmm::Mask(SysReg::new(3, 0, 0, 7, 5))))
+            .then(Op::Vmm(Vmm::Lists(sysreg::dbgbvr(1))))
+            .then(Op::Vmm(Vmm::SetState(StepState::SpsrEl1, 0x2001c5)))
+            .then(Op::Vmm(Vmm::GetState(StepState::Pstate)))
+            .then(Op::Vmm(Vmm::Masks(MaskRequest { range: 7, reserved: Some((12, 1 << 31)), unmapped: true })))
             .at(El::El1)
             .entered(Entry::Call)
     }
@@ -209,7 +286,7 @@ mod tests {
         };
         assert_eq!(error(""), "line 1: there is no operation in the text");
         assert!(
-            error("isb\nmsr DBGBVR99_EL1, 0x1").starts_with("line 2: the payload does not know the register")
+            error("isb\nmsr DBGBVR99_EL1, 0x1").starts_with("line 2: there is no register")
         );
         assert!(error("msr DBGBVR1_EL1, 12").contains("does not begin with 0x"));
         assert!(error("msr DBGBVR1_EL1, 0x11112222333344445").contains("not a 64-bit"));

@@ -21,11 +21,13 @@ use dfr0_model::{
     scenario::Scenario,
     shape::Shape,
     sysreg::{DCZID_EL0, SysReg},
+    vm::Facts,
 };
 use std::{
     collections::BTreeMap,
     fmt,
     iter::StepBy,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -209,6 +211,8 @@ pub struct Session {
     zva_block: Option<Option<u64>>,
     /// What guests read in the ID registers that cases have asked for.
     id_registers: BTreeMap<SysReg, u64>,
+    /// What is known of VMs with these features.
+    facts: BTreeMap<Features, Arc<Facts>>,
 }
 
 impl Session {
@@ -225,6 +229,7 @@ impl Session {
                 guests: Vec::new(),
                 zva_block: None,
                 id_registers: BTreeMap::new(),
+                facts: BTreeMap::new(),
             }),
             Err(unavailable) => Err(unavailable),
         })
@@ -246,6 +251,7 @@ impl Session {
             guests: Vec::new(),
             zva_block: None,
             id_registers,
+            facts: BTreeMap::new(),
         })
     }
 
@@ -263,6 +269,7 @@ impl Session {
             guests: Vec::new(),
             zva_block: Some(Some(ZVA_BLOCK)),
             id_registers: BTreeMap::new(),
+            facts: BTreeMap::new(),
         }
     }
 
@@ -305,6 +312,11 @@ impl Session {
     /// The size in bytes of the block that DC ZVA zeroes, if a case has asked for it.
     pub(crate) fn known_zva_block(&self) -> Option<u64> {
         self.zva_block.flatten()
+    }
+
+    /// What is known of VMs with these features, if a case has asked for it.
+    pub(crate) fn facts(&self, features: Features) -> Option<Arc<Facts>> {
+        self.facts.get(&features).cloned()
     }
 
     /// A new VM, which has not run.
@@ -391,6 +403,12 @@ impl Context<'_> {
     /// The session that the case runs in.
     pub(crate) fn session(&self) -> &Session {
         self.session
+    }
+
+    /// Keeps what is known of VMs with the same features.
+    pub(crate) fn keep_facts(&mut self, facts: Facts) -> Arc<Facts> {
+        let features = facts.features;
+        Arc::clone(self.session.facts.entry(features).or_insert_with(|| Arc::new(facts)))
     }
 
     /// The configuration of the case's VMs.

@@ -36,6 +36,8 @@ pub struct Config {
     pub migrates_into: Option<u64>,
     /// The features that userspace requests.
     pub features: Features,
+    /// The scenario creates and initialises the vCPUs.
+    pub without_vcpus: bool,
 }
 
 /// What the payload executes on, and what userspace can do with it while the payload waits.
@@ -46,6 +48,14 @@ pub(crate) trait Cpu: fmt::Debug {
     fn prepare(&mut self) -> Result<Vec<SysReg>, Error>;
     /// The payload, after [`Self::prepare`].
     fn payload(&self) -> Result<&Payload, Error>;
+    /// The payload waits on the current vCPU, or will start there with the program's first operation.
+    fn is_live(&self) -> bool {
+        true
+    }
+    /// Makes the payload start with the operation at this place when it is entered next.
+    fn start_at(&mut self, _place: usize) -> Result<(), Error> {
+        Ok(())
+    }
     /// Lets the payload execute until it rings. Logs what userspace sees meanwhile, after the guest's events.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error>;
     /// Makes the CPU continue at this address, with this X0.
@@ -171,6 +181,15 @@ impl Guest {
         Ok(log)
     }
 
+    /// Runs operations as one program; returns the events.
+    pub(crate) fn run_ops(&mut self, ops: &[Op]) -> Result<Vec<Logged>, Error> {
+        if let Some(op) = ops.iter().find(|op| op.is_hosts() && !self.cpu.can(**op)) {
+            return Err(Error::NoVcpu(op.to_string()));
+        }
+        self.cpu.prepare()?;
+        self.run_program(ops)
+    }
+
     /// What other vCPUs did beside this one since the last call.
     pub(crate) fn take_others(&mut self) -> Vec<OfOther> {
         self.cpu.take_others()
@@ -214,16 +233,27 @@ impl Guest {
     /// Lets the payload continue a program of which `done` operations are done, to its end or to userspace's
     /// operation at `until`.
     fn proceed(&mut self, ops: &[Op], done: usize, until: Option<usize>, log: &mut Log) -> Result<(), Error> {
-        let mut hosts = (done..ops.len()).filter(|place| ops[*place].is_hosts());
+        // The first operation that is not done, as far as the payload does not do it by itself.
+        let mut next = done;
+        let next_of_hosts = |next: usize| (next..ops.len()).find(|place| ops[*place].is_hosts());
         loop {
+            while !self.cpu.is_live() && next < ops.len() && ops[next].is_hosts() {
+                self.act(ops, next, log)?;
+                next += 1;
+            }
+            if !self.cpu.is_live() {
+                if next == ops.len() {
+                    return Ok(());
+                }
+                self.cpu.start_at(next)?;
+            }
             self.cpu.payload()?.turn()?;
             let bell = self.cpu.enter(log)?;
-            match (bell, hosts.next()) {
+            match (bell, next_of_hosts(next)) {
                 (Bell::Host, place @ Some(_)) if place == until => return Ok(()),
                 (Bell::Host, Some(place)) => {
-                    if let Some(event) = self.cpu.act(ops[place])? {
-                        log.events.push(Logged { op: place, event });
-                    }
+                    self.act(ops, place, log)?;
+                    next = place + 1;
                 }
                 (Bell::End, None) => return Ok(()),
                 (Bell::Lost, _) => {
@@ -236,6 +266,14 @@ impl Guest {
                 (bell, _) => return Err(self.cpu.died(format!("the payload rang {bell:?} out of turn"))),
             }
         }
+    }
+
+    /// Does an operation of userspace.
+    fn act(&mut self, ops: &[Op], place: usize, log: &mut Log) -> Result<(), Error> {
+        if let Some(event) = self.cpu.act(ops[place])? {
+            log.events.push(Logged { op: place, event });
+        }
+        Ok(())
     }
 
     /// The events, in the order of the operations.

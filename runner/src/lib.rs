@@ -84,6 +84,7 @@ mod memory;
 mod paper;
 mod payload;
 mod stage1;
+pub mod vm;
 mod whole;
 
 #[cfg(target_arch = "aarch64")]

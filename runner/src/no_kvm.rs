@@ -14,6 +14,7 @@ use dfr0_model::{
     aarch32::Event,
     id_write::{Answer, Writable},
     sysreg::SysReg,
+    vm::Facts,
 };
 use std::time::Duration;
 
@@ -29,6 +30,11 @@ impl Kvm {
 
     /// The host's facts.
     pub fn host(&self) -> Result<Host, Error> {
+        match *self {}
+    }
+
+    /// What is known of VMs with these features.
+    pub fn facts(&self, _: Features) -> Result<Facts, Error> {
         match *self {}
     }
 

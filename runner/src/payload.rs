@@ -28,7 +28,7 @@ pub struct Payload {
 }
 
 /// How to start a payload that was loaded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Start {
     /// Where it starts to execute.
     pub entry: u64,
@@ -52,6 +52,8 @@ impl Payload {
                 ops.len()
             )));
         }
+        // A payload that starts in the middle of the program does not do this.
+        self.word(self.words.logged)?.store(0, Relaxed);
         let end = [code::END, 0, 0];
         let records = ops
             .iter()

@@ -12,49 +12,9 @@ use crate::{
     guest::Error,
     machine::Machine,
 };
-use dfr0_model::{aarch32::Op, feature::Feature, sysreg::SysReg};
-use std::fmt;
+use dfr0_model::{aarch32::Op, sysreg::SysReg};
 
-/// The features that userspace requests for a VM and its vCPUs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Features {
-    /// Nothing.
-    #[default]
-    None,
-    /// KVM_ARM_VCPU_PMU_V3, and KVM_ARM_VCPU_PMU_V3_INIT after it.
-    Pmu,
-    /// KVM_ARM_VCPU_SVE, and KVM_ARM_VCPU_FINALIZE after it.
-    Sve,
-    /// KVM_ARM_VCPU_PTRAUTH_ADDRESS and KVM_ARM_VCPU_PTRAUTH_GENERIC.
-    PointerAuthentication,
-    /// KVM_ARM_VCPU_EL1_32BIT: the guest is in AArch32.
-    AArch32,
-    /// KVM_CAP_ARM_MTE, before the first vCPU is created.
-    MemoryTagging,
-}
-
-impl Features {
-    /// The capabilities that a host must have for these features.
-    pub const fn capabilities(self) -> &'static [&'static str] {
-        match self {
-            Self::None => &[],
-            Self::Pmu => &["KVM_CAP_ARM_PMU_V3"],
-            Self::Sve => &["KVM_CAP_ARM_SVE"],
-            Self::PointerAuthentication => &["KVM_CAP_ARM_PTRAUTH_ADDRESS", "KVM_CAP_ARM_PTRAUTH_GENERIC"],
-            Self::AArch32 => &["KVM_CAP_ARM_EL1_32BIT"],
-            Self::MemoryTagging => &["KVM_CAP_ARM_MTE"],
-        }
-    }
-
-    /// The features of a VM whose guest must have this feature, if it has to be requested.
-    pub const fn for_guest(feature: Feature) -> Self {
-        match feature {
-            Feature::Sve => Self::Sve,
-            Feature::Mte2 => Self::MemoryTagging,
-            Feature::Lse | Feature::Uao | Feature::Mops => Self::None,
-        }
-    }
-}
+pub use dfr0_model::vmm::{Features, MaskRequest, StepState};
 
 /// What the guest of a [`PlainVm`] reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,35 +23,6 @@ pub enum Reads {
     Registers(Vec<SysReg>),
     /// In AArch32, the guest executes these operations.
     A32(Vec<Op>),
-}
-
-/// The parts of a vCPU's step state that KVM does not list as system registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StepState {
-    /// PSTATE.
-    Pstate,
-    /// SPSR_EL1, from which an exception return takes PSTATE.
-    SpsrEl1,
-}
-
-impl fmt::Display for StepState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pstate => "PSTATE",
-            Self::SpsrEl1 => "SPSR_EL1",
-        })
-    }
-}
-
-/// The argument of a KVM_ARM_GET_REG_WRITABLE_MASKS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MaskRequest {
-    /// `range`.
-    pub range: u32,
-    /// `reserved`.
-    pub reserved: [u32; 13],
-    /// `addr` is an address where nothing is mapped.
-    pub unmapped: bool,
 }
 
 impl Context<'_> {

@@ -9,8 +9,9 @@ use dfr0_model::{
     guest_debug::GuestDebug,
     judge::{Mismatch, judge},
     outcome::Unknown,
-    pe::Pe,
     scenario::{El, Entry, Op, Scenario},
+    vm::{Model, Vm},
+    vmm::Vmm,
     sysreg::{DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
 };
 
@@ -25,6 +26,10 @@ pub struct Left {
     levels: bool,
     entries: bool,
     debugged: bool,
+    /// The ID registers that userspace wrote.
+    ids: Vec<SysReg>,
+    /// Another vCPU is the current one.
+    elsewhere: bool,
 }
 
 impl Left {
@@ -37,6 +42,12 @@ impl Left {
         let mut left = Self::default();
         for op in ops {
             match *op {
+                Op::KvmSet { reg, .. } | Op::KvmTry { reg, .. } if reg.is_id_register() => {
+                    if !left.ids.contains(&reg) {
+                        left.ids.push(reg);
+                    }
+                }
+                Op::Vmm(Vmm::Use(_)) => left.elsewhere = true,
                 Op::Write { reg, .. } | Op::KvmSet { reg, .. } if !left.registers.contains(&reg) => {
                     left.registers.push(reg);
                 }
@@ -65,6 +76,21 @@ impl Left {
     /// What is left after the program has ended, when the payload has forgotten its modes.
     fn after_program(self) -> Self {
         Self { masks: false, levels: false, entries: false, ..self }
+    }
+
+    /// Adds the operations by which userspace sets everything to what this VM holds.
+    fn undo_in(&self, vm: &Vm, ops: &mut Vec<Op>) {
+        ops.extend(self.elsewhere.then_some(Op::Vmm(Vmm::Use(vm.current()))));
+        ops.extend(self.ids.iter().map(|reg| Op::KvmSet { reg: *reg, value: vm.holds(*reg) }));
+        let registers = self.registers.iter().map(|reg| match undo(*reg) {
+            Op::Write { reg: OSLAR_EL1, .. } => Op::KvmSet { reg: OSLSR_EL1, value: 0b1000 },
+            Op::Write { reg, value } => Op::KvmSet { reg, value },
+            op => op,
+        });
+        ops.extend(registers);
+        ops.extend(self.masks.then_some(Op::MaskDebug(true)));
+        ops.extend(self.levels.then_some(Op::Level(El::El1)));
+        ops.extend(self.entries.then_some(Op::Enter(Entry::Call)));
     }
 
     /// Adds the operations that set everything to what a vCPU resets to and a program starts with, except
@@ -113,6 +139,8 @@ pub struct Program {
     ops: Vec<Op>,
     parts: Vec<Part>,
     left: Left,
+    /// The VM that the scenarios find, if it is not one with a vCPU after its reset.
+    vm: Option<Vm>,
 }
 
 /// A scenario that departed from the rules.
@@ -131,13 +159,21 @@ pub struct Departure {
 impl Program {
     /// A program without scenarios, which runs after a program that has left this.
     pub fn after(left: Left) -> Self {
-        Self { ops: Vec::new(), parts: Vec::new(), left: left.after_program() }
+        Self { ops: Vec::new(), parts: Vec::new(), left: left.after_program(), vm: None }
+    }
+
+    /// A program without scenarios, each of which finds this VM.
+    pub fn in_vm(vm: Vm) -> Self {
+        Self { ops: Vec::new(), parts: Vec::new(), left: Left::default(), vm: Some(vm) }
     }
 
     /// Adds a scenario, unless the program is full; an empty program takes any.
     pub fn add(&mut self, scenario: &Scenario) -> bool {
         let start = self.ops.len();
-        self.left.undo(scenario, &mut self.ops);
+        match &self.vm {
+            Some(vm) => self.left.undo_in(vm, &mut self.ops),
+            None => self.left.undo(scenario, &mut self.ops),
+        }
         let own = self.ops.len();
         self.ops.extend(scenario.ops());
         if start > 0 && self.ops.len() > FULL {
@@ -169,8 +205,8 @@ impl Program {
         &self.left
     }
 
-    /// Judges each scenario by its events, in the order of the operations, on a PE like this one.
-    pub fn judge(&self, pe: &Pe, log: &[Logged]) -> Result<Vec<Departure>, Unknown> {
+    /// Judges each scenario by its events, in the order of the operations, from the state of this model.
+    pub fn judge(&self, model: &impl Model, log: &[Logged]) -> Result<Vec<Departure>, Unknown> {
         let mut departures = Vec::new();
         let mut left = log;
         let mut events = Vec::new();
@@ -188,7 +224,7 @@ impl Program {
                 of_this.iter().map(|logged| Logged { op: logged.op.wrapping_sub(part.start), ..*logged }),
             );
             let ops = &self.ops[part.start..part.end];
-            if let Some(mut mismatch) = judge(pe.clone(), ops, &events)? {
+            if let Some(mut mismatch) = judge(model.clone(), ops, &events)? {
                 let own = part.own - part.start;
                 let undoing = mismatch.place < own;
                 let first = if undoing { 0 } else { own };
@@ -207,6 +243,7 @@ mod tests {
     use dfr0_model::{
         control::{Dbgbcr, Mdscr},
         event::Event,
+        pe::Pe,
         shape::Shape,
         sysreg::{MDSCR_EL1, OSDLR_EL1},
     };

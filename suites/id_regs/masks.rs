@@ -3,221 +3,109 @@
 //! KVM_ARM_GET_REG_WRITABLE_MASKS: its arguments, and whether the masks of all ID registers say what
 //! userspace may write.
 
-use super::{
-    describe,
-    neighbours::has_aarch32,
-    values::{id_registers, new_vm},
-};
+use super::{case, values::id_registers, vm};
 use dfr0_model::{
-    dfr0::{Field, PMUVER, PMUVER_IMP_DEF, PMUVER_NI},
-    id_dfr0::PERFMON,
     id_register,
-    id_write::{Answer, EFAULT, EINVAL, Writable},
+    id_write::Writable,
     rule,
-    sysreg::SysReg,
+    scenario::{Op, Scenario},
+    vm::Facts,
+    vmm::{Features, MaskRequest, Vmm},
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop},
-    kernel_version::KernelVersion,
-    known_fields::writable_under,
-    plain::{Features, MaskRequest, PlainVm},
-};
+use dfr0_runner::case::{Case, Context, Stop};
+use std::sync::Arc;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("id_regs.masks.capability", &rule::MASKS_ARGUMENTS, capability),
-        Case::new("id_regs.masks.arguments", &rule::MASKS_ARGUMENTS, arguments),
-        Case::new("id_regs.masks.same_value", &rule::ID_DEFAULT_ACCEPTED, same_value),
-        Case::new("id_regs.masks.outside", &rule::MASKS_TELL_WHAT_CHANGES, outside)
+        case("masks.capability", &rule::MASKS_ARGUMENTS, |cx| {
+            cx.check_vm(&vm().then(Op::Vmm(Vmm::MaskRanges)).then(Op::Vmm(Vmm::Masks(MaskRequest::default()))))
+        }),
+        case("masks.arguments", &rule::MASKS_ARGUMENTS, arguments),
+        case("masks.same_value", &rule::ID_DEFAULT_ACCEPTED, |cx| {
+            let facts = cx.facts(Features::None)?;
+            let same = facts.registers.iter().map(|(reg, id)| Scenario::new().sets(*reg, id.default).gets(*reg));
+            cx.check_after(&vm(), same.chain([unchanged(&facts)]))
+        }),
+        case("masks.outside", &rule::MASKS_TELL_WHAT_CHANGES, outside)
             .and(&[&rule::ID_READ_ONLY_REFUSED, &rule::ID_READS_BACK]),
-        Case::new("id_regs.masks.inside", &rule::ID_READS_BACK, inside)
+        case("masks.inside", &rule::ID_READS_BACK, inside)
             .and(&[&rule::ID_PMUVER_IMP_DEF, &rule::ID_AARCH32_ABSENT]),
-        Case::new("id_regs.masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
-        Case::new("id_regs.masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields),
+        case("masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
+        case("masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields),
     ]
 }
 
-fn vm(cx: &Context<'_>) -> Result<PlainVm, Stop> {
-    new_vm(cx, 1, Features::None)
-}
-
-/// The capability contains the feature ID range if and only if the ioctl supports it.
-fn capability(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let vm = vm(cx)?;
-    cx.count();
-    let (ranges, masks) = (vm.mask_ranges(), vm.writable_masks(MaskRequest::default()));
-    if (ranges & 1 == 1) != masks.is_ok() {
-        let answer = masks.map_or_else(Answer::Refused, |_| Answer::Accepted);
-        let short = format!("the ioctl {}, and the capability says otherwise", describe(answer));
-        cx.find(short, format!("KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES is {ranges:#x}"));
+/// The facts of VMs under a kernel with masks.
+fn facts(cx: &mut Context<'_>) -> Result<Arc<Facts>, Stop> {
+    let facts = cx.facts(Features::None)?;
+    match facts.mask_ranges & 1 {
+        0 => Stop::skip("this kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS"),
+        _ => Ok(facts),
     }
-    Ok(())
 }
 
+fn unchanged(facts: &Facts) -> Scenario {
+    Scenario::new().gets_each(id_registers(facts))
+}
+
+/// Reserved words that are not zero, ranges that the capability does not have, and an address that is not
+/// mapped.
 fn arguments(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let vm = vm(cx)?;
-    let ranges = vm.mask_ranges();
-    if ranges & 1 == 0 {
-        return Stop::skip("this kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS");
-    }
-    let mut check = |what: &str, request: MaskRequest, errno: i32| {
-        cx.count();
-        let answer = vm.writable_masks(request).map_or_else(Answer::Refused, |_| Answer::Accepted);
-        if answer != Answer::Refused(errno) {
-            cx.find(format!("{what}: {}", describe(answer)), format!("{request:?}, allowed: errno {errno}"));
-        }
-    };
+    facts(cx)?;
     let plain = MaskRequest::default();
-    for place in 0..plain.reserved.len() {
-        for value in [1, 1 << 7, 1 << 8, 1 << 16, 1 << 31] {
-            let mut reserved = plain.reserved;
-            reserved[place] = value;
-            check("a reserved word that is not zero", MaskRequest { reserved, ..plain }, EINVAL);
-        }
-    }
-    for range in [1, 2, 63, 64, 1 << 31, u32::MAX] {
-        if range >= u64::BITS || ranges >> range & 1 == 0 {
-            check("a range that the capability does not have", MaskRequest { range, ..plain }, EINVAL);
-        }
-    }
-    check("an address that is not mapped", MaskRequest { unmapped: true, ..plain }, EFAULT);
-    Ok(())
-}
-
-/// Every ID register accepts its own value.
-fn same_value(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let vm = vm(cx)?;
-    let before = id_registers(&vm, 0)?;
-    for (reg, value) in &before {
-        cx.count();
-        let answer = vm.set(0, *reg, *value)?;
-        if answer != Answer::Accepted {
-            cx.find(format!("its own value {}", describe(answer)), format!("{reg} {value:#x}"));
-        }
-    }
-    unchanged(cx, &before, &vm)
-}
-
-/// The masks of AArch32's registers are zero where KVM ignores writes to them.
-fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let vm = vm(cx)?;
-    if has_aarch32(&vm)? {
-        return Stop::skip("the VM has AArch32");
-    }
-    for (reg, _) in id_registers(&vm, 0)?.iter().filter(|(reg, _)| id_register::is_aarch32(*reg)) {
-        let Writable::Mask(mask) = vm.writable(*reg) else {
-            return Stop::skip("this kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS");
-        };
-        cx.count();
-        if mask != 0 {
-            cx.find("a register of AArch32 has a writable mask".into(), format!("{reg}: {mask:#x}"));
-        }
-    }
-    Ok(())
-}
-
-/// Every field that userspace could write under an earlier kernel is in the mask.
-fn known_fields(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let vm = vm(cx)?;
-    let has_aarch32 = has_aarch32(&vm)?;
-    let release = cx.host().kernel.clone().unwrap_or_default();
-    let Some(version) = KernelVersion::of_release(&release) else {
-        return Stop::skip(format!("the kernel release \"{release}\" does not begin with a version"));
-    };
-    let is_there = |field: &&Field| has_aarch32 || !id_register::is_aarch32(field.reg);
-    let mut known = writable_under(version).filter(is_there).peekable();
-    if known.peek().is_none() {
-        return Stop::skip("dfr0 knows of no field that userspace could write under an earlier kernel");
-    }
-    for field in known {
-        cx.count();
-        let is_writable =
-            matches!(vm.writable(field.reg), Writable::Mask(mask) if mask & field.mask() == field.mask());
-        if !is_writable {
-            cx.find(
-                format!("{}.{} cannot be written any more", field.reg, field.name),
-                format!("userspace could write it under a kernel earlier than {release}"),
-            );
-        }
-    }
-    Ok(())
+    let words = (0..MaskRequest::RESERVED)
+        .flat_map(|place| [1, 1 << 7, 1 << 8, 1 << 16, 1 << 31].map(|word| (place, word)));
+    let reserved = words.map(|word| MaskRequest { reserved: Some(word), ..plain });
+    let ranges = [1, 2, 63, 64, 1 << 31, u32::MAX].map(|range| MaskRequest { range, unmapped: true, ..plain });
+    let all = reserved.chain(ranges).chain([MaskRequest { unmapped: true, ..plain }]);
+    cx.check_after(&vm(), all.map(|request| Scenario::new().then(Op::Vmm(Vmm::Masks(request)))))
 }
 
 /// Bits outside of the mask, one by one and all at once.
 fn outside(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let vm = vm(cx)?;
-    let before = id_registers(&vm, 0)?;
-    for (reg, value) in &before {
-        let Writable::Mask(mask) = vm.writable(*reg) else {
-            return Stop::skip("this kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS");
-        };
+    let facts = facts(cx)?;
+    let writes = facts.registers.iter().flat_map(|(reg, id)| {
+        let Writable::Mask(mask) = id.writable else { return Vec::new() };
         let bits = (0..u64::BITS).map(|bit| 1 << bit).filter(|bit| mask & bit == 0);
-        for flipped in bits.chain([!mask]).filter(|flipped| *flipped != 0) {
-            cx.count();
-            let other = value ^ flipped;
-            let answer = vm.set(0, *reg, other)?;
-            let read = vm.read(0, *reg)?;
-            let full = || format!("{reg} {value:#x}, mask {mask:#x}: {other:#x} written, reads {read:#x}");
-            if read != *value {
-                cx.find(format!("a bit outside of the mask {}, and changed", describe(answer)), full());
-                vm.set(0, *reg, *value)?;
-            }
-            if !matches!(answer, Answer::Accepted | Answer::Refused(EINVAL)) {
-                cx.find(format!("a bit outside of the mask {}", describe(answer)), full());
-            }
-        }
-    }
-    unchanged(cx, &before, &vm)
+        let flipped = bits.chain([!mask]).filter(|flipped| *flipped != 0);
+        flipped.map(|flipped| Scenario::new().sets(*reg, id.default ^ flipped).gets(*reg)).collect()
+    });
+    cx.check_after(&vm(), writes.chain([unchanged(&facts)]))
 }
 
 /// Bits inside the mask, one by one. KVM may accept or refuse each, and the register reads as KVM answered.
 fn inside(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let vm = vm(cx)?;
-    let before = id_registers(&vm, 0)?;
-    let has_aarch32 = has_aarch32(&vm)?;
-    for (reg, value) in &before {
-        let mask = match vm.writable(*reg) {
+    let facts = cx.facts(Features::None)?;
+    let writes = facts.registers.iter().flat_map(|(reg, id)| {
+        let mask = match id.writable {
             Writable::Mask(mask) => mask,
             Writable::Unknown => u64::MAX,
         };
-        let is_ignored = !has_aarch32 && id_register::is_aarch32(*reg);
-        for bit in (0..u64::BITS).filter(|bit| mask >> bit & 1 == 1) {
-            cx.count();
-            let other = value ^ 1 << bit;
-            let answer = vm.set(0, *reg, other)?;
-            let read = vm.read(0, *reg)?;
-            let is_taken = answer == Answer::Accepted && !is_ignored;
-            let expected = if is_taken { taken(*reg, other) } else { *value };
-            let taken_back = vm.set(0, *reg, *value)?;
-            let full = || format!("{reg} {value:#x}, mask {mask:#x}: {other:#x} written, reads {read:#x}");
-            if read != expected {
-                let short = format!("a value {}, then the register reads otherwise", describe(answer));
-                cx.find(short, format!("{}, allowed: {expected:#x}", full()));
-            }
-            if !matches!(answer, Answer::Accepted | Answer::Refused(EINVAL)) {
-                cx.find(format!("a value {}", describe(answer)), full());
-            }
-            if taken_back != Answer::Accepted {
-                cx.find(format!("the value before {}", describe(taken_back)), full());
-            }
-        }
-    }
-    unchanged(cx, &before, &vm)
+        let bits = (0..u64::BITS).filter(move |bit| mask >> bit & 1 == 1);
+        bits.map(|bit| {
+            Scenario::new().tries(*reg, id.default ^ 1 << bit).gets(*reg).sets(*reg, id.default).gets(*reg)
+        })
+    });
+    cx.check_after(&vm(), writes.chain([unchanged(&facts)]))
 }
 
-/// The value that the register reads after KVM accepted `value`: an IMPLEMENTATION DEFINED PMU reads as no
-/// PMU.
-fn taken(reg: SysReg, value: u64) -> u64 {
-    let is_imp_def = |field: &&&Field| field.reg == reg && field.get(value) == PMUVER_IMP_DEF;
-    [&PMUVER, &PERFMON].iter().find(is_imp_def).map_or(value, |field| field.with(value, PMUVER_NI))
+/// The masks of AArch32's registers are zero where KVM ignores writes to them.
+fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let facts = facts(cx)?;
+    if facts.has_aarch32() {
+        return Stop::skip("the VM has AArch32");
+    }
+    let registers = id_registers(&facts).into_iter().filter(|reg| id_register::is_aarch32(*reg));
+    cx.check_after(&vm(), registers.map(|reg| Scenario::new().mask_of(reg)))
 }
 
-/// Every ID register reads the same as before.
-fn unchanged(cx: &mut Context<'_>, before: &[(SysReg, u64)], vm: &PlainVm) -> Result<(), Stop> {
-    cx.count();
-    let after = id_registers(vm, 0)?;
-    for ((reg, before), (_, after)) in before.iter().zip(&after).filter(|(before, after)| before != after) {
-        cx.find("an ID register reads otherwise afterwards".into(), format!("{reg} {before:#x}, {after:#x}"));
+/// Every field that userspace could write under an earlier kernel is in the mask.
+fn known_fields(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let facts = cx.facts(Features::None)?;
+    let is_there = |reg| facts.has_aarch32() || !id_register::is_aarch32(reg);
+    let known: Vec<_> = facts.known.keys().copied().filter(|reg| is_there(*reg)).collect();
+    if known.is_empty() {
+        return Stop::skip("dfr0 knows of no field that userspace could write under an earlier kernel");
     }
-    Ok(())
+    cx.check_after(&vm(), known.into_iter().map(|reg| Scenario::new().mask_of(reg)))
 }

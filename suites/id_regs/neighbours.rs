@@ -4,225 +4,152 @@
 //! ID_DFR1_EL1.
 
 use super::{
-    describe, named,
-    values::{DEBUG_FEATURES, Sweep, find_answers, find_reads, guest_agrees, is_legal, new_vm, sweep},
+    all_read, case,
+    values::{self, is_accepted, is_legal, is_refused},
+    vm,
 };
 use dfr0_model::{
     dfr0::Field,
     id_dfr0::{COPSDBG, FIELDS},
-    id_write::{Answer, EINVAL, Writable, allowed},
-    rule::{self, Rule},
-    sysreg::{ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, ID_DFR1_EL1, SysReg},
+    id_write::{Writable, allowed},
+    rule,
+    scenario::Scenario,
+    sysreg::{ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_DFR0_EL1, ID_DFR1_EL1, SysReg},
+    vm::Facts,
+    vmm::Features::{self, Pmu},
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop},
-    plain::{
-        Features::{self, Pmu},
-        PlainVm,
-    },
-};
+use dfr0_runner::case::{Case, Context, Stop};
+use std::sync::Arc;
 
 pub fn cases() -> Vec<Case> {
-    let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("id_regs.{name}"), rule, test)
-    };
     let fixed: [(&str, SysReg); 3] =
         [("id_aa64dfr1", ID_AA64DFR1_EL1), ("id_aa64dfr2", ID_AA64DFR2_EL1), ("id_dfr1", ID_DFR1_EL1)];
     let mut cases: Vec<Case> = fixed
         .into_iter()
         .map(|(name, reg)| {
-            let name = format!("id_regs.{name}.each_bit");
+            let name = ["id_regs", name, "each_bit"].join(".");
             Case::new(name, &rule::ID_READ_ONLY_REFUSED, move |cx| each_bit(cx, reg))
                 .and(&[&rule::ID_DEFAULT_ACCEPTED, &rule::ID_READS_BACK])
         })
         .collect();
     cases.extend([
-        case("id_dfr0.accepted", &rule::ID_SAFE_ACCEPTED, |cx| {
-            each_sweep(cx, |cx, sweep| find_answers(cx, sweep, |allowed| allowed.accepted))
-        })
-        .and(&[&rule::ID_DEFAULT_ACCEPTED, &rule::ID_PMUVER_IMP_DEF]),
+        case("id_dfr0.accepted", &rule::ID_SAFE_ACCEPTED, |cx| written(cx, is_accepted))
+            .and(&[&rule::ID_DEFAULT_ACCEPTED, &rule::ID_PMUVER_IMP_DEF]),
         case("id_dfr0.refused", &rule::ID_UNSAFE_REFUSED, |cx| {
-            each_sweep(cx, |cx, sweep| {
-                find_answers(cx, sweep, |allowed| {
-                    !allowed.accepted && *allowed.rule != rule::ID_RESERVED_REFUSED
-                })
+            written(cx, |facts, field, value| {
+                is_refused(facts, field, value) && !is_reserved(facts, field, value)
             })
         })
         .and(&[&rule::ID_READ_ONLY_REFUSED]),
         case("id_dfr0.reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
-            reserved_refused(cx, |field| field.lsb != COPSDBG.lsb)
+            written(cx, |facts, field, value| field.lsb != COPSDBG.lsb && is_reserved(facts, field, value))
         }),
         case("id_dfr0.copsdbg_reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
-            reserved_refused(cx, |field| field.lsb == COPSDBG.lsb)
+            written(cx, |facts, field, value| field.lsb == COPSDBG.lsb && is_reserved(facts, field, value))
         }),
-        case("id_dfr0.reads_back", &rule::ID_READS_BACK, |cx| each_sweep(cx, find_reads)),
+        case("id_dfr0.reads_back", &rule::ID_READS_BACK, reads_back),
         case("id_dfr0.mask", &rule::ID_MASK_COVERS_FIELDS, mask_agrees),
         case("id_dfr0.guest_reads", &rule::ID_GUEST_READS, lowered_guest_reads),
         case("id_dfr0.without_aarch32", &rule::ID_AARCH32_ABSENT, without_aarch32),
-        case("debug_features.guest_reads", &rule::ID_GUEST_READS, |cx| {
-            let mut vm = new_vm(cx, 1, Features::None)?;
-            guest_agrees(cx, &mut vm, 0)
-        }),
+        case("debug_features.guest_reads", &rule::ID_GUEST_READS, |cx| cx.check_vm(&all_read(vm()))),
     ]);
     cases
 }
 
-/// Whether EL0 of the VM can use AArch32.
-pub fn has_aarch32(vm: &PlainVm) -> Result<bool, Stop> {
-    const BOTH: u64 = 0b0010;
-    Ok(vm.read(0, ID_AA64PFR0_EL1)? & 0xf == BOTH)
-}
-
 /// The register accepts its own value and refuses a value that differs in a bit that is not writable.
 fn each_bit(cx: &mut Context<'_>, reg: SysReg) -> Result<(), Stop> {
-    let vm = new_vm(cx, 1, Features::None)?;
-    let (default, writable) = (vm.read(0, reg)?, vm.writable(reg));
+    let default = cx.facts(Features::None)?.default(reg);
     let bits = (0..u64::BITS).map(|bit| 1 << bit);
-    for flipped in bits.chain([0, u64::MAX, !default, 0xf, 0xffff]) {
-        cx.count();
-        let value = default ^ flipped;
-        let answer = vm.set(0, reg, value)?;
-        let read = vm.read(0, reg)?;
-        vm.set(0, reg, default)?;
-        let refused = answer == Answer::Refused(EINVAL);
-        let allowed = match writable {
-            _ if flipped == 0 => answer == Answer::Accepted,
-            Writable::Mask(mask) if flipped & !mask != 0 => refused,
-            _ => refused || answer == Answer::Accepted,
-        };
-        let what = if flipped == 0 { "its own value" } else { "another value" };
-        let full = format!("{reg} {default:#x}: {value:#x} written, reads {read:#x}");
-        if !allowed {
-            cx.find(format!("{what} {}", describe(answer)), full.clone());
-        }
-        if read != if answer == Answer::Accepted { value } else { default } {
-            cx.find(format!("{what} {}, then the register reads otherwise", describe(answer)), full);
-        }
-    }
-    Ok(())
+    let flipped = bits.chain([0, u64::MAX, !default, 0xf, 0xffff]);
+    cx.check_after(&vm(), flipped.map(|flipped| Scenario::new().sets(reg, default ^ flipped).gets(reg)))
 }
 
-/// ID_DFR0_EL1 of a VM without a PMU, and of a VM with a PMU where the host has one.
-fn each_sweep(cx: &mut Context<'_>, find: fn(&mut Context<'_>, &Sweep)) -> Result<(), Stop> {
-    for sweep in sweeps(cx)? {
-        find(cx, &sweep);
+/// VMs without a PMU, and with a PMU where the host has one.
+fn kinds(cx: &mut Context<'_>) -> Result<Vec<Arc<Facts>>, Stop> {
+    let without = cx.facts(Features::None)?;
+    if !without.has_aarch32() {
+        return Stop::skip("the VM has no AArch32");
     }
-    Ok(())
+    match cx.facts(Pmu) {
+        Ok(with) => Ok(vec![without, with]),
+        Err(Stop::Skip(_)) => Ok(vec![without]),
+        Err(stop) => Err(stop),
+    }
 }
 
-fn sweeps(cx: &Context<'_>) -> Result<Vec<Sweep>, Stop> {
-    let mut sweeps = Vec::new();
-    for features in [Features::None, Pmu] {
-        let vm = match new_vm(cx, 1, features) {
-            Ok(vm) => vm,
-            Err(Stop::Skip(_)) if features == Pmu => continue,
-            Err(stop) => return Err(stop),
-        };
-        if !has_aarch32(&vm)? {
-            return Stop::skip("the VM has no AArch32");
+fn is_reserved(facts: &Facts, field: &'static Field, value: u8) -> bool {
+    let (default, writable) = (facts.default(ID_DFR0_EL1), facts.writable(ID_DFR0_EL1));
+    allowed(field, value, default, writable).rule == &rule::ID_RESERVED_REFUSED
+}
+
+/// The values for which `which` is true. Skips where there are none: KVM's own value decides what promises less.
+fn written(cx: &mut Context<'_>, which: fn(&Facts, &'static Field, u8) -> bool) -> Result<(), Stop> {
+    let mut any = false;
+    for facts in kinds(cx)? {
+        let values = FIELDS.into_iter().flat_map(|field| (0..16).map(move |value| (field, value)));
+        let values = values.filter(|(field, value)| which(&facts, field, *value));
+        let default = facts.default(ID_DFR0_EL1);
+        let sets = values.map(|(field, value)| Scenario::new().sets(ID_DFR0_EL1, field.with(default, value)));
+        let sets: Vec<Scenario> = sets.collect();
+        if !sets.is_empty() {
+            any = true;
+            cx.check_after(&Scenario::vm(facts.features), sets)?;
         }
-        sweeps.push(sweep(&vm, &FIELDS, 0, 0)?);
     }
-    Ok(sweeps)
+    if any { Ok(()) } else { Stop::skip("no reserved encoding promises less than KVM's value") }
 }
 
-/// Skips where no reserved encoding promises less than KVM's value: KVM then refuses each one because it
-/// promises more.
-fn reserved_refused(cx: &mut Context<'_>, of: fn(&Field) -> bool) -> Result<(), Stop> {
-    let mut sweeps = sweeps(cx)?;
-    for sweep in &mut sweeps {
-        let (default, writable) = (sweep.default, sweep.writable);
-        sweep.seen.retain(|seen| {
-            let rule = allowed(seen.field, seen.value, default, writable).rule;
-            of(seen.field) && rule == &rule::ID_RESERVED_REFUSED
+fn reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
+    for facts in kinds(cx)? {
+        let default = facts.default(ID_DFR0_EL1);
+        let values = FIELDS.into_iter().flat_map(|field| values::of(&facts, field));
+        let tried = values.map(|value| {
+            Scenario::new().tries(ID_DFR0_EL1, value).gets(ID_DFR0_EL1).sets(ID_DFR0_EL1, default).gets(ID_DFR0_EL1)
         });
+        let all = Scenario::new().gets_each(values::id_registers(&facts));
+        cx.check_after(&Scenario::vm(facts.features), tried.chain([all]))?;
     }
-    if sweeps.iter().all(|sweep| sweep.seen.is_empty()) {
-        return Stop::skip("no reserved encoding promises less than KVM's value");
-    }
-    sweeps.iter().for_each(|sweep| find_answers(cx, sweep, |_| true));
     Ok(())
 }
 
-/// A field in the mask accepts another value if one is legal. A field that is not in the mask accepts none.
+/// A field in the mask accepts each legal value. A field that is not in the mask accepts none.
 fn mask_agrees(cx: &mut Context<'_>) -> Result<(), Stop> {
-    for sweep in sweeps(cx)? {
-        let Writable::Mask(mask) = sweep.writable else {
+    for facts in kinds(cx)? {
+        let default = facts.default(ID_DFR0_EL1);
+        if facts.writable(ID_DFR0_EL1) == Writable::Unknown {
             return Stop::skip("this kernel has no KVM_ARM_GET_REG_WRITABLE_MASKS");
-        };
-        for field in FIELDS {
-            cx.count();
-            let in_mask = mask & field.mask();
-            let legal = sweep
-                .seen
-                .iter()
-                .filter(|seen| seen.field.lsb == field.lsb && is_legal(field, seen.value, sweep.default));
-            let (mut any_legal, mut any_accepted) = (false, false);
-            for seen in legal {
-                any_legal = true;
-                any_accepted |= seen.answer == Answer::Accepted;
-            }
-            let full = format!("mask {mask:#x}, default {:#x}", sweep.default);
-            if in_mask != 0 && in_mask != field.mask() {
-                cx.find(format!("{} is in the mask in part", field.name), full);
-            } else if in_mask == 0 && any_accepted {
-                cx.find(format!("{} is not in the mask and is writable", field.name), full);
-            } else if in_mask != 0 && any_legal && !any_accepted {
-                cx.find(format!("{} is in the mask and not writable", field.name), full);
-            }
         }
+        let values = FIELDS.into_iter().flat_map(|field| (0..16).map(move |value| (field, value)));
+        let legal = values.filter(|(field, value)| is_legal(field, *value, default));
+        let sets = legal.map(|(field, value)| Scenario::new().sets(ID_DFR0_EL1, field.with(default, value)));
+        cx.check_after(&Scenario::vm(facts.features).mask_of(ID_DFR0_EL1), sets)?;
     }
     Ok(())
 }
 
-/// For each field, a VM with the first legal value that KVM accepts.
+/// For each field, a VM with the first legal value that KVM must accept.
 fn lowered_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
-    for field in FIELDS {
-        let mut vm = new_vm(cx, 1, Features::None)?;
-        if !has_aarch32(&vm)? {
-            return Stop::skip("the VM has no AArch32");
-        }
-        let default = vm.read(0, ID_DFR0_EL1)?;
-        for value in (0..16).filter(|value| is_legal(field, *value, default)) {
-            if vm.set(0, ID_DFR0_EL1, field.with(default, value))? == Answer::Accepted {
-                guest_agrees(cx, &mut vm, 0)?;
-                let read = vm.read(0, ID_DFR0_EL1)?;
-                if field.get(read) != value {
-                    cx.find(
-                        format!("{} accepted, then a run changed it", named(field, value)),
-                        format!("{read:#x}"),
-                    );
-                }
-                break;
-            }
-        }
+    let facts = cx.facts(Features::None)?;
+    if !facts.has_aarch32() {
+        return Stop::skip("the VM has no AArch32");
     }
-    Ok(())
+    let (default, writable) = (facts.default(ID_DFR0_EL1), facts.writable(ID_DFR0_EL1));
+    let values = FIELDS.into_iter().filter_map(|field| {
+        let legal = |value: &u8| is_legal(field, *value, default);
+        let value = (0..16).filter(legal).find(|value| allowed(field, *value, default, writable).accepted)?;
+        Some(field.with(default, value))
+    });
+    cx.check_vms(values.map(|value| all_read(vm().tries(ID_DFR0_EL1, value)).gets(ID_DFR0_EL1)))
 }
 
 /// Any value is accepted and ignored, before a run and after it.
 fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let mut vm = new_vm(cx, 1, Features::None)?;
-    if has_aarch32(&vm)? {
+    if cx.facts(Features::None)?.has_aarch32() {
         return Stop::skip("the VM has AArch32");
     }
-    for moment in ["before a run", "after a run"] {
-        for value in (0..u64::BITS).map(|bit| 1 << bit).chain([0, u64::MAX]) {
-            cx.count();
-            let answer = vm.set(0, ID_DFR0_EL1, value)?;
-            let read = vm.read(0, ID_DFR0_EL1)?;
-            if answer != Answer::Accepted {
-                cx.find(format!("a value {}", describe(answer)), format!("{value:#x}, {moment}"));
-            }
-            if read != 0 {
-                cx.find("the register is not zero".into(), format!("{read:#x}, {moment}"));
-            }
-        }
-        let guest = vm.guest_reads(0)?;
-        let place = DEBUG_FEATURES.iter().position(|reg| *reg == ID_DFR0_EL1);
-        if place.and_then(|place| guest.get(place)) != Some(&0) {
-            cx.find("the guest's is not zero".into(), format!("{guest:#x?}"));
-        }
-    }
-    Ok(())
+    let values = (0..u64::BITS).map(|bit| 1 << bit).chain([0, u64::MAX]);
+    let sets = |scenario: Scenario| {
+        values.clone().fold(scenario, |scenario, value| scenario.sets(ID_DFR0_EL1, value).gets(ID_DFR0_EL1))
+    };
+    cx.check_vm(&sets(sets(vm()).read(ID_DFR0_EL1)).read(ID_DFR0_EL1))
 }

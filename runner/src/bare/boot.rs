@@ -52,6 +52,8 @@ const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
 const ISB: u32 = 0xd503_3fdf;
 const NOP: u32 = 0xd503_201f;
 const ERET: u32 = 0xd69f_03e0;
+/// `MOV X3, #0`.
+const MOV_X3_0: u32 = 0xd280_0003;
 /// `STR W0, [X1]`.
 const STR_W0_X1: u32 = 0xb900_0020;
 /// `AND X0, X0, #0x1f`.
@@ -146,6 +148,7 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
     code.load(0, TABLES);
     code.load(1, tables_end);
     code.load(2, stage1::SCTLR);
+    code.push(MOV_X3_0);
     code.push(ERET);
     code.bytes()
 }
@@ -197,8 +200,8 @@ mod tests {
         0x5800_0420, // ldr x0, =0x40100000
         0x5800_0441, // ldr x1, =0x40105000
         0x5800_0462, // ldr x2, =0x30d0180d
+        0xd280_0003, // mov x3, #0
         0xd69f_03e0, // eret
-        0xd503_201f, // nop
     ];
 
     #[test]

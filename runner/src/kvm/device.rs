@@ -12,6 +12,7 @@ use crate::{
 use dfr0_model::{
     feature::Feature,
     sysreg::{ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MIDR_EL1},
+    vm::{Facts, IdRegister},
 };
 use kvm_bindings::{
     KVM_CAP_ARM_EL1_32BIT, KVM_CAP_ARM_MTE, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES, KVM_CAP_ARM_VM_IPA_SIZE,
@@ -19,7 +20,7 @@ use kvm_bindings::{
     KVM_CAP_SET_GUEST_DEBUG, KVM_CAP_SET_GUEST_DEBUG2, kvm_enable_cap,
 };
 use kvm_ioctls::Cap;
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 /// The IPA space of a VM, in bits: the smallest that KVM accepts, because the time to free a VM grows with
 /// it.
@@ -67,6 +68,25 @@ impl Kvm {
                 kvm_cap_arm_writable_imp_id_regs: capability(KVM_CAP_ARM_WRITABLE_IMP_ID_REGS),
             },
         })
+    }
+
+    /// What is known of VMs with these features.
+    pub fn facts(&self, features: Features) -> Result<Facts, Error> {
+        let config = Config { features, ..Config::default() };
+        let vcpu = Vcpu::new(self, config, Duration::ZERO)?;
+        let (mut registers, mut listed) = (BTreeMap::new(), BTreeMap::new());
+        for reg in vcpu.listed()? {
+            let default = vcpu.get(reg)?;
+            if reg.is_id_register() {
+                let writable = writable_masks::of(vcpu.vm(), reg);
+                registers.insert(reg, IdRegister { default, writable });
+            } else {
+                listed.insert(reg, default);
+            }
+        }
+        let mask_ranges = writable_masks::ranges(vcpu.vm());
+        let known = BTreeMap::new();
+        Ok(Facts { features, registers, mask_ranges, known, listed, zva_block: None, without: None })
     }
 
     /// A VM with one vCPU; it may run for `deadline` at a time.

@@ -2,6 +2,7 @@
 
 //! The one_reg ids of 64-bit registers (KVM API, 4.68 KVM_SET_ONE_REG, arm64).
 
+use dfr0_model::vmm::StepState;
 use crate::register_id::RegisterId;
 use dfr0_model::sysreg::SysReg;
 
@@ -43,6 +44,14 @@ pub const SPSR_EL1: u64 = core_word(72);
 
 /// KVM_REG_ARM64_SVE_VLS, of 512 bits.
 pub const SVE_VLS: u64 = 0x6060_0000_0015_ffff;
+
+/// The id of a state.
+pub const fn state(state: StepState) -> u64 {
+    match state {
+        StepState::Pstate => PSTATE,
+        StepState::SpsrEl1 => SPSR_EL1,
+    }
+}
 
 /// X0 to X30.
 pub const fn x(n: u64) -> u64 {

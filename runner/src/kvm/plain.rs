@@ -182,10 +182,7 @@ impl PlainVm {
 
     /// KVM_SET_ONE_REG of a state, and what KVM_GET_ONE_REG reads afterwards.
     pub fn set_state(&self, n: usize, state: StepState, value: u64) -> Result<(Answer, u64), Error> {
-        let id = match state {
-            StepState::Pstate => one_reg::PSTATE,
-            StepState::SpsrEl1 => one_reg::SPSR_EL1,
-        };
+        let id = one_reg::state(state);
         let answer = self.set_id(n, id, value)?;
         let read = self.get_id(n, id)?.map_err(|errno| unreadable(&state, n, errno))?;
         Ok((answer, read))

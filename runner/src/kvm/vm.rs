@@ -10,29 +10,31 @@ use super::{
     others::Others,
     plain,
     registers::{self, Order, Part, Registers},
-    snapshot, tables,
+    snapshot, tables, writable_masks,
 };
 use crate::{
     cpus::Pinned,
     guest::{Config, Cpu, Death, Error, Log, OfOther},
     memory::GuestMemory,
     other,
-    payload::Payload,
+    payload::{Payload, Start},
     plain::Features,
     snapshot::State,
     stage1,
 };
 use dfr0_model::{
     event::{Event, Logged},
-    id_write::Answer,
+    id_write::{Answer, Writable},
     scenario::{Migrate, Op},
     shape::Shape,
     sysreg::{ID_AA64DFR0_EL1, SysReg},
+    vmm::Vmm,
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
+const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
 /// EL1h with D, A, I and F set.
 const PSTATE_EL1H_MASKED: u64 = 0x3c5;
 
@@ -47,13 +49,47 @@ pub struct Vcpu {
     vm: VmFd,
     /// The number of vCPUs that the VM has had.
     vcpus: u64,
+    /// The vCPUs of the scenario, by their numbers there, if it creates them.
+    scenarios: Scenarios,
     config: Config,
-    loaded: Option<(Payload, Deadline)>,
+    loaded: Option<Loaded>,
     deadline: Duration,
     debugger: Debugger,
     others: Others,
     /// Pins the thread to its CPU, from the first operation for which that matters to the program's end.
     pinned: Option<Pinned>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    payload: Payload,
+    start: Start,
+    deadline: Deadline,
+}
+
+/// The vCPUs that a scenario creates.
+#[derive(Debug, Default)]
+struct Scenarios {
+    /// How many it has created.
+    created: u8,
+    /// The number of the current one.
+    current: u8,
+    /// The others.
+    aside: BTreeMap<u8, Aside>,
+    /// The current one's number in KVM.
+    id: u64,
+    /// The payload has run on the current one.
+    ran: bool,
+    /// The payload waits on the current one.
+    is_live: bool,
+}
+
+/// A vCPU that is not the current one.
+#[derive(Debug)]
+struct Aside {
+    vcpu: VcpuFd,
+    id: u64,
+    ran: bool,
 }
 
 impl Cpu for Vcpu {
@@ -63,20 +99,52 @@ impl Cpu for Vcpu {
 
     fn prepare(&mut self) -> Result<Vec<SysReg>, Error> {
         if self.loaded.is_none() {
-            self.loaded = Some(self.boot()?);
+            self.loaded = Some(self.load()?);
+            if !self.config.without_vcpus {
+                self.start_at(0)?;
+            }
         }
         self.debugger.switch_off(&self.vcpu)?;
         Ok(Vec::new())
     }
 
     fn payload(&self) -> Result<&Payload, Error> {
-        self.loaded.as_ref().map(|(payload, _)| payload).ok_or_else(unloaded)
+        self.loaded.as_ref().map(|loaded| &loaded.payload).ok_or_else(unloaded)
+    }
+
+    fn is_live(&self) -> bool {
+        self.scenarios.is_live
+    }
+
+    /// The payload's memory stays as it is.
+    fn start_at(&mut self, place: usize) -> Result<(), Error> {
+        self.settle()?;
+        for (reg, value) in stage1::REGISTERS {
+            self.must_set(reg, value)?;
+        }
+        let start = self.loaded.as_ref().ok_or_else(unloaded)?.start;
+        let registers = [
+            ("PC", one_reg::PC, start.entry),
+            ("PSTATE", one_reg::PSTATE, PSTATE_EL1H_MASKED),
+            ("X0", one_reg::x(0), wire::TABLES),
+            ("X1", one_reg::x(1), start.tables_end),
+            ("X2", one_reg::x(2), stage1::SCTLR),
+            ("X3", one_reg::x(3), place as u64),
+        ];
+        for (name, id, value) in registers {
+            accepted(self.set_id(id, value), name.into(), value)?;
+        }
+        // Translation is off until the payload turns it on again.
+        self.must_set(SCTLR_EL1, stage1::SCTLR_OFF)?;
+        self.scenarios.is_live = true;
+        Ok(())
     }
 
     /// The deadline does not start again at a KVM_EXIT_DEBUG, because a guest that hangs while it is stepped
     /// never stays in KVM_RUN.
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.deadline()?.start()?;
+        self.scenarios.ran = true;
         let bell = self.run_to_bell(log);
         if !matches!(bell, Ok(Bell::Host)) {
             self.pinned = None;
@@ -93,11 +161,18 @@ impl Cpu for Vcpu {
 
     fn act(&mut self, op: Op) -> Result<Option<Event>, Error> {
         Ok(match op {
-            Op::KvmSet { reg, value } => match self.set(reg, value)? {
+            Op::Vmm(op) => self.vmm(op)?,
+            Op::KvmSet { reg, value } | Op::KvmTry { reg, value } => match self.set(reg, value)? {
                 Answer::Accepted => None,
                 Answer::Refused(errno) => Some(Event::Refused(errno)),
             },
-            Op::KvmGet { reg } => Some(Event::Value(self.get(reg)?)),
+            Op::KvmGet { reg } => Some(match self.get_id(one_reg::system(reg)) {
+                Ok(value) => Event::Value(value),
+                Err(error) => match error.raw_os_error() {
+                    Some(errno) if self.config.without_vcpus => Event::Refused(errno),
+                    _ => return Err(Error::System { what: format!("KVM_GET_ONE_REG {reg}"), source: error }),
+                },
+            }),
             Op::Other(other) => {
                 self.pin()?;
                 self.others.run(other, self.deadline)?;
@@ -154,9 +229,17 @@ impl Cpu for Vcpu {
 impl Vcpu {
     pub(super) fn new(kvm: &Kvm, config: Config, deadline: Duration) -> Result<Self, Error> {
         let vm = kvm.create_vm(config.features)?;
-        let vcpu = create_vcpu(&vm, 0, config.features)?;
+        let vcpu = match config.without_vcpus {
+            // The scenario creates it.
+            true => vm.create_vcpu(0).map_err(|error| Error::System {
+                what: "KVM_CREATE_VCPU".into(),
+                source: error.into(),
+            })?,
+            false => create_vcpu(&vm, 0, config.features)?,
+        };
         let guest = Self {
             vcpu,
+            scenarios: Scenarios::default(),
             before: None,
             vm,
             vcpus: 1,
@@ -186,8 +269,9 @@ impl Vcpu {
             vcpu,
             before,
             vm,
+            scenarios: Scenarios { is_live: true, ..Scenarios::default() },
             config: Config::default(),
-            loaded: Some((payload, Deadline::new(deadline)?)),
+            loaded: Some(Loaded { payload, start: Start::default(), deadline: Deadline::new(deadline)? }),
             deadline,
             debugger: Debugger::default(),
             others: Others::default(),
@@ -230,27 +314,82 @@ impl Vcpu {
         set_id(&self.vcpu, id, value)
     }
 
-    fn boot(&self) -> Result<(Payload, Deadline), Error> {
+    fn load(&self) -> Result<Loaded, Error> {
         let (payload, start) = Payload::load(GuestMemory::anonymous()?, DOORBELL)?;
         memslot::register(&payload.memory, &self.vm)?;
-        for (reg, value) in stage1::REGISTERS {
-            self.must_set(reg, value)?;
-        }
-        let registers = [
-            ("PC", one_reg::PC, start.entry),
-            ("PSTATE", one_reg::PSTATE, PSTATE_EL1H_MASKED),
-            ("X0", one_reg::x(0), wire::TABLES),
-            ("X1", one_reg::x(1), start.tables_end),
-            ("X2", one_reg::x(2), stage1::SCTLR),
-        ];
-        for (name, id, value) in registers {
-            accepted(self.set_id(id, value), name.into(), value)?;
-        }
-        Ok((payload, Deadline::new(self.deadline)?))
+        Ok(Loaded { payload, start, deadline: Deadline::new(self.deadline)? })
     }
 
     fn deadline(&mut self) -> Result<&mut Deadline, Error> {
-        self.loaded.as_mut().map(|(_, deadline)| deadline).ok_or_else(unloaded)
+        self.loaded.as_mut().map(|loaded| &mut loaded.deadline).ok_or_else(unloaded)
+    }
+
+    /// Does an operation on the VM or on the current vCPU.
+    fn vmm(&mut self, op: Vmm) -> Result<Option<Event>, Error> {
+        match op {
+            Vmm::Create => {
+                // The VM already has the first.
+                if self.scenarios.created > 0 {
+                    let vcpu = self.vm.create_vcpu(self.vcpus).map_err(|error| Error::System {
+                        what: "KVM_CREATE_VCPU".into(),
+                        source: error.into(),
+                    })?;
+                    let aside = Aside { vcpu, id: self.vcpus, ran: false };
+                    self.scenarios.aside.insert(self.scenarios.created, aside);
+                    self.vcpus += 1;
+                }
+                self.scenarios.created += 1;
+                Ok(None)
+            }
+            Vmm::Use(n) if n == self.scenarios.current => Ok(None),
+            Vmm::Use(n) => {
+                let Scenarios { current, id, ran, ref mut aside, .. } = self.scenarios;
+                let there = aside.remove(&n).ok_or_else(|| Error::Unfit(format!("there is no vCPU {n}")))?;
+                let vcpu = std::mem::replace(&mut self.vcpu, there.vcpu);
+                aside.insert(current, Aside { vcpu, id, ran });
+                let scenarios = &mut self.scenarios;
+                (scenarios.current, scenarios.id, scenarios.ran) = (n, there.id, there.ran);
+                scenarios.is_live = false;
+                Ok(None)
+            }
+            Vmm::Init(features) => {
+                self.settle()?;
+                self.scenarios.is_live = false;
+                plain::init(&self.vm, &self.vcpu, features)?;
+                pend_interrupt(&self.vm, self.scenarios.id).map(|()| None)
+            }
+            Vmm::Complete(features) => plain::complete(&self.vcpu, features).map(|()| None),
+            Vmm::Run => {
+                self.vcpu.set_kvm_immediate_exit(1);
+                let answer = self.vcpu.run().err();
+                self.vcpu.set_kvm_immediate_exit(0);
+                Ok(answer.map(|error| Event::Refused(error.errno())))
+            }
+            Vmm::Masks(request) => Ok(writable_masks::read(&self.vm, request).err().map(Event::Refused)),
+            Vmm::Mask(reg) => Ok(match writable_masks::of(&self.vm, reg) {
+                Writable::Mask(mask) => Some(Event::Value(mask)),
+                Writable::Unknown => None,
+            }),
+            Vmm::Lists(reg) => Ok(Some(Event::Value(self.listed()?.contains(&reg).into()))),
+            Vmm::SetState(state, value) => {
+                self.settle()?;
+                self.scenarios.is_live = false;
+                Ok(match self.set_id(one_reg::state(state), value) {
+                    Answer::Accepted => None,
+                    Answer::Refused(errno) => Some(Event::Refused(errno)),
+                })
+            }
+            Vmm::GetState(state) => Ok(Some(match self.get_id(one_reg::state(state)) {
+                Ok(value) => Event::Value(value),
+                Err(error) => Event::Refused(error.raw_os_error().unwrap_or_default()),
+            })),
+            Vmm::MaskRanges => Ok(Some(Event::Value(writable_masks::ranges(&self.vm)))),
+        }
+    }
+
+    /// The store that rang the last bell completes, if there was one.
+    fn settle(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.scenarios.ran) { self.complete_exit() } else { Ok(()) }
     }
 
     /// Moves the vCPU's state elsewhere.
@@ -296,6 +435,7 @@ impl Vcpu {
     /// A new vCPU of the VM, which has not run.
     fn vcpu_beside(&mut self) -> Result<VcpuFd, Error> {
         self.vcpus += 1;
+        self.scenarios.id = self.vcpus - 1;
         create_vcpu(&self.vm, self.vcpus - 1, self.config.features)
     }
 
@@ -309,7 +449,7 @@ impl Vcpu {
             accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
         }
         memslot::register(&self.payload()?.memory, &vm)?;
-        (self.vm, self.vcpus) = (vm, 1);
+        (self.vm, self.vcpus, self.scenarios.id) = (vm, 1, 0);
         Ok(vcpu)
     }
 
@@ -394,8 +534,13 @@ pub(super) fn create_vcpu(vm: &VmFd, id: u64, features: Features) -> Result<Vcpu
     let vcpu = vm.create_vcpu(id).map_err(failed("KVM_CREATE_VCPU"))?;
     plain::init(vm, &vcpu, features)?;
     plain::complete(&vcpu, features)?;
-    vm.set_irq_line(interrupt(id), true).map_err(failed("KVM_IRQ_LINE"))?;
+    pend_interrupt(vm, id)?;
     Ok(vcpu)
+}
+
+fn pend_interrupt(vm: &VmFd, id: u64) -> Result<(), Error> {
+    vm.set_irq_line(interrupt(id), true)
+        .map_err(|error| Error::System { what: "KVM_IRQ_LINE".into(), source: error.into() })
 }
 
 fn set_id(vcpu: &VcpuFd, id: u64, value: u64) -> Answer {

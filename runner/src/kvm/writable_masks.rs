@@ -30,8 +30,10 @@ pub fn read(vm: &VmFd, request: MaskRequest) -> Result<Vec<u64>, i32> {
     // Nothing of this process is mapped at the top of the address space. Another range may have another size.
     let unmapped = request.unmapped || request.range != KVM_ARM_FEATURE_ID_RANGE;
     let addr = if unmapped { u64::MAX << 12 } else { masks.as_mut_ptr() as u64 };
-    let MaskRequest { range, reserved, .. } = request;
-    let mut range = reg_mask_range { addr, range, reserved };
+    let mut range = reg_mask_range { addr, range: request.range, ..Default::default() };
+    if let Some((place, word)) = request.reserved {
+        range.reserved[usize::from(place) % range.reserved.len()] = word;
+    }
     // SAFETY: the ioctl writes KVM_ARM_FEATURE_ID_RANGE_SIZE words at `addr`. That is `masks`, which holds as
     // many, or an address of the kernel's, to which it refuses to write.
     match unsafe { ioctl::kvm_arm_get_reg_writable_masks(vm.as_raw_fd(), &mut range) } {

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Scenarios whose VM starts without vCPUs: userspace creates and initialises them.
+
+use crate::{
+    case::{Context, Stop},
+    guest::{Config, Guest},
+    kernel_version::KernelVersion,
+    known_fields::writable_under,
+    machine::Machine,
+    program::Program,
+    results::Departed,
+};
+use dfr0_model::{
+    id_write::Writable,
+    judge::{Mismatch, judge_on},
+    scenario::{Op, Scenario},
+    sysreg::{
+        ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, ID_DFR1_EL1,
+    },
+    vm::{Facts, IdRegister, Vm},
+    vmm::Features,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+impl Context<'_> {
+    /// What is known of VMs with these features. Skips the case if this host has no such VMs.
+    pub fn facts(&mut self, features: Features) -> Result<Arc<Facts>, Stop> {
+        if let Some(facts) = self.session().facts(features) {
+            return Ok(facts);
+        }
+        let without = match features {
+            Features::None => None,
+            _ => Some(self.facts(Features::None)?),
+        };
+        let facts = match self.machine() {
+            Machine::Kvm(kvm) if !kvm.can(features) => {
+                let capabilities = features.capabilities().join(" and ");
+                return Stop::skip(format!("this host does not have {capabilities}"));
+            }
+            Machine::Kvm(kvm) => {
+                let zva_block = self.session().known_zva_block();
+                let release = self.host().kernel.as_deref();
+                let fields = release.and_then(KernelVersion::of_release).into_iter().flat_map(writable_under);
+                let known = fields.fold(BTreeMap::new(), |mut known, field| {
+                    *known.entry(field.reg).or_insert(0) |= field.mask();
+                    known
+                });
+                Facts { known, zva_block, without, ..kvm.facts(features)? }
+            }
+            Machine::Bare(_) => return Stop::skip("needs KVM, and this is a bare CPU: a VM"),
+            Machine::Paper(_) => self.imagined(features),
+        };
+        Ok(self.keep_facts(facts))
+    }
+
+    /// The facts of a VM where nothing runs: what is known of the host, and AArch32 at EL0.
+    fn imagined(&self, features: Features) -> Facts {
+        const AARCH32: u64 = 0x12;
+        const COPDBG: u64 = 6;
+        let host = self.host();
+        let register = |default, writable| IdRegister { default, writable };
+        let none = Writable::Mask(0);
+        let registers = BTreeMap::from([
+            (ID_AA64DFR0_EL1, register(host.id_aa64dfr0, host.writable)),
+            (ID_AA64DFR1_EL1, register(0, none)),
+            (ID_AA64DFR2_EL1, register(0, none)),
+            (ID_AA64PFR0_EL1, register(AARCH32, none)),
+            (ID_DFR0_EL1, register(COPDBG, none)),
+            (ID_DFR1_EL1, register(0, none)),
+        ]);
+        Facts {
+            features,
+            registers,
+            mask_ranges: 1,
+            known: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            zva_block: None,
+            without: None,
+        }
+    }
+
+    /// Runs a scenario that makes its VM, and judges it.
+    pub fn check_vm(&mut self, scenario: &Scenario) -> Result<(), Stop> {
+        self.check_after(scenario, [])
+    }
+
+    /// Runs scenarios, each of which makes its VM, and judges each.
+    pub fn check_vms(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
+        scenarios.into_iter().try_for_each(|scenario| self.check_vm(&scenario))
+    }
+
+    /// Runs a scenario that makes its VM, and then, in the state in which it leaves the VM, others. Each is judged, and
+    /// undone before the next. If the first departs from the rules, the others do not run.
+    pub fn check_after(
+        &mut self,
+        first: &Scenario,
+        scenarios: impl IntoIterator<Item = Scenario>,
+    ) -> Result<(), Stop> {
+        let facts = self.facts(first.features().unwrap_or_default())?;
+        if self.is_on_paper() {
+            self.list(first.clone())?;
+            return scenarios.into_iter().try_for_each(|scenario| self.list(first.clone().append(scenario)));
+        }
+        let features = facts.features;
+        let mut guest = self.new_guest_of(Config { features, without_vcpus: true, ..Config::default() })?;
+        let mut model = Vm::new(facts);
+        let log = guest.run_ops(first.ops())?;
+        self.report.checks += 1;
+        if let Some(mismatch) = judge_on(&mut model, first.ops(), &log)? {
+            self.report_vm(first.ops()[..=mismatch.place].to_vec(), false, mismatch);
+            return Ok(());
+        }
+        let mut scenarios = scenarios.into_iter().peekable();
+        while scenarios.peek().is_some() {
+            self.check_some(&mut guest, first, &model, &mut scenarios)?;
+        }
+        Ok(())
+    }
+
+    /// Runs as many of the scenarios as one program takes.
+    fn check_some(
+        &mut self,
+        guest: &mut Guest,
+        first: &Scenario,
+        model: &Vm,
+        scenarios: &mut std::iter::Peekable<impl Iterator<Item = Scenario>>,
+    ) -> Result<(), Stop> {
+        let mut program = Program::in_vm(model.clone());
+        while scenarios.next_if(|scenario| program.add(scenario)).is_some() {}
+        let log = guest.run_ops(program.ops())?;
+        self.report.checks += program.len();
+        for departure in program.judge(model, &log)? {
+            let mut mismatch = departure.mismatch;
+            mismatch.place += first.ops().len();
+            let ops = first.ops().iter().copied().chain(departure.ops);
+            self.report_vm(ops.collect(), departure.undoing, mismatch);
+        }
+        Ok(())
+    }
+
+    /// Reports a scenario that departed from the rules.
+    fn report_vm(&mut self, ops: Vec<Op>, undoing: bool, mismatch: Mismatch) {
+        let detail = Departed {
+            how: None,
+            shape: self.host().shape().to_string(),
+            undoing,
+            operations: ops.iter().map(ToString::to_string).collect(),
+            mismatch: mismatch.words(),
+        };
+        self.find(mismatch.observed, detail);
+    }
+}
