@@ -430,8 +430,17 @@ fn new_vm(cx: &Context<'_>, ops: &[Op]) -> Result<PlainVm, Stop> {
     Ok(vm)
 }
 
-fn check(cx: &mut Context<'_>, ops: &[Op]) -> Result<(), Stop> {
+/// Runs the operations in a VM, and checks the result of each against the rules.
+pub fn check(cx: &mut Context<'_>, ops: &[Op]) -> Result<(), Stop> {
+    check_with(cx, &[], ops)
+}
+
+/// The same in a VM for which userspace has written registers.
+pub fn check_with(cx: &mut Context<'_>, written: &[(SysReg, u64)], ops: &[Op]) -> Result<(), Stop> {
     let mut vm = new_vm(cx, ops)?;
+    for (reg, value) in written {
+        vm.set(0, *reg, *value)?;
+    }
     judge(cx, &mut vm, ops)
 }
 

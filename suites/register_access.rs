@@ -6,20 +6,17 @@
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
-    id_write::Answer,
     rule::{self, Rule},
     scenario::{Op, Scenario},
+    shape::Shape,
     sysreg::{
-        CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGVCR32_EL2, ID_AA64DFR0_EL1,
+        CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGVCR32_EL2, DebugRegister, ID_AA64DFR0_EL1,
         MDCCINT_EL1, MDCCSR_EL0, MDRAR_EL1, MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr,
         dbgbvr, dbgwcr, dbgwvr,
     },
+    vmm::{Features, StepState},
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
-    plain::{Features, Reads, StepState},
-};
-use std::fmt;
+use dfr0_runner::case::{Case, Context, Stop, Suite};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -40,7 +37,7 @@ const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
 
 fn cases() -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("register_access.{name}"), rule, test)
+        Case::new(["register_access", name].join("."), rule, test)
     };
     vec![
         case("beyond_breakpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
@@ -121,6 +118,11 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// A VM without features, whose vCPU has not run.
+fn vm() -> Scenario {
+    Scenario::vm(Features::None)
+}
+
 /// Every number from `count` to 15, while debug exceptions are off and while they are on, and after an exit:
 /// KVM traps the accesses in some of these states and not in others.
 fn beyond(cx: &mut Context<'_>, count: u8, registers: [fn(u8) -> SysReg; 2]) -> Result<(), Stop> {
@@ -168,80 +170,44 @@ fn a_read_comes_first(cx: &mut Context<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The guest's breakpoints and watchpoints.
+fn numbered(shape: Shape) -> Vec<SysReg> {
+    let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);
+    breakpoints.chain((0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)])).collect()
+}
+
 /// Every debug register of a new vCPU that KVM lists. Userspace reads them before the vCPU has run. The guest
 /// reads them starting with the first in one VM and with the last in another.
 fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let shape = cx.shape();
-    let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);
-    let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)]);
     let registers: Vec<SysReg> =
-        breakpoints.chain(watchpoints).chain([MDSCR_EL1, MDCCINT_EL1, OSLSR_EL1]).collect();
-    let guest = cx.new_guest()?;
-    for reg in &registers {
-        let unlocked = if *reg == OSLSR_EL1 { 0b1000 } else { 0 };
-        let value = guest.get(*reg)?;
-        cx.count();
-        if value != unlocked {
-            cx.find(
-                format!("KVM_GET_ONE_REG {reg} after KVM_ARM_VCPU_INIT: {value:#x}"),
-                format!(
-                    "KVM_GET_ONE_REG {reg} of a vCPU that has not run is {value:#x}, and not {unlocked:#x}"
-                ),
-            );
-        }
-    }
-    let read = |scenario: Scenario, reg: &SysReg| scenario.read(*reg);
-    for scenario in [
-        registers.iter().fold(Scenario::new(), read),
-        registers.iter().rev().fold(Scenario::new(), read),
-        registers.iter().fold(Scenario::new(), |scenario, reg| scenario.then(Op::KvmGet { reg: *reg })),
-    ] {
-        let mut guest = cx.new_guest()?;
-        cx.check_on(&mut guest, &scenario)?;
-    }
-    Ok(())
+        numbered(cx.shape()).into_iter().chain([MDSCR_EL1, MDCCINT_EL1, OSLSR_EL1]).collect();
+    let first = vm().gets_each(registers.iter().copied());
+    let forwards = registers.iter().fold(first, |scenario, reg| scenario.read(*reg));
+    let backwards = registers.iter().rev().fold(vm(), |scenario, reg| scenario.read(*reg));
+    cx.check_vms([forwards, backwards.gets_each(registers)])
 }
 
 /// A vCPU is initialised again after userspace wrote its debug registers, before and after it has run, with
 /// and without the OS Lock held. Then userspace and the guest read what a new vCPU has.
 fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let shape = cx.shape();
-    let address = Mdscr::breakpoints_at_el1().raw_value();
-    let breakpoints = shape.breakpoint_numbers().flat_map(|n| [(dbgbvr(n), 0x4000), (dbgbcr(n), 0x1e6)]);
-    let watchpoints = (0..shape.watchpoints).flat_map(|n| [(dbgwvr(n), 0x8000), (dbgwcr(n), 0x1ffa)]);
-    let others = [(MDSCR_EL1, address), (MDCCINT_EL1, 1 << 30)];
-    let registers: Vec<(SysReg, u64)> = breakpoints.chain(watchpoints).chain(others).collect();
-    let read: Vec<SysReg> = registers.iter().map(|(reg, _)| *reg).chain([OSLSR_EL1]).collect();
-    for (ran, locked) in [(false, false), (false, true), (true, false), (true, true)] {
-        let mut vm = cx.plain_vm(1, Features::None, Reads::Registers(read.clone()))?;
-        vm.init(0)?;
-        if ran {
-            vm.guest_reads(0)?;
-        }
-        for (reg, value) in &registers {
-            vm.set(0, *reg, *value)?;
-        }
-        vm.set(0, OSLSR_EL1, if locked { 0b1010 } else { 0b1000 })?;
-        if ran {
-            vm.guest_reads(0)?;
-        }
-        vm.init(0)?;
-        let userspace = read.iter().map(|reg| vm.read(0, *reg)).collect::<Result<Vec<_>, _>>()?;
-        let guest = vm.guest_reads(0)?;
-        for (who, values) in [("KVM_GET_ONE_REG", userspace), ("the guest's mrs", guest)] {
-            for (reg, value) in read.iter().zip(values) {
-                let unlocked = if *reg == OSLSR_EL1 { 0b1000 } else { 0 };
-                cx.count();
-                if value != unlocked {
-                    cx.find(
-                        format!("{who} of {reg} after a second KVM_ARM_VCPU_INIT: {value:#x}"),
-                        format!("not {unlocked:#x}; the vCPU has run: {ran}, the OS Lock was held: {locked}"),
-                    );
-                }
-            }
-        }
-    }
-    Ok(())
+    let value = |reg: SysReg| match reg.debug_number() {
+        Some((DebugRegister::Bvr, _)) => 0x4000,
+        Some((DebugRegister::Bcr, _)) => 0x1e6,
+        Some((DebugRegister::Wvr, _)) => 0x8000,
+        Some((DebugRegister::Wcr, _)) => 0x1ffa,
+        None if reg == MDSCR_EL1 => Mdscr::breakpoints_at_el1().raw_value(),
+        None => 1 << 30,
+    };
+    let registers: Vec<SysReg> = numbered(cx.shape()).into_iter().chain([MDSCR_EL1, MDCCINT_EL1]).collect();
+    let all = || registers.iter().copied().chain([OSLSR_EL1]);
+    let read = |scenario| all().fold(scenario, Scenario::read);
+    cx.check_vms([(false, false), (false, true), (true, false), (true, true)].map(|(ran, locked)| {
+        let numbered = || numbered(cx.shape()).into_iter().filter(|_| ran);
+        let runs = |scenario| numbered().fold(scenario, Scenario::read);
+        let written = registers.iter().fold(runs(vm()), |scenario, reg| scenario.sets(*reg, value(*reg)));
+        let written = written.sets(OSLSR_EL1, if locked { 0b1010 } else { 0b1000 });
+        read(runs(written).inits(Features::None).gets_each(all()))
+    }))
 }
 
 /// Each bit that DBGBVR, DBGBCR, DBGWVR and DBGWCR have for a guest, set and clear, before the guest has run.
@@ -257,7 +223,6 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
         [0x0000_5555_5555_5550, 0xffff_aaaa_aaaa_aaa8, 0x0000_3333_cccc_6660, 0xffff_cccc_3333_9998];
     let shape = cx.shape();
     let context = u4::new(shape.breakpoints - 1);
-    let guest = cx.new_guest()?;
     for (round, context_type) in TYPES.into_iter().enumerate() {
         let nth = |n: u8| (usize::from(n) + round) % STATES.len();
         let breakpoints = shape.breakpoint_numbers().flat_map(|n| {
@@ -287,21 +252,8 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
             [(dbgwvr(n), ADDRESSES[nth(n)]), (dbgwcr(n), control.raw_value())]
         });
         let registers: Vec<(SysReg, u64)> = breakpoints.chain(watchpoints).collect();
-        for (reg, value) in &registers {
-            if let Answer::Refused(errno) = guest.set(*reg, *value)? {
-                cx.find(format!("KVM_SET_ONE_REG {reg}: errno {errno}"), format!("the value is {value:#x}"));
-            }
-        }
-        for (reg, value) in registers {
-            let read = guest.get(reg)?;
-            cx.count();
-            if read != value {
-                cx.find(
-                    format!("KVM_GET_ONE_REG {reg}: {read:#x}"),
-                    format!("KVM_SET_ONE_REG wrote {value:#x}, and nothing has run since"),
-                );
-            }
-        }
+        let set = registers.iter().fold(vm(), |scenario, (reg, value)| scenario.sets(*reg, *value));
+        cx.check_vm(&set.gets_each(registers.into_iter().map(|(reg, _)| reg)))?;
     }
     Ok(())
 }
@@ -313,51 +265,26 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     const EL1H: u64 = 0b0101;
     const EL0T: u64 = 0b0000;
     const MASKED: u64 = 0b1111 << 6 | EL1H;
-    let mut vm = cx.plain_vm(1, Features::None, Reads::Registers(vec![MDSCR_EL1]))?;
-    vm.init(0)?;
-    for moment in ["before the first run", "after the first run"] {
-        for state in [StepState::Pstate, StepState::SpsrEl1] {
-            for value in [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED] {
-                let (answer, read) = vm.set_state(0, state, value)?;
-                is_kept(cx, state, value, (answer, read), moment);
-            }
-        }
-        vm.guest_reads(0)?;
-    }
-    Ok(())
+    let each = |scenario| {
+        StepState::ALL.into_iter().fold(scenario, |scenario, state| {
+            [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED]
+                .into_iter()
+                .fold(scenario, |scenario: Scenario, value| scenario.sets_state(state, value).gets_state(state))
+        })
+    };
+    cx.check_vm(&each(each(vm()).read(MDSCR_EL1)))
 }
 
 /// DBGVCR of a guest in AArch32, which a snapshot contains as DBGVCR32_EL2. Other guests do not have it.
 fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     /// SF, SI, SD, SP, SS and SU, which exist with and without EL3.
     const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
-    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::A32(Vec::new()))?;
-    vm.init(0)?;
-    for moment in ["before the first run", "after the first run"] {
-        for value in CAUGHT {
-            let answer = vm.set(0, DBGVCR32_EL2, value)?;
-            is_kept(cx, "DBGVCR32_EL2", value, (answer, vm.read(0, DBGVCR32_EL2)?), moment);
-        }
-        vm.enter_and_leave(0)?;
-    }
-    Ok(())
-}
-
-/// Checks that KVM_SET_ONE_REG accepted a value and that KVM_GET_ONE_REG then read it.
-fn is_kept(
-    cx: &mut Context<'_>,
-    register: impl fmt::Display,
-    value: u64,
-    (answer, read): (Answer, u64),
-    moment: &str,
-) {
-    cx.count();
-    let set = format!("KVM_SET_ONE_REG {register}, {value:#x}");
-    match answer {
-        Answer::Refused(errno) => cx.find(format!("{set}: errno {errno}"), moment.to_owned()),
-        Answer::Accepted if read != value => cx.find(format!("{set}: it reads {read:#x}"), moment.to_owned()),
-        Answer::Accepted => {}
-    }
+    let each = |scenario| {
+        CAUGHT.into_iter().fold(scenario, |scenario: Scenario, value| {
+            scenario.sets(DBGVCR32_EL2, value).gets(DBGVCR32_EL2)
+        })
+    };
+    cx.check_vm(&each(each(Scenario::vm(Features::AArch32)).enters_and_leaves()))
 }
 
 /// Sets and clears claim tags one by one and together, and leaves none set.
@@ -371,28 +298,16 @@ fn claim_tags(scenario: Scenario) -> Scenario {
     seen(cleared.write(DBGCLAIMCLR_EL1, 0xff))
 }
 
-/// Each listed debug register accepts its own value, before the first run and after it, as a VMM saves and
-/// restores them.
+/// The guest's debug registers are listed, and each listed debug register accepts its own value, before the
+/// first run and after it, as a VMM saves and restores them.
 fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     const DEBUG: u16 = 2;
-    let shape = cx.shape();
-    let mut guest = cx.new_guest()?;
-    for moment in ["before the first run", "after the first run"] {
-        let listed = guest.listed()?;
-        let breakpoints = shape.breakpoint_numbers().flat_map(|n| [dbgbvr(n), dbgbcr(n)]);
-        let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)]);
-        for reg in breakpoints.chain(watchpoints).chain([MDSCR_EL1]).filter(|reg| !listed.contains(reg)) {
-            cx.find("a register of the guest's that is not listed".into(), format!("{reg}, {moment}"));
-        }
-        for reg in listed.into_iter().filter(|reg| reg.op0() == DEBUG) {
-            cx.count();
-            let value = guest.get(reg)?;
-            if let Answer::Refused(errno) = guest.set(reg, value)? {
-                let observed = format!("a listed register that takes its own value back with errno {errno}");
-                cx.find(observed, format!("KVM_SET_ONE_REG {reg}, {value:#x}, {moment}"));
-            }
-        }
-        guest.events(&Scenario::new().isb())?;
-    }
-    Ok(())
+    let facts = cx.facts(Features::None)?;
+    let guests: Vec<SysReg> = numbered(cx.shape()).into_iter().chain([MDSCR_EL1]).collect();
+    let listed = |scenario| guests.iter().fold(scenario, |scenario: Scenario, reg| scenario.lists(*reg));
+    let written = |scenario| {
+        let debug = facts.listed.iter().filter(|(reg, _)| reg.op0() == DEBUG);
+        debug.fold(scenario, |scenario: Scenario, (reg, value)| scenario.sets(*reg, *value))
+    };
+    cx.check_vm(&written(listed(written(listed(vm())).isb())))
 }

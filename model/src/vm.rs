@@ -18,7 +18,7 @@ use crate::{
     pe::Pe,
     promise::{self, DebugFeatures, Promise},
     rule::{self, Rule},
-    scenario::{Op, Scenario},
+    scenario::{Migrate, Op, Scenario},
     shape::Shape,
     sysreg::{
         DBGVCR32_EL2, DebugRegister, ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1,
@@ -691,6 +691,18 @@ impl Model for Vm {
             }
             Op::KvmSet { reg, value } => self.set_other(reg, value),
             Op::KvmGet { reg } => self.get_other(reg),
+            Op::Migrate(to) => {
+                if !self.is_initialised()? || !self.vcpu()?.complete {
+                    return Err(Unknown("a move of a vCPU that cannot run"));
+                }
+                if to == Migrate::FreshVm {
+                    // The runner lets another vCPU of the new VM run, and the other vCPUs stay behind.
+                    self.started.get_or_insert(&rule::ID_FROZEN_BY_RUN);
+                    self.vcpus = Vec::from([self.vcpu()?.clone()]);
+                    self.current = 0;
+                }
+                self.vcpu()?.pe.step(op)
+            }
             op if op.is_hosts() && op != Op::Exit => self.vcpu()?.pe.step(op),
             op => self.guest(op),
         }
@@ -835,6 +847,21 @@ impl Scenario {
     /// The writable mask of an ID register.
     pub fn mask_of(self, reg: SysReg) -> Self {
         self.then(Op::Vmm(Vmm::Mask(reg)))
+    }
+
+    /// Whether KVM_GET_REG_LIST lists a register.
+    pub fn lists(self, reg: SysReg) -> Self {
+        self.then(Op::Vmm(Vmm::Lists(reg)))
+    }
+
+    /// KVM_SET_ONE_REG of a state.
+    pub fn sets_state(self, state: StepState, value: u64) -> Self {
+        self.then(Op::Vmm(Vmm::SetState(state, value)))
+    }
+
+    /// KVM_GET_ONE_REG of a state.
+    pub fn gets_state(self, state: StepState) -> Self {
+        self.then(Op::Vmm(Vmm::GetState(state)))
     }
 
     /// KVM_GET_ONE_REG of each.

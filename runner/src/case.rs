@@ -13,12 +13,12 @@ use crate::{
     results::{Departed, Detail},
 };
 use dfr0_model::{
-    event::Event,
+    event::{Event, Logged},
     feature::Feature,
     outcome::Unknown,
     pe::Pe,
     rule::Rule,
-    scenario::Scenario,
+    scenario::{Op, Scenario},
     shape::Shape,
     sysreg::{DCZID_EL0, SysReg},
     vm::Facts,
@@ -567,6 +567,14 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// The scenario as it moves in the case's variation.
+    pub(crate) fn moved(&self, scenario: Scenario) -> Scenario {
+        match self.variation.migrating {
+            Some(Moves { from, most }) => scenario.migrating(from, most),
+            None => scenario,
+        }
+    }
+
     /// Runs a scenario in this VM, which [`Self::new_guest`] made, and judges it. False if it departed from the rules:
     /// the VM is then in a state that the model does not know.
     pub fn check_on(&mut self, guest: &mut Guest, scenario: &Scenario) -> Result<bool, Stop> {
@@ -713,17 +721,22 @@ impl Context<'_> {
         let mut program = guest.program()?;
         program.add(scenario);
         let log = guest.run(&program)?;
-        for (place, op) in program.ops().iter().enumerate() {
-            self.report.shown.push_str(&format!("{place:4}  {op}\n"));
-            for logged in log.iter().filter(|logged| logged.op == place) {
-                self.report.shown.push_str(&format!("        {}\n", logged.event));
-            }
-        }
+        self.show_log(program.ops(), &log);
         self.report.checks += 1;
         for departure in program.judge(&self.pe(), &log)? {
             self.report(&departure, "");
         }
         self.judge_others(&mut guest).map(drop)
+    }
+
+    /// Shows each operation with its events.
+    pub(crate) fn show_log(&mut self, ops: &[Op], log: &[Logged]) {
+        for (place, op) in ops.iter().enumerate() {
+            self.report.shown.push_str(&format!("{place:4}  {op}\n"));
+            for logged in log.iter().filter(|logged| logged.op == place) {
+                self.report.shown.push_str(&format!("        {}\n", logged.event));
+            }
+        }
     }
 
     /// Counts a check that is not a scenario.

@@ -56,6 +56,9 @@ pub fn read(name: &str) -> Result<Scenario, Error> {
 /// The case that runs a scenario in a VM of its own, and shows each operation with its events.
 pub fn case(scenario: Scenario) -> Case {
     Case::new("replay.scenario", &rule::BREAKPOINT_MATCHES, move |cx| {
+        if scenario.features().is_some() {
+            return cx.show_vm(&scenario);
+        }
         let needed: BTreeSet<Feature> = scenario.ops().iter().filter_map(|op| op.needs()).collect();
         needed.into_iter().try_for_each(|feature| cx.with(feature))?;
         cx.show(&scenario)

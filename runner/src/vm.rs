@@ -19,7 +19,7 @@ use dfr0_model::{
         ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, ID_DFR1_EL1,
     },
     vm::{Facts, IdRegister, Vm},
-    vmm::Features,
+    vmm::{Features, Vmm},
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -85,6 +85,17 @@ impl Context<'_> {
         self.check_after(scenario, [])
     }
 
+    /// The scenario in the case's variation: the VM has another ID_AA64DFR0_EL1, and the vCPU moves.
+    fn varied(&self, scenario: &Scenario) -> Scenario {
+        let is_made = |op: &Op| matches!(op, Op::Vmm(Vmm::Create | Vmm::Init(_) | Vmm::Complete(_)));
+        let made = scenario.ops().iter().take_while(|op| is_made(op)).count();
+        let (make, rest) = scenario.ops().split_at(made);
+        let of = |ops: &[Op]| ops.iter().copied().fold(Scenario::new(), Scenario::then);
+        let shaped = self.config().id_aa64dfr0.map(|value| Op::KvmSet { reg: ID_AA64DFR0_EL1, value });
+        let make = shaped.into_iter().fold(of(make), Scenario::then);
+        make.append(self.moved(of(rest)))
+    }
+
     /// Runs scenarios, each of which makes its VM, and judges each.
     pub fn check_vms(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
         scenarios.into_iter().try_for_each(|scenario| self.check_vm(&scenario))
@@ -98,6 +109,7 @@ impl Context<'_> {
         scenarios: impl IntoIterator<Item = Scenario>,
     ) -> Result<(), Stop> {
         let facts = self.facts(first.features().unwrap_or_default())?;
+        let first = &self.varied(first);
         if self.is_on_paper() {
             self.list(first.clone())?;
             return scenarios.into_iter().try_for_each(|scenario| self.list(first.clone().append(scenario)));
@@ -114,6 +126,20 @@ impl Context<'_> {
         let mut scenarios = scenarios.into_iter().peekable();
         while scenarios.peek().is_some() {
             self.check_some(&mut guest, first, &model, &mut scenarios)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a scenario that makes its VM, shows each operation with its events, and judges it.
+    pub(crate) fn show_vm(&mut self, scenario: &Scenario) -> Result<(), Stop> {
+        let facts = self.facts(scenario.features().unwrap_or_default())?;
+        let (features, without_vcpus) = (facts.features, true);
+        let mut guest = self.new_guest_of(Config { features, without_vcpus, ..Config::default() })?;
+        let log = guest.run_ops(scenario.ops())?;
+        self.show_log(scenario.ops(), &log);
+        self.report.checks += 1;
+        if let Some(mismatch) = judge_on(&mut Vm::new(facts), scenario.ops(), &log)? {
+            self.report_vm(scenario.ops()[..=mismatch.place].to_vec(), false, mismatch);
         }
         Ok(())
     }

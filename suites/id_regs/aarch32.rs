@@ -2,77 +2,35 @@
 
 //! DBGDIDR, which tells a guest in AArch32 about the VM's debug registers.
 
+use super::{DFR0, case, values::surely};
+use crate::aarch32::{check, check_with};
 use dfr0_model::{
-    aarch32::{DBGDIDR, Event, Op},
+    aarch32::{DBGDIDR, Op},
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, WRPS},
-    id_write::Answer,
     rule,
-    sysreg::ID_AA64DFR0_EL1,
+    vmm::Features::AArch32,
 };
-use dfr0_runner::{
-    case::{Case, Context, Stop},
-    plain::{Features, PlainVm, Reads},
-};
+use dfr0_runner::case::{Case, Context, Stop};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("id_regs.aarch32.dbgdidr", &rule::DBGDIDR_IS_DFR0, |cx| {
-            let mut vm = aarch32(cx)?;
-            dbgdidr_agrees(cx, &mut vm)
-        }),
-        Case::new("id_regs.aarch32.dbgdidr_rewritten", &rule::DBGDIDR_IS_DFR0, rewritten),
+        case("aarch32.dbgdidr", &rule::DBGDIDR_IS_DFR0, |cx| check(cx, &[Op::Read(DBGDIDR)])),
+        case("aarch32.dbgdidr_rewritten", &rule::DBGDIDR_IS_DFR0, rewritten),
     ]
 }
 
-fn aarch32(cx: &Context<'_>) -> Result<PlainVm, Stop> {
-    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::A32(vec![Op::Read(DBGDIDR)]))?;
-    vm.init(0)?;
-    Ok(vm)
-}
-
-/// Each value that KVM accepts of each field that DBGDIDR shows, and all fields at their least values.
+/// Each value that KVM must accept of each field that DBGDIDR shows, and all fields at their least values.
 fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let mut any = false;
-    for field in [&WRPS, &DEBUGVER, &BRPS, &CTX_CMPS] {
-        for value in (0..16).filter(|value| field.is_architected(*value)) {
-            let mut vm = aarch32(cx)?;
-            let default = vm.read(0, ID_AA64DFR0_EL1)?;
-            let other = field.with(default, value);
-            if other != default && vm.set(0, ID_AA64DFR0_EL1, other)? == Answer::Accepted {
-                any = true;
-                dbgdidr_agrees(cx, &mut vm)?;
-            }
-        }
-    }
-    if !any {
+    let facts = cx.facts(AArch32)?;
+    let default = facts.default(DFR0);
+    let values = [&WRPS, &DEBUGVER, &BRPS, &CTX_CMPS]
+        .into_iter()
+        .flat_map(|field| (0..16).map(|value| field.with(default, value)));
+    let values: Vec<u64> = values.filter(|value| *value != default && surely(&facts, *value)).collect();
+    if values.is_empty() {
         return Stop::skip("this kernel does not let userspace change a field that DBGDIDR shows");
     }
-    let mut vm = aarch32(cx)?;
-    let least = cx.facts(Features::None)?.least();
-    vm.set(0, ID_AA64DFR0_EL1, least)?;
-    dbgdidr_agrees(cx, &mut vm)
-}
-
-fn dbgdidr_agrees(cx: &mut Context<'_>, vm: &mut PlainVm) -> Result<(), Stop> {
-    let register = vm.read(0, ID_AA64DFR0_EL1)?;
-    let dbgdidr = match vm.executes(0)?.as_slice() {
-        [Event::Value(dbgdidr)] => *dbgdidr,
-        _ => {
-            cx.count();
-            cx.find("DBGDIDR: UNDEFINED".into(), "the guest took an exception".to_owned());
-            return Ok(());
-        }
-    };
-    for (name, lsb, field) in
-        [("WRPs", 28, &WRPS), ("BRPs", 24, &BRPS), ("CTX_CMPs", 20, &CTX_CMPS), ("Version", 16, &DEBUGVER)]
-    {
-        cx.count();
-        if (dbgdidr >> lsb & 0xf) as u8 != field.get(register) {
-            cx.find(
-                format!("DBGDIDR.{name} is not ID_AA64DFR0_EL1.{}", field.name),
-                format!("DBGDIDR {dbgdidr:#x}, ID_AA64DFR0_EL1 {register:#x}"),
-            );
-        }
-    }
-    Ok(())
+    values.into_iter().chain([facts.least()]).try_for_each(|value| {
+        check_with(cx, &[(DFR0, value)], &[Op::Read(DBGDIDR)])
+    })
 }

@@ -394,7 +394,10 @@ impl Vcpu {
 
     /// Moves the vCPU's state elsewhere.
     fn migrate(&mut self, to: Migrate) -> Result<(), Error> {
-        self.complete_exit()?;
+        match self.config.without_vcpus {
+            true => self.settle()?,
+            false => self.complete_exit()?,
+        }
         let shape = Shape::from_id_aa64dfr0(self.get(ID_AA64DFR0_EL1)?);
         let order = if to == Migrate::Reversed { Order::Reversed } else { Order::Listed };
         let Shape { breakpoints, watchpoints, .. } = shape;
@@ -449,7 +452,10 @@ impl Vcpu {
             accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
         }
         memslot::register(&self.payload()?.memory, &vm)?;
-        (self.vm, self.vcpus, self.scenarios.id) = (vm, 1, 0);
+        // The scenario's other vCPUs belong to the old VM.
+        self.scenarios.aside.clear();
+        (self.scenarios.created, self.scenarios.current, self.scenarios.id) = (1, 0, 0);
+        (self.vm, self.vcpus) = (vm, 1);
         Ok(vcpu)
     }
 
