@@ -114,7 +114,10 @@ fn written(
 ) -> Result<(), Stop> {
     let facts = cx.facts(Features::None)?;
     let values = (0..16).filter(|value| which(&facts, field, *value));
-    cx.check_after(&vm(), values.map(|value| Scenario::new().sets(DFR0, field.with(facts.default(DFR0), value))))
+    cx.check_after(
+        &vm(),
+        values.map(|value| Scenario::new().sets(DFR0, field.with(facts.default(DFR0), value))),
+    )
 }
 
 /// A field in the mask accepts each legal value. A field that is not in the mask accepts none.
@@ -132,9 +135,9 @@ fn mask_agrees(cx: &mut Context<'_>, field: &'static Field) -> Result<(), Stop> 
 /// A register that was lowered may be raised to KVM's default again, as long as nothing has run.
 fn raised_again(cx: &mut Context<'_>) -> Result<(), Stop> {
     let facts = cx.facts(Features::None)?;
-    let raised = legal_others(&facts).into_iter().map(|lowered| {
-        Scenario::new().tries(DFR0, lowered).sets(DFR0, facts.default(DFR0)).gets(DFR0)
-    });
+    let raised = legal_others(&facts)
+        .into_iter()
+        .map(|lowered| Scenario::new().tries(DFR0, lowered).sets(DFR0, facts.default(DFR0)).gets(DFR0));
     cx.check_after(&vm(), raised)
 }
 

@@ -10,10 +10,11 @@ use dfr0_model::{
     scenario::{Op, Scenario},
     shape::Shape,
     sysreg::{
-        CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGVCR32_EL2, DebugRegister, ID_AA64DFR0_EL1,
-        MDCCINT_EL1, MDCCSR_EL0, MDRAR_EL1, MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr,
-        dbgbvr, dbgwcr, dbgwvr,
+        CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGVCR32_EL2, DebugRegister,
+        ID_AA64DFR0_EL1, MDCCINT_EL1, MDCCSR_EL0, MDRAR_EL1, MDSCR_EL1, OSECCR_EL1, OSLAR_EL1, OSLSR_EL1,
+        SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr,
     },
+    vm::DEBUG_FEATURES,
     vmm::{Features, StepState},
 };
 use dfr0_runner::case::{Case, Context, Stop, Suite};
@@ -269,7 +270,9 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
         StepState::ALL.into_iter().fold(scenario, |scenario, state| {
             [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED]
                 .into_iter()
-                .fold(scenario, |scenario: Scenario, value| scenario.sets_state(state, value).gets_state(state))
+                .fold(scenario, |scenario: Scenario, value| {
+                    scenario.sets_state(state, value).gets_state(state)
+                })
         })
     };
     cx.check_vm(&each(each(vm()).read(MDSCR_EL1)))
@@ -280,9 +283,9 @@ fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     /// SF, SI, SD, SP, SS and SU, which exist with and without EL3.
     const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
     let each = |scenario| {
-        CAUGHT.into_iter().fold(scenario, |scenario: Scenario, value| {
-            scenario.sets(DBGVCR32_EL2, value).gets(DBGVCR32_EL2)
-        })
+        CAUGHT
+            .into_iter()
+            .fold(scenario, |scenario: Scenario, value| scenario.sets(DBGVCR32_EL2, value).gets(DBGVCR32_EL2))
     };
     cx.check_vm(&each(each(Scenario::vm(Features::AArch32)).enters_and_leaves()))
 }
@@ -303,7 +306,8 @@ fn claim_tags(scenario: Scenario) -> Scenario {
 fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     const DEBUG: u16 = 2;
     let facts = cx.facts(Features::None)?;
-    let guests: Vec<SysReg> = numbered(cx.shape()).into_iter().chain([MDSCR_EL1]).collect();
+    let others = [MDSCR_EL1, OSLSR_EL1].into_iter().chain(DEBUG_FEATURES);
+    let guests: Vec<SysReg> = numbered(cx.shape()).into_iter().chain(others).collect();
     let listed = |scenario| guests.iter().fold(scenario, |scenario: Scenario, reg| scenario.lists(*reg));
     let written = |scenario| {
         let debug = facts.listed.iter().filter(|(reg, _)| reg.op0() == DEBUG);

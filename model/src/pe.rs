@@ -156,7 +156,9 @@ impl Pe {
                 self.earlier.clear();
                 Ok(self.debugger.set(debug))
             }
-            Op::Vmm(_) | Op::KvmTry { .. } => Err(Unknown("an operation of userspace's on a PE that is not in a VM")),
+            Op::Vmm(_) | Op::KvmTry { .. } => {
+                Err(Unknown("an operation of userspace's on a PE that is not in a VM"))
+            }
             Op::KvmSet { reg, .. } | Op::KvmGet { reg } if UNLISTED.contains(&reg) => {
                 Err(Unknown("userspace access to a register that KVM does not list"))
             }

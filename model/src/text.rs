@@ -149,7 +149,8 @@ fn register(name: &str) -> Result<SysReg, String> {
     }
     let mut parts = name.strip_prefix('S').ok_or_else(unknown)?.split('_');
     let mut part = |prefix: &str, most: u16| {
-        let number = parts.next().and_then(|part| part.strip_prefix(prefix)).and_then(|part| part.parse().ok());
+        let number =
+            parts.next().and_then(|part| part.strip_prefix(prefix)).and_then(|part| part.parse().ok());
         number.filter(|number| *number <= most).ok_or_else(unknown)
     };
     let reg = SysReg::new(part("", 3)?, part("", 7)?, part("C", 15)?, part("C", 15)?, part("", 7)?);
@@ -189,7 +190,9 @@ fn vmm(text: &str) -> Result<Option<Vmm>, String> {
 
 /// What [`MaskRequest`] prints after the range's name.
 fn masks(text: &str) -> Result<Vmm, String> {
-    let wrong = || format!("`{text}` is not `RANGE`, `, reserved[N] = 0xVALUE` and `, to an address that is not mapped`");
+    let wrong = || {
+        format!("`{text}` is not `RANGE`, `, reserved[N] = 0xVALUE` and `, to an address that is not mapped`")
+    };
     let (rest, unmapped) = match text.strip_suffix(", to an address that is not mapped") {
         Some(rest) => (rest, true),
         None => (text, false),
@@ -197,7 +200,8 @@ fn masks(text: &str) -> Result<Vmm, String> {
     let (range, reserved) = match rest.split_once(", reserved[") {
         Some((range, word)) => {
             let (place, word) = word.split_once("] = ").ok_or_else(wrong)?;
-            let place = place.parse().ok().filter(|place| *place < MaskRequest::RESERVED).ok_or_else(wrong)?;
+            let place =
+                place.parse().ok().filter(|place| *place < MaskRequest::RESERVED).ok_or_else(wrong)?;
             (range, Some((place, u32::try_from(number(word)?).map_err(|_| wrong())?)))
         }
         None => (rest, None),
@@ -263,7 +267,11 @@ mod tests {
             .then(Op::Vmm(Vmm::Lists(sysreg::dbgbvr(1))))
             .then(Op::Vmm(Vmm::SetState(StepState::SpsrEl1, 0x2001c5)))
             .then(Op::Vmm(Vmm::GetState(StepState::Pstate)))
-            .then(Op::Vmm(Vmm::Masks(MaskRequest { range: 7, reserved: Some((12, 1 << 31)), unmapped: true })))
+            .then(Op::Vmm(Vmm::Masks(MaskRequest {
+                range: 7,
+                reserved: Some((12, 1 << 31)),
+                unmapped: true,
+            })))
             .at(El::El1)
             .entered(Entry::Call)
     }
@@ -285,9 +293,7 @@ mod tests {
             Ok(scenario) => panic!("{scenario}"),
         };
         assert_eq!(error(""), "line 1: there is no operation in the text");
-        assert!(
-            error("isb\nmsr DBGBVR99_EL1, 0x1").starts_with("line 2: there is no register")
-        );
+        assert!(error("isb\nmsr DBGBVR99_EL1, 0x1").starts_with("line 2: there is no register"));
         assert!(error("msr DBGBVR1_EL1, 12").contains("does not begin with 0x"));
         assert!(error("msr DBGBVR1_EL1, 0x11112222333344445").contains("not a 64-bit"));
         assert!(error("msr DBGBVR1_EL1").contains("is not `REGISTER, 0xVALUE`"));

@@ -22,7 +22,7 @@ use crate::{
     shape::Shape,
     sysreg::{
         DBGVCR32_EL2, DebugRegister, ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1,
-        ID_DFR0_EL1, MDSCR_EL1, SysReg,
+        ID_DFR0_EL1, MDSCR_EL1, OSLSR_EL1, SysReg,
     },
     vmm::{Features, MaskRequest, StepState, Vmm},
 };
@@ -85,14 +85,20 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// An ID register. The debug feature registers are there although KVM does not list them, and hold zero then.
+    fn register(&self, reg: SysReg) -> Option<IdRegister> {
+        let unlisted = IdRegister { default: 0, writable: Writable::Mask(0) };
+        self.registers.get(&reg).copied().or_else(|| DEBUG_FEATURES.contains(&reg).then_some(unlisted))
+    }
+
     /// The value that KVM gives to a register.
     pub fn default(&self, reg: SysReg) -> u64 {
-        self.registers.get(&reg).map_or(0, |register| register.default)
+        self.register(reg).map_or(0, |register| register.default)
     }
 
     /// What userspace may write to a register.
     pub fn writable(&self, reg: SysReg) -> Writable {
-        self.registers.get(&reg).map_or(Writable::Unknown, |register| register.writable)
+        self.register(reg).map_or(Writable::Unknown, |register| register.writable)
     }
 
     /// EL0 can use AArch32.
@@ -123,7 +129,8 @@ impl Facts {
         let right: (&'static Rule, Vec<u64>) = match (reg, self.features, &self.without) {
             (ID_AA64DFR0_EL1, Features::Pmu, Some(without)) => {
                 let forms = (0..16).filter(|form| {
-                    ![dfr0::PMUVER_NI, dfr0::PMUVER_IMP_DEF].contains(form) && dfr0::PMUVER.is_architected(*form)
+                    ![dfr0::PMUVER_NI, dfr0::PMUVER_IMP_DEF].contains(form)
+                        && dfr0::PMUVER.is_architected(*form)
                 });
                 let values = forms.map(|form| dfr0::PMUVER.with(without.default(reg), form)).collect();
                 (&rule::ID_PMUVER_OF_VCPU, values)
@@ -286,7 +293,9 @@ impl Vm {
     }
 
     fn vcpu(&mut self) -> Result<&mut Vcpu, Unknown> {
-        self.vcpus.get_mut(usize::from(self.current)).ok_or(Unknown("an operation of a vCPU that was not created"))
+        self.vcpus
+            .get_mut(usize::from(self.current))
+            .ok_or(Unknown("an operation of a vCPU that was not created"))
     }
 
     fn is_initialised(&self) -> Result<bool, Unknown> {
@@ -323,9 +332,7 @@ impl Vm {
                 vcpu.complete = true;
                 Ok(Outcome::silent(&rule::ID_KEPT_BY_INIT))
             }
-            Vmm::Run if !self.is_initialised()? => {
-                Ok(refused(&[ENOEXEC], &rule::ID_NEEDS_INIT))
-            }
+            Vmm::Run if !self.is_initialised()? => Ok(refused(&[ENOEXEC], &rule::ID_NEEDS_INIT)),
             Vmm::Run if !self.vcpu()?.complete => {
                 self.started.get_or_insert(&rule::ID_FROZEN_BY_FAILED_RUN);
                 let events = Vec::from([Expected::RefusedExcept(EINTR)]);
@@ -340,7 +347,7 @@ impl Vm {
             Vmm::Mask(reg) => self.mask(reg),
             Vmm::Lists(reg) => {
                 let is_guests = reg.debug_number().is_some_and(|_| !self.new_pe().is_beyond_count(reg));
-                match is_guests || reg == MDSCR_EL1 {
+                match is_guests || [MDSCR_EL1, OSLSR_EL1].contains(&reg) || DEBUG_FEATURES.contains(&reg) {
                     true => Ok(Outcome::value(1, u64::MAX, &rule::ONE_REG_LISTED)),
                     false => Err(Unknown("whether KVM lists this register")),
                 }
@@ -421,7 +428,7 @@ impl Vm {
         if !self.is_initialised()? {
             return Ok(refused(&[ENOEXEC], &rule::ID_NEEDS_INIT));
         }
-        if !self.facts.registers.contains_key(&reg) {
+        if self.facts.register(reg).is_none() {
             return Err(Unknown("an ID register that KVM does not list"));
         }
         let before = self.holds(reg);
@@ -465,11 +472,16 @@ impl Vm {
 
     /// The answers to a write before any vCPU has run.
     fn early(&self, reg: SysReg, value: u64) -> Result<Answers, Unknown> {
-        let IdRegister { default, writable } = self.facts.registers[&reg];
+        let (default, writable) = (self.facts.default(reg), self.facts.writable(reg));
         let before = self.holds(reg);
         if id_register::is_aarch32(reg) && !self.facts.has_aarch32() {
             let refused: &[i32] = if reg == ID_DFR0_EL1 { &[] } else { &[EINVAL] };
-            return Ok(Answers { accepted: true, refused, reads_back: before, rule: &rule::ID_AARCH32_ABSENT });
+            return Ok(Answers {
+                accepted: true,
+                refused,
+                reads_back: before,
+                rule: &rule::ID_AARCH32_ABSENT,
+            });
         }
         let changes = changes(reg, value, default);
         let known = fields(reg).iter().fold(0, |bits, field| bits | field.mask());
@@ -490,7 +502,12 @@ impl Vm {
                 Some(allowed) if changes.len() == 1 => allowed.rule,
                 _ => &rule::ID_FIELDS_TOGETHER,
             };
-            return Ok(Answers { accepted, refused: if refused { &[EINVAL] } else { &[] }, reads_back, rule });
+            return Ok(Answers {
+                accepted,
+                refused: if refused { &[EINVAL] } else { &[] },
+                reads_back,
+                rule,
+            });
         }
         match writable {
             Writable::Mask(mask) if flipped & mask == 0 && DEBUG_FEATURES.contains(&reg) => {
@@ -520,12 +537,17 @@ impl Vm {
     /// The answers to a write after a vCPU has run, which changes nothing.
     fn late(&self, reg: SysReg, value: u64) -> Result<Answers, Unknown> {
         const ANY: &[i32] = &[EBUSY, EINVAL];
-        let IdRegister { default, writable } = self.facts.registers[&reg];
+        let (default, writable) = (self.facts.default(reg), self.facts.writable(reg));
         let frozen = self.holds(reg);
         let started = self.started.unwrap_or(&rule::ID_FROZEN_BY_RUN);
         if id_register::is_aarch32(reg) && !self.facts.has_aarch32() {
             let refused: &[i32] = if reg == ID_DFR0_EL1 { &[] } else { ANY };
-            return Ok(Answers { accepted: true, refused, reads_back: frozen, rule: &rule::ID_AARCH32_ABSENT });
+            return Ok(Answers {
+                accepted: true,
+                refused,
+                reads_back: frozen,
+                rule: &rule::ID_AARCH32_ABSENT,
+            });
         }
         if value == frozen && gic(reg) != 0 {
             return Ok(Answers { accepted: true, refused: &[EBUSY], reads_back: frozen, rule: started });
@@ -567,7 +589,7 @@ impl Vm {
     }
 
     fn value(&self, reg: SysReg, rule: &'static Rule) -> Result<Outcome, Unknown> {
-        if !self.facts.registers.contains_key(&reg) {
+        if self.facts.register(reg).is_none() {
             return Err(Unknown("an ID register that KVM does not list"));
         }
         // Kernels without the masks keep one version of the PMU for both registers.
@@ -599,7 +621,7 @@ impl Vm {
         vcpu.stored.clear();
         vcpu.states.clear();
         match op {
-            Op::Read { reg } if reg.is_id_register() && self.facts.registers.contains_key(&reg) => {
+            Op::Read { reg } if reg.is_id_register() && self.facts.register(reg).is_some() => {
                 self.value(reg, &rule::ID_GUEST_READS)
             }
             Op::Read { reg } => match promise::of(reg) {
@@ -684,7 +706,9 @@ impl Model for Vm {
             Op::Vmm(op) => self.vmm(op),
             Op::KvmSet { reg, value } if reg.is_id_register() => self.set(reg, value, false),
             Op::KvmTry { reg, value } if reg.is_id_register() => self.set(reg, value, true),
-            Op::KvmTry { .. } => Err(Unknown("any answer to a write of a register that is not an ID register")),
+            Op::KvmTry { .. } => {
+                Err(Unknown("any answer to a write of a register that is not an ID register"))
+            }
             Op::KvmGet { reg } if reg.is_id_register() => self.get(reg),
             Op::KvmSet { .. } | Op::KvmGet { .. } if !self.is_initialised()? => {
                 Ok(refused(&[ENOEXEC], &rule::ID_NEEDS_INIT))
@@ -750,7 +774,9 @@ impl Model for Vm {
                     [Event::Exception(taken)] if promise::is_undefined(taken.esr) => {
                         format!("{reg} is UNDEFINED in {kind}, where {fields} promises it")
                     }
-                    _ => format!("{reg} causes another exception in {kind} than an UNDEFINED instruction does"),
+                    _ => {
+                        format!("{reg} causes another exception in {kind} than an UNDEFINED instruction does")
+                    }
                 })
             }
             _ => None,

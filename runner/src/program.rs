@@ -10,9 +10,9 @@ use dfr0_model::{
     judge::{Mismatch, judge},
     outcome::Unknown,
     scenario::{El, Entry, Op, Scenario},
+    sysreg::{DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
     vm::{Model, Vm},
     vmm::Vmm,
-    sysreg::{DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
 };
 
 /// The upper limit of operations in a program of several scenarios: each may log three events.

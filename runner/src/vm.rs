@@ -15,9 +15,7 @@ use dfr0_model::{
     id_write::Writable,
     judge::{Mismatch, judge_on},
     scenario::{Op, Scenario},
-    sysreg::{
-        ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, ID_DFR1_EL1,
-    },
+    sysreg::{ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, ID_DFR1_EL1},
     vm::{Facts, IdRegister, Vm},
     vmm::{Features, Vmm},
 };

@@ -30,7 +30,8 @@ fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
     if values.is_empty() {
         return Stop::skip("this kernel does not let userspace change a field that DBGDIDR shows");
     }
-    values.into_iter().chain([facts.least()]).try_for_each(|value| {
-        check_with(cx, &[(DFR0, value)], &[Op::Read(DBGDIDR)])
-    })
+    values
+        .into_iter()
+        .chain([facts.least()])
+        .try_for_each(|value| check_with(cx, &[(DFR0, value)], &[Op::Read(DBGDIDR)]))
 }

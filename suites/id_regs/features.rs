@@ -16,11 +16,11 @@ use dfr0_model::{
 use dfr0_runner::case::{Case, Context, Stop};
 
 pub fn cases() -> Vec<Case> {
-    let mut cases = values::cases("with_pmu", &rule::ID_PMUVER_OF_VCPU, Moment {
-        features: Pmu,
-        before: |_| Scenario::vm(Pmu),
-        through: &[(0, 0)],
-    });
+    let mut cases = values::cases(
+        "with_pmu",
+        &rule::ID_PMUVER_OF_VCPU,
+        Moment { features: Pmu, before: |_| Scenario::vm(Pmu), through: &[(0, 0)] },
+    );
     cases.extend([
         case("with_pmu.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, Pmu)).and(&[
             &rule::ID_FROZEN_BY_RUN,
@@ -32,21 +32,25 @@ pub fn cases() -> Vec<Case> {
         case("without_pmu.pmuver", &rule::ID_PMUVER_OF_VCPU, |cx| cx.check_vm(&super::vm().gets(DFR0))),
         case("without_pmu.perfmon", &rule::ID_PERFMON_IS_PMUVER, |cx| perfmon(cx, Features::None)),
     ]);
-    cases.extend(values::cases("with_sve", &rule::ID_FEATURES_APART, Moment {
-        features: Sve,
-        before: |_| Scenario::vm(Sve),
-        through: &[(0, 0)],
-    }));
+    cases.extend(values::cases(
+        "with_sve",
+        &rule::ID_FEATURES_APART,
+        Moment { features: Sve, before: |_| Scenario::vm(Sve), through: &[(0, 0)] },
+    ));
     cases.extend([
         case("with_sve.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, Sve))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
         case("with_sve.as_without", &rule::ID_FEATURES_APART, |cx| as_without(cx, Sve)),
     ]);
-    cases.extend(values::cases("with_pauth", &rule::ID_FEATURES_APART, Moment {
-        features: PointerAuthentication,
-        before: |_| Scenario::vm(PointerAuthentication),
-        through: &[(0, 0)],
-    }));
+    cases.extend(values::cases(
+        "with_pauth",
+        &rule::ID_FEATURES_APART,
+        Moment {
+            features: PointerAuthentication,
+            before: |_| Scenario::vm(PointerAuthentication),
+            through: &[(0, 0)],
+        },
+    ));
     cases.extend([
         case("with_pauth.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, PointerAuthentication))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),

@@ -18,12 +18,15 @@ use std::sync::Arc;
 pub fn cases() -> Vec<Case> {
     vec![
         case("masks.capability", &rule::MASKS_ARGUMENTS, |cx| {
-            cx.check_vm(&vm().then(Op::Vmm(Vmm::MaskRanges)).then(Op::Vmm(Vmm::Masks(MaskRequest::default()))))
+            cx.check_vm(
+                &vm().then(Op::Vmm(Vmm::MaskRanges)).then(Op::Vmm(Vmm::Masks(MaskRequest::default()))),
+            )
         }),
         case("masks.arguments", &rule::MASKS_ARGUMENTS, arguments),
         case("masks.same_value", &rule::ID_DEFAULT_ACCEPTED, |cx| {
             let facts = cx.facts(Features::None)?;
-            let same = facts.registers.iter().map(|(reg, id)| Scenario::new().sets(*reg, id.default).gets(*reg));
+            let same =
+                facts.registers.iter().map(|(reg, id)| Scenario::new().sets(*reg, id.default).gets(*reg));
             cx.check_after(&vm(), same.chain([unchanged(&facts)]))
         }),
         case("masks.outside", &rule::MASKS_TELL_WHAT_CHANGES, outside)
@@ -56,7 +59,8 @@ fn arguments(cx: &mut Context<'_>) -> Result<(), Stop> {
     let words = (0..MaskRequest::RESERVED)
         .flat_map(|place| [1, 1 << 7, 1 << 8, 1 << 16, 1 << 31].map(|word| (place, word)));
     let reserved = words.map(|word| MaskRequest { reserved: Some(word), ..plain });
-    let ranges = [1, 2, 63, 64, 1 << 31, u32::MAX].map(|range| MaskRequest { range, unmapped: true, ..plain });
+    let ranges =
+        [1, 2, 63, 64, 1 << 31, u32::MAX].map(|range| MaskRequest { range, unmapped: true, ..plain });
     let all = reserved.chain(ranges).chain([MaskRequest { unmapped: true, ..plain }]);
     cx.check_after(&vm(), all.map(|request| Scenario::new().then(Op::Vmm(Vmm::Masks(request)))))
 }

@@ -44,16 +44,20 @@ pub fn cases() -> Vec<Case> {
         case("second_init.after_run", &rule::ID_KEPT_BY_INIT, second_init_after_run)
             .and(&[&rule::ID_FROZEN_BY_RUN]),
     ];
-    cases.extend(values::cases("second_init", &rule::ID_KEPT_BY_INIT, Moment {
-        features: None,
-        before: |facts| vm().sets(DFR0, facts.least()).inits(None).sets(DFR0, facts.default(DFR0)),
-        through: &[(0, 0)],
-    }));
-    cases.extend(values::cases("other_vcpu", &rule::ID_VM_SCOPED, Moment {
-        features: None,
-        before: |_| two_vcpus(),
-        through: &[(0, 1), (1, 0)],
-    }));
+    cases.extend(values::cases(
+        "second_init",
+        &rule::ID_KEPT_BY_INIT,
+        Moment {
+            features: None,
+            before: |facts| vm().sets(DFR0, facts.least()).inits(None).sets(DFR0, facts.default(DFR0)),
+            through: &[(0, 0)],
+        },
+    ));
+    cases.extend(values::cases(
+        "other_vcpu",
+        &rule::ID_VM_SCOPED,
+        Moment { features: None, before: |_| two_vcpus(), through: &[(0, 1), (1, 0)] },
+    ));
     cases.extend([
         case("other_vcpu.guest_reads", &rule::ID_VM_SCOPED, other_vcpu_guest_reads),
         case("other_vcpu.frozen_by_run", &rule::ID_VM_SCOPED, other_vcpu_freezes)

@@ -104,7 +104,11 @@ fn reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
         let default = facts.default(ID_DFR0_EL1);
         let values = FIELDS.into_iter().flat_map(|field| values::of(&facts, field));
         let tried = values.map(|value| {
-            Scenario::new().tries(ID_DFR0_EL1, value).gets(ID_DFR0_EL1).sets(ID_DFR0_EL1, default).gets(ID_DFR0_EL1)
+            Scenario::new()
+                .tries(ID_DFR0_EL1, value)
+                .gets(ID_DFR0_EL1)
+                .sets(ID_DFR0_EL1, default)
+                .gets(ID_DFR0_EL1)
         });
         let all = Scenario::new().gets_each(values::id_registers(&facts));
         cx.check_after(&Scenario::vm(facts.features), tried.chain([all]))?;

@@ -23,8 +23,11 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("together.two_legal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, is_surely_accepted))
             .and(&[&rule::ID_SAFE_ACCEPTED, &rule::ID_IMPOSSIBLE_SHAPE]),
-        case("together.legal_and_illegal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, is_refused))
-            .and(&[&rule::ID_UNSAFE_REFUSED, &rule::ID_RESERVED_REFUSED, &rule::ID_READ_ONLY_REFUSED]),
+        case("together.legal_and_illegal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, is_refused)).and(&[
+            &rule::ID_UNSAFE_REFUSED,
+            &rule::ID_RESERVED_REFUSED,
+            &rule::ID_READ_ONLY_REFUSED,
+        ]),
     ]
 }
 

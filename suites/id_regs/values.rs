@@ -117,7 +117,8 @@ pub fn id_registers(facts: &Facts) -> Vec<SysReg> {
 
 /// Each value of each field, written to a register that a run has frozen and that holds `frozen`.
 pub fn late(frozen: u64, by: u8) -> impl Iterator<Item = Scenario> {
-    let values = FIELDS.into_iter().flat_map(move |field| (0..16).map(move |value| field.with(frozen, value)));
+    let values =
+        FIELDS.into_iter().flat_map(move |field| (0..16).map(move |value| field.with(frozen, value)));
     values.map(move |value| Scenario::new().on_vcpu(by).sets(DFR0, value).gets(DFR0))
 }
 

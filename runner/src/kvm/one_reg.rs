@@ -2,9 +2,9 @@
 
 //! The one_reg ids of 64-bit registers (KVM API, 4.68 KVM_SET_ONE_REG, arm64).
 
-use dfr0_model::vmm::StepState;
 use crate::register_id::RegisterId;
 use dfr0_model::sysreg::SysReg;
+use dfr0_model::vmm::StepState;
 
 const ARM64_U64: u64 = 0x6030_0000_0000_0000;
 const CORE: u64 = 0x0010_0000;

@@ -231,10 +231,9 @@ impl Vcpu {
         let vm = kvm.create_vm(config.features)?;
         let vcpu = match config.without_vcpus {
             // The scenario creates it.
-            true => vm.create_vcpu(0).map_err(|error| Error::System {
-                what: "KVM_CREATE_VCPU".into(),
-                source: error.into(),
-            })?,
+            true => vm
+                .create_vcpu(0)
+                .map_err(|error| Error::System { what: "KVM_CREATE_VCPU".into(), source: error.into() })?,
             false => create_vcpu(&vm, 0, config.features)?,
         };
         let guest = Self {
