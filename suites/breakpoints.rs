@@ -55,8 +55,8 @@ fn cases() -> Vec<Case> {
             let bits = |n| (48..64).map(move |bit| armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
             cx.check_each(cx.shape().breakpoint_numbers().flat_map(bits))
         }),
-        whole("sweep", &rule::BREAKPOINT_MATCHES, sweep),
-        whole("sweep_pairs", &rule::BREAKPOINT_MATCHES, sweep_pairs),
+        whole("sweep", &rule::BREAKPOINT_MATCHES, sweep).large(),
+        whole("sweep_pairs", &rule::BREAKPOINT_MATCHES, sweep_pairs).large(),
         whole("each_byte_select", &rule::BREAKPOINT_BAS, each_byte_select),
         whole("each_state", &rule::STATE_UNPREDICTABLE, each_state),
         whole("each_type", &rule::BREAKPOINT_TYPE_UNPREDICTABLE, each_type),

@@ -5,6 +5,7 @@
 
 use dfr0_model::{
     control::{Dbgbcr, Mdscr},
+    dfr0::DOUBLELOCK,
     rule::{self, Rule},
     scenario::{Op, Scenario},
     sysreg::{OSDLR_EL1, OSLAR_EL1, OSLSR_EL1},
@@ -39,8 +40,9 @@ impl DoubleLock {
 }
 
 fn cases() -> Vec<Case> {
-    let all = [("implemented", DoubleLock::Implemented), ("absent", DoubleLock::Absent)];
-    all.into_iter().flat_map(|(name, lock)| cases_of(name, lock)).collect()
+    let implemented = cases_of("implemented", DoubleLock::Implemented).into_iter();
+    let absent = cases_of("absent", DoubleLock::Absent).into_iter();
+    implemented.chain(absent.map(|case| case.of_field(&DOUBLELOCK))).collect()
 }
 
 fn cases_of(lock_name: &str, lock: DoubleLock) -> Vec<Case> {

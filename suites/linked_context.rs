@@ -105,7 +105,9 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
         Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| test(cx, linked))
     };
     vec![
-        each("fires_in_its_context", &rule::LINKED_CONTEXT, fires).and(&[&rule::CONTEXT_AWARE_HIGHEST]),
+        each("fires_in_its_context", &rule::LINKED_CONTEXT, fires)
+            .and(&[&rule::CONTEXT_AWARE_HIGHEST])
+            .in_each_shape(),
         each("silent_in_another_context", &rule::LINKED_CONTEXT, |linked, n, partner| {
             let others = (0..32).map(|bit| CONTEXT ^ 1 << bit);
             others.chain([CONTEXT]).fold(linked.armed(n, partner, MATCHES), |scenario, context| {
@@ -136,7 +138,7 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
             linked
                 .hit(linked.hit(set).then(Op::KvmSet { reg: CONTEXTIDR_EL1, value: !CONTEXT & 0xffff_ffff }))
         }),
-        whole("sweep", &rule::LINKED_CONTEXT, sweep),
+        whole("sweep", &rule::LINKED_CONTEXT, sweep).large(),
         whole("contextidr_el1_type", &rule::LINKED_CONTEXT, |cx, linked| {
             links(cx, linked, |linked, n, partner| {
                 let control = MATCHES.with_bt(BT_CONTEXTIDR_EL1_LINKED);

@@ -41,16 +41,6 @@ const SUITES: [Suite; 9] = [
     guest_debug::SUITE,
 ];
 
-/// Cases of registers that KVM does not keep for a guest and does not list for a VMM, and one case whose
-/// guest does not run.
-const NOT_MOVED: [&str; 5] = [
-    "register_access.claim_tags",
-    "register_access.oseccr",
-    "register_access.dbgauthstatus",
-    "register_access.external_debug_status",
-    "register_access.one_reg_keeps_each_bit",
-];
-
 /// How often a scenario moves in a run that is not thorough. It takes milliseconds to read and write the
 /// registers of a vCPU.
 const MOVES: usize = 2;
@@ -59,9 +49,8 @@ const MOVES: usize = 2;
 const SAMPLED: usize = 4;
 
 fn cases() -> Vec<Case> {
-    let moves =
-        |case: &Case| !NOT_MOVED.iter().chain(&register_access::OWN_VMS).any(|other| *other == case.name);
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(moves);
+    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)());
+    let cases = cases.filter(|case| case.why_it_stays().is_none());
     let varied = cases.enumerate().map(|(place, case)| migrating(place, case));
     let in_code = |name: &str, scenarios: fn(Migrate) -> Vec<Scenario>| {
         Case::new(format!("migration.in_code.{name}"), &rule::MIGRATION, move |cx| {

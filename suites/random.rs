@@ -32,15 +32,14 @@ const SHORT: usize = 12;
 const LONG: usize = 60;
 
 fn cases() -> Vec<Case> {
-    [("short", SHORT), ("long", LONG)]
-        .into_iter()
-        .map(|(name, steps)| {
-            Case::new(format!("random.{name}"), &rule::BREAKPOINT_MATCHES, move |cx| {
-                let strategy = scenarios(cx.shape(), steps, os_lock_masks(cx)?);
-                cx.check_random(&strategy)
-            })
+    let case = |name: &str, steps| {
+        Case::new(format!("random.{name}"), &rule::BREAKPOINT_MATCHES, move |cx| {
+            let strategy = scenarios(cx.shape(), steps, os_lock_masks(cx)?);
+            cx.check_random(&strategy)
         })
-        .collect()
+        .drawn()
+    };
+    vec![case("short", SHORT), case("long", LONG).large()]
 }
 
 /// Whether the OS Lock masks a breakpoint here. Where it does not, as on QEMU's bare CPU, each case of

@@ -15,7 +15,7 @@ use dfr0_model::{
     sysreg::ID_AA64DFR0_EL1,
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite, Variation, Which},
+    case::{Again, Case, Context, Stop, Suite, Variation, Which},
     guest::Config,
 };
 use std::sync::{Arc, OnceLock};
@@ -40,12 +40,6 @@ const SUITES: [Suite; 6] = [
 /// Values of ID_AA64DFR0_EL1 that the kernel accepts, asked for when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
 
-/// Cases that test one field: how their names begin, and the field.
-const OF_A_FIELD: [(&str, &Field); 3] = [
-    ("register_access.beyond_breakpoints", &BRPS),
-    ("register_access.beyond_watchpoints", &WRPS),
-    ("double_lock.absent.", &DOUBLELOCK),
-];
 /// In how many shapes the scenarios of a case take turns. The next case uses the next shapes.
 const AT_ONCE: usize = 8;
 const AT_ONCE_IN_A_SAMPLE: usize = 2;
@@ -60,9 +54,8 @@ fn cases() -> Vec<Case> {
         let name = format!("shapes.{}", case.name);
         Case::new(name, rule, move |cx| in_shapes_in_turn(cx, ask_once(cx, &shapes)?, turn, &case)).and(also)
     };
-    let is_small = |case: &Case| !case.name.contains("sweep") && case.name != "random.long";
-    let has_a_shape = |case: &Case| !register_access::OWN_VMS.contains(&case.name.as_str());
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_small).filter(has_a_shape);
+    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)());
+    let cases = cases.filter(|case| case.again() != Again::Never);
     let mut cases: Vec<Case> = cases.enumerate().map(in_shapes).collect();
     cases.push(Case::new("shapes.guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
         under_guest_debug(cx, ask_once(cx, &shapes)?)
@@ -73,13 +66,11 @@ fn cases() -> Vec<Case> {
 /// A case that tests one field runs completely in each shape in which that field differs from the host's. The
 /// other cases take turns, and so do their scenarios. In a thorough run they run completely in each shape.
 fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
-    if let Some((_, field)) = OF_A_FIELD.iter().find(|(name, _)| case.name.starts_with(name)) {
+    if let Some(field) = case.field() {
         let shapes = differing(cx, shapes, field.mask());
         return in_each(cx, shapes.into_iter().map(|value| (value, Which::All)), case);
     }
-    let is_drawn = case.name.starts_with("random.");
-    let is_whole = cx.thorough().is_some() && !is_drawn;
-    if is_whole || case.rules().any(|rule| rule == &rule::CONTEXT_AWARE_HIGHEST) {
+    if case.again() == Again::Whole || cx.thorough().is_some() && !case.is_drawn() {
         return in_each(cx, shapes.iter().map(|value| (*value, Which::All)), case);
     }
     let count = shapes.len().min(if cx.every() > 1 { AT_ONCE_IN_A_SAMPLE } else { AT_ONCE });

@@ -61,9 +61,9 @@ fn cases() -> Vec<Case> {
             each_privilege(cx, |access| access.unprivileged)
         }),
         whole("each_mask", &rule::WATCHPOINT_ADDRESS, each_mask),
-        whole("sweep", &rule::WATCHPOINT_MATCHES, sweep),
-        whole("sweep_bytes", &rule::WATCHPOINT_ADDRESS, sweep_bytes),
-        whole("sweep_masks", &rule::WATCHPOINT_ADDRESS, sweep_masks),
+        whole("sweep", &rule::WATCHPOINT_MATCHES, sweep).large(),
+        whole("sweep_bytes", &rule::WATCHPOINT_ADDRESS, sweep_bytes).large(),
+        whole("sweep_masks", &rule::WATCHPOINT_ADDRESS, sweep_masks).large(),
         whole("every_byte_select", &rule::WATCHPOINT_BAS_UNPREDICTABLE, every_byte_select),
         whole("words", &rule::WATCHPOINT_ADDRESS, words),
         whole("odd_masks", &rule::WATCHPOINT_MASK_UNPREDICTABLE, odd_masks),

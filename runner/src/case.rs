@@ -13,6 +13,7 @@ use crate::{
     results::{Departed, Detail},
 };
 use dfr0_model::{
+    dfr0::Field,
     event::Event,
     feature::Feature,
     outcome::Unknown,
@@ -58,22 +59,97 @@ pub struct Case {
     pub rule: &'static Rule,
     /// Other rules that decide some of its values or scenarios.
     pub also: &'static [&'static Rule],
+    again: Again,
+    field: Option<&'static Field>,
+    stays: Option<&'static str>,
+    drawn: bool,
     test: Test,
 }
 
+/// In which other shapes a case runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// In none.
+    Never,
+    /// In some of them, and its scenarios take turns in these.
+    InTurn,
+    /// In each, with all its scenarios.
+    Whole,
+}
+
 impl Case {
-    /// A case that passes when `test` finds nothing.
+    /// A case that passes when `test` finds nothing. It runs again in some other shapes and while its vCPU moves, unless
+    /// what follows says otherwise.
     pub fn new(
         name: impl Into<String>,
         rule: &'static Rule,
         test: impl Fn(&mut Context<'_>) -> Result<(), Stop> + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), rule, also: &[], test: Box::new(test) }
+        Self {
+            name: name.into(),
+            rule,
+            also: &[],
+            again: Again::InTurn,
+            field: None,
+            stays: None,
+            drawn: false,
+            test: Box::new(test),
+        }
     }
 
     /// Adds other rules that the case tests.
     pub fn and(self, also: &'static [&'static Rule]) -> Self {
         Self { also, ..self }
+    }
+
+    /// It has too many scenarios to run again in other shapes.
+    pub fn large(self) -> Self {
+        Self { again: Again::Never, ..self }
+    }
+
+    /// It makes its own VMs, which have KVM's default shape and are not moved.
+    pub fn with_own_vms(self) -> Self {
+        Self { again: Again::Never, ..self.stays("it makes its own VMs") }
+    }
+
+    /// What it tests may be wrong in any shape and right in all others.
+    pub fn in_each_shape(self) -> Self {
+        Self { again: Again::Whole, ..self }
+    }
+
+    /// It tests what this field of ID_AA64DFR0_EL1 promises, and runs again only in shapes that differ in it.
+    pub fn of_field(self, field: &'static Field) -> Self {
+        Self { again: Again::Whole, field: Some(field), ..self }
+    }
+
+    /// Its vCPU cannot move, because `why`.
+    pub fn stays(self, why: &'static str) -> Self {
+        Self { stays: Some(why), ..self }
+    }
+
+    /// Its scenarios are drawn: there is no end of them, and no run has them all.
+    pub fn drawn(self) -> Self {
+        Self { drawn: true, ..self }
+    }
+
+    /// In which other shapes it runs again.
+    pub fn again(&self) -> Again {
+        self.again
+    }
+
+    /// The field of ID_AA64DFR0_EL1 whose promise it tests, if it is one.
+    pub fn field(&self) -> Option<&'static Field> {
+        self.field
+    }
+
+    /// Why its vCPU cannot move, if it cannot.
+    pub fn why_it_stays(&self) -> Option<&'static str> {
+        self.stays
+    }
+
+    /// Its scenarios are drawn.
+    pub fn is_drawn(&self) -> bool {
+        self.drawn
     }
 
     /// All rules that the case tests, its main rule first.
