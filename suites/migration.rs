@@ -48,10 +48,13 @@ const MOVES: usize = 2;
 /// In a sample, one of this many cases moves. The moves would take most of the time of the sample.
 const SAMPLED: usize = 4;
 
-fn cases() -> Vec<Case> {
+/// The cases whose vCPU moves.
+fn movable() -> impl Iterator<Item = Case> {
     let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)());
-    let cases = cases.filter(|case| case.why_it_stays().is_none());
-    let varied = cases.enumerate().map(|(place, case)| migrating(place, case));
+    cases.filter(|case| case.why_it_stays().is_none())
+}
+
+fn cases() -> Vec<Case> {
     let in_code = |name: &str, scenarios: fn(Migrate) -> Vec<Scenario>| {
         Case::new(format!("migration.in_code.{name}"), &rule::MIGRATION, move |cx| {
             if cx.host().is_bare() {
@@ -64,7 +67,8 @@ fn cases() -> Vec<Case> {
         cx.check_each(Migrate::ALL.into_iter().map(locked_while_it_moves))
     });
     let into_another_shape = Case::new("migration.into_another_shape", &rule::MIGRATION, into_another_shape);
-    varied
+    movable()
+        .map(migrating)
         .chain([
             os_lock_held,
             into_another_shape,
@@ -153,10 +157,11 @@ fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
     vec![through(set, to).access(STORE, TARGET)]
 }
 
-/// Each case begins with another operation and another way to migrate than the case before.
-fn migrating(from: usize, case: Case) -> Case {
+/// With which operation and which way to migrate a case begins follows from its name.
+fn migrating(case: Case) -> Case {
+    let from = case.turn();
     Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
-        if cx.every() > 1 && !from.is_multiple_of(SAMPLED) {
+        if cx.every() > 1 && !is_sampled(from) {
             return Stop::skip(format!("a sample runs one of {SAMPLED} of these cases"));
         }
         let variation = match cx.thorough() {
@@ -177,4 +182,27 @@ fn migrating(from: usize, case: Case) -> Case {
             Stop::skip("no scenario of this case runs a guest")
         }
     })
+}
+
+/// A case with this turn moves in a sample. Each way to migrate comes first in some of these cases.
+fn is_sampled(turn: usize) -> bool {
+    (turn / Migrate::ALL.len()).is_multiple_of(SAMPLED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_to_migrate_comes_first_in_about_as_many_cases_as_any_other() {
+        let turns: Vec<usize> = movable().map(|case| case.turn()).collect();
+        let sampled: Vec<usize> = turns.iter().copied().filter(|turn| is_sampled(*turn)).collect();
+        assert!((turns.len() / 5..turns.len() / 3).contains(&sampled.len()), "{}", sampled.len());
+        for turns in [turns, sampled] {
+            let mut cases = [0; Migrate::ALL.len()];
+            turns.iter().for_each(|turn| cases[turn % Migrate::ALL.len()] += 1);
+            let mean = turns.len() / Migrate::ALL.len();
+            assert!(cases.iter().all(|cases| (mean / 2..=mean * 2).contains(cases)), "{cases:?}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use dfr0_model::{
 use dfr0_runner::{
     case::{Again, Case, Context, Stop, Suite, Variation, Which},
     guest::Config,
+    turn,
 };
 use std::sync::{Arc, OnceLock};
 
@@ -40,7 +41,7 @@ const SUITES: [Suite; 6] = [
 /// Values of ID_AA64DFR0_EL1 that the kernel accepts, asked for when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
 
-/// In how many shapes the scenarios of a case take turns. The next case uses the next shapes.
+/// In how many shapes the scenarios of a case take turns. Which shapes these are follows from its name.
 const AT_ONCE: usize = 8;
 const AT_ONCE_IN_A_SAMPLE: usize = 2;
 /// How many shapes differ from the host's in everything that userspace may change.
@@ -48,24 +49,28 @@ const COMBINED: usize = 3;
 
 fn cases() -> Vec<Case> {
     let shapes = Shapes::default();
-    let in_shapes = |(turn, case): (usize, Case)| {
+    let in_shapes = |case: Case| {
         let shapes = Arc::clone(&shapes);
         let (rule, also) = (case.rule, case.also);
         let name = format!("shapes.{}", case.name);
-        Case::new(name, rule, move |cx| in_shapes_in_turn(cx, ask_once(cx, &shapes)?, turn, &case)).and(also)
+        Case::new(name, rule, move |cx| in_shapes_in_turn(cx, ask_once(cx, &shapes)?, &case)).and(also)
     };
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)());
-    let cases = cases.filter(|case| case.again() != Again::Never);
-    let mut cases: Vec<Case> = cases.enumerate().map(in_shapes).collect();
+    let mut cases: Vec<Case> = run_again().map(in_shapes).collect();
     cases.push(Case::new("shapes.guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
         under_guest_debug(cx, ask_once(cx, &shapes)?)
     }));
     cases
 }
 
+/// The cases that run in other shapes.
+fn run_again() -> impl Iterator<Item = Case> {
+    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)());
+    cases.filter(|case| case.again() != Again::Never)
+}
+
 /// A case that tests one field runs completely in each shape in which that field differs from the host's. The
 /// other cases take turns, and so do their scenarios. In a thorough run they run completely in each shape.
-fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
+fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], case: &Case) -> Result<(), Stop> {
     if let Some(field) = case.field() {
         let shapes = differing(cx, shapes, field.mask());
         return in_each(cx, shapes.into_iter().map(|value| (value, Which::All)), case);
@@ -74,8 +79,8 @@ fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &C
         return in_each(cx, shapes.iter().map(|value| (*value, Which::All)), case);
     }
     let count = shapes.len().min(if cx.every() > 1 { AT_ONCE_IN_A_SAMPLE } else { AT_ONCE });
-    let its = shapes.iter().cycle().skip(turn * count % shapes.len().max(1)).take(count);
-    in_each(cx, its.enumerate().map(|(place, value)| (*value, Which::Turn { this: place, of: count })), case)
+    let its = turn::places(case.turn(), count, shapes.len()).map(|place| shapes[place]);
+    in_each(cx, its.enumerate().map(|(this, value)| (value, Which::Turn { this, of: count })), case)
 }
 
 /// Userspace debugs a guest that has other breakpoints than the host. Userspace uses those of the host.
@@ -84,8 +89,8 @@ fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
     if shapes.is_empty() {
         return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
     }
-    for (turn, case) in (guest_debug::SUITE.cases)().iter().enumerate() {
-        match in_shapes_in_turn(cx, &shapes, turn, case) {
+    for case in &(guest_debug::SUITE.cases)() {
+        match in_shapes_in_turn(cx, &shapes, case) {
             Err(Stop::Skip(_)) => {}
             result => result?,
         }
@@ -171,4 +176,26 @@ pub(crate) fn ask(cx: &Context<'_>) -> Result<Vec<u64>, Stop> {
         }
     }
     Ok(shapes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_shape_has_about_as_many_cases_as_any_other() {
+        let turns: Vec<usize> =
+            run_again().filter(|case| case.again() == Again::InTurn).map(|case| case.turn()).collect();
+        for (shapes, at_once) in [(104, AT_ONCE), (33, AT_ONCE), (11, AT_ONCE), (33, AT_ONCE_IN_A_SAMPLE)] {
+            let mut cases = vec![0; shapes];
+            turns
+                .iter()
+                .flat_map(|turn| turn::places(*turn, at_once, shapes))
+                .for_each(|place| cases[place] += 1);
+            let mean = turns.len() * at_once / shapes;
+            let (least, most) = (cases.iter().min(), cases.iter().max());
+            assert!(least.is_some_and(|least| *least >= mean / 3), "{shapes} shapes: {cases:?}");
+            assert!(most.is_some_and(|most| *most <= mean * 2), "{shapes} shapes: {cases:?}");
+        }
+    }
 }

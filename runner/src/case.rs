@@ -11,6 +11,7 @@ use crate::{
     program::{Departure, Program},
     random::Draw,
     results::{Departed, Detail},
+    turn,
 };
 use dfr0_model::{
     dfr0::Field,
@@ -130,6 +131,11 @@ impl Case {
     /// Its scenarios are drawn: there is no end of them, and no run has them all.
     pub fn drawn(self) -> Self {
         Self { drawn: true, ..self }
+    }
+
+    /// Its turn among the cases: which of the shapes and moves are its own.
+    pub fn turn(&self) -> usize {
+        turn::of(&self.name)
     }
 
     /// In which other shapes it runs again.
