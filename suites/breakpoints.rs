@@ -3,7 +3,6 @@
 //! Breakpoints: each breakpoint of the host fires when it must and only then, and keeps the values that were
 //! written to it, on every path by which they reach the hardware.
 
-use crate::turns::takes_turn;
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
@@ -14,7 +13,10 @@ use dfr0_model::{
     sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
     wire::{BRK, TARGET, marker, sequence_code},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::{
+    case::{Case, Context, Stop, Suite},
+    effort::share_of,
+};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -265,10 +267,9 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
         let control = ADDRESS.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
         control.with_pmc(u2::new(bits & 3))
     });
-    let controls: Vec<_> = types.chain(selects).chain(states).enumerate().collect();
+    let controls: Vec<_> = types.chain(selects).chain(states).collect();
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
-        let mine = controls.iter().filter(move |(turn, _)| takes_turn(Some(n), *turn));
-        mine.map(move |(_, control)| {
+        share_of(n, &controls).map(move |control| {
             let set = armed(n).write(dbgbcr(n), control.raw_value()).then(Op::Exit).entered(BY_RETURN);
             LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
         })

@@ -3,7 +3,6 @@
 //! What enables and masks debug exceptions: MDSCR_EL1.MDE and KDE, PSTATE.D, the OS Lock and the Exception
 //! level, in every combination, for each kind of debug exception.
 
-use crate::turns::takes_turn;
 use dfr0_model::{
     access,
     control::{Dbgbcr, Dbgwcr, Mdscr, PMC_EL0, PMC_EL1_EL0},
@@ -13,7 +12,10 @@ use dfr0_model::{
     sysreg::{MDSCR_EL1, OSLAR_EL1, dbgbcr},
     wire::{TARGET, TARGET_SIZE},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::{
+    case::{Case, Context, Stop, Suite},
+    effort::share_of,
+};
 use std::ops::Range;
 
 /// The suite.
@@ -157,8 +159,7 @@ fn cases() -> Vec<Case> {
 /// others take turns.
 fn each_combination(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
     for n in (kind.numbers)(cx.shape()) {
-        let mine = (0..COMBINATIONS).filter(|bits| takes_turn(Some(n), usize::from(*bits)));
-        for masks in mine.map(Masks::from_bits) {
+        for masks in share_of(n, 0..COMBINATIONS).map(Masks::from_bits) {
             for attempt in kind.attempts {
                 let set = masks.after(Masks::AT_RESET, kind, (kind.armed)(n));
                 cx.check(&attempt(attempt(set.clone()).then(Op::Exit)))?;

@@ -19,7 +19,6 @@ pub mod random;
 pub mod register_access;
 pub mod shapes;
 pub mod software_step;
-mod turns;
 pub mod watchpoints;
 
 /// All suites, in the order in which they run.

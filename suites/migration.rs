@@ -16,10 +16,9 @@ use dfr0_model::{
     wire::{TARGET, access_code, passage},
 };
 use dfr0_runner::{
-    case::{Case, Context, Moves, Stop, Suite, Variation, Which},
+    case::{Case, Context, Stop, Suite},
     guest::Config,
 };
-use std::time::Instant;
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -40,13 +39,6 @@ const SUITES: [Suite; 9] = [
     double_lock::SUITE,
     guest_debug::SUITE,
 ];
-
-/// How often a scenario moves in a run that is not thorough. It takes milliseconds to read and write the
-/// registers of a vCPU.
-const MOVES: usize = 2;
-
-/// In a sample, one of this many cases moves. The moves would take most of the time of the sample.
-const SAMPLED: usize = 4;
 
 /// The cases whose vCPU moves.
 fn movable() -> impl Iterator<Item = Case> {
@@ -107,13 +99,10 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
         .filter(|case| CASES.contains(&case.name.as_str()))
         .collect();
     let moves = shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle());
-    for ((own, other), case) in cx.sample(moves) {
+    cx.each(moves, |cx, ((own, other), case)| {
         let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other), ..Config::default() };
-        // The first move is into a new VM.
-        let moves = Moves { from: 0, most: 2 };
-        cx.run_in(Variation { config, which: Which::Few, migrating: Some(moves), until: None }, case)?;
-    }
-    Ok(())
+        cx.run_moving_into(config, case)
+    })
 }
 
 const HERE: u8 = 1;
@@ -159,49 +148,29 @@ fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
 
 /// With which operation and which way to migrate a case begins follows from its name.
 fn migrating(case: Case) -> Case {
-    let from = case.turn();
     Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
-        if cx.every() > 1 && !is_sampled(from) {
-            return Stop::skip(format!("a sample runs one of {SAMPLED} of these cases"));
-        }
-        let variation = match cx.thorough() {
-            Some(time) => Variation {
-                migrating: Some(Moves { from, most: usize::MAX }),
-                until: Some(Instant::now() + time),
-                ..Variation::default()
-            },
-            None => Variation {
-                which: Which::Few,
-                migrating: Some(Moves { from, most: MOVES }),
-                ..Variation::default()
-            },
-        };
-        if cx.run_in(variation, &case)? {
-            Ok(())
-        } else {
-            Stop::skip("no scenario of this case runs a guest")
-        }
+        if cx.run_moving(&case)? { Ok(()) } else { Stop::skip("no scenario of this case runs a guest") }
     })
-}
-
-/// A case with this turn moves in a sample. Each way to migrate comes first in some of these cases.
-fn is_sampled(turn: usize) -> bool {
-    (turn / Migrate::ALL.len()).is_multiple_of(SAMPLED)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dfr0_runner::effort::Effort;
 
     #[test]
     fn each_way_to_migrate_comes_first_in_about_as_many_cases_as_any_other() {
-        let turns: Vec<usize> = movable().map(|case| case.turn()).collect();
-        let sampled: Vec<usize> = turns.iter().copied().filter(|turn| is_sampled(*turn)).collect();
-        assert!((turns.len() / 5..turns.len() / 3).contains(&sampled.len()), "{}", sampled.len());
-        for turns in [turns, sampled] {
-            let mut cases = [0; Migrate::ALL.len()];
-            turns.iter().for_each(|turn| cases[turn % Migrate::ALL.len()] += 1);
-            let mean = turns.len() / Migrate::ALL.len();
+        let sample = Effort { every: 2, ..Effort::default() };
+        let [all, sampled] = [Effort::default(), sample].map(|effort| {
+            let cases = movable().filter(|case| effort.moving(case.turn()).is_ok());
+            cases.map(|case| case.turn() % Migrate::ALL.len()).collect::<Vec<_>>()
+        });
+        assert_eq!(all.len(), movable().count());
+        assert!((all.len() / 5..all.len() / 3).contains(&sampled.len()), "{}", sampled.len());
+        for ways in [all, sampled] {
+            let mean = ways.len() / Migrate::ALL.len();
+            let cases = |way| ways.iter().filter(|first| **first == way).count();
+            let cases = (0..Migrate::ALL.len()).map(cases).collect::<Vec<_>>();
             assert!(cases.iter().all(|cases| (mean / 2..=mean * 2).contains(cases)), "{cases:?}");
         }
     }

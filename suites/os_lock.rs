@@ -3,7 +3,6 @@
 //! The OS Lock: who sees it, what it masks, and whether the debug registers keep their values when they are
 //! accessed under it and right after it, on each path by which KVM switches them between host and guest.
 
-use crate::turns::takes_turn;
 use dfr0_model::{
     access,
     control::{Dbgbcr, Dbgwcr, LSC_LOAD, Mdscr, PMC_EL0},
@@ -16,7 +15,10 @@ use dfr0_model::{
     },
     wire::{TARGET, TARGET_SIZE},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::{
+    case::{Case, Context, Stop, Suite},
+    effort::share_of,
+};
 
 /// The suite.
 pub const SUITE: Suite = Suite {
@@ -248,22 +250,17 @@ fn each_way(
     armed: &Scenario,
     attempt: fn(Scenario) -> Scenario,
 ) -> Result<(), Stop> {
-    let mut turns = 0..;
     let armed = WAYS.map(|way| on_way(armed.clone(), way)).into_iter().chain([armed.by_userspace()]);
-    for (place, armed) in armed.enumerate() {
-        for (by, other) in BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other))) {
-            for (next, under) in WAYS.into_iter().enumerate() {
-                if !turns.next().is_some_and(|turn| takes_turn(n, turn)) {
-                    continue;
-                }
-                let after = WAYS[(place + next) % WAYS.len()];
-                let locked = attempt(on_way(lock(armed.clone(), by), under));
-                let released = on_way(unlock(status(locked), other), after);
-                cx.check(&status(attempt(released)))?;
-            }
-        }
-    }
-    Ok(())
+    let combinations = armed.enumerate().flat_map(|(place, armed)| {
+        let who = BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other)));
+        let ways = who.flat_map(|who| (0..WAYS.len()).map(move |next| (who, next)));
+        ways.map(move |(who, next)| (armed.clone(), who, WAYS[next], WAYS[(place + next) % WAYS.len()]))
+    });
+    share_of(n, combinations).try_for_each(|(armed, (by, other), under, after)| {
+        let locked = attempt(on_way(lock(armed, by), under));
+        let released = on_way(unlock(status(locked), other), after);
+        cx.check(&status(attempt(released)))
+    })
 }
 
 fn registers() -> Vec<Case> {
@@ -358,19 +355,14 @@ fn each_register(
 ) -> Result<(), Stop> {
     for register in all_registers(cx.shape()) {
         let reg = register.reg;
-        let mut turns = 0..;
-        for owner in OWNERS {
-            for (by, other) in BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other))) {
-                let n = reg.debug_number().map(|(_, n)| n);
-                if !turns.next().is_some_and(|turn| takes_turn(n, turn)) {
-                    continue;
-                }
-                let start = owned(Scenario::new(), owner).write(reg, register.first);
-                let start = if matches!(owner, Owner::Nobody) { start.then(Op::Exit) } else { start };
-                let released = unlock(under(lock(start, by), &register), other);
-                let read = after(released, &register).isb().read(reg).then(Op::Exit).read(reg);
-                cx.check(&read.then(Op::KvmGet { reg }).then(Op::Debug(GuestDebug::OFF)).read(reg))?;
-            }
+        let who = BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other)));
+        let combinations = OWNERS.into_iter().flat_map(|owner| who.clone().map(move |who| (owner, who)));
+        for (owner, (by, other)) in share_of(reg.debug_number().map(|(_, n)| n), combinations) {
+            let start = owned(Scenario::new(), owner).write(reg, register.first);
+            let start = if matches!(owner, Owner::Nobody) { start.then(Op::Exit) } else { start };
+            let released = unlock(under(lock(start, by), &register), other);
+            let read = after(released, &register).isb().read(reg).then(Op::Exit).read(reg);
+            cx.check(&read.then(Op::KvmGet { reg }).then(Op::Debug(GuestDebug::OFF)).read(reg))?;
         }
     }
     Ok(())

@@ -15,9 +15,8 @@ use dfr0_model::{
     sysreg::ID_AA64DFR0_EL1,
 };
 use dfr0_runner::{
-    case::{Again, Case, Context, Stop, Suite, Variation, Which},
+    case::{Again, Case, Context, Stop, Suite},
     guest::Config,
-    turn,
 };
 use std::sync::{Arc, OnceLock};
 
@@ -41,21 +40,18 @@ const SUITES: [Suite; 6] = [
 /// Values of ID_AA64DFR0_EL1 that the kernel accepts, asked for when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
 
-/// In how many shapes the scenarios of a case take turns. Which shapes these are follows from its name.
-const AT_ONCE: usize = 8;
-const AT_ONCE_IN_A_SAMPLE: usize = 2;
 /// How many shapes differ from the host's in everything that userspace may change.
 const COMBINED: usize = 3;
 
 fn cases() -> Vec<Case> {
     let shapes = Shapes::default();
-    let in_shapes = |case: Case| {
+    let again = |case: Case| {
         let shapes = Arc::clone(&shapes);
         let (rule, also) = (case.rule, case.also);
         let name = format!("shapes.{}", case.name);
-        Case::new(name, rule, move |cx| in_shapes_in_turn(cx, ask_once(cx, &shapes)?, &case)).and(also)
+        Case::new(name, rule, move |cx| in_shapes(cx, ask_once(cx, &shapes)?, &case)).and(also)
     };
-    let mut cases: Vec<Case> = run_again().map(in_shapes).collect();
+    let mut cases: Vec<Case> = run_again().map(again).collect();
     cases.push(Case::new("shapes.guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
         under_guest_debug(cx, ask_once(cx, &shapes)?)
     }));
@@ -68,19 +64,17 @@ fn run_again() -> impl Iterator<Item = Case> {
     cases.filter(|case| case.again() != Again::Never)
 }
 
-/// A case that tests one field runs completely in each shape in which that field differs from the host's. The
-/// other cases take turns, and so do their scenarios. In a thorough run they run completely in each shape.
-fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], case: &Case) -> Result<(), Stop> {
-    if let Some(field) = case.field() {
-        let shapes = differing(cx, shapes, field.mask());
-        return in_each(cx, shapes.into_iter().map(|value| (value, Which::All)), case);
+/// A case that tests one field runs only in shapes in which that field differs from the host's.
+fn in_shapes(cx: &mut Context<'_>, shapes: &[u64], case: &Case) -> Result<(), Stop> {
+    let bits = case.field().map_or(u64::MAX, Field::mask);
+    let configs = differing(cx, shapes, bits).into_iter();
+    let configs: Vec<Config> =
+        configs.map(|value| Config { id_aa64dfr0: Some(value), ..Config::default() }).collect();
+    if cx.run_again(&configs, case)? {
+        Ok(())
+    } else {
+        Stop::skip("this kernel does not let userspace change what this case tests of a VM's shape")
     }
-    if case.again() == Again::Whole || cx.thorough().is_some() && !case.is_drawn() {
-        return in_each(cx, shapes.iter().map(|value| (*value, Which::All)), case);
-    }
-    let count = shapes.len().min(if cx.every() > 1 { AT_ONCE_IN_A_SAMPLE } else { AT_ONCE });
-    let its = turn::places(case.turn(), count, shapes.len()).map(|place| shapes[place]);
-    in_each(cx, its.enumerate().map(|(this, value)| (value, Which::Turn { this, of: count })), case)
 }
 
 /// Userspace debugs a guest that has other breakpoints than the host. Userspace uses those of the host.
@@ -90,7 +84,7 @@ fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
         return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
     }
     for case in &(guest_debug::SUITE.cases)() {
-        match in_shapes_in_turn(cx, &shapes, case) {
+        match in_shapes(cx, &shapes, case) {
             Err(Stop::Skip(_)) => {}
             result => result?,
         }
@@ -102,26 +96,6 @@ fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
 fn differing(cx: &Context<'_>, shapes: &[u64], bits: u64) -> Vec<u64> {
     let host = cx.host().id_aa64dfr0;
     shapes.iter().filter(|value| (*value ^ host) & bits != 0).copied().collect()
-}
-
-/// Runs a case in these shapes. The case is skipped if it skips in each of them.
-fn in_each(
-    cx: &mut Context<'_>,
-    shapes: impl Iterator<Item = (u64, Which)>,
-    case: &Case,
-) -> Result<(), Stop> {
-    let mut skipped = Err(Stop::Skip(
-        "this kernel does not let userspace change what this case tests of a VM's shape".into(),
-    ));
-    let mut ran = false;
-    for (value, which) in shapes {
-        let config = Config { id_aa64dfr0: Some(value), ..Config::default() };
-        match cx.run_in(Variation { config, which, ..Variation::default() }, case) {
-            Err(Stop::Skip(why)) => skipped = Stop::skip(why),
-            result => ran |= result?,
-        }
-    }
-    if ran { Ok(()) } else { skipped }
 }
 
 fn ask_once<'a>(cx: &Context<'_>, shapes: &'a Shapes) -> Result<&'a [u64], Stop> {
@@ -181,21 +155,22 @@ pub(crate) fn ask(cx: &Context<'_>) -> Result<Vec<u64>, Stop> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dfr0_runner::effort::Effort;
 
     #[test]
     fn each_shape_has_about_as_many_cases_as_any_other() {
-        let turns: Vec<usize> =
-            run_again().filter(|case| case.again() == Again::InTurn).map(|case| case.turn()).collect();
-        for (shapes, at_once) in [(104, AT_ONCE), (33, AT_ONCE), (11, AT_ONCE), (33, AT_ONCE_IN_A_SAMPLE)] {
+        let again: Vec<Case> = run_again().filter(|case| case.again() == Again::InTurn).collect();
+        let sample = Effort { every: 2, ..Effort::default() };
+        for (shapes, effort) in
+            [104, 33, 11].map(|all| (all, Effort::default())).into_iter().chain([(33, sample)])
+        {
             let mut cases = vec![0; shapes];
-            turns
+            again
                 .iter()
-                .flat_map(|turn| turn::places(*turn, at_once, shapes))
-                .for_each(|place| cases[place] += 1);
-            let mean = turns.len() * at_once / shapes;
-            let (least, most) = (cases.iter().min(), cases.iter().max());
-            assert!(least.is_some_and(|least| *least >= mean / 3), "{shapes} shapes: {cases:?}");
-            assert!(most.is_some_and(|most| *most <= mean * 2), "{shapes} shapes: {cases:?}");
+                .flat_map(|case| effort.shapes(case, shapes))
+                .for_each(|(place, _)| cases[place] += 1);
+            let mean = cases.iter().sum::<usize>() / shapes;
+            assert!(cases.iter().all(|cases| (mean / 3..=mean * 2).contains(cases)), "{cases:?}");
         }
     }
 }

@@ -5,7 +5,6 @@
 
 mod sve;
 
-use crate::turns::takes_turn;
 use arbitrary_int::{u2, u5};
 use dfr0_model::{
     access::{self, ACCESSES, Access, Kind},
@@ -19,7 +18,10 @@ use dfr0_model::{
         MARKERS, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED, access_code, passage, sequence_code,
     },
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::{
+    case::{Case, Context, Stop, Suite},
+    effort::share_of,
+};
 use std::ops::RangeInclusive;
 
 /// The suite.
@@ -322,7 +324,7 @@ fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// Every BAS for number 0; the others take turns.
 fn every_bas(n: u8) -> impl Iterator<Item = u8> {
-    (0..=u8::MAX).filter(move |bas| takes_turn(Some(n), usize::from(*bas)))
+    share_of(n, 0..=u8::MAX)
 }
 
 /// Every BAS, with an access of each byte of the doubleword and of its neighbours, and of all.
@@ -393,11 +395,10 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
         let control = DOUBLEWORD.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
         (HERE, control.with_pac(u2::new(bits & 3)))
     });
-    let controls: Vec<_> = selects.chain(masks).chain(states).enumerate().collect();
+    let controls: Vec<_> = selects.chain(masks).chain(states).collect();
     let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
-        let mine = controls.iter().filter(move |(turn, _)| takes_turn(Some(n), *turn));
-        mine.map(move |(_, (at, control))| {
+        share_of(n, &controls).map(move |(at, control)| {
             let set = with(n, *control).write(dbgwvr(n), *at).then(Op::Exit);
             let bytes = (HERE..HERE + 8).fold(set, |scenario, address| scenario.access(byte, address));
             bytes.at(El::El0).access(STR, HERE)

@@ -4,12 +4,12 @@
 
 use crate::{
     cpus,
+    effort::{Effort, Moving, Which},
     guest::{Config, Error, Guest, LEAST_AFTER_DEATH, OfOther},
     host::{Host, Unavailable},
     machine::Machine,
     plain::Features,
     program::{Departure, Program},
-    random::Draw,
     results::{Departed, Detail},
     turn,
 };
@@ -27,7 +27,6 @@ use dfr0_model::{
 use std::{
     collections::BTreeMap,
     fmt,
-    iter::StepBy,
     time::{Duration, Instant},
 };
 
@@ -282,9 +281,7 @@ pub struct Session {
     deadline: Duration,
     /// A guest has died on this host.
     died: bool,
-    draw: Draw,
-    /// Of a case's scenarios the first and every Nth run.
-    every: usize,
+    effort: Effort,
     /// The guest that was used last is last.
     guests: Vec<(Config, Guest)>,
     /// The size in bytes of the block that DC ZVA zeroes, if it is permitted; `None` until a case asks.
@@ -302,8 +299,7 @@ impl Session {
                 machine,
                 deadline,
                 died: false,
-                draw: Draw::default(),
-                every: 1,
+                effort: Effort::default(),
                 guests: Vec::new(),
                 zva_block: None,
                 id_registers: BTreeMap::new(),
@@ -316,18 +312,15 @@ impl Session {
     pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
         let machine =
             Machine::open(deadline)?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
-        let (host, draw) = (host.clone(), Draw::default());
-        let id_registers = BTreeMap::new();
         Ok(Self {
             machine,
-            host,
+            host: host.clone(),
             deadline,
             died: false,
-            draw,
-            every: 1,
+            effort: Effort::default(),
             guests: Vec::new(),
             zva_block: None,
-            id_registers,
+            id_registers: BTreeMap::new(),
         })
     }
 
@@ -340,32 +333,26 @@ impl Session {
             host,
             deadline: Duration::ZERO,
             died: false,
-            draw: Draw::default(),
-            every: 1,
+            effort: Effort::default(),
             guests: Vec::new(),
             zva_block: Some(Some(ZVA_BLOCK)),
             id_registers: BTreeMap::new(),
         }
     }
 
-    /// Makes cases run a sample: the first and every Nth of their scenarios, N being `every`.
-    pub fn running_every(self, every: usize) -> Self {
-        Self { every, ..self }
+    /// Sets how much cases do.
+    pub fn with_effort(self, effort: Effort) -> Self {
+        Self { effort, ..self }
     }
 
-    /// Cases run only a sample of their scenarios.
-    pub(crate) fn is_sample(&self) -> bool {
-        self.every > 1
+    /// How much cases do.
+    pub(crate) fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// Sets how long a guest may run at a time.
     pub fn allowing(self, deadline: Duration) -> Self {
         Self { deadline, ..self }
-    }
-
-    /// Sets how random scenarios are drawn.
-    pub fn drawing(self, draw: Draw) -> Self {
-        Self { draw, ..self }
     }
 
     /// The host's facts.
@@ -397,53 +384,31 @@ impl Session {
 
 /// How a case runs as a part of another one.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Variation {
+struct Variation {
     /// The configuration of its VMs.
-    pub config: Config,
+    config: Config,
     /// Which of its scenarios run.
-    pub which: Which,
+    which: Which,
     /// Userspace moves the vCPU's state elsewhere in the middle of each scenario.
-    pub migrating: Option<Moves>,
+    migrating: Option<Moves>,
     /// No scenario is started after this time.
-    pub until: Option<Instant>,
+    until: Option<Instant>,
 }
 
 /// When and how a scenario migrates, as [`Scenario::migrating`] takes it.
 #[derive(Clone, Copy, Debug)]
-pub struct Moves {
-    /// The way to migrate, as a place in [`dfr0_model::scenario::Migrate::ALL`], that comes first in the
-    /// first scenario.
-    pub from: usize,
+struct Moves {
+    /// The way to migrate, as a place in [`dfr0_model::scenario::Migrate::ALL`], that comes first in the first scenario.
+    from: usize,
     /// The upper limit of migrations in a scenario.
-    pub most: usize,
+    most: usize,
 }
 
-/// Which of a case's scenarios run.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Which {
-    /// All.
-    #[default]
-    All,
-    /// Of a case that runs in several variations: the first in each variation, and each other in one of them.
-    Turn {
-        /// The variation, from 0.
-        this: usize,
-        /// The number of variations.
-        of: usize,
-    },
-    /// A few of many: the first, and those at the places 256, 4096 and 65536.
-    Few,
-}
-
-impl Which {
-    const fn includes(self, place: usize) -> bool {
-        match self {
-            Self::All => true,
-            Self::Turn { this, of } => place == 0 || place % of == this,
-            Self::Few => {
-                place == 0 || place.is_power_of_two() && place.ilog2().is_multiple_of(4) && place > 16
-            }
-        }
+impl Variation {
+    /// The vCPU moves, first in the way `from`.
+    fn moving(Moving { which, most, time }: Moving, from: usize) -> Self {
+        let until = time.map(|time| Instant::now() + time);
+        Self { which, migrating: Some(Moves { from, most }), until, ..Self::default() }
     }
 }
 
@@ -485,10 +450,34 @@ impl Context<'_> {
         self.variation.config.id_aa64dfr0.map_or(self.host().shape(), Shape::from_id_aa64dfr0)
     }
 
-    /// Runs another case in this variation, as a part of this case. False if it ran no scenario.
-    pub fn run_in(&mut self, variation: Variation, case: &Case) -> Result<bool, Stop> {
-        let sampled = |moves: Moves| Moves { most: moves.most.div_ceil(self.session.every), ..moves };
-        let variation = Variation { migrating: variation.migrating.map(sampled), ..variation };
+    /// Runs another case again, as a part of this case: in VMs of these configurations, or of some of them. The case is
+    /// skipped if it skips in each. False if it ran no scenario.
+    pub fn run_again(&mut self, configs: &[Config], case: &Case) -> Result<bool, Stop> {
+        let (mut ran, mut skipped) = (false, None);
+        for (place, which) in self.session.effort.shapes(case, configs.len()) {
+            match self.run_in(Variation { config: configs[place], which, ..Variation::default() }, case) {
+                Err(Stop::Skip(why)) => skipped = Some(why),
+                result => ran |= result?,
+            }
+        }
+        skipped.filter(|_| !ran).map_or(Ok(ran), Stop::skip)
+    }
+
+    /// Runs another case while its vCPU moves, as a part of this case. False if it ran no scenario.
+    pub fn run_moving(&mut self, case: &Case) -> Result<bool, Stop> {
+        let moving = self.session.effort.moving(case.turn()).map_err(Stop::Skip)?;
+        self.run_in(Variation::moving(moving, case.turn()), case)
+    }
+
+    /// Runs a few scenarios of another case in a VM of this configuration, as a part of this case. The vCPU moves, first
+    /// into a new VM.
+    pub fn run_moving_into(&mut self, config: Config, case: &Case) -> Result<(), Stop> {
+        let moving = self.session.effort.moving_a_little();
+        self.run_in(Variation { config, ..Variation::moving(moving, 0) }, case).map(drop)
+    }
+
+    /// Runs another case in this variation. False if it ran no scenario.
+    fn run_in(&mut self, variation: Variation, case: &Case) -> Result<bool, Stop> {
         let own = std::mem::replace(&mut self.variation, variation);
         let (given, checks) = (std::mem::take(&mut self.given), self.report.checks);
         let result = (case.test)(self);
@@ -496,19 +485,15 @@ impl Context<'_> {
         result.map(|()| self.report.checks > checks)
     }
 
-    /// How long a case may take, in a run that also tries what is otherwise left out.
-    pub fn thorough(&self) -> Option<Duration> {
-        self.session.draw.time
-    }
-
-    /// N, where the first and every Nth scenario runs: 1 is all, more is a sample.
-    pub fn every(&self) -> usize {
-        self.session.every
-    }
-
-    /// All of these; in a sample, the first and every Nth.
-    pub fn sample<I: IntoIterator>(&self, all: I) -> StepBy<I::IntoIter> {
-        all.into_iter().step_by(self.session.every)
+    /// Does the same with each of these; in a sample, with some of them.
+    pub fn each<T>(
+        &mut self,
+        all: impl IntoIterator<Item = T>,
+        mut check: impl FnMut(&mut Self, T) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let effort = self.session.effort;
+        let mut all = (0..).zip(all).filter(|(place, _)| effort.includes(Which::All, *place));
+        all.try_for_each(|(_, one)| check(self, one))
     }
 
     /// How many CPUs this thread may run on.
@@ -598,7 +583,7 @@ impl Context<'_> {
     /// Runs scenarios in the VM of [`Self::check`], many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
         let Variation { which, migrating, until, .. } = self.variation;
-        let every = self.session.every;
+        let effort = self.session.effort;
         let mut given = self.given;
         let mut scenarios = scenarios
             .into_iter()
@@ -610,7 +595,7 @@ impl Context<'_> {
                     None => scenario,
                 };
                 let in_time = until.is_none_or(|until| Instant::now() < until);
-                (in_time && which.includes(place) && place.is_multiple_of(every)).then(|| migrated(scenario))
+                (in_time && effort.includes(which, place)).then(|| migrated(scenario))
             })
             .peekable();
         if self.is_on_paper() {
@@ -677,16 +662,11 @@ impl Context<'_> {
         guests.push((self.variation.config, guest));
     }
 
-    /// How random scenarios are drawn: all of them, or in a variation a share; the shares add up to a
-    /// quarter.
-    pub(crate) fn draw(&self) -> Draw {
-        let draw = self.session.draw;
-        let share = match self.variation.which {
-            Which::Turn { of, .. } => 4 * of as u32,
-            _ => 1,
-        };
-        let share = share * self.session.every as u32;
-        Draw { scenarios: draw.scenarios.div_ceil(share), time: draw.time.map(|time| time / share), ..draw }
+    /// How many random scenarios the case draws, or for how long instead, and from which seed.
+    pub(crate) fn draws(&self) -> (u64, u32, Option<Duration>) {
+        let effort = self.session.effort;
+        let (scenarios, time) = effort.draws(self.variation.which);
+        (effort.seed, scenarios, time)
     }
 
     /// The model of the case's vCPUs.
@@ -811,23 +791,5 @@ fn describe(shape: Shape, departure: &Departure, how: &str) -> Departed {
         undoing: *undoing,
         operations: ops.iter().map(ToString::to_string).collect(),
         mismatch: mismatch.words(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_scenario_has_its_turn_in_one_variation_and_the_first_in_each() {
-        let ran =
-            |this| (0..8).filter(|place| Which::Turn { this, of: 3 }.includes(*place)).collect::<Vec<_>>();
-        assert_eq!([ran(0), ran(1), ran(2)], [vec![0, 3, 6], vec![0, 1, 4, 7], vec![0, 2, 5]]);
-    }
-
-    #[test]
-    fn few_of_many_scenarios_run() {
-        let ran: Vec<usize> = (0..70_000).filter(|place| Which::Few.includes(*place)).collect();
-        assert_eq!(ran, [0, 256, 4096, 65536]);
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     bench,
     bless::Drafts,
     case::{Case, Session, Suite},
+    effort::Effort,
     expected::Deviations,
     explain::Explanation,
     fingerprint::{self, Fingerprint},
@@ -21,7 +22,6 @@ use crate::{
     pattern,
     plan::{self, Named},
     profile::{self, Profiles},
-    random::Draw,
     replay,
     results::{self, Lines, Results, Writer},
     run::{self, Options},
@@ -291,10 +291,10 @@ struct Run {
     #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     deadline: u64,
     /// The seed of random scenarios; the same seed draws the same scenarios on hosts of the same shape.
-    #[arg(long, default_value_t = Draw::default().seed)]
+    #[arg(long, default_value_t = Effort::default().seed)]
     seed: u64,
     /// The number of random scenarios in each case of the suite random.
-    #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SCENARIOS", default_value_t = Effort::default().draws, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
     /// Run a sample: the first and every Nth scenario of each case, one Nth of the random scenarios, and
     /// every fourth case of those that move a vCPU, with one move. A known deviation that a sample does not
@@ -309,9 +309,9 @@ struct Run {
 }
 
 impl Run {
-    fn draw(&self) -> Draw {
-        let time = self.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
-        Draw { seed: self.seed, scenarios: self.draws, time }
+    fn effort(&self) -> Effort {
+        let thorough = self.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
+        Effort { seed: self.seed, draws: self.draws, every: self.every as usize, thorough }
     }
 
     /// The writers that take the results.
@@ -406,12 +406,8 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
     let of_suite =
         |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
-    let options = Options {
-        strict: run.strict,
-        deadline: Duration::from_secs(run.deadline),
-        draw: run.draw(),
-        every: run.every as usize,
-    };
+    let options =
+        Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), effort: run.effort() };
     Ok(run::run(&cases, &deviations, options, &mut run.writers()?)?)
 }
 
@@ -472,16 +468,21 @@ fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: O
 }
 
 fn replay(suites: &[Suite], what: &str) -> Outcome {
-    let options = |draw| Options { strict: false, deadline: DEADLINE, draw, every: 1 };
+    let options = |effort| Options { strict: false, deadline: DEADLINE, effort };
     if let Ok(seed) = what.parse() {
         let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
         let deviations = Deviations::load(None, &names)?;
         let random = select(cases, &["random".into()])?;
-        return Ok(run::run(&random, &deviations, options(Draw { seed, ..Draw::default() }), &mut [ktap()])?);
+        return Ok(run::run(
+            &random,
+            &deviations,
+            options(Effort { seed, ..Effort::default() }),
+            &mut [ktap()],
+        )?);
     }
     let scenario = replay::read(what)?;
-    Ok(run::run(&[replay::case(scenario)], &Deviations::none(), options(Draw::default()), &mut [ktap()])?)
+    Ok(run::run(&[replay::case(scenario)], &Deviations::none(), options(Effort::default()), &mut [ktap()])?)
 }
 
 fn bench(suites: &[Suite], patterns: &[String]) -> Outcome {

@@ -18,6 +18,7 @@
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
 //! | [`together`] | vCPUs that run at the same time |
+//! | [`effort`] | how much a run does |
 //! | [`turn`] | the turn of a case, which follows from its name |
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
@@ -47,6 +48,7 @@ pub mod certificate;
 pub mod cli;
 pub mod cpus;
 pub mod diagnostic;
+pub mod effort;
 pub mod expected;
 pub mod explain;
 pub mod fingerprint;

@@ -53,7 +53,7 @@ fn pairs(cx: &mut Context<'_>, others: fn(&Changes) -> &[Change]) -> Result<(), 
     if pairs.peek().is_none() {
         return Stop::skip("this kernel lets userspace change only one field of ID_AA64DFR0_EL1");
     }
-    cx.sample(pairs).try_for_each(|pair| check(cx, &vm, default, pair))
+    cx.each(pairs, |cx, pair| check(cx, &vm, default, pair))
 }
 
 /// A change that this kernel accepts although it need not, such as a reserved encoding, is in neither list:
