@@ -3,6 +3,7 @@
 //! Breakpoints: each breakpoint of the host fires when it must and only then, and keeps the values that were
 //! written to it, on every path by which they reach the hardware.
 
+use crate::forms::{each_breakpoint as each, whole};
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
@@ -14,15 +15,8 @@ use dfr0_model::{
     wire::{BRK, TARGET, marker, sequence_code},
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
+    case::{Case, Context, Stop},
     effort::share_of,
-};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "breakpoints",
-    about: "every breakpoint of the host fires at EL1 when it must and only then",
-    cases,
 };
 
 /// The marker that breakpoints are set on; 0 and 2 are its neighbours.
@@ -30,15 +24,7 @@ const HERE: u8 = 1;
 const ON: Mdscr = Mdscr::breakpoints_at_el1();
 const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 
-fn cases() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("breakpoints.{name}"), rule, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
-    let whole = |name: &str, rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("breakpoints.{name}"), rule, test)
-    };
+pub fn cases() -> Vec<Case> {
     vec![
         each("fires", &rule::BREAKPOINT_MATCHES, |n| armed(n).exec(HERE)),
         each("fires_each_time", &rule::BREAKPOINT_SYNDROME, |n| armed(n).exec(HERE).exec(HERE).exec(HERE)),

@@ -15,7 +15,7 @@ use dfr0_model::{
     sysreg::ID_AA64DFR0_EL1,
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
+    case::{Case, Context, Stop},
     guest::Guest,
 };
 use std::sync::{Arc, OnceLock};
@@ -29,13 +29,6 @@ mod neighbours;
 mod promises;
 mod together;
 mod values;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "id_regs",
-    about: "what KVM answers when userspace rewrites debug feature registers, and what the guest then reads",
-    cases,
-};
 
 /// The result of writing one value to one field.
 #[derive(Clone, Copy)]
@@ -53,20 +46,18 @@ type Values = Arc<OnceLock<[Observed; 16]>>;
 /// What a case checks for one value. It returns the short and the full text of a finding.
 type Check = fn(&Field, u8, Observed, Allowed, u64) -> Option<(String, String)>;
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = vec![
-        Case::new("id_regs.same_value_accepted", &rule::ID_DEFAULT_ACCEPTED, same_value_accepted),
-        Case::new("id_regs.default_guest_reads", &rule::ID_GUEST_READS, default_guest_reads),
-        Case::new("id_regs.raised_again", &rule::ID_SAFE_ACCEPTED, raised_again),
-        Case::new("id_regs.frozen_by_run", &rule::ID_FROZEN_BY_RUN, frozen_by_run),
+        Case::new("same_value_accepted", &rule::ID_DEFAULT_ACCEPTED, same_value_accepted),
+        Case::new("default_guest_reads", &rule::ID_GUEST_READS, default_guest_reads),
+        Case::new("raised_again", &rule::ID_SAFE_ACCEPTED, raised_again),
+        Case::new("frozen_by_run", &rule::ID_FROZEN_BY_RUN, frozen_by_run),
     ];
     for field in FIELDS {
         let values = Values::default();
         let case = |name: &str, rule: &'static Rule, check: Check| {
             let values = Arc::clone(&values);
-            Case::new(format!("id_regs.{}.{name}", field.slug), rule, move |cx| {
-                each_value(cx, field, &values, check)
-            })
+            Case::new(format!("{}.{name}", field.slug), rule, move |cx| each_value(cx, field, &values, check))
         };
         let (either, reads_otherwise): (&[_], &[_]) = match field.slug {
             "brps" => (&[&rule::ID_IMPOSSIBLE_SHAPE], &[]),
@@ -81,11 +72,9 @@ fn cases() -> Vec<Case> {
             case("guest_reads", &rule::ID_GUEST_READS, guest_reads),
         ]);
         let values = Arc::clone(&values);
-        cases.push(Case::new(
-            format!("id_regs.{}.mask", field.slug),
-            &rule::ID_MASK_COVERS_FIELDS,
-            move |cx| mask_agrees(cx, field, &values),
-        ));
+        cases.push(Case::new(format!("{}.mask", field.slug), &rule::ID_MASK_COVERS_FIELDS, move |cx| {
+            mask_agrees(cx, field, &values)
+        }));
     }
     cases.extend(moments::cases());
     cases.extend(features::cases());

@@ -4,8 +4,8 @@
 //! guest takes the same exceptions and reads the same values as without the moves.
 
 use crate::{
-    breakpoints, double_lock, exception_masking, guest_debug, linked_context, os_lock, register_access,
-    shapes, software_step, watchpoints,
+    BREAKPOINTS, DOUBLE_LOCK, EXCEPTION_MASKING, GUEST_DEBUG, LINKED_CONTEXT, OS_LOCK, REGISTER_ACCESS,
+    SOFTWARE_STEP, WATCHPOINTS, shapes,
 };
 use dfr0_model::{
     access,
@@ -20,45 +20,39 @@ use dfr0_runner::{
     guest::Config,
 };
 
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "migration",
-    about: "a vCPU that is saved and restored in another VM continues as if it had not moved",
-    cases,
-};
-
 /// The suites whose scenarios migrate.
 const SUITES: [Suite; 9] = [
-    register_access::SUITE,
-    breakpoints::SUITE,
-    watchpoints::SUITE,
-    linked_context::SUITE,
-    software_step::SUITE,
-    exception_masking::SUITE,
-    os_lock::SUITE,
-    double_lock::SUITE,
-    guest_debug::SUITE,
+    REGISTER_ACCESS,
+    BREAKPOINTS,
+    WATCHPOINTS,
+    LINKED_CONTEXT,
+    SOFTWARE_STEP,
+    EXCEPTION_MASKING,
+    OS_LOCK,
+    DOUBLE_LOCK,
+    GUEST_DEBUG,
 ];
 
 /// The cases whose vCPU moves.
 fn movable() -> impl Iterator<Item = Case> {
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)());
+    let cases = SUITES.into_iter().flat_map(|suite| suite.cases());
     cases.filter(|case| case.why_it_stays().is_none())
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let in_code = |name: &str, scenarios: fn(Migrate) -> Vec<Scenario>| {
-        Case::new(format!("migration.in_code.{name}"), &rule::MIGRATION, move |cx| {
+        Case::new(name, &rule::MIGRATION, move |cx| {
             if cx.host().is_bare() {
                 return Stop::skip("there is no userspace that a store could exit to");
             }
             cx.check_each(Migrate::ALL.into_iter().flat_map(scenarios))
         })
+        .within("in_code")
     };
-    let os_lock_held = Case::new("migration.os_lock_held", &rule::MIGRATION, |cx| {
+    let os_lock_held = Case::new("os_lock_held", &rule::MIGRATION, |cx| {
         cx.check_each(Migrate::ALL.into_iter().map(locked_while_it_moves))
     });
-    let into_another_shape = Case::new("migration.into_another_shape", &rule::MIGRATION, into_another_shape);
+    let into_another_shape = Case::new("into_another_shape", &rule::MIGRATION, into_another_shape);
     movable()
         .map(migrating)
         .chain([
@@ -93,9 +87,9 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
         return Stop::skip("this kernel does not let userspace change a VM's shape");
     }
     shapes.push(cx.host().id_aa64dfr0);
-    let cases: Vec<Case> = [breakpoints::SUITE, watchpoints::SUITE, linked_context::SUITE]
+    let cases: Vec<Case> = [BREAKPOINTS, WATCHPOINTS, LINKED_CONTEXT]
         .into_iter()
-        .flat_map(|suite| (suite.cases)())
+        .flat_map(|suite| suite.cases())
         .filter(|case| CASES.contains(&case.name.as_str()))
         .collect();
     let moves = shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle());
@@ -148,7 +142,7 @@ fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
 
 /// With which operation and which way to migrate a case begins follows from its name.
 fn migrating(case: Case) -> Case {
-    Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
+    Case::new(case.name.clone(), &rule::MIGRATION, move |cx| {
         if cx.run_moving(&case)? { Ok(()) } else { Stop::skip("no scenario of this case runs a guest") }
     })
 }

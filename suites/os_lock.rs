@@ -3,11 +3,12 @@
 //! The OS Lock: who sees it, what it masks, and whether the debug registers keep their values when they are
 //! accessed under it and right after it, on each path by which KVM switches them between host and guest.
 
+use crate::forms::{each_breakpoint as each, each_watchpoint, one as case, whole, within};
 use dfr0_model::{
     access,
     control::{Dbgbcr, Dbgwcr, LSC_LOAD, Mdscr, PMC_EL0},
     guest_debug::{ENABLE, GuestDebug},
-    rule::{self, Rule},
+    rule,
     scenario::{El, Entry, Op, Scenario},
     shape::Shape,
     sysreg::{
@@ -16,15 +17,8 @@ use dfr0_model::{
     wire::{TARGET, TARGET_SIZE},
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
+    case::{Case, Context, Stop},
     effort::share_of,
-};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "os_lock",
-    about: "the OS Lock masks debug exceptions while it is locked, and no register loses its value",
-    cases,
 };
 
 /// The marker that breakpoints are set on.
@@ -104,19 +98,16 @@ fn status(scenario: Scenario) -> Scenario {
     scenario.isb().read(OSLSR_EL1)
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let mut cases = access_cases();
-    cases.extend(breakpoints());
-    cases.extend(watchpoints());
+    cases.extend(within("breakpoint", breakpoints()));
+    cases.extend(within("watchpoint", watchpoints()));
     cases.extend(brk_and_steps());
-    cases.extend(registers());
+    cases.extend(within("registers", registers()));
     cases
 }
 
 fn access_cases() -> Vec<Case> {
-    let case = |name: &str, rule: &'static Rule, scenario: fn() -> Scenario| {
-        Case::new(format!("os_lock.{name}"), rule, move |cx| cx.check(&scenario()))
-    };
     vec![
         case("oslar_is_write_only", &rule::REGISTERS_ONE_WAY, || {
             status(status(Scenario::new().read(OSLAR_EL1).write(OSLAR_EL1, 1)).read(OSLAR_EL1))
@@ -155,11 +146,6 @@ fn access_cases() -> Vec<Case> {
 }
 
 fn breakpoints() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("os_lock.breakpoint.{name}"), rule, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
     vec![
         each("held", &rule::OS_LOCK, |n| status(armed(n).write(OSLAR_EL1, 1)).exec(HERE)),
         each("held_at_el0", &rule::OS_LOCK, |n| {
@@ -186,7 +172,7 @@ fn breakpoints() -> Vec<Case> {
                 .into_iter()
                 .fold(armed(n), |scenario, value| status(scenario.write(OSLAR_EL1, value)).exec(HERE))
         }),
-        Case::new("os_lock.breakpoint.each_way", &rule::OS_LOCK, |cx| {
+        Case::new("each_way", &rule::OS_LOCK, |cx| {
             cx.shape()
                 .breakpoint_numbers()
                 .try_for_each(|n| each_way(cx, Some(n), &armed(n), |scenario| scenario.exec(HERE)))
@@ -195,11 +181,7 @@ fn breakpoints() -> Vec<Case> {
 }
 
 fn watchpoints() -> Vec<Case> {
-    let each = |name: &str, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("os_lock.watchpoint.{name}"), &rule::OS_LOCK, move |cx| {
-            (0..cx.shape().watchpoints).try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
+    let each = |name: &str, scenario: fn(u8) -> Scenario| each_watchpoint(name, &rule::OS_LOCK, scenario);
     vec![
         each("held", |n| {
             let locked = load_and_store(watching(n).write(OSLAR_EL1, 1));
@@ -209,21 +191,16 @@ fn watchpoints() -> Vec<Case> {
             let written = load_and_store(Scenario::new().write(OSLAR_EL1, 1).append(watching(n)));
             load_and_store(written.write(OSLAR_EL1, 0))
         }),
-        Case::new("os_lock.watchpoint.each_way", &rule::OS_LOCK, |cx| {
+        Case::new("each_way", &rule::OS_LOCK, |cx| {
             (0..cx.shape().watchpoints).try_for_each(|n| each_way(cx, Some(n), &watching(n), load_and_store))
         }),
     ]
 }
 
 fn brk_and_steps() -> Vec<Case> {
-    let brk = |name: &str, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("os_lock.brk.{name}"), &rule::BRK_UNMASKED, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
-    let step = |name: &str, scenario: fn() -> Scenario| {
-        Case::new(format!("os_lock.step.{name}"), &rule::OS_LOCK, move |cx| cx.check(&scenario()))
-    };
+    let brk =
+        |name: &str, scenario: fn(u8) -> Scenario| each(name, &rule::BRK_UNMASKED, scenario).within("brk");
+    let step = |name: &str, scenario: fn() -> Scenario| case(name, &rule::OS_LOCK, scenario).within("step");
     vec![
         brk("taken", |n| armed(n).write(OSLAR_EL1, 1).isb().then(Op::Brk)),
         brk("taken_at_el0", |n| armed(n).write(OSLAR_EL1, 1).at(El::El0).isb().then(Op::Brk)),
@@ -235,9 +212,10 @@ fn brk_and_steps() -> Vec<Case> {
             let locked = stepping(El::El1).write(OSLAR_EL1, 1).then(Op::Exit).exec(HERE);
             locked.write(OSLAR_EL1, 0).then(Op::Exit).exec(HERE).exec(HERE)
         }),
-        Case::new("os_lock.step.each_way", &rule::OS_LOCK, |cx| {
+        Case::new("each_way", &rule::OS_LOCK, |cx| {
             each_way(cx, None, &stepping(El::El1), |scenario| scenario.exec(HERE))
-        }),
+        })
+        .within("step"),
     ]
 }
 
@@ -264,21 +242,18 @@ fn each_way(
 }
 
 fn registers() -> Vec<Case> {
-    let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("os_lock.registers.{name}"), rule, test)
-    };
     vec![
-        case("read_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("read_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
             each_register(cx, |scenario, register| scenario.isb().read(register.reg), |scenario, _| scenario)
         }),
-        case("written_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("written_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
             each_register(
                 cx,
                 |scenario, register| scenario.write(register.reg, register.second).isb().read(register.reg),
                 |scenario, _| scenario,
             )
         }),
-        case("written_by_userspace_under_it", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
+        whole("written_by_userspace_under_it", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
             each_register(
                 cx,
                 |scenario, register| {
@@ -288,14 +263,14 @@ fn registers() -> Vec<Case> {
                 |scenario, _| scenario,
             )
         }),
-        case("written_first_after_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("written_first_after_it", &rule::REGISTERS_READ_BACK, |cx| {
             each_register(
                 cx,
                 |scenario, _| scenario,
                 |scenario, register| scenario.write(register.reg, register.second),
             )
         }),
-        case("mdscr_saves_edscr", &rule::SAVED_UNDER_OS_LOCK, |cx| {
+        whole("mdscr_saves_edscr", &rule::SAVED_UNDER_OS_LOCK, |cx| {
             // RXfull, TXfull, RXO, TXU, TDA, HDE and ERR, one by one.
             [30, 29, 27, 26, 21, 14, 6].into_iter().try_for_each(|bit| {
                 BOTH.into_iter().try_for_each(|by| {
@@ -306,14 +281,14 @@ fn registers() -> Vec<Case> {
                 })
             })
         }),
-        case("mdccint_under_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("mdccint_under_it", &rule::REGISTERS_READ_BACK, |cx| {
             let locked = Scenario::new().write(OSLAR_EL1, 1);
             cx.check(&[1 << 30, 1 << 29, 0b11 << 29, 0].into_iter().fold(locked, |scenario, value| {
                 let written = scenario.write(MDCCINT_EL1, value).isb().read(MDCCINT_EL1);
                 written.then(Op::Exit).read(MDCCINT_EL1).then(Op::KvmGet { reg: MDCCINT_EL1 })
             }))
         }),
-        case("all_keep_their_values", &rule::REGISTERS_READ_BACK, all_keep_their_values),
+        whole("all_keep_their_values", &rule::REGISTERS_READ_BACK, all_keep_their_values),
     ]
 }
 

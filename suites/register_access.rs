@@ -17,17 +17,10 @@ use dfr0_model::{
     },
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
+    case::{Case, Context, Stop},
     plain::{Features, Reads, StepState},
 };
 use std::fmt;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "register_access",
-    about: "debug registers exist up to the VM's counts, and can be read and written as they should",
-    cases,
-};
 
 /// Why a vCPU that uses such a register does not move.
 const NOT_KEPT: &str = "KVM does not keep the register for a guest, and does not list it for a VMM";
@@ -35,9 +28,9 @@ const NOT_KEPT: &str = "KVM does not keep the register for a guest, and does not
 /// MDCCINT_EL1.{RX, TX}: each of them, both, and none.
 const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("register_access.{name}"), rule, test)
+        Case::new(name, rule, test)
     };
     vec![
         case("beyond_breakpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {

@@ -6,7 +6,7 @@
 //! The kernel is asked which shapes these are: each field of ID_AA64DFR0_EL1 that describes breakpoints,
 //! watchpoints and locks, with each value that KVM accepts.
 
-use crate::{breakpoints, double_lock, guest_debug, linked_context, random, register_access, watchpoints};
+use crate::{BREAKPOINTS, DOUBLE_LOCK, GUEST_DEBUG, LINKED_CONTEXT, RANDOM, REGISTER_ACCESS, WATCHPOINTS};
 use dfr0_model::{
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, Field, WRPS},
     id_write::Answer,
@@ -20,22 +20,8 @@ use dfr0_runner::{
 };
 use std::sync::{Arc, OnceLock};
 
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "shapes",
-    about: "the guest has the shape that its ID register shows, in each shape that userspace may set",
-    cases,
-};
-
 /// The suites that run in each shape.
-const SUITES: [Suite; 6] = [
-    register_access::SUITE,
-    breakpoints::SUITE,
-    watchpoints::SUITE,
-    linked_context::SUITE,
-    double_lock::SUITE,
-    random::SUITE,
-];
+const SUITES: [Suite; 6] = [REGISTER_ACCESS, BREAKPOINTS, WATCHPOINTS, LINKED_CONTEXT, DOUBLE_LOCK, RANDOM];
 
 /// Values of ID_AA64DFR0_EL1 that the kernel accepts, asked for when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
@@ -43,16 +29,15 @@ type Shapes = Arc<OnceLock<Vec<u64>>>;
 /// How many shapes differ from the host's in everything that userspace may change.
 const COMBINED: usize = 3;
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let shapes = Shapes::default();
     let again = |case: Case| {
         let shapes = Arc::clone(&shapes);
         let (rule, also) = (case.rule, case.also);
-        let name = format!("shapes.{}", case.name);
-        Case::new(name, rule, move |cx| in_shapes(cx, ask_once(cx, &shapes)?, &case)).and(also)
+        Case::new(case.name.clone(), rule, move |cx| in_shapes(cx, ask_once(cx, &shapes)?, &case)).and(also)
     };
     let mut cases: Vec<Case> = run_again().map(again).collect();
-    cases.push(Case::new("shapes.guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
+    cases.push(Case::new("guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
         under_guest_debug(cx, ask_once(cx, &shapes)?)
     }));
     cases
@@ -60,7 +45,7 @@ fn cases() -> Vec<Case> {
 
 /// The cases that run in other shapes.
 fn run_again() -> impl Iterator<Item = Case> {
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)());
+    let cases = SUITES.into_iter().flat_map(|suite| suite.cases());
     cases.filter(|case| case.again() != Again::Never)
 }
 
@@ -83,7 +68,7 @@ fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
     if shapes.is_empty() {
         return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
     }
-    for case in &(guest_debug::SUITE.cases)() {
+    for case in &GUEST_DEBUG.cases() {
         match in_shapes(cx, &shapes, case) {
             Err(Stop::Skip(_)) => {}
             result => result?,

@@ -5,6 +5,7 @@
 
 mod sve;
 
+use crate::forms::{each_watchpoint as each, whole};
 use arbitrary_int::{u2, u5};
 use dfr0_model::{
     access::{self, ACCESSES, Access, Kind},
@@ -19,17 +20,10 @@ use dfr0_model::{
     },
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
+    case::{Case, Context, Stop},
     effort::share_of,
 };
 use std::ops::RangeInclusive;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "watchpoints",
-    about: "every watchpoint of the host watches what it must and nothing else",
-    cases,
-};
 
 /// The doubleword that is watched, and its surroundings, in the middle of the target memory.
 const HERE: u64 = TARGET + TARGET_SIZE / 2;
@@ -42,15 +36,7 @@ const DOUBLEWORD: Dbgwcr = Dbgwcr::doubleword();
 const LDR: u8 = access::place("ldr x1");
 const STR: u8 = access::place("str x1");
 
-fn cases() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("watchpoints.{name}"), rule, move |cx| {
-            numbers(cx).try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
-    let whole = |name: &str, rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("watchpoints.{name}"), rule, test)
-    };
+pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         each("fires", &rule::WATCHPOINT_MATCHES, |n| both(armed(n))),
         each("disabled", &rule::WATCHPOINT_ENABLED, |n| {

@@ -35,10 +35,19 @@ use std::{
 pub struct Suite {
     /// The subject, and the first part of each case's name.
     pub name: &'static str,
-    /// What is tested, in one line.
-    pub about: &'static str,
-    /// Its cases, the same on every host.
-    pub cases: fn() -> Vec<Case>,
+    cases: fn() -> Vec<Case>,
+}
+
+impl Suite {
+    /// A suite of these cases, which are the same on every host.
+    pub const fn new(name: &'static str, cases: fn() -> Vec<Case>) -> Self {
+        Self { name, cases }
+    }
+
+    /// Its cases, whose names begin with its name.
+    pub fn cases(&self) -> Vec<Case> {
+        (self.cases)().into_iter().map(|case| case.within(self.name)).collect()
+    }
 }
 
 /// Where nothing runs, a case lists at most this many scenarios: a few to show, and one to know that there
@@ -53,7 +62,7 @@ type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send>;
 
 /// One test point.
 pub struct Case {
-    /// Dotted, lower case, the same on every host and kernel.
+    /// Dotted, lower case, the same on every host and kernel. It begins with the name of its suite.
     pub name: String,
     /// The rule that it tests.
     pub rule: &'static Rule,
@@ -95,6 +104,11 @@ impl Case {
             drawn: false,
             test: Box::new(test),
         }
+    }
+
+    /// Its name begins with the name of this group, which may be that of its suite.
+    pub fn within(self, group: &str) -> Self {
+        Self { name: format!("{group}.{}", self.name), ..self }
     }
 
     /// Adds other rules that the case tests.

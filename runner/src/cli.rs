@@ -400,7 +400,7 @@ fn finish(result: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
-    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let deviations = Deviations::load(run.expected.as_deref(), &names)?;
     let of_suite =
@@ -412,7 +412,7 @@ fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
 }
 
 fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
-    let cases = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let cases = select(suites.iter().flat_map(|suite| suite.cases()).collect(), patterns)?;
     let mut out = io::stdout().lock();
     for case in cases {
         writeln!(out, "{}", case.name)?;
@@ -424,10 +424,10 @@ fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
 }
 
 fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Outcome {
-    let all: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let all: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
     let deviations = Deviations::load(expected, &names)?;
-    let chosen = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let chosen = select(suites.iter().flat_map(|suite| suite.cases()).collect(), patterns)?;
     let here = match Machine::open(DEADLINE)? {
         Ok(machine) => Ok(machine.host()?),
         Err(unavailable) => Err(unavailable.to_string()),
@@ -445,7 +445,7 @@ fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: O
             return Err(format!("{}: nothing ran: {}", results.display(), unavailable.reason).into());
         }
     };
-    let all: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let all: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
     let drafts = Drafts::new(&run, &all, &Deviations::load(expected, &names)?)?;
     drafts.left.iter().for_each(|left| eprintln!("dfr0: no draft: {left}"));
@@ -470,7 +470,7 @@ fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: O
 fn replay(suites: &[Suite], what: &str) -> Outcome {
     let options = |effort| Options { strict: false, deadline: DEADLINE, effort };
     if let Ok(seed) = what.parse() {
-        let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+        let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
         let deviations = Deviations::load(None, &names)?;
         let random = select(cases, &["random".into()])?;
@@ -486,7 +486,7 @@ fn replay(suites: &[Suite], what: &str) -> Outcome {
 }
 
 fn bench(suites: &[Suite], patterns: &[String]) -> Outcome {
-    let cases = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let cases = select(suites.iter().flat_map(|suite| suite.cases()).collect(), patterns)?;
     bench::run(suites, &cases)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,11 +17,11 @@ use dfr0_runner::{
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("id_regs.aarch32.dbgdidr", &rule::DBGDIDR_IS_DFR0, |cx| {
+        Case::new("aarch32.dbgdidr", &rule::DBGDIDR_IS_DFR0, |cx| {
             let mut vm = aarch32(cx)?;
             dbgdidr_agrees(cx, &mut vm)
         }),
-        Case::new("id_regs.aarch32.dbgdidr_rewritten", &rule::DBGDIDR_IS_DFR0, rewritten),
+        Case::new("aarch32.dbgdidr_rewritten", &rule::DBGDIDR_IS_DFR0, rewritten),
     ]
 }
 

@@ -16,7 +16,7 @@ use dfr0_runner::{
 
 pub fn cases() -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("id_regs.{name}"), rule, test)
+        Case::new(name, rule, test)
     };
     let mut cases = values::cases("with_pmu", &rule::ID_PMUVER_OF_VCPU, |cx| sweeps(cx, Pmu));
     cases.extend([

@@ -25,15 +25,15 @@ use dfr0_runner::{
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("id_regs.masks.capability", &rule::MASKS_ARGUMENTS, capability),
-        Case::new("id_regs.masks.arguments", &rule::MASKS_ARGUMENTS, arguments),
-        Case::new("id_regs.masks.same_value", &rule::ID_DEFAULT_ACCEPTED, same_value),
-        Case::new("id_regs.masks.outside", &rule::MASKS_TELL_WHAT_CHANGES, outside)
+        Case::new("masks.capability", &rule::MASKS_ARGUMENTS, capability),
+        Case::new("masks.arguments", &rule::MASKS_ARGUMENTS, arguments),
+        Case::new("masks.same_value", &rule::ID_DEFAULT_ACCEPTED, same_value),
+        Case::new("masks.outside", &rule::MASKS_TELL_WHAT_CHANGES, outside)
             .and(&[&rule::ID_READ_ONLY_REFUSED, &rule::ID_READS_BACK]),
-        Case::new("id_regs.masks.inside", &rule::ID_READS_BACK, inside)
+        Case::new("masks.inside", &rule::ID_READS_BACK, inside)
             .and(&[&rule::ID_PMUVER_IMP_DEF, &rule::ID_AARCH32_ABSENT]),
-        Case::new("id_regs.masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
-        Case::new("id_regs.masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields),
+        Case::new("masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
+        Case::new("masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields),
     ]
 }
 

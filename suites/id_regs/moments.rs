@@ -23,7 +23,7 @@ use dfr0_runner::{
 
 pub fn cases() -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("id_regs.{name}"), rule, test)
+        Case::new(name, rule, test)
     };
     let mut cases = vec![
         case("before_init.refused", &rule::ID_NEEDS_INIT, before_init),

@@ -24,14 +24,14 @@ use dfr0_runner::{
 
 pub fn cases() -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("id_regs.{name}"), rule, test)
+        Case::new(name, rule, test)
     };
     let fixed: [(&str, SysReg); 3] =
         [("id_aa64dfr1", ID_AA64DFR1_EL1), ("id_aa64dfr2", ID_AA64DFR2_EL1), ("id_dfr1", ID_DFR1_EL1)];
     let mut cases: Vec<Case> = fixed
         .into_iter()
         .map(|(name, reg)| {
-            let name = format!("id_regs.{name}.each_bit");
+            let name = format!("{name}.each_bit");
             Case::new(name, &rule::ID_READ_ONLY_REFUSED, move |cx| each_bit(cx, reg))
                 .and(&[&rule::ID_DEFAULT_ACCEPTED, &rule::ID_READS_BACK])
         })

@@ -44,7 +44,7 @@ pub fn cases() -> Vec<Case> {
     let guests = Arc::new(OnceLock::new());
     let mut cases = Vec::new();
     for (place, promise) in TABLE.iter().enumerate() {
-        let name = format!("id_regs.promises.{}", promise.slug);
+        let name = format!("promises.{}", promise.slug);
         let shared = Arc::clone(&guests);
         cases.push(Case::new(name.clone(), &rule::ID_FIELDS_ARE_PROMISES, move |cx| {
             let guests = look(cx, &shared)?;

@@ -22,11 +22,9 @@ type Change = (&'static Field, u8);
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("id_regs.together.two_legal", &rule::ID_FIELDS_TOGETHER, |cx| {
-            pairs(cx, |changes| &changes.legal)
-        })
-        .and(&[&rule::ID_SAFE_ACCEPTED, &rule::ID_IMPOSSIBLE_SHAPE]),
-        Case::new("id_regs.together.legal_and_illegal", &rule::ID_FIELDS_TOGETHER, |cx| {
+        Case::new("together.two_legal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, |changes| &changes.legal))
+            .and(&[&rule::ID_SAFE_ACCEPTED, &rule::ID_IMPOSSIBLE_SHAPE]),
+        Case::new("together.legal_and_illegal", &rule::ID_FIELDS_TOGETHER, |cx| {
             pairs(cx, |changes| &changes.illegal)
         })
         .and(&[&rule::ID_UNSAFE_REFUSED, &rule::ID_RESERVED_REFUSED, &rule::ID_READ_ONLY_REFUSED]),

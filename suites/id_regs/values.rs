@@ -78,7 +78,7 @@ pub fn cases(moment: &str, rule: &'static Rule, prepare: Prepare) -> Vec<Case> {
     let sweeps = Arc::new(OnceLock::new());
     let case = |name: &str, find: fn(&mut Context<'_>, &Sweep)| {
         let sweeps = Arc::clone(&sweeps);
-        Case::new(format!("id_regs.{moment}.{name}"), rule, move |cx| {
+        Case::new(format!("{moment}.{name}"), rule, move |cx| {
             let sweeps = match sweeps.get() {
                 Some(sweeps) => sweeps,
                 None => {

@@ -67,7 +67,7 @@ enum Verify {
 }
 
 pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
-    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let is_check = certify.verify.is_some();
     let (bytes, file) = match (certify.verify, certify.out) {
