@@ -297,7 +297,7 @@ struct Run {
     #[arg(long, value_name = "SCENARIOS", default_value_t = Effort::default().draws, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
     /// Run a sample: the first and every Nth scenario of each case, one Nth of the random scenarios, and
-    /// every fourth case of those that move a vCPU, with one move. A known deviation that a sample does not
+    /// one in four of the cases that move a vCPU, with one move. A known deviation that a sample does not
     /// show is not reported as gone.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     every: u32,
