@@ -21,17 +21,10 @@ use dfr0_model::{
     sysreg::{self, DBGVCR32_EL2, ID_AA64DFR0_EL1, ID_DFR0_EL1, MDCCINT_EL1, MDSCR_EL1, OSLSR_EL1, SysReg},
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
+    case::{Case, Context, Stop},
     plain::{Features, PlainVm, Reads},
 };
 use std::fmt::Write;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "aarch32",
-    about: "a guest in AArch32 reads its VM's ID registers, uses its debug registers and takes exceptions",
-    cases,
-};
 
 /// A breakpoint on an A32 instruction in PL1 modes: E, PMC 0b01, BAS 0b1111.
 const ARMED: u32 = 0x1e3;
@@ -40,7 +33,7 @@ const VMID_AND_CONTEXT: u32 = 0b1010 << 20;
 /// A watchpoint on loads and stores of a doubleword in PL1 modes: E, PAC 0b01, LSC 0b11, BAS 0b11111111.
 const WATCHING: u32 = 0x1ffb;
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let mut cases = id_registers();
     cases.extend(registers());
     cases.extend(locks());
@@ -51,7 +44,7 @@ fn cases() -> Vec<Case> {
 
 /// A case with one list of operations.
 fn case(name: &str, rule: &'static Rule, ops: fn(Shape) -> Vec<Op>) -> Case {
-    Case::new(format!("aarch32.{name}"), rule, move |cx| {
+    Case::new(name, rule, move |cx| {
         let ops = ops(cx.shape());
         check(cx, &ops)
     })
@@ -61,7 +54,7 @@ fn id_registers() -> Vec<Case> {
     vec![
         case("id_registers", &rule::AARCH32_ID_REGISTERS, |_| ID_REGISTERS.map(Op::Read).to_vec())
             .and(&[&rule::DBGDIDR_IS_DFR0]),
-        Case::new("aarch32.id_registers_rewritten", &rule::AARCH32_ID_REGISTERS, rewritten)
+        Case::new("id_registers_rewritten", &rule::AARCH32_ID_REGISTERS, rewritten)
             .and(&[&rule::DBGDIDR_IS_DFR0]),
         case("dbgdevid", &rule::AARCH32_DEVICE_ID, |_| vec![Op::Read(DBGDEVID)]),
         case("dbgdevid_others", &rule::AARCH32_DEVICE_ID_RESERVED, |_| {
@@ -289,8 +282,8 @@ fn locks() -> Vec<Case> {
         case("os_lock.masks_watchpoints", &rule::AARCH32_OS_LOCK, |shape| {
             masked(&watchpoints_armed(shape), &doublewords_accessed(shape))
         }),
-        Case::new("aarch32.double_lock.implemented", &rule::AARCH32_DOUBLE_LOCK, |cx| double_lock(cx, true)),
-        Case::new("aarch32.double_lock.absent", &rule::AARCH32_DOUBLE_LOCK, |cx| double_lock(cx, false)),
+        Case::new("double_lock.implemented", &rule::AARCH32_DOUBLE_LOCK, |cx| double_lock(cx, true)),
+        Case::new("double_lock.absent", &rule::AARCH32_DOUBLE_LOCK, |cx| double_lock(cx, false)),
     ]
 }
 

@@ -3,7 +3,7 @@
 //! Breakpoints: each breakpoint of the host fires when it must and only then, and keeps the values that were
 //! written to it, on every path by which they reach the hardware.
 
-use crate::turns::takes_turn;
+use crate::forms::{each_breakpoint as each, whole};
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
@@ -14,13 +14,9 @@ use dfr0_model::{
     sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
     wire::{BRK, TARGET, marker, sequence_code},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "breakpoints",
-    about: "every breakpoint of the host fires at EL1 when it must and only then",
-    cases,
+use dfr0_runner::{
+    case::{Case, Context, Stop},
+    effort::share_of,
 };
 
 /// The marker that breakpoints are set on; 0 and 2 are its neighbours.
@@ -28,15 +24,7 @@ const HERE: u8 = 1;
 const ON: Mdscr = Mdscr::breakpoints_at_el1();
 const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 
-fn cases() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("breakpoints.{name}"), rule, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
-    let whole = |name: &str, rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("breakpoints.{name}"), rule, test)
-    };
+pub fn cases() -> Vec<Case> {
     vec![
         each("fires", &rule::BREAKPOINT_MATCHES, |n| armed(n).exec(HERE)),
         each("fires_each_time", &rule::BREAKPOINT_SYNDROME, |n| armed(n).exec(HERE).exec(HERE).exec(HERE)),
@@ -55,8 +43,8 @@ fn cases() -> Vec<Case> {
             let bits = |n| (48..64).map(move |bit| armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
             cx.check_each(cx.shape().breakpoint_numbers().flat_map(bits))
         }),
-        whole("sweep", &rule::BREAKPOINT_MATCHES, sweep),
-        whole("sweep_pairs", &rule::BREAKPOINT_MATCHES, sweep_pairs),
+        whole("sweep", &rule::BREAKPOINT_MATCHES, sweep).large(),
+        whole("sweep_pairs", &rule::BREAKPOINT_MATCHES, sweep_pairs).large(),
         whole("each_byte_select", &rule::BREAKPOINT_BAS, each_byte_select),
         whole("each_state", &rule::STATE_UNPREDICTABLE, each_state),
         whole("each_type", &rule::BREAKPOINT_TYPE_UNPREDICTABLE, each_type),
@@ -265,10 +253,9 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
         let control = ADDRESS.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
         control.with_pmc(u2::new(bits & 3))
     });
-    let controls: Vec<_> = types.chain(selects).chain(states).enumerate().collect();
+    let controls: Vec<_> = types.chain(selects).chain(states).collect();
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
-        let mine = controls.iter().filter(move |(turn, _)| takes_turn(Some(n), *turn));
-        mine.map(move |(_, control)| {
+        share_of(n, &controls).map(move |control| {
             let set = armed(n).write(dbgbcr(n), control.raw_value()).then(Op::Exit).entered(BY_RETURN);
             LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
         })

@@ -3,20 +3,15 @@
 //! The OS Double Lock: what OSDLR_EL1 holds and masks where the VM's ID_AA64DFR0_EL1 says that the lock is
 //! implemented, and where it says that it is not.
 
+use crate::forms::within;
 use dfr0_model::{
     control::{Dbgbcr, Mdscr},
+    dfr0::DOUBLELOCK,
     rule::{self, Rule},
     scenario::{Op, Scenario},
     sysreg::{OSDLR_EL1, OSLAR_EL1, OSLSR_EL1},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "double_lock",
-    about: "OSDLR_EL1 locks where FEAT_DoubleLock is implemented and is RAZ/WI where it is not",
-    cases,
-};
+use dfr0_runner::case::{Case, Context, Stop};
 
 const HERE: u8 = 1;
 
@@ -38,25 +33,25 @@ impl DoubleLock {
     }
 }
 
-fn cases() -> Vec<Case> {
-    let all = [("implemented", DoubleLock::Implemented), ("absent", DoubleLock::Absent)];
-    all.into_iter().flat_map(|(name, lock)| cases_of(name, lock)).collect()
+pub fn cases() -> Vec<Case> {
+    let implemented = within("implemented", cases_of(DoubleLock::Implemented));
+    let absent = within("absent", cases_of(DoubleLock::Absent));
+    implemented.chain(absent.map(|case| case.of_field(&DOUBLELOCK))).collect()
 }
 
-fn cases_of(lock_name: &str, lock: DoubleLock) -> Vec<Case> {
+fn cases_of(lock: DoubleLock) -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, scenarios: fn(u8) -> Scenario| {
-        Case::new(format!("double_lock.{lock_name}.{name}"), rule, move |cx| {
+        Case::new(name, rule, move |cx| {
             lock.expect(cx)?;
             cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenarios(n)))
         })
     };
-    let resets =
-        Case::new(format!("double_lock.{lock_name}.resets_unlocked"), &rule::DOUBLE_LOCK_RESET, move |cx| {
-            lock.expect(cx)?;
-            let mut guest = cx.new_guest()?;
-            cx.check_on(&mut guest, &armed(0).read(OSDLR_EL1).exec(HERE))?;
-            Ok(())
-        });
+    let resets = Case::new("resets_unlocked", &rule::DOUBLE_LOCK_RESET, move |cx| {
+        lock.expect(cx)?;
+        let mut guest = cx.new_guest()?;
+        cx.check_on(&mut guest, &armed(0).read(OSDLR_EL1).exec(HERE))?;
+        Ok(())
+    });
     let (access, effect) = match lock {
         DoubleLock::Implemented => (
             case("reads_back", &rule::DOUBLE_LOCK_ACCESS, |_| written_and_read()),

@@ -3,7 +3,7 @@
 //! What enables and masks debug exceptions: MDSCR_EL1.MDE and KDE, PSTATE.D, the OS Lock and the Exception
 //! level, in every combination, for each kind of debug exception.
 
-use crate::turns::takes_turn;
+use crate::forms::{each_breakpoint as each, each_watchpoint, one, within};
 use dfr0_model::{
     access,
     control::{Dbgbcr, Dbgwcr, Mdscr, PMC_EL0, PMC_EL1_EL0},
@@ -13,15 +13,11 @@ use dfr0_model::{
     sysreg::{MDSCR_EL1, OSLAR_EL1, dbgbcr},
     wire::{TARGET, TARGET_SIZE},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
-use std::ops::Range;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "exception_masking",
-    about: "MDE, KDE, PSTATE.D, the OS Lock and the Exception level mask what they must and nothing else",
-    cases,
+use dfr0_runner::{
+    case::{Case, Context, Stop},
+    effort::share_of,
 };
+use std::ops::Range;
 
 /// The marker that breakpoints are set on.
 const HERE: u8 = 1;
@@ -141,15 +137,15 @@ impl Masks {
     }
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let swept = KINDS.into_iter().flat_map(|kind| {
         let case = |name: &str, test: fn(&mut Context<'_>, Kind) -> Result<(), Stop>| {
-            let name = format!("exception_masking.{}.{name}", kind.name);
-            Case::new(name, kind.rule, move |cx| test(cx, kind)).and(kind.also)
+            Case::new(name, kind.rule, move |cx| test(cx, kind)).and(kind.also).within(kind.name)
         };
         [case("each_combination", each_combination), case("one_after_another", one_after_another)]
     });
-    swept.chain(breakpoints()).chain(watchpoints()).chain(brk_and_steps()).collect()
+    let breakpoints = within("breakpoint", breakpoints());
+    swept.chain(breakpoints).chain(within("watchpoint", watchpoints())).chain(brk_and_steps()).collect()
 }
 
 /// Each combination from the state at reset, before and after an exit, and with an exit between setting it
@@ -157,8 +153,7 @@ fn cases() -> Vec<Case> {
 /// others take turns.
 fn each_combination(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
     for n in (kind.numbers)(cx.shape()) {
-        let mine = (0..COMBINATIONS).filter(|bits| takes_turn(Some(n), usize::from(*bits)));
-        for masks in mine.map(Masks::from_bits) {
+        for masks in share_of(n, 0..COMBINATIONS).map(Masks::from_bits) {
             for attempt in kind.attempts {
                 let set = masks.after(Masks::AT_RESET, kind, (kind.armed)(n));
                 cx.check(&attempt(attempt(set.clone()).then(Op::Exit)))?;
@@ -199,11 +194,6 @@ fn walk(
 }
 
 fn breakpoints() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("exception_masking.breakpoint.{name}"), rule, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
     vec![
         each("mde_clear", &rule::MDE, |n| armed(n).enable(ON.with_mde(false)).exec(HERE)),
         each("mde_clear_after_exit", &rule::MDE, |n| {
@@ -227,11 +217,7 @@ fn breakpoints() -> Vec<Case> {
 }
 
 fn watchpoints() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("exception_masking.watchpoint.{name}"), rule, move |cx| {
-            (0..cx.shape().watchpoints).try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
+    let each = each_watchpoint;
     vec![
         each("mde_clear", &rule::MDE, |n| load_and_store(watching(n).enable(ON.with_mde(false)))),
         each("kde_clear", &rule::KDE, |n| load_and_store(watching(n).enable(ON.with_kde(false)))),
@@ -246,16 +232,13 @@ fn watchpoints() -> Vec<Case> {
 }
 
 fn brk_and_steps() -> Vec<Case> {
-    let step = |name: &str, rule, scenario: fn() -> Scenario| {
-        Case::new(format!("exception_masking.step.{name}"), rule, move |cx| cx.check(&scenario()))
-    };
+    let step = |name: &str, rule, scenario: fn() -> Scenario| one(name, rule, scenario).within("step");
     vec![
-        Case::new("exception_masking.brk.mde_clear", &rule::BRK_UNMASKED, |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| {
-                let armed = armed(n).isb().then(Op::Brk);
-                cx.check(&armed.enable(ON.with_mde(false)).isb().then(Op::Brk))
-            })
-        }),
+        each("mde_clear", &rule::BRK_UNMASKED, |n| {
+            let armed = armed(n).isb().then(Op::Brk);
+            armed.enable(ON.with_mde(false)).isb().then(Op::Brk)
+        })
+        .within("brk"),
         step("kde_clear", &rule::KDE, || stepping(El::El1, STEP.with_kde(false)).exec(HERE).read(MDSCR_EL1)),
         step("pstate_d_set", &rule::PSTATE_D, || {
             stepping(El::El1, STEP).then(Op::MaskDebug(true)).exec(HERE)

@@ -4,6 +4,7 @@
 //! Userspace gets its exits whatever the guest does, and the guest reads the values that it wrote, while
 //! userspace debugs it and afterwards.
 
+use crate::forms::{each_breakpoint as each, whole};
 use dfr0_model::{
     control::{Dbgbcr, Mdscr, PMC_EL0},
     guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP, USE_HW, USE_SW_BP, VALID},
@@ -12,16 +13,9 @@ use dfr0_model::{
     sysreg::{MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr},
     wire::marker,
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::case::{Case, Context, Stop};
 
 mod watchpoints;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "guest_debug",
-    about: "userspace debugs the guest, and the guest keeps its own debug registers",
-    cases,
-};
 
 /// The marker of userspace's breakpoint. If userspace uses all breakpoints, they are on the markers starting
 /// with 0.
@@ -32,15 +26,7 @@ const ON: Mdscr = Mdscr::breakpoints_at_el1();
 const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 const OFF: Op = Op::Debug(GuestDebug::OFF);
 
-fn cases() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("guest_debug.{name}"), rule, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
-    let whole = |name: &str, rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("guest_debug.{name}"), rule, test)
-    };
+pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         whole("counts_are_the_hosts", &rule::GUEST_DEBUG_COUNTS, counts_are_the_hosts),
         whole("invalid_bits_refused", &rule::GUEST_DEBUG_INVALID, |cx| {
@@ -66,17 +52,14 @@ fn cases() -> Vec<Case> {
                 .then(Op::Brk)
         }),
     ];
-    cases.extend(hardware_breakpoints(each, whole));
-    cases.extend(guests_registers(each, whole));
-    cases.extend(software_breakpoints_and_steps(each, whole));
+    cases.extend(hardware_breakpoints());
+    cases.extend(guests_registers());
+    cases.extend(software_breakpoints_and_steps());
     cases.extend(watchpoints::cases());
     cases
 }
 
-fn hardware_breakpoints(
-    each: impl Fn(&str, &'static rule::Rule, fn(u8) -> Scenario) -> Case,
-    whole: impl Fn(&str, &'static rule::Rule, fn(&mut Context<'_>) -> Result<(), Stop>) -> Case,
-) -> Vec<Case> {
+fn hardware_breakpoints() -> Vec<Case> {
     vec![
         each("breakpoint_exits", &rule::GUEST_DEBUG_HW_EXITS, |n| {
             unarmed(n).exec(HERE).exec(HERE).exec(HERE + 1).exec(HERE - 1).exec(HERE)
@@ -131,10 +114,7 @@ fn hardware_breakpoints(
     ]
 }
 
-fn guests_registers(
-    each: impl Fn(&str, &'static rule::Rule, fn(u8) -> Scenario) -> Case,
-    whole: impl Fn(&str, &'static rule::Rule, fn(&mut Context<'_>) -> Result<(), Stop>) -> Case,
-) -> Vec<Case> {
+fn guests_registers() -> Vec<Case> {
     vec![
         whole("registers_keep_their_values", &rule::GUEST_DEBUG_KEEPS_REGISTERS, registers_keep_their_values),
         each("registers_written_under_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |n| {
@@ -189,10 +169,7 @@ fn guests_registers(
     ]
 }
 
-fn software_breakpoints_and_steps(
-    each: impl Fn(&str, &'static rule::Rule, fn(u8) -> Scenario) -> Case,
-    whole: impl Fn(&str, &'static rule::Rule, fn(&mut Context<'_>) -> Result<(), Stop>) -> Case,
-) -> Vec<Case> {
+fn software_breakpoints_and_steps() -> Vec<Case> {
     const SOFTWARE: GuestDebug = GuestDebug::new(ENABLE | USE_SW_BP);
     const STEPS: GuestDebug = GuestDebug::new(ENABLE | SINGLESTEP);
     vec![

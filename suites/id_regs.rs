@@ -16,7 +16,7 @@ use dfr0_model::{
     vm::{DEBUG_FEATURES, Facts},
     vmm::Features,
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::case::{Case, Context, Stop};
 use values::{is_accepted, is_legal, is_refused, surely};
 
 mod aarch32;
@@ -28,16 +28,9 @@ mod promises;
 mod together;
 mod values;
 
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "id_regs",
-    about: "what KVM answers when userspace rewrites debug feature registers, and what the guest then reads",
-    cases,
-};
-
 const DFR0: SysReg = ID_AA64DFR0_EL1;
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         case("same_value_accepted", &rule::ID_DEFAULT_ACCEPTED, |cx| {
             let default = cx.facts(Features::None)?.default(DFR0);
@@ -59,7 +52,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn case(name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>) -> Case {
-    Case::new(["id_regs", name].join("."), rule, test)
+    Case::new(name, rule, test)
 }
 
 /// A VM without features, whose vCPU has not run.
@@ -76,7 +69,7 @@ fn all_read(scenario: Scenario) -> Scenario {
 fn of_field(field: &'static Field) -> [Case; 5] {
     type Test = fn(&mut Context<'_>, &'static Field) -> Result<(), Stop>;
     let case = |name: &str, rule, test: Test| {
-        Case::new(["id_regs", field.slug, name].join("."), rule, move |cx| test(cx, field))
+        Case::new([field.slug, name].join("."), rule, move |cx| test(cx, field))
     };
     let (either, reads_otherwise): (&[_], &[_]) = match field.slug {
         "brps" => (&[&rule::ID_IMPOSSIBLE_SHAPE], &[]),
@@ -147,12 +140,11 @@ fn frozen_by_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let others = legal_others(&facts);
     let given = others.iter().copied().filter(|value| surely(&facts, *value));
     let given: Vec<u64> = std::iter::once(facts.default(DFR0)).chain(given).collect();
-    for given in cx.sample(given).collect::<Vec<_>>() {
+    cx.each(given, |cx, given| {
         let late = others.iter().copied().filter(|other| *other != given).chain([given]);
         let late = late.map(|value| Scenario::new().sets(DFR0, value).gets(DFR0).read(DFR0));
-        cx.check_after(&vm().sets(DFR0, given).read(MDSCR_EL1), late)?;
-    }
-    Ok(())
+        cx.check_after(&vm().sets(DFR0, given).read(MDSCR_EL1), late)
+    })
 }
 
 /// The register with one field at another value that the architecture allows, for each such value.

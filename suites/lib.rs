@@ -4,41 +4,72 @@
 
 use dfr0_runner::case::Suite;
 
-pub mod aarch32;
-pub mod breakpoints;
-pub mod double_lock;
-pub mod exception_masking;
-pub mod guest_debug;
-pub mod id_regs;
-pub mod linked_context;
-pub mod migration;
+mod aarch32;
+mod breakpoints;
+mod double_lock;
+mod exception_masking;
+mod forms;
+mod guest_debug;
+mod id_regs;
+mod linked_context;
+mod migration;
 pub mod migration_hosts;
-pub mod os_lock;
-pub mod preemption;
-pub mod random;
-pub mod register_access;
-pub mod shapes;
-pub mod software_step;
-mod turns;
-pub mod watchpoints;
+mod os_lock;
+mod preemption;
+mod random;
+mod register_access;
+mod shapes;
+mod software_step;
+mod watchpoints;
+
+/// What KVM answers when userspace rewrites debug feature registers, and what the guest then reads.
+pub const ID_REGS: Suite = Suite::new("id_regs", id_regs::cases);
+/// Debug registers exist up to the VM's counts, and can be read and written as they should.
+pub const REGISTER_ACCESS: Suite = Suite::new("register_access", register_access::cases);
+/// Every breakpoint of the host fires at EL1 when it must and only then.
+pub const BREAKPOINTS: Suite = Suite::new("breakpoints", breakpoints::cases);
+/// Every watchpoint of the host watches what it must and nothing else.
+pub const WATCHPOINTS: Suite = Suite::new("watchpoints", watchpoints::cases);
+/// A linked breakpoint or watchpoint fires in the context of its partner and in no other.
+pub const LINKED_CONTEXT: Suite = Suite::new("linked_context", linked_context::cases);
+/// A guest steps its own code at EL1 and EL0, one instruction at a time and only when it may.
+pub const SOFTWARE_STEP: Suite = Suite::new("software_step", software_step::cases);
+/// MDE, KDE, PSTATE.D, the OS Lock and the Exception level mask what they must and nothing else.
+pub const EXCEPTION_MASKING: Suite = Suite::new("exception_masking", exception_masking::cases);
+/// The OS Lock masks debug exceptions while it is locked, and no register loses its value.
+pub const OS_LOCK: Suite = Suite::new("os_lock", os_lock::cases);
+/// OSDLR_EL1 locks where FEAT_DoubleLock is implemented and is RAZ/WI where it is not.
+pub const DOUBLE_LOCK: Suite = Suite::new("double_lock", double_lock::cases);
+/// A guest in AArch32 reads its VM's ID registers, uses its debug registers and takes exceptions.
+pub const AARCH32: Suite = Suite::new("aarch32", aarch32::cases);
+/// The guest has the shape that its ID register shows, in each shape that userspace may set.
+pub const SHAPES: Suite = Suite::new("shapes", shapes::cases);
+/// Userspace debugs the guest, and the guest keeps its own debug registers.
+pub const GUEST_DEBUG: Suite = Suite::new("guest_debug", guest_debug::cases);
+/// Each vCPU keeps its own debug registers, whatever runs in between and wherever it continues.
+pub const PREEMPTION: Suite = Suite::new("preemption", preemption::cases);
+/// A vCPU that is saved and restored in another VM continues as if it had not moved.
+pub const MIGRATION: Suite = Suite::new("migration", migration::cases);
+/// Scenarios drawn from a seed, judged and shrunk like all others.
+pub const RANDOM: Suite = Suite::new("random", random::cases);
 
 /// All suites, in the order in which they run.
 pub const ALL: [Suite; 15] = [
-    id_regs::SUITE,
-    register_access::SUITE,
-    breakpoints::SUITE,
-    watchpoints::SUITE,
-    linked_context::SUITE,
-    software_step::SUITE,
-    exception_masking::SUITE,
-    os_lock::SUITE,
-    double_lock::SUITE,
-    aarch32::SUITE,
-    shapes::SUITE,
-    guest_debug::SUITE,
-    preemption::SUITE,
-    migration::SUITE,
-    random::SUITE,
+    ID_REGS,
+    REGISTER_ACCESS,
+    BREAKPOINTS,
+    WATCHPOINTS,
+    LINKED_CONTEXT,
+    SOFTWARE_STEP,
+    EXCEPTION_MASKING,
+    OS_LOCK,
+    DOUBLE_LOCK,
+    AARCH32,
+    SHAPES,
+    GUEST_DEBUG,
+    PREEMPTION,
+    MIGRATION,
+    RANDOM,
 ];
 
 #[cfg(test)]
@@ -53,10 +84,11 @@ mod tests {
     fn names_are_dotted_lower_case_unique_and_start_with_their_suite() {
         let mut seen = BTreeSet::new();
         for suite in ALL {
-            for case in (suite.cases)() {
+            for case in suite.cases() {
                 let name = case.name;
                 let parts: Vec<&str> = name.split('.').collect();
                 assert_eq!(parts[0], suite.name, "{name}");
+                assert_ne!(parts[1], suite.name, "{name} has the name of its suite twice");
                 assert!(parts.len() > 1 && parts.iter().all(|part| !part.is_empty()), "{name}");
                 assert!(name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.')), "{name}");
                 assert!(seen.insert(name.clone()), "there are two cases {name}");

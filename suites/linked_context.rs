@@ -3,6 +3,7 @@
 //! Breakpoints and watchpoints that are linked to a context-aware breakpoint: from every number to every
 //! other number that is context-aware.
 
+use crate::forms::within;
 use arbitrary_int::{u2, u4};
 use dfr0_model::{
     access,
@@ -13,14 +14,7 @@ use dfr0_model::{
     sysreg::{CONTEXTIDR_EL1, dbgbcr, dbgbvr},
     wire::TARGET,
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "linked_context",
-    about: "a linked breakpoint or watchpoint fires in the context of its partner and in no other",
-    cases,
-};
+use dfr0_runner::case::{Case, Context, Stop};
 
 const HERE: u8 = 1;
 const CONTEXT: u64 = 0x5a5a_1234;
@@ -93,19 +87,21 @@ impl Linked {
     }
 }
 
-fn cases() -> Vec<Case> {
-    Linked::ALL.into_iter().flat_map(|(name, linked)| cases_of(name, linked)).collect()
+pub fn cases() -> Vec<Case> {
+    Linked::ALL.into_iter().flat_map(|(name, linked)| within(name, cases_of(linked))).collect()
 }
 
-fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
+fn cases_of(linked: Linked) -> Vec<Case> {
     let each = |name: &str, rule: &'static Rule, scenario: fn(Linked, u8, u8) -> Scenario| {
-        Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| each_link(cx, linked, scenario))
+        Case::new(name, rule, move |cx| each_link(cx, linked, scenario))
     };
     let whole = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>, Linked) -> Result<(), Stop>| {
-        Case::new(format!("linked_context.{kind}.{name}"), rule, move |cx| test(cx, linked))
+        Case::new(name, rule, move |cx| test(cx, linked))
     };
     vec![
-        each("fires_in_its_context", &rule::LINKED_CONTEXT, fires).and(&[&rule::CONTEXT_AWARE_HIGHEST]),
+        each("fires_in_its_context", &rule::LINKED_CONTEXT, fires)
+            .and(&[&rule::CONTEXT_AWARE_HIGHEST])
+            .in_each_shape(),
         each("silent_in_another_context", &rule::LINKED_CONTEXT, |linked, n, partner| {
             let others = (0..32).map(|bit| CONTEXT ^ 1 << bit);
             others.chain([CONTEXT]).fold(linked.armed(n, partner, MATCHES), |scenario, context| {
@@ -136,7 +132,7 @@ fn cases_of(kind: &str, linked: Linked) -> Vec<Case> {
             linked
                 .hit(linked.hit(set).then(Op::KvmSet { reg: CONTEXTIDR_EL1, value: !CONTEXT & 0xffff_ffff }))
         }),
-        whole("sweep", &rule::LINKED_CONTEXT, sweep),
+        whole("sweep", &rule::LINKED_CONTEXT, sweep).large(),
         whole("contextidr_el1_type", &rule::LINKED_CONTEXT, |cx, linked| {
             links(cx, linked, |linked, n, partner| {
                 let control = MATCHES.with_bt(BT_CONTEXTIDR_EL1_LINKED);

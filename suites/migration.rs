@@ -4,8 +4,8 @@
 //! guest takes the same exceptions and reads the same values as without the moves.
 
 use crate::{
-    breakpoints, double_lock, exception_masking, guest_debug, linked_context, os_lock, register_access,
-    shapes, software_step, watchpoints,
+    BREAKPOINTS, DOUBLE_LOCK, EXCEPTION_MASKING, GUEST_DEBUG, LINKED_CONTEXT, OS_LOCK, REGISTER_ACCESS,
+    SOFTWARE_STEP, WATCHPOINTS, shapes,
 };
 use dfr0_model::{
     access,
@@ -16,66 +16,45 @@ use dfr0_model::{
     wire::{TARGET, access_code, passage},
 };
 use dfr0_runner::{
-    case::{Case, Context, Moves, Stop, Suite, Variation, Which},
+    case::{Case, Context, Stop, Suite},
     guest::Config,
-};
-use std::time::Instant;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "migration",
-    about: "a vCPU that is saved and restored in another VM continues as if it had not moved",
-    cases,
 };
 
 /// The suites whose scenarios migrate.
 const SUITES: [Suite; 9] = [
-    register_access::SUITE,
-    breakpoints::SUITE,
-    watchpoints::SUITE,
-    linked_context::SUITE,
-    software_step::SUITE,
-    exception_masking::SUITE,
-    os_lock::SUITE,
-    double_lock::SUITE,
-    guest_debug::SUITE,
+    REGISTER_ACCESS,
+    BREAKPOINTS,
+    WATCHPOINTS,
+    LINKED_CONTEXT,
+    SOFTWARE_STEP,
+    EXCEPTION_MASKING,
+    OS_LOCK,
+    DOUBLE_LOCK,
+    GUEST_DEBUG,
 ];
 
-/// Cases of registers that KVM does not keep for a guest and does not list for a VMM, and one case whose
-/// guest does not run.
-const NOT_MOVED: [&str; 5] = [
-    "register_access.claim_tags",
-    "register_access.oseccr",
-    "register_access.dbgauthstatus",
-    "register_access.external_debug_status",
-    "register_access.one_reg_keeps_each_bit",
-];
+/// The cases whose vCPU moves.
+fn movable() -> impl Iterator<Item = Case> {
+    let cases = SUITES.into_iter().flat_map(|suite| suite.cases());
+    cases.filter(|case| case.why_it_stays().is_none())
+}
 
-/// How often a scenario moves in a run that is not thorough. It takes milliseconds to read and write the
-/// registers of a vCPU.
-const MOVES: usize = 2;
-
-/// In a sample, one of this many cases moves. The moves would take most of the time of the sample.
-const SAMPLED: usize = 4;
-
-fn cases() -> Vec<Case> {
-    let moves =
-        |case: &Case| !NOT_MOVED.iter().chain(&register_access::OWN_VMS).any(|other| *other == case.name);
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(moves);
-    let varied = cases.enumerate().map(|(place, case)| migrating(place, case));
+pub fn cases() -> Vec<Case> {
     let in_code = |name: &str, scenarios: fn(Migrate) -> Vec<Scenario>| {
-        Case::new(format!("migration.in_code.{name}"), &rule::MIGRATION, move |cx| {
+        Case::new(name, &rule::MIGRATION, move |cx| {
             if cx.host().is_bare() {
                 return Stop::skip("there is no userspace that a store could exit to");
             }
             cx.check_each(Migrate::ALL.into_iter().flat_map(scenarios))
         })
+        .within("in_code")
     };
-    let os_lock_held = Case::new("migration.os_lock_held", &rule::MIGRATION, |cx| {
+    let os_lock_held = Case::new("os_lock_held", &rule::MIGRATION, |cx| {
         cx.check_each(Migrate::ALL.into_iter().map(locked_while_it_moves))
     });
-    let into_another_shape = Case::new("migration.into_another_shape", &rule::MIGRATION, into_another_shape);
-    varied
+    let into_another_shape = Case::new("into_another_shape", &rule::MIGRATION, into_another_shape);
+    movable()
+        .map(migrating)
         .chain([
             os_lock_held,
             into_another_shape,
@@ -108,19 +87,16 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
         return Stop::skip("this kernel does not let userspace change a VM's shape");
     }
     shapes.push(cx.host().id_aa64dfr0);
-    let cases: Vec<Case> = [breakpoints::SUITE, watchpoints::SUITE, linked_context::SUITE]
+    let cases: Vec<Case> = [BREAKPOINTS, WATCHPOINTS, LINKED_CONTEXT]
         .into_iter()
-        .flat_map(|suite| (suite.cases)())
+        .flat_map(|suite| suite.cases())
         .filter(|case| CASES.contains(&case.name.as_str()))
         .collect();
     let moves = shapes.iter().zip(shapes.iter().cycle().skip(1)).zip(cases.iter().cycle());
-    for ((own, other), case) in cx.sample(moves) {
+    cx.each(moves, |cx, ((own, other), case)| {
         let config = Config { id_aa64dfr0: Some(*own), migrates_into: Some(*other), ..Config::default() };
-        // The first move is into a new VM.
-        let moves = Moves { from: 0, most: 2 };
-        cx.run_in(Variation { config, which: Which::Few, migrating: Some(moves), until: None }, case)?;
-    }
-    Ok(())
+        cx.run_moving_into(config, case)
+    })
 }
 
 const HERE: u8 = 1;
@@ -164,28 +140,32 @@ fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
     vec![through(set, to).access(STORE, TARGET)]
 }
 
-/// Each case begins with another operation and another way to migrate than the case before.
-fn migrating(from: usize, case: Case) -> Case {
-    Case::new(format!("migration.{}", case.name), &rule::MIGRATION, move |cx| {
-        if cx.every() > 1 && !from.is_multiple_of(SAMPLED) {
-            return Stop::skip(format!("a sample runs one of {SAMPLED} of these cases"));
-        }
-        let variation = match cx.thorough() {
-            Some(time) => Variation {
-                migrating: Some(Moves { from, most: usize::MAX }),
-                until: Some(Instant::now() + time),
-                ..Variation::default()
-            },
-            None => Variation {
-                which: Which::Few,
-                migrating: Some(Moves { from, most: MOVES }),
-                ..Variation::default()
-            },
-        };
-        if cx.run_in(variation, &case)? {
-            Ok(())
-        } else {
-            Stop::skip("no scenario of this case runs a guest")
-        }
+/// With which operation and which way to migrate a case begins follows from its name.
+fn migrating(case: Case) -> Case {
+    Case::new(case.name.clone(), &rule::MIGRATION, move |cx| {
+        if cx.run_moving(&case)? { Ok(()) } else { Stop::skip("no scenario of this case runs a guest") }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfr0_runner::effort::Effort;
+
+    #[test]
+    fn each_way_to_migrate_comes_first_in_about_as_many_cases_as_any_other() {
+        let sample = Effort { every: 2, ..Effort::default() };
+        let [all, sampled] = [Effort::default(), sample].map(|effort| {
+            let cases = movable().filter(|case| effort.moving(case.turn()).is_ok());
+            cases.map(|case| case.turn() % Migrate::ALL.len()).collect::<Vec<_>>()
+        });
+        assert_eq!(all.len(), movable().count());
+        assert!((all.len() / 5..all.len() / 3).contains(&sampled.len()), "{}", sampled.len());
+        for ways in [all, sampled] {
+            let mean = ways.len() / Migrate::ALL.len();
+            let cases = |way| ways.iter().filter(|first| **first == way).count();
+            let cases = (0..Migrate::ALL.len()).map(cases).collect::<Vec<_>>();
+            assert!(cases.iter().all(|cases| (mean / 2..=mean * 2).contains(cases)), "{cases:?}");
+        }
+    }
 }

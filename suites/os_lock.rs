@@ -3,12 +3,12 @@
 //! The OS Lock: who sees it, what it masks, and whether the debug registers keep their values when they are
 //! accessed under it and right after it, on each path by which KVM switches them between host and guest.
 
-use crate::turns::takes_turn;
+use crate::forms::{each_breakpoint as each, each_watchpoint, one as case, whole, within};
 use dfr0_model::{
     access,
     control::{Dbgbcr, Dbgwcr, LSC_LOAD, Mdscr, PMC_EL0},
     guest_debug::{ENABLE, GuestDebug},
-    rule::{self, Rule},
+    rule,
     scenario::{El, Entry, Op, Scenario},
     shape::Shape,
     sysreg::{
@@ -16,13 +16,9 @@ use dfr0_model::{
     },
     wire::{TARGET, TARGET_SIZE},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "os_lock",
-    about: "the OS Lock masks debug exceptions while it is locked, and no register loses its value",
-    cases,
+use dfr0_runner::{
+    case::{Case, Context, Stop},
+    effort::share_of,
 };
 
 /// The marker that breakpoints are set on.
@@ -102,19 +98,16 @@ fn status(scenario: Scenario) -> Scenario {
     scenario.isb().read(OSLSR_EL1)
 }
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let mut cases = access_cases();
-    cases.extend(breakpoints());
-    cases.extend(watchpoints());
+    cases.extend(within("breakpoint", breakpoints()));
+    cases.extend(within("watchpoint", watchpoints()));
     cases.extend(brk_and_steps());
-    cases.extend(registers());
+    cases.extend(within("registers", registers()));
     cases
 }
 
 fn access_cases() -> Vec<Case> {
-    let case = |name: &str, rule: &'static Rule, scenario: fn() -> Scenario| {
-        Case::new(format!("os_lock.{name}"), rule, move |cx| cx.check(&scenario()))
-    };
     vec![
         case("oslar_is_write_only", &rule::REGISTERS_ONE_WAY, || {
             status(status(Scenario::new().read(OSLAR_EL1).write(OSLAR_EL1, 1)).read(OSLAR_EL1))
@@ -153,11 +146,6 @@ fn access_cases() -> Vec<Case> {
 }
 
 fn breakpoints() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("os_lock.breakpoint.{name}"), rule, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
     vec![
         each("held", &rule::OS_LOCK, |n| status(armed(n).write(OSLAR_EL1, 1)).exec(HERE)),
         each("held_at_el0", &rule::OS_LOCK, |n| {
@@ -184,7 +172,7 @@ fn breakpoints() -> Vec<Case> {
                 .into_iter()
                 .fold(armed(n), |scenario, value| status(scenario.write(OSLAR_EL1, value)).exec(HERE))
         }),
-        Case::new("os_lock.breakpoint.each_way", &rule::OS_LOCK, |cx| {
+        Case::new("each_way", &rule::OS_LOCK, |cx| {
             cx.shape()
                 .breakpoint_numbers()
                 .try_for_each(|n| each_way(cx, Some(n), &armed(n), |scenario| scenario.exec(HERE)))
@@ -193,11 +181,7 @@ fn breakpoints() -> Vec<Case> {
 }
 
 fn watchpoints() -> Vec<Case> {
-    let each = |name: &str, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("os_lock.watchpoint.{name}"), &rule::OS_LOCK, move |cx| {
-            (0..cx.shape().watchpoints).try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
+    let each = |name: &str, scenario: fn(u8) -> Scenario| each_watchpoint(name, &rule::OS_LOCK, scenario);
     vec![
         each("held", |n| {
             let locked = load_and_store(watching(n).write(OSLAR_EL1, 1));
@@ -207,21 +191,16 @@ fn watchpoints() -> Vec<Case> {
             let written = load_and_store(Scenario::new().write(OSLAR_EL1, 1).append(watching(n)));
             load_and_store(written.write(OSLAR_EL1, 0))
         }),
-        Case::new("os_lock.watchpoint.each_way", &rule::OS_LOCK, |cx| {
+        Case::new("each_way", &rule::OS_LOCK, |cx| {
             (0..cx.shape().watchpoints).try_for_each(|n| each_way(cx, Some(n), &watching(n), load_and_store))
         }),
     ]
 }
 
 fn brk_and_steps() -> Vec<Case> {
-    let brk = |name: &str, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("os_lock.brk.{name}"), &rule::BRK_UNMASKED, move |cx| {
-            cx.shape().breakpoint_numbers().try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
-    let step = |name: &str, scenario: fn() -> Scenario| {
-        Case::new(format!("os_lock.step.{name}"), &rule::OS_LOCK, move |cx| cx.check(&scenario()))
-    };
+    let brk =
+        |name: &str, scenario: fn(u8) -> Scenario| each(name, &rule::BRK_UNMASKED, scenario).within("brk");
+    let step = |name: &str, scenario: fn() -> Scenario| case(name, &rule::OS_LOCK, scenario).within("step");
     vec![
         brk("taken", |n| armed(n).write(OSLAR_EL1, 1).isb().then(Op::Brk)),
         brk("taken_at_el0", |n| armed(n).write(OSLAR_EL1, 1).at(El::El0).isb().then(Op::Brk)),
@@ -233,9 +212,10 @@ fn brk_and_steps() -> Vec<Case> {
             let locked = stepping(El::El1).write(OSLAR_EL1, 1).then(Op::Exit).exec(HERE);
             locked.write(OSLAR_EL1, 0).then(Op::Exit).exec(HERE).exec(HERE)
         }),
-        Case::new("os_lock.step.each_way", &rule::OS_LOCK, |cx| {
+        Case::new("each_way", &rule::OS_LOCK, |cx| {
             each_way(cx, None, &stepping(El::El1), |scenario| scenario.exec(HERE))
-        }),
+        })
+        .within("step"),
     ]
 }
 
@@ -248,40 +228,32 @@ fn each_way(
     armed: &Scenario,
     attempt: fn(Scenario) -> Scenario,
 ) -> Result<(), Stop> {
-    let mut turns = 0..;
     let armed = WAYS.map(|way| on_way(armed.clone(), way)).into_iter().chain([armed.by_userspace()]);
-    for (place, armed) in armed.enumerate() {
-        for (by, other) in BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other))) {
-            for (next, under) in WAYS.into_iter().enumerate() {
-                if !turns.next().is_some_and(|turn| takes_turn(n, turn)) {
-                    continue;
-                }
-                let after = WAYS[(place + next) % WAYS.len()];
-                let locked = attempt(on_way(lock(armed.clone(), by), under));
-                let released = on_way(unlock(status(locked), other), after);
-                cx.check(&status(attempt(released)))?;
-            }
-        }
-    }
-    Ok(())
+    let combinations = armed.enumerate().flat_map(|(place, armed)| {
+        let who = BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other)));
+        let ways = who.flat_map(|who| (0..WAYS.len()).map(move |next| (who, next)));
+        ways.map(move |(who, next)| (armed.clone(), who, WAYS[next], WAYS[(place + next) % WAYS.len()]))
+    });
+    share_of(n, combinations).try_for_each(|(armed, (by, other), under, after)| {
+        let locked = attempt(on_way(lock(armed, by), under));
+        let released = on_way(unlock(status(locked), other), after);
+        cx.check(&status(attempt(released)))
+    })
 }
 
 fn registers() -> Vec<Case> {
-    let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("os_lock.registers.{name}"), rule, test)
-    };
     vec![
-        case("read_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("read_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
             each_register(cx, |scenario, register| scenario.isb().read(register.reg), |scenario, _| scenario)
         }),
-        case("written_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("written_first_under_it", &rule::REGISTERS_READ_BACK, |cx| {
             each_register(
                 cx,
                 |scenario, register| scenario.write(register.reg, register.second).isb().read(register.reg),
                 |scenario, _| scenario,
             )
         }),
-        case("written_by_userspace_under_it", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
+        whole("written_by_userspace_under_it", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
             each_register(
                 cx,
                 |scenario, register| {
@@ -291,14 +263,14 @@ fn registers() -> Vec<Case> {
                 |scenario, _| scenario,
             )
         }),
-        case("written_first_after_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("written_first_after_it", &rule::REGISTERS_READ_BACK, |cx| {
             each_register(
                 cx,
                 |scenario, _| scenario,
                 |scenario, register| scenario.write(register.reg, register.second),
             )
         }),
-        case("mdscr_saves_edscr", &rule::SAVED_UNDER_OS_LOCK, |cx| {
+        whole("mdscr_saves_edscr", &rule::SAVED_UNDER_OS_LOCK, |cx| {
             // RXfull, TXfull, RXO, TXU, TDA, HDE and ERR, one by one.
             [30, 29, 27, 26, 21, 14, 6].into_iter().try_for_each(|bit| {
                 BOTH.into_iter().try_for_each(|by| {
@@ -309,14 +281,14 @@ fn registers() -> Vec<Case> {
                 })
             })
         }),
-        case("mdccint_under_it", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("mdccint_under_it", &rule::REGISTERS_READ_BACK, |cx| {
             let locked = Scenario::new().write(OSLAR_EL1, 1);
             cx.check(&[1 << 30, 1 << 29, 0b11 << 29, 0].into_iter().fold(locked, |scenario, value| {
                 let written = scenario.write(MDCCINT_EL1, value).isb().read(MDCCINT_EL1);
                 written.then(Op::Exit).read(MDCCINT_EL1).then(Op::KvmGet { reg: MDCCINT_EL1 })
             }))
         }),
-        case("all_keep_their_values", &rule::REGISTERS_READ_BACK, all_keep_their_values),
+        whole("all_keep_their_values", &rule::REGISTERS_READ_BACK, all_keep_their_values),
     ]
 }
 
@@ -358,19 +330,14 @@ fn each_register(
 ) -> Result<(), Stop> {
     for register in all_registers(cx.shape()) {
         let reg = register.reg;
-        let mut turns = 0..;
-        for owner in OWNERS {
-            for (by, other) in BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other))) {
-                let n = reg.debug_number().map(|(_, n)| n);
-                if !turns.next().is_some_and(|turn| takes_turn(n, turn)) {
-                    continue;
-                }
-                let start = owned(Scenario::new(), owner).write(reg, register.first);
-                let start = if matches!(owner, Owner::Nobody) { start.then(Op::Exit) } else { start };
-                let released = unlock(under(lock(start, by), &register), other);
-                let read = after(released, &register).isb().read(reg).then(Op::Exit).read(reg);
-                cx.check(&read.then(Op::KvmGet { reg }).then(Op::Debug(GuestDebug::OFF)).read(reg))?;
-            }
+        let who = BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other)));
+        let combinations = OWNERS.into_iter().flat_map(|owner| who.clone().map(move |who| (owner, who)));
+        for (owner, (by, other)) in share_of(reg.debug_number().map(|(_, n)| n), combinations) {
+            let start = owned(Scenario::new(), owner).write(reg, register.first);
+            let start = if matches!(owner, Owner::Nobody) { start.then(Op::Exit) } else { start };
+            let released = unlock(under(lock(start, by), &register), other);
+            let read = after(released, &register).isb().read(reg).then(Op::Exit).read(reg);
+            cx.check(&read.then(Op::KvmGet { reg }).then(Op::Debug(GuestDebug::OFF)).read(reg))?;
         }
     }
     Ok(())

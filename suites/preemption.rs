@@ -15,16 +15,9 @@ use dfr0_model::{
     wire::TARGET,
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite},
+    case::{Case, Context, Stop},
     other::{self, everywhere, seen},
     together::Together,
-};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "preemption",
-    about: "each vCPU keeps its own debug registers, whatever runs in between and wherever it continues",
-    cases,
 };
 
 const HERE: u8 = 1;
@@ -108,17 +101,18 @@ const AROUND: [(&str, Around); 10] = [
 
 const STR: u8 = access::place("str x1");
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (between, op, rule) in BETWEEN {
         cases.extend(AROUND.map(|(around, scenarios)| {
-            Case::new(format!("preemption.{between}.{around}"), rule, move |cx| {
+            Case::new(around, rule, move |cx| {
                 needs_cpus(cx, op)?;
                 cx.check_each(scenarios(cx.shape(), op))
             })
+            .within(between)
         }));
     }
-    cases.push(Case::new("preemption.others_in_turn", &rule::OTHER_VCPU, |cx| {
+    cases.push(Case::new("others_in_turn", &rule::OTHER_VCPU, |cx| {
         let shape = cx.shape();
         let turns = Other::ALL.into_iter().flat_map(|one| Other::ALL.map(|next| [one, next])).flatten();
         let all = turns.fold(armed(shape), |scenario, other| {
@@ -126,7 +120,7 @@ fn cases() -> Vec<Case> {
         });
         cx.check(&seen(all, shape))
     }));
-    cases.push(Case::new("preemption.others_and_cpus_in_turn", &rule::OTHER_CPU, |cx| {
+    cases.push(Case::new("others_and_cpus_in_turn", &rule::OTHER_CPU, |cx| {
         needs_cpus(cx, Op::Move)?;
         let shape = cx.shape();
         let all = Other::ALL.into_iter().fold(armed(shape), |scenario, other| {
@@ -136,10 +130,11 @@ fn cases() -> Vec<Case> {
         cx.check(&seen(everywhere(all, shape), shape))
     }));
     cases.extend([("one_cpu", Together::OneCpu), ("a_cpu_each", Together::CpuEach)].map(|(name, on)| {
-        Case::new(format!("preemption.together.{name}"), &rule::PREEMPTION, move |cx| {
+        Case::new(name, &rule::PREEMPTION, move |cx| {
             let shape = cx.shape();
             cx.check_together(on, &together(shape))
         })
+        .within("together")
     }));
     cases
 }

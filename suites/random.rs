@@ -13,16 +13,12 @@ use dfr0_model::{
     sysreg::{self, CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
     wire::{TARGET, marker},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::case::{Case, Context, Stop};
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, any},
     prop_oneof,
 };
-
-/// The suite.
-pub const SUITE: Suite =
-    Suite { name: "random", about: "scenarios drawn from a seed, judged and shrunk like all others", cases };
 
 /// An address that no watchpoint watches. QEMU 10 reports a load as a store if the previous hit was a store's
 /// and no access to the page missed in between.
@@ -31,16 +27,15 @@ const ELSEWHERE: u64 = TARGET + 0x800;
 const SHORT: usize = 12;
 const LONG: usize = 60;
 
-fn cases() -> Vec<Case> {
-    [("short", SHORT), ("long", LONG)]
-        .into_iter()
-        .map(|(name, steps)| {
-            Case::new(format!("random.{name}"), &rule::BREAKPOINT_MATCHES, move |cx| {
-                let strategy = scenarios(cx.shape(), steps, os_lock_masks(cx)?);
-                cx.check_random(&strategy)
-            })
+pub fn cases() -> Vec<Case> {
+    let case = |name: &str, steps| {
+        Case::new(name, &rule::BREAKPOINT_MATCHES, move |cx| {
+            let strategy = scenarios(cx.shape(), steps, os_lock_masks(cx)?);
+            cx.check_random(&strategy)
         })
-        .collect()
+        .drawn()
+    };
+    vec![case("short", SHORT), case("long", LONG).large()]
 }
 
 /// Whether the OS Lock masks a breakpoint here. Where it does not, as on QEMU's bare CPU, each case of

@@ -6,6 +6,7 @@
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
+    dfr0::{BRPS, WRPS},
     rule::{self, Rule},
     scenario::{Op, Scenario},
     shape::Shape,
@@ -17,38 +18,29 @@ use dfr0_model::{
     vm::DEBUG_FEATURES,
     vmm::{Features, StepState},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
+use dfr0_runner::case::{Case, Context, Stop};
 
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "register_access",
-    about: "debug registers exist up to the VM's counts, and can be read and written as they should",
-    cases,
-};
-
-/// Cases that make their own VMs. They are not moved, and their VMs have KVM's default shape.
-pub const OWN_VMS: [&str; 3] = [
-    "register_access.reset_by_second_init",
-    "register_access.step_state_by_userspace",
-    "register_access.vector_catch_by_userspace",
-];
+/// Why a vCPU that uses such a register does not move.
+const NOT_KEPT: &str = "KVM does not keep the register for a guest, and does not list it for a VMM";
 
 /// MDCCINT_EL1.{RX, TX}: each of them, both, and none.
 const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(["register_access", name].join("."), rule, test)
+        Case::new(name, rule, test)
     };
     vec![
         case("beyond_breakpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
             let count = cx.shape().breakpoints;
             beyond(cx, count, [dbgbvr, dbgbcr])
-        }),
+        })
+        .of_field(&BRPS),
         case("beyond_watchpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
             let count = cx.shape().watchpoints;
             beyond(cx, count, [dbgwvr, dbgwcr])
-        }),
+        })
+        .of_field(&WRPS),
         case("id_aa64dfr0_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
             cx.check(&Scenario::new().write(ID_AA64DFR0_EL1, 0))
         }),
@@ -76,33 +68,40 @@ fn cases() -> Vec<Case> {
                 cx.check(&set.then(Op::KvmGet { reg: MDCCINT_EL1 }).read(MDCCINT_EL1))
             })
         }),
-        case("one_reg_keeps_each_bit", &rule::ONE_REG_IS_THE_REGISTER, one_reg_keeps_each_bit),
-        case("step_state_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, step_state_by_userspace),
-        case("vector_catch_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, vector_catch_by_userspace),
+        case("one_reg_keeps_each_bit", &rule::ONE_REG_IS_THE_REGISTER, one_reg_keeps_each_bit)
+            .stays("its guest does not run"),
+        case("step_state_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, step_state_by_userspace)
+            .with_own_vms(),
+        case("vector_catch_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, vector_catch_by_userspace)
+            .with_own_vms(),
         case("claim_tags", &rule::CLAIM_TAGS, |cx| {
             cx.check(&claim_tags(Scenario::new().then(Op::Exit)))?;
             cx.check(&claim_tags(Scenario::new().enable(Mdscr::breakpoints_at_el1())))
-        }),
+        })
+        .stays(NOT_KEPT),
         case("oseccr", &rule::EXCEPTION_CATCH_ACCESS, |cx| {
             cx.check(&Scenario::new().then(Op::Exit).read(OSECCR_EL1))?;
             cx.check(&Scenario::new().enable(Mdscr::breakpoints_at_el1()).read(OSECCR_EL1))?;
             // Written only where it is RES0 or saves EDECCR, and only with zero.
             let locked = Scenario::new().write(OSLAR_EL1, 1).isb().read(OSECCR_EL1);
             cx.check(&locked.write(OSECCR_EL1, 0).isb().read(OSECCR_EL1))
-        }),
+        })
+        .stays(NOT_KEPT),
         case("dbgauthstatus", &rule::AUTHENTICATION_STATUS, |cx| {
             cx.check(&Scenario::new().then(Op::Exit).read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))?;
             let on = Scenario::new().enable(Mdscr::breakpoints_at_el1());
             cx.check(&on.read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))
-        }),
+        })
+        .stays(NOT_KEPT),
         case("external_debug_status", &rule::EXTERNAL_DEBUG_STATUS, |cx| {
             let read = |scenario: Scenario| scenario.read(MDRAR_EL1).read(MDCCSR_EL0);
             cx.check(&read(read(Scenario::new()).then(Op::Exit)))?;
             cx.check(&read(Scenario::new().enable(Mdscr::breakpoints_at_el1())))?;
             cx.check(&read(Scenario::new().write(OSLAR_EL1, 1).isb()))
-        }),
+        })
+        .stays(NOT_KEPT),
         case("reset_values", &rule::REGISTERS_RESET, reset_values),
-        case("reset_by_second_init", &rule::REGISTERS_RESET, reset_by_second_init),
+        case("reset_by_second_init", &rule::REGISTERS_RESET, reset_by_second_init).with_own_vms(),
         case("contextidr_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             let values = (0..32).map(|bit| 1 << bit).chain([0, 0xffff_ffff]);
             cx.check(&values.fold(Scenario::new(), |scenario, value| {

@@ -6,7 +6,7 @@
 //! The kernel is asked which shapes these are: each field of ID_AA64DFR0_EL1 that describes breakpoints,
 //! watchpoints and locks, with each value that KVM accepts.
 
-use crate::{breakpoints, double_lock, guest_debug, linked_context, random, register_access, watchpoints};
+use crate::{BREAKPOINTS, DOUBLE_LOCK, GUEST_DEBUG, LINKED_CONTEXT, RANDOM, REGISTER_ACCESS, WATCHPOINTS};
 use dfr0_model::{
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, Field, WRPS},
     id_write::Answer,
@@ -15,76 +15,51 @@ use dfr0_model::{
     sysreg::ID_AA64DFR0_EL1,
 };
 use dfr0_runner::{
-    case::{Case, Context, Stop, Suite, Variation, Which},
+    case::{Again, Case, Context, Stop, Suite},
     guest::Config,
 };
 use std::sync::{Arc, OnceLock};
 
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "shapes",
-    about: "the guest has the shape that its ID register shows, in each shape that userspace may set",
-    cases,
-};
-
 /// The suites that run in each shape.
-const SUITES: [Suite; 6] = [
-    register_access::SUITE,
-    breakpoints::SUITE,
-    watchpoints::SUITE,
-    linked_context::SUITE,
-    double_lock::SUITE,
-    random::SUITE,
-];
+const SUITES: [Suite; 6] = [REGISTER_ACCESS, BREAKPOINTS, WATCHPOINTS, LINKED_CONTEXT, DOUBLE_LOCK, RANDOM];
 
 /// Values of ID_AA64DFR0_EL1 that the kernel accepts, asked for when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
 
-/// Cases that test one field: how their names begin, and the field.
-const OF_A_FIELD: [(&str, &Field); 3] = [
-    ("register_access.beyond_breakpoints", &BRPS),
-    ("register_access.beyond_watchpoints", &WRPS),
-    ("double_lock.absent.", &DOUBLELOCK),
-];
-/// In how many shapes the scenarios of a case take turns. The next case uses the next shapes.
-const AT_ONCE: usize = 8;
-const AT_ONCE_IN_A_SAMPLE: usize = 2;
 /// How many shapes differ from the host's in everything that userspace may change.
 const COMBINED: usize = 3;
 
-fn cases() -> Vec<Case> {
+pub fn cases() -> Vec<Case> {
     let shapes = Shapes::default();
-    let in_shapes = |(turn, case): (usize, Case)| {
+    let again = |case: Case| {
         let shapes = Arc::clone(&shapes);
         let (rule, also) = (case.rule, case.also);
-        let name = format!("shapes.{}", case.name);
-        Case::new(name, rule, move |cx| in_shapes_in_turn(cx, ask_once(cx, &shapes)?, turn, &case)).and(also)
+        Case::new(case.name.clone(), rule, move |cx| in_shapes(cx, ask_once(cx, &shapes)?, &case)).and(also)
     };
-    let is_small = |case: &Case| !case.name.contains("sweep") && case.name != "random.long";
-    let has_a_shape = |case: &Case| !register_access::OWN_VMS.contains(&case.name.as_str());
-    let cases = SUITES.into_iter().flat_map(|suite| (suite.cases)()).filter(is_small).filter(has_a_shape);
-    let mut cases: Vec<Case> = cases.enumerate().map(in_shapes).collect();
-    cases.push(Case::new("shapes.guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
+    let mut cases: Vec<Case> = run_again().map(again).collect();
+    cases.push(Case::new("guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
         under_guest_debug(cx, ask_once(cx, &shapes)?)
     }));
     cases
 }
 
-/// A case that tests one field runs completely in each shape in which that field differs from the host's. The
-/// other cases take turns, and so do their scenarios. In a thorough run they run completely in each shape.
-fn in_shapes_in_turn(cx: &mut Context<'_>, shapes: &[u64], turn: usize, case: &Case) -> Result<(), Stop> {
-    if let Some((_, field)) = OF_A_FIELD.iter().find(|(name, _)| case.name.starts_with(name)) {
-        let shapes = differing(cx, shapes, field.mask());
-        return in_each(cx, shapes.into_iter().map(|value| (value, Which::All)), case);
+/// The cases that run in other shapes.
+fn run_again() -> impl Iterator<Item = Case> {
+    let cases = SUITES.into_iter().flat_map(|suite| suite.cases());
+    cases.filter(|case| case.again() != Again::Never)
+}
+
+/// A case that tests one field runs only in shapes in which that field differs from the host's.
+fn in_shapes(cx: &mut Context<'_>, shapes: &[u64], case: &Case) -> Result<(), Stop> {
+    let bits = case.field().map_or(u64::MAX, Field::mask);
+    let configs = differing(cx, shapes, bits).into_iter();
+    let configs: Vec<Config> =
+        configs.map(|value| Config { id_aa64dfr0: Some(value), ..Config::default() }).collect();
+    if cx.run_again(&configs, case)? {
+        Ok(())
+    } else {
+        Stop::skip("this kernel does not let userspace change what this case tests of a VM's shape")
     }
-    let is_drawn = case.name.starts_with("random.");
-    let is_whole = cx.thorough().is_some() && !is_drawn;
-    if is_whole || case.rules().any(|rule| rule == &rule::CONTEXT_AWARE_HIGHEST) {
-        return in_each(cx, shapes.iter().map(|value| (*value, Which::All)), case);
-    }
-    let count = shapes.len().min(if cx.every() > 1 { AT_ONCE_IN_A_SAMPLE } else { AT_ONCE });
-    let its = shapes.iter().cycle().skip(turn * count % shapes.len().max(1)).take(count);
-    in_each(cx, its.enumerate().map(|(place, value)| (*value, Which::Turn { this: place, of: count })), case)
 }
 
 /// Userspace debugs a guest that has other breakpoints than the host. Userspace uses those of the host.
@@ -93,8 +68,8 @@ fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
     if shapes.is_empty() {
         return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
     }
-    for (turn, case) in (guest_debug::SUITE.cases)().iter().enumerate() {
-        match in_shapes_in_turn(cx, &shapes, turn, case) {
+    for case in &GUEST_DEBUG.cases() {
+        match in_shapes(cx, &shapes, case) {
             Err(Stop::Skip(_)) => {}
             result => result?,
         }
@@ -106,26 +81,6 @@ fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
 fn differing(cx: &Context<'_>, shapes: &[u64], bits: u64) -> Vec<u64> {
     let host = cx.host().id_aa64dfr0;
     shapes.iter().filter(|value| (*value ^ host) & bits != 0).copied().collect()
-}
-
-/// Runs a case in these shapes. The case is skipped if it skips in each of them.
-fn in_each(
-    cx: &mut Context<'_>,
-    shapes: impl Iterator<Item = (u64, Which)>,
-    case: &Case,
-) -> Result<(), Stop> {
-    let mut skipped = Err(Stop::Skip(
-        "this kernel does not let userspace change what this case tests of a VM's shape".into(),
-    ));
-    let mut ran = false;
-    for (value, which) in shapes {
-        let config = Config { id_aa64dfr0: Some(value), ..Config::default() };
-        match cx.run_in(Variation { config, which, ..Variation::default() }, case) {
-            Err(Stop::Skip(why)) => skipped = Stop::skip(why),
-            result => ran |= result?,
-        }
-    }
-    if ran { Ok(()) } else { skipped }
 }
 
 fn ask_once<'a>(cx: &Context<'_>, shapes: &'a Shapes) -> Result<&'a [u64], Stop> {
@@ -180,4 +135,27 @@ pub(crate) fn ask(cx: &Context<'_>) -> Result<Vec<u64>, Stop> {
         }
     }
     Ok(shapes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfr0_runner::effort::Effort;
+
+    #[test]
+    fn each_shape_has_about_as_many_cases_as_any_other() {
+        let again: Vec<Case> = run_again().filter(|case| case.again() == Again::InTurn).collect();
+        let sample = Effort { every: 2, ..Effort::default() };
+        for (shapes, effort) in
+            [104, 33, 11].map(|all| (all, Effort::default())).into_iter().chain([(33, sample)])
+        {
+            let mut cases = vec![0; shapes];
+            again
+                .iter()
+                .flat_map(|case| effort.shapes(case, shapes))
+                .for_each(|(place, _)| cases[place] += 1);
+            let mean = cases.iter().sum::<usize>() / shapes;
+            assert!(cases.iter().all(|cases| (mean / 3..=mean * 2).contains(cases)), "{cases:?}");
+        }
+    }
 }

@@ -3,24 +3,18 @@
 //! Software step by the guest, of code at EL1 and at EL0: one instruction at a time and only when it may,
 //! over exceptions and exclusives, and together with breakpoints and watchpoints on the same instruction.
 
+use crate::forms::{one as case, whole};
 use dfr0_model::{
     access,
     control::{Dbgbcr, Dbgwcr, LSC_STORE, Mdscr, PMC_EL1_EL0},
     feature::Feature,
-    rule::{self, Rule},
+    rule,
     scenario::{El, Entry, Op, Scenario},
     sequence,
     sysreg::MDSCR_EL1,
     wire::{BRK, PRIVILEGED, READ_ONLY, RETURN, TARGET, UNMAPPED, access_code, marker, sequence_ret},
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "software_step",
-    about: "a guest steps its own code at EL1 and EL0, one instruction at a time and only when it may",
-    cases,
-};
+use dfr0_runner::case::{Case, Context, Stop};
 
 /// Software step enabled from EL1. MDE has no effect on it.
 const ON: Mdscr = Mdscr::DEFAULT.with_ss(true).with_kde(true);
@@ -31,13 +25,7 @@ const HERE: u8 = 1;
 const LOAD: u8 = access::place("ldr x1");
 const LEVELS: [El; 2] = [El::El0, El::El1];
 
-fn cases() -> Vec<Case> {
-    let case = |name: &str, rule: &'static Rule, scenario: fn() -> Scenario| {
-        Case::new(format!("software_step.{name}"), rule, move |cx| cx.check(&scenario()))
-    };
-    let whole = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("software_step.{name}"), rule, test)
-    };
+pub fn cases() -> Vec<Case> {
     vec![
         case("el1_one_instruction", &rule::STEP, || on(El::El1).append(one())),
         case("el1_two_instructions", &rule::STEP_SYNDROME, || on(El::El1).append(two())),

@@ -5,7 +5,7 @@
 
 mod sve;
 
-use crate::turns::takes_turn;
+use crate::forms::{each_watchpoint as each, whole};
 use arbitrary_int::{u2, u5};
 use dfr0_model::{
     access::{self, ACCESSES, Access, Kind},
@@ -19,15 +19,11 @@ use dfr0_model::{
         MARKERS, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED, access_code, passage, sequence_code,
     },
 };
-use dfr0_runner::case::{Case, Context, Stop, Suite};
-use std::ops::RangeInclusive;
-
-/// The suite.
-pub const SUITE: Suite = Suite {
-    name: "watchpoints",
-    about: "every watchpoint of the host watches what it must and nothing else",
-    cases,
+use dfr0_runner::{
+    case::{Case, Context, Stop},
+    effort::share_of,
 };
+use std::ops::RangeInclusive;
 
 /// The doubleword that is watched, and its surroundings, in the middle of the target memory.
 const HERE: u64 = TARGET + TARGET_SIZE / 2;
@@ -40,15 +36,7 @@ const DOUBLEWORD: Dbgwcr = Dbgwcr::doubleword();
 const LDR: u8 = access::place("ldr x1");
 const STR: u8 = access::place("str x1");
 
-fn cases() -> Vec<Case> {
-    let each = |name: &str, rule, scenario: fn(u8) -> Scenario| {
-        Case::new(format!("watchpoints.{name}"), rule, move |cx| {
-            numbers(cx).try_for_each(|n| cx.check(&scenario(n)))
-        })
-    };
-    let whole = |name: &str, rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(format!("watchpoints.{name}"), rule, test)
-    };
+pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         each("fires", &rule::WATCHPOINT_MATCHES, |n| both(armed(n))),
         each("disabled", &rule::WATCHPOINT_ENABLED, |n| {
@@ -61,9 +49,9 @@ fn cases() -> Vec<Case> {
             each_privilege(cx, |access| access.unprivileged)
         }),
         whole("each_mask", &rule::WATCHPOINT_ADDRESS, each_mask),
-        whole("sweep", &rule::WATCHPOINT_MATCHES, sweep),
-        whole("sweep_bytes", &rule::WATCHPOINT_ADDRESS, sweep_bytes),
-        whole("sweep_masks", &rule::WATCHPOINT_ADDRESS, sweep_masks),
+        whole("sweep", &rule::WATCHPOINT_MATCHES, sweep).large(),
+        whole("sweep_bytes", &rule::WATCHPOINT_ADDRESS, sweep_bytes).large(),
+        whole("sweep_masks", &rule::WATCHPOINT_ADDRESS, sweep_masks).large(),
         whole("every_byte_select", &rule::WATCHPOINT_BAS_UNPREDICTABLE, every_byte_select),
         whole("words", &rule::WATCHPOINT_ADDRESS, words),
         whole("odd_masks", &rule::WATCHPOINT_MASK_UNPREDICTABLE, odd_masks),
@@ -322,7 +310,7 @@ fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// Every BAS for number 0; the others take turns.
 fn every_bas(n: u8) -> impl Iterator<Item = u8> {
-    (0..=u8::MAX).filter(move |bas| takes_turn(Some(n), usize::from(*bas)))
+    share_of(n, 0..=u8::MAX)
 }
 
 /// Every BAS, with an access of each byte of the doubleword and of its neighbours, and of all.
@@ -393,11 +381,10 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
         let control = DOUBLEWORD.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
         (HERE, control.with_pac(u2::new(bits & 3)))
     });
-    let controls: Vec<_> = selects.chain(masks).chain(states).enumerate().collect();
+    let controls: Vec<_> = selects.chain(masks).chain(states).collect();
     let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
-        let mine = controls.iter().filter(move |(turn, _)| takes_turn(Some(n), *turn));
-        mine.map(move |(_, (at, control))| {
+        share_of(n, &controls).map(move |(at, control)| {
             let set = with(n, *control).write(dbgwvr(n), *at).then(Op::Exit);
             let bytes = (HERE..HERE + 8).fold(set, |scenario, address| scenario.access(byte, address));
             bytes.at(El::El0).access(STR, HERE)

@@ -1,81 +1,160 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Suites and cases, and the context that a case works with.
+//! Suites and cases, and what a case finds.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `session` | a host, and the guests that cases share there |
+//! | `context` | what a case works with |
+//! | `variation` | a case that runs again as a part of another one |
 
-use crate::{
-    cpus,
-    guest::{Config, Error, Guest, LEAST_AFTER_DEATH, OfOther},
-    host::{Host, Unavailable},
-    machine::Machine,
-    plain::Features,
-    program::{Departure, Program},
-    random::Draw,
-    results::{Departed, Detail},
-};
-use dfr0_model::{
-    event::{Event, Logged},
-    feature::Feature,
-    outcome::Unknown,
-    pe::Pe,
-    rule::Rule,
-    scenario::{Op, Scenario},
-    shape::Shape,
-    sysreg::{DCZID_EL0, SysReg},
-    vm::Facts,
-};
-use std::{
-    collections::BTreeMap,
-    fmt,
-    iter::StepBy,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use crate::{guest::Error, results::Detail, turn};
+use dfr0_model::{dfr0::Field, outcome::Unknown, rule::Rule, scenario::Scenario, shape::Shape};
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+mod context;
+mod session;
+mod variation;
+
+pub use context::Context;
+pub use session::Session;
 
 /// One subject: a test program, and its cases.
 #[derive(Clone, Copy)]
 pub struct Suite {
     /// The subject, and the first part of each case's name.
     pub name: &'static str,
-    /// What is tested, in one line.
-    pub about: &'static str,
-    /// Its cases, the same on every host.
-    pub cases: fn() -> Vec<Case>,
+    cases: fn() -> Vec<Case>,
+}
+
+impl Suite {
+    /// A suite of these cases, which are the same on every host.
+    pub const fn new(name: &'static str, cases: fn() -> Vec<Case>) -> Self {
+        Self { name, cases }
+    }
+
+    /// Its cases, whose names begin with its name.
+    pub fn cases(&self) -> Vec<Case> {
+        (self.cases)().into_iter().map(|case| case.within(self.name)).collect()
+    }
 }
 
 /// Where nothing runs, a case lists at most this many scenarios: a few to show, and one to know that there
 /// are more.
 pub(crate) const LISTED: usize = 3;
 
-/// The upper limit of VMs that are kept for the scenarios of the next case: one per configuration.
-const SHARED_GUESTS: usize = 64;
-
 /// What a case does.
 type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send>;
 
 /// One test point.
 pub struct Case {
-    /// Dotted, lower case, the same on every host and kernel.
+    /// Dotted, lower case, the same on every host and kernel. It begins with the name of its suite.
     pub name: String,
     /// The rule that it tests.
     pub rule: &'static Rule,
     /// Other rules that decide some of its values or scenarios.
     pub also: &'static [&'static Rule],
+    again: Again,
+    field: Option<&'static Field>,
+    stays: Option<&'static str>,
+    drawn: bool,
     test: Test,
 }
 
+/// In which other shapes a case runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// In none.
+    Never,
+    /// In some of them, and its scenarios take turns in these.
+    InTurn,
+    /// In each, with all its scenarios.
+    Whole,
+}
+
 impl Case {
-    /// A case that passes when `test` finds nothing.
+    /// A case that passes when `test` finds nothing. It runs again in some other shapes and while its vCPU moves, unless
+    /// what follows says otherwise.
     pub fn new(
         name: impl Into<String>,
         rule: &'static Rule,
         test: impl Fn(&mut Context<'_>) -> Result<(), Stop> + Send + 'static,
     ) -> Self {
-        Self { name: name.into(), rule, also: &[], test: Box::new(test) }
+        Self {
+            name: name.into(),
+            rule,
+            also: &[],
+            again: Again::InTurn,
+            field: None,
+            stays: None,
+            drawn: false,
+            test: Box::new(test),
+        }
+    }
+
+    /// Its name begins with the name of this group, which may be that of its suite.
+    pub fn within(self, group: &str) -> Self {
+        Self { name: format!("{group}.{}", self.name), ..self }
     }
 
     /// Adds other rules that the case tests.
     pub fn and(self, also: &'static [&'static Rule]) -> Self {
         Self { also, ..self }
+    }
+
+    /// It has too many scenarios to run again in other shapes.
+    pub fn large(self) -> Self {
+        Self { again: Again::Never, ..self }
+    }
+
+    /// It makes its own VMs, which have KVM's default shape and are not moved.
+    pub fn with_own_vms(self) -> Self {
+        Self { again: Again::Never, ..self.stays("it makes its own VMs") }
+    }
+
+    /// What it tests may be wrong in any shape and right in all others.
+    pub fn in_each_shape(self) -> Self {
+        Self { again: Again::Whole, ..self }
+    }
+
+    /// It tests what this field of ID_AA64DFR0_EL1 promises, and runs again only in shapes that differ in it.
+    pub fn of_field(self, field: &'static Field) -> Self {
+        Self { again: Again::Whole, field: Some(field), ..self }
+    }
+
+    /// Its vCPU cannot move, because `why`.
+    pub fn stays(self, why: &'static str) -> Self {
+        Self { stays: Some(why), ..self }
+    }
+
+    /// Its scenarios are drawn: there is no end of them, and no run has them all.
+    pub fn drawn(self) -> Self {
+        Self { drawn: true, ..self }
+    }
+
+    /// Its turn among the cases: which of the shapes and moves are its own.
+    pub fn turn(&self) -> usize {
+        turn::of(&self.name)
+    }
+
+    /// In which other shapes it runs again.
+    pub fn again(&self) -> Again {
+        self.again
+    }
+
+    /// The field of ID_AA64DFR0_EL1 whose promise it tests, if it is one.
+    pub fn field(&self) -> Option<&'static Field> {
+        self.field
+    }
+
+    /// Why its vCPU cannot move, if it cannot.
+    pub fn why_it_stays(&self) -> Option<&'static str> {
+        self.stays
+    }
+
+    /// Its scenarios are drawn.
+    pub fn is_drawn(&self) -> bool {
+        self.drawn
     }
 
     /// All rules that the case tests, its main rule first.
@@ -191,592 +270,5 @@ pub struct Finding {
 impl Finding {
     fn first(detail: impl Into<Detail>) -> Self {
         Self { times: 0, detail: detail.into() }
-    }
-}
-
-/// A host, what guests run on there, and the guests that cases share.
-#[derive(Debug)]
-pub struct Session {
-    machine: Machine,
-    host: Host,
-    deadline: Duration,
-    /// A guest has died on this host.
-    died: bool,
-    draw: Draw,
-    /// Of a case's scenarios the first and every Nth run.
-    every: usize,
-    /// The guest that was used last is last.
-    guests: Vec<(Config, Guest)>,
-    /// The size in bytes of the block that DC ZVA zeroes, if it is permitted; `None` until a case asks.
-    zva_block: Option<Option<u64>>,
-    /// What guests read in the ID registers that cases have asked for.
-    id_registers: BTreeMap<SysReg, u64>,
-    /// What is known of VMs with these features.
-    facts: BTreeMap<Features, Arc<Facts>>,
-}
-
-impl Session {
-    /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
-    pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
-        Ok(match Machine::open(deadline)? {
-            Ok(machine) => Ok(Self {
-                host: machine.host()?,
-                machine,
-                deadline,
-                died: false,
-                draw: Draw::default(),
-                every: 1,
-                guests: Vec::new(),
-                zva_block: None,
-                id_registers: BTreeMap::new(),
-                facts: BTreeMap::new(),
-            }),
-            Err(unavailable) => Err(unavailable),
-        })
-    }
-
-    /// A session for another thread on the same host.
-    pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
-        let machine =
-            Machine::open(deadline)?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
-        let (host, draw) = (host.clone(), Draw::default());
-        let id_registers = BTreeMap::new();
-        Ok(Self {
-            machine,
-            host,
-            deadline,
-            died: false,
-            draw,
-            every: 1,
-            guests: Vec::new(),
-            zva_block: None,
-            id_registers,
-            facts: BTreeMap::new(),
-        })
-    }
-
-    /// A session where nothing runs: cases list the scenarios that they would run on `host`.
-    pub(crate) fn on_paper(host: Host) -> Self {
-        /// The size on most CPUs.
-        const ZVA_BLOCK: u64 = 64;
-        Self {
-            machine: Machine::Paper(host.clone()),
-            host,
-            deadline: Duration::ZERO,
-            died: false,
-            draw: Draw::default(),
-            every: 1,
-            guests: Vec::new(),
-            zva_block: Some(Some(ZVA_BLOCK)),
-            id_registers: BTreeMap::new(),
-            facts: BTreeMap::new(),
-        }
-    }
-
-    /// Makes cases run a sample: the first and every Nth of their scenarios, N being `every`.
-    pub fn running_every(self, every: usize) -> Self {
-        Self { every, ..self }
-    }
-
-    /// Cases run only a sample of their scenarios.
-    pub(crate) fn is_sample(&self) -> bool {
-        self.every > 1
-    }
-
-    /// Sets how long a guest may run at a time.
-    pub fn allowing(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
-    }
-
-    /// Sets how random scenarios are drawn.
-    pub fn drawing(self, draw: Draw) -> Self {
-        Self { draw, ..self }
-    }
-
-    /// The host's facts.
-    pub fn host(&self) -> &Host {
-        &self.host
-    }
-
-    /// What guests run on.
-    pub(crate) fn machine(&self) -> &Machine {
-        &self.machine
-    }
-
-    /// How long a guest may run at a time.
-    pub(crate) fn deadline(&self) -> Duration {
-        let after_death = (self.deadline / 10).max(LEAST_AFTER_DEATH);
-        if self.died { self.deadline.min(after_death) } else { self.deadline }
-    }
-
-    /// The size in bytes of the block that DC ZVA zeroes, if a case has asked for it.
-    pub(crate) fn known_zva_block(&self) -> Option<u64> {
-        self.zva_block.flatten()
-    }
-
-    /// What is known of VMs with these features, if a case has asked for it.
-    pub(crate) fn facts(&self, features: Features) -> Option<Arc<Facts>> {
-        self.facts.get(&features).cloned()
-    }
-
-    /// A new VM, which has not run.
-    pub(crate) fn guest(&self, config: Config) -> Result<Guest, Error> {
-        self.machine.guest(config, self.deadline())
-    }
-}
-
-/// How a case runs as a part of another one.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Variation {
-    /// The configuration of its VMs.
-    pub config: Config,
-    /// Which of its scenarios run.
-    pub which: Which,
-    /// Userspace moves the vCPU's state elsewhere in the middle of each scenario.
-    pub migrating: Option<Moves>,
-    /// No scenario is started after this time.
-    pub until: Option<Instant>,
-}
-
-/// When and how a scenario migrates, as [`Scenario::migrating`] takes it.
-#[derive(Clone, Copy, Debug)]
-pub struct Moves {
-    /// The way to migrate, as a place in [`dfr0_model::scenario::Migrate::ALL`], that comes first in the
-    /// first scenario.
-    pub from: usize,
-    /// The upper limit of migrations in a scenario.
-    pub most: usize,
-}
-
-/// Which of a case's scenarios run.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Which {
-    /// All.
-    #[default]
-    All,
-    /// Of a case that runs in several variations: the first in each variation, and each other in one of them.
-    Turn {
-        /// The variation, from 0.
-        this: usize,
-        /// The number of variations.
-        of: usize,
-    },
-    /// A few of many: the first, and those at the places 256, 4096 and 65536.
-    Few,
-}
-
-impl Which {
-    const fn includes(self, place: usize) -> bool {
-        match self {
-            Self::All => true,
-            Self::Turn { this, of } => place == 0 || place % of == this,
-            Self::Few => {
-                place == 0 || place.is_power_of_two() && place.ilog2().is_multiple_of(4) && place > 16
-            }
-        }
-    }
-}
-
-/// What a case works with.
-#[derive(Debug)]
-pub struct Context<'a> {
-    session: &'a mut Session,
-    variation: Variation,
-    /// How many scenarios it was given.
-    given: usize,
-    pub(crate) report: Report,
-}
-
-impl<'a> Context<'a> {
-    /// The context of a case in this session.
-    pub(crate) fn new(session: &'a mut Session) -> Self {
-        Self { session, variation: Variation::default(), given: 0, report: Report::default() }
-    }
-}
-
-impl Context<'_> {
-    /// The host's facts.
-    pub fn host(&self) -> &Host {
-        &self.session.host
-    }
-
-    /// The session that the case runs in.
-    pub(crate) fn session(&self) -> &Session {
-        self.session
-    }
-
-    /// Keeps what is known of VMs with the same features.
-    pub(crate) fn keep_facts(&mut self, facts: Facts) -> Arc<Facts> {
-        let features = facts.features;
-        Arc::clone(self.session.facts.entry(features).or_insert_with(|| Arc::new(facts)))
-    }
-
-    /// The configuration of the case's VMs.
-    pub(crate) fn config(&self) -> Config {
-        self.variation.config
-    }
-
-    /// The shape of the case's VMs: what KVM gives to a new VM, unless the case runs in a variation.
-    pub fn shape(&self) -> Shape {
-        self.variation.config.id_aa64dfr0.map_or(self.host().shape(), Shape::from_id_aa64dfr0)
-    }
-
-    /// Runs another case in this variation, as a part of this case. False if it ran no scenario.
-    pub fn run_in(&mut self, variation: Variation, case: &Case) -> Result<bool, Stop> {
-        let sampled = |moves: Moves| Moves { most: moves.most.div_ceil(self.session.every), ..moves };
-        let variation = Variation { migrating: variation.migrating.map(sampled), ..variation };
-        let own = std::mem::replace(&mut self.variation, variation);
-        let (given, checks) = (std::mem::take(&mut self.given), self.report.checks);
-        let result = (case.test)(self);
-        (self.variation, self.given) = (own, given);
-        result.map(|()| self.report.checks > checks)
-    }
-
-    /// How long a case may take, in a run that also tries what is otherwise left out.
-    pub fn thorough(&self) -> Option<Duration> {
-        self.session.draw.time
-    }
-
-    /// N, where the first and every Nth scenario runs: 1 is all, more is a sample.
-    pub fn every(&self) -> usize {
-        self.session.every
-    }
-
-    /// All of these; in a sample, the first and every Nth.
-    pub fn sample<I: IntoIterator>(&self, all: I) -> StepBy<I::IntoIter> {
-        all.into_iter().step_by(self.session.every)
-    }
-
-    /// How many CPUs this thread may run on.
-    pub fn cpus(&self) -> Result<usize, Stop> {
-        Ok(cpus::allowed()?.len())
-    }
-
-    /// The guest has this feature, as its ID register says. Where nothing runs, it has every feature.
-    pub fn has(&mut self, feature: Feature) -> Result<bool, Stop> {
-        let reg = feature.register();
-        let requested = self.variation.config.features;
-        if self.is_on_paper() || requested != Features::None && requested == Features::for_guest(feature) {
-            return Ok(true);
-        }
-        if let Some(value) = self.session.id_registers.get(&reg) {
-            return Ok(feature.is_in(*value));
-        }
-        let events = self.new_guest_of(Config::default())?.events(&Scenario::new().read(reg))?;
-        let &[Event::Value(value)] = events.as_slice() else {
-            return Err(Error::Unfit(format!("the guest cannot read {reg}: {events:?}")).into());
-        };
-        self.session.id_registers.insert(reg, value);
-        Ok(feature.is_in(value))
-    }
-
-    /// Skips the case if the guest does not have this feature.
-    pub fn needs(&mut self, feature: Feature) -> Result<(), Stop> {
-        match self.has(feature)? {
-            true => Ok(()),
-            false => Stop::skip(format!("the guest does not have {feature}")),
-        }
-    }
-
-    /// Gives the case's VMs a feature from here on, which may have to be requested. Skips the case where they cannot
-    /// have it.
-    pub fn with(&mut self, feature: Feature) -> Result<(), Stop> {
-        let features = Features::for_guest(feature);
-        match &self.session.machine {
-            Machine::Kvm(kvm) if !kvm.can(features) => {
-                return Stop::skip(format!("this host has no {}", features.capabilities().join(" and ")));
-            }
-            Machine::Kvm(_) if features != Features::None => {
-                let config = &mut self.variation.config;
-                if ![Features::None, features].contains(&config.features) {
-                    let both = format!("a VM with both {:?} and {features:?}", config.features);
-                    return Err(Error::Unfit(format!("no case has {both}")).into());
-                }
-                config.features = features;
-            }
-            _ => self.needs(feature)?,
-        }
-        Ok(())
-    }
-
-    /// The size in bytes of the block that DC ZVA zeroes; `None` if DC ZVA is prohibited.
-    pub fn zva_block(&mut self) -> Result<Option<u64>, Stop> {
-        const DZP: u64 = 1 << 4;
-        if let Some(known) = self.session.zva_block {
-            return Ok(known);
-        }
-        let mut guest = self.new_guest()?;
-        let events = guest.events(&Scenario::new().read(DCZID_EL0))?;
-        let block = match events.as_slice() {
-            [Event::Value(dczid)] if dczid & DZP == 0 => Some(4 << (dczid & 0xf)),
-            _ => None,
-        };
-        self.session.zva_block = Some(block);
-        Ok(block)
-    }
-
-    /// A new VM, which has not run. A bare CPU is reset instead, which ends whatever ran there before.
-    pub fn new_guest(&self) -> Result<Guest, Stop> {
-        self.new_guest_of(self.variation.config)
-    }
-
-    /// A new VM as [`Self::new_guest`] makes it, with this configuration instead of the case's.
-    pub fn new_guest_of(&self, config: Config) -> Result<Guest, Stop> {
-        Ok(self.session.guest(config)?)
-    }
-
-    /// Runs a scenario in a VM that is shared with other scenarios, and judges it. Userspace has the vCPU before it and
-    /// after it.
-    pub fn check(&mut self, scenario: &Scenario) -> Result<(), Stop> {
-        self.check_each([scenario.clone()])
-    }
-
-    /// Runs scenarios in the VM of [`Self::check`], many in one entry of the vCPU, and judges each.
-    pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
-        let Variation { which, migrating, until, .. } = self.variation;
-        let every = self.session.every;
-        let mut given = self.given;
-        let mut scenarios = scenarios
-            .into_iter()
-            .filter_map(|scenario| {
-                let place = given;
-                given += 1;
-                let migrated = |scenario: Scenario| match migrating {
-                    Some(Moves { from, most }) => scenario.migrating(from + place, most),
-                    None => scenario,
-                };
-                let in_time = until.is_none_or(|until| Instant::now() < until);
-                (in_time && which.includes(place) && place.is_multiple_of(every)).then(|| migrated(scenario))
-            })
-            .peekable();
-        if self.is_on_paper() {
-            return scenarios.try_for_each(|scenario| self.list(scenario));
-        }
-        while scenarios.peek().is_some() {
-            let mut guest = self.shared_guest()?;
-            let mut program = guest.program()?;
-            while scenarios.peek().is_some_and(|scenario| program.add(scenario)) {
-                scenarios.next();
-            }
-            if self.run_and_report(&mut guest, &program)? {
-                self.keep(guest);
-            }
-        }
-        drop(scenarios);
-        self.given = given;
-        Ok(())
-    }
-
-    /// The scenario as it moves in the case's variation.
-    pub(crate) fn moved(&self, scenario: Scenario) -> Scenario {
-        match self.variation.migrating {
-            Some(Moves { from, most }) => scenario.migrating(from, most),
-            None => scenario,
-        }
-    }
-
-    /// Runs a scenario in this VM, which [`Self::new_guest`] made, and judges it. False if it departed from the rules:
-    /// the VM is then in a state that the model does not know.
-    pub fn check_on(&mut self, guest: &mut Guest, scenario: &Scenario) -> Result<bool, Stop> {
-        let migrated = match self.variation.migrating {
-            Some(Moves { from, most }) => &scenario.clone().migrating(from, most),
-            None => scenario,
-        };
-        if self.is_on_paper() {
-            return self.list(migrated.clone()).map(|()| true);
-        }
-        let mut program = guest.program()?;
-        program.add(migrated);
-        self.run_and_report(guest, &program)
-    }
-
-    /// Nothing runs here.
-    pub(crate) fn is_on_paper(&self) -> bool {
-        matches!(self.session.machine, Machine::Paper(_))
-    }
-
-    /// Lists a scenario instead of running it; ends the case when enough are listed.
-    pub(crate) fn list(&mut self, scenario: Scenario) -> Result<(), Stop> {
-        let shape = self.shape();
-        self.report.listed.push((shape, scenario));
-        self.report.checks += 1;
-        if self.report.listed.len() < LISTED { Ok(()) } else { Stop::skip("enough is listed") }
-    }
-
-    /// The VM that scenarios share. The caller gives it back with [`Self::keep`] if its state is known.
-    pub(crate) fn shared_guest(&mut self) -> Result<Guest, Stop> {
-        let config = self.variation.config;
-        match self.session.guests.iter().position(|(of, _)| *of == config) {
-            Some(place) => Ok(self.session.guests.remove(place).1),
-            None => self.new_guest(),
-        }
-    }
-
-    /// Gives a shared VM back.
-    pub(crate) fn keep(&mut self, guest: Guest) {
-        let guests = &mut self.session.guests;
-        if guests.len() >= SHARED_GUESTS {
-            guests.remove(0);
-        }
-        guests.push((self.variation.config, guest));
-    }
-
-    /// How random scenarios are drawn: all of them, or in a variation a share; the shares add up to a
-    /// quarter.
-    pub(crate) fn draw(&self) -> Draw {
-        let draw = self.session.draw;
-        let share = match self.variation.which {
-            Which::Turn { of, .. } => 4 * of as u32,
-            _ => 1,
-        };
-        let share = share * self.session.every as u32;
-        Draw { scenarios: draw.scenarios.div_ceil(share), time: draw.time.map(|time| time / share), ..draw }
-    }
-
-    /// The model of the case's vCPUs.
-    pub(crate) fn pe(&self) -> Pe {
-        self.pe_of(self.shape())
-    }
-
-    fn pe_of(&self, shape: Shape) -> Pe {
-        let pe = Pe::new(shape);
-        match self.session.zva_block {
-            Some(Some(bytes)) => pe.with_zva_block(bytes),
-            _ => pe,
-        }
-    }
-
-    /// Runs a program and judges each of its scenarios.
-    pub(crate) fn run(&mut self, guest: &mut Guest, program: &Program) -> Result<Vec<Departure>, Stop> {
-        let start = Instant::now();
-        let log = guest.run(program)?;
-        let ran = Instant::now();
-        let departures = program.judge(&self.pe(), &log)?;
-        let cost = &mut self.report.cost;
-        cost.exceptions += log.iter().filter(|logged| matches!(logged.event, Event::Exception(_))).count();
-        cost.running += ran - start;
-        cost.judging += ran.elapsed();
-        self.report.checks += program.len();
-        Ok(departures)
-    }
-
-    /// Runs a scenario in a new VM, and judges it without reporting.
-    pub(crate) fn run_alone(&mut self, scenario: &Scenario) -> Result<Option<Departure>, Stop> {
-        let mut guest = self.new_guest()?;
-        let mut program = guest.program()?;
-        program.add(scenario);
-        Ok(self.run(&mut guest, &program)?.pop())
-    }
-
-    /// Runs a program and reports each of its scenarios that departed from the rules, and what other vCPUs
-    /// did meanwhile; true if nothing departed.
-    fn run_and_report(&mut self, guest: &mut Guest, program: &Program) -> Result<bool, Stop> {
-        let departures = self.run(guest, program)?;
-        for departure in &departures {
-            self.report(departure, "");
-        }
-        Ok(self.judge_others(guest)? && departures.is_empty())
-    }
-
-    /// Judges and reports what other vCPUs did meanwhile; true if nothing departed from the rules.
-    fn judge_others(&mut self, guest: &mut Guest) -> Result<bool, Stop> {
-        let mut agree = true;
-        for OfOther { other, program, log } in guest.take_others() {
-            self.report.checks += program.len();
-            let shape = self.host().shape();
-            for departure in program.judge(&self.pe_of(shape), &log)? {
-                agree = false;
-                let who = format!("another vCPU, its debug registers {other}");
-                let detail = describe(shape, &departure, &who);
-                self.find(format!("of {who}: {}", departure.mismatch.observed), detail);
-            }
-        }
-        Ok(agree)
-    }
-
-    /// Reports a scenario that departed from the rules, with a few words on how it was found.
-    pub(crate) fn report(&mut self, departure: &Departure, how: &str) {
-        let detail = describe(self.shape(), departure, how);
-        self.find(departure.mismatch.observed.clone(), detail);
-    }
-
-    /// How long a guest may run at a time.
-    pub(crate) fn deadline(&self) -> Duration {
-        self.session.deadline()
-    }
-
-    /// What guests run on.
-    pub(crate) fn machine(&self) -> &Machine {
-        &self.session.machine
-    }
-
-    /// Guests are vCPUs of KVM.
-    pub(crate) fn is_kvm(&self) -> bool {
-        matches!(self.session.machine, Machine::Kvm(_))
-    }
-
-    /// Runs a scenario in a new VM, shows each operation with its events, and judges it.
-    pub(crate) fn show(&mut self, scenario: &Scenario) -> Result<(), Stop> {
-        let mut guest = self.new_guest()?;
-        let mut program = guest.program()?;
-        program.add(scenario);
-        let log = guest.run(&program)?;
-        self.show_log(program.ops(), &log);
-        self.report.checks += 1;
-        for departure in program.judge(&self.pe(), &log)? {
-            self.report(&departure, "");
-        }
-        self.judge_others(&mut guest).map(drop)
-    }
-
-    /// Shows each operation with its events.
-    pub(crate) fn show_log(&mut self, ops: &[Op], log: &[Logged]) {
-        for (place, op) in ops.iter().enumerate() {
-            self.report.shown.push_str(&format!("{place:4}  {op}\n"));
-            for logged in log.iter().filter(|logged| logged.op == place) {
-                self.report.shown.push_str(&format!("        {}\n", logged.event));
-            }
-        }
-    }
-
-    /// Counts a check that is not a scenario.
-    pub fn count(&mut self) {
-        self.report.checks += 1;
-    }
-
-    /// Reports a departure from the rules. `observed` says it in words that hold on any host; `detail` in full.
-    pub fn find(&mut self, observed: String, detail: impl Into<Detail>) {
-        let finding = self.report.findings.entry(observed).or_insert_with(|| Finding::first(detail));
-        finding.times += 1;
-    }
-}
-
-/// A scenario that departed from the rules in a VM of this shape, with a few words on how it was found.
-fn describe(shape: Shape, departure: &Departure, how: &str) -> Departed {
-    let Departure { ops, undoing, mismatch, .. } = departure;
-    Departed {
-        how: (!how.is_empty()).then(|| how.to_owned()),
-        shape: shape.to_string(),
-        undoing: *undoing,
-        operations: ops.iter().map(ToString::to_string).collect(),
-        mismatch: mismatch.words(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_scenario_has_its_turn_in_one_variation_and_the_first_in_each() {
-        let ran =
-            |this| (0..8).filter(|place| Which::Turn { this, of: 3 }.includes(*place)).collect::<Vec<_>>();
-        assert_eq!([ran(0), ran(1), ran(2)], [vec![0, 3, 6], vec![0, 1, 4, 7], vec![0, 2, 5]]);
-    }
-
-    #[test]
-    fn few_of_many_scenarios_run() {
-        let ran: Vec<usize> = (0..70_000).filter(|place| Which::Few.includes(*place)).collect();
-        assert_eq!(ran, [0, 256, 4096, 65536]);
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     bench,
     bless::Drafts,
     case::{Case, Session, Suite},
+    effort::Effort,
     expected::Deviations,
     explain::Explanation,
     fingerprint::{self, Fingerprint},
@@ -21,7 +22,6 @@ use crate::{
     pattern,
     plan::{self, Named},
     profile::{self, Profiles},
-    random::Draw,
     replay,
     results::{self, Lines, Results, Writer},
     run::{self, Options},
@@ -291,13 +291,13 @@ struct Run {
     #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     deadline: u64,
     /// The seed of random scenarios; the same seed draws the same scenarios on hosts of the same shape.
-    #[arg(long, default_value_t = Draw::default().seed)]
+    #[arg(long, default_value_t = Effort::default().seed)]
     seed: u64,
     /// The number of random scenarios in each case of the suite random.
-    #[arg(long, value_name = "SCENARIOS", default_value_t = Draw::default().scenarios, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SCENARIOS", default_value_t = Effort::default().draws, value_parser = clap::value_parser!(u32).range(1..))]
     draws: u32,
     /// Run a sample: the first and every Nth scenario of each case, one Nth of the random scenarios, and
-    /// every fourth case of those that move a vCPU, with one move. A known deviation that a sample does not
+    /// one in four of the cases that move a vCPU, with one move. A known deviation that a sample does not
     /// show is not reported as gone.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     every: u32,
@@ -309,9 +309,9 @@ struct Run {
 }
 
 impl Run {
-    fn draw(&self) -> Draw {
-        let time = self.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
-        Draw { seed: self.seed, scenarios: self.draws, time }
+    fn effort(&self) -> Effort {
+        let thorough = self.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
+        Effort { seed: self.seed, draws: self.draws, every: self.every as usize, thorough }
     }
 
     /// The writers that take the results.
@@ -400,23 +400,19 @@ fn finish(result: Result<ExitCode, Box<dyn std::error::Error>>) -> ExitCode {
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn start(suites: &[Suite], only: Option<&str>, run: Run) -> Outcome {
-    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let deviations = Deviations::load(run.expected.as_deref(), &names)?;
     let of_suite =
         |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
     let cases = select(cases.into_iter().filter(of_suite).collect(), &run.patterns)?;
-    let options = Options {
-        strict: run.strict,
-        deadline: Duration::from_secs(run.deadline),
-        draw: run.draw(),
-        every: run.every as usize,
-    };
+    let options =
+        Options { strict: run.strict, deadline: Duration::from_secs(run.deadline), effort: run.effort() };
     Ok(run::run(&cases, &deviations, options, &mut run.writers()?)?)
 }
 
 fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
-    let cases = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let cases = select(suites.iter().flat_map(|suite| suite.cases()).collect(), patterns)?;
     let mut out = io::stdout().lock();
     for case in cases {
         writeln!(out, "{}", case.name)?;
@@ -428,10 +424,10 @@ fn list(suites: &[Suite], patterns: &[String], rules: bool) -> Outcome {
 }
 
 fn explain(suites: &[Suite], patterns: &[String], expected: Option<&Path>) -> Outcome {
-    let all: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let all: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
     let deviations = Deviations::load(expected, &names)?;
-    let chosen = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let chosen = select(suites.iter().flat_map(|suite| suite.cases()).collect(), patterns)?;
     let here = match Machine::open(DEADLINE)? {
         Ok(machine) => Ok(machine.host()?),
         Err(unavailable) => Err(unavailable.to_string()),
@@ -449,7 +445,7 @@ fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: O
             return Err(format!("{}: nothing ran: {}", results.display(), unavailable.reason).into());
         }
     };
-    let all: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let all: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
     let drafts = Drafts::new(&run, &all, &Deviations::load(expected, &names)?)?;
     drafts.left.iter().for_each(|left| eprintln!("dfr0: no draft: {left}"));
@@ -472,20 +468,25 @@ fn bless(suites: &[Suite], results: &Path, file: &Path, force: bool, expected: O
 }
 
 fn replay(suites: &[Suite], what: &str) -> Outcome {
-    let options = |draw| Options { strict: false, deadline: DEADLINE, draw, every: 1 };
+    let options = |effort| Options { strict: false, deadline: DEADLINE, effort };
     if let Ok(seed) = what.parse() {
-        let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+        let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
         let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
         let deviations = Deviations::load(None, &names)?;
         let random = select(cases, &["random".into()])?;
-        return Ok(run::run(&random, &deviations, options(Draw { seed, ..Draw::default() }), &mut [ktap()])?);
+        return Ok(run::run(
+            &random,
+            &deviations,
+            options(Effort { seed, ..Effort::default() }),
+            &mut [ktap()],
+        )?);
     }
     let scenario = replay::read(what)?;
-    Ok(run::run(&[replay::case(scenario)], &Deviations::none(), options(Draw::default()), &mut [ktap()])?)
+    Ok(run::run(&[replay::case(scenario)], &Deviations::none(), options(Effort::default()), &mut [ktap()])?)
 }
 
 fn bench(suites: &[Suite], patterns: &[String]) -> Outcome {
-    let cases = select(suites.iter().flat_map(|suite| (suite.cases)()).collect(), patterns)?;
+    let cases = select(suites.iter().flat_map(|suite| suite.cases()).collect(), patterns)?;
     bench::run(suites, &cases)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -49,6 +49,7 @@ impl Explanation<'_> {
         writeln!(f, "\n{}", case.name)?;
         writeln!(f, "  rule: {}\n  section: {}", case.rule.says, case.rule.section)?;
         case.also.iter().try_for_each(|rule| writeln!(f, "  also: {rule}"))?;
+        case.why_it_stays().iter().try_for_each(|why| writeln!(f, "  its vCPU does not move: {why}"))?;
         self.scenarios(f, case)?;
         let mut known = self.deviations.of(&case.name).peekable();
         if known.peek().is_none() {

@@ -18,6 +18,8 @@
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
 //! | [`together`] | vCPUs that run at the same time |
+//! | [`effort`] | how much a run does |
+//! | [`turn`] | the turn of a case, which follows from its name |
 //! | [`random`] | random scenarios, drawn and shrunk |
 //! | [`replay`] | a scenario from a file, run again |
 //! | [`snapshot`] | a vCPU in the middle of a scenario, saved and restored elsewhere |
@@ -46,6 +48,7 @@ pub mod certificate;
 pub mod cli;
 pub mod cpus;
 pub mod diagnostic;
+pub mod effort;
 pub mod expected;
 pub mod explain;
 pub mod fingerprint;
@@ -71,6 +74,7 @@ pub mod results;
 pub mod run;
 pub mod snapshot;
 pub mod together;
+pub mod turn;
 
 pub use image::PAYLOAD;
 

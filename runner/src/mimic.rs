@@ -17,7 +17,7 @@ use std::{process::ExitCode, sync::Arc, time::Instant};
 pub fn main(suites: &[Suite]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
-    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let deviations = match Deviations::load(None, &names) {
         Ok(deviations) => Arc::new(deviations),

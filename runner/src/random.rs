@@ -15,24 +15,7 @@ use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{self, RngAlgorithm, TestRng, TestRunner},
 };
-use std::time::{Duration, Instant};
-
-/// How random scenarios are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draw {
-    /// The same seed draws the same scenarios on hosts of the same shape.
-    pub seed: u64,
-    /// How many a case draws.
-    pub scenarios: u32,
-    /// The time to draw for instead.
-    pub time: Option<Duration>,
-}
-
-impl Default for Draw {
-    fn default() -> Self {
-        Self { seed: 1, scenarios: 1200, time: None }
-    }
-}
+use std::time::Instant;
 
 /// How many scenarios are tried to make one smaller.
 const SHRINKS: usize = 2000;
@@ -92,7 +75,7 @@ impl Context<'_> {
     /// shrunk to a smallest one that still departs, and reported with its seed. Operations that only
     /// userspace can do are left out where there is no userspace.
     pub fn check_random<S: Strategy<Value = Scenario>>(&mut self, strategy: &S) -> Result<(), Stop> {
-        let Draw { seed, scenarios, time } = self.draw();
+        let (seed, scenarios, time) = self.draws();
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);

@@ -4,8 +4,8 @@
 
 use crate::{
     case::{Case, Report, Session, Stop},
+    effort::Effort,
     expected::Deviations,
-    random::Draw,
     results::{self, Begin, End, FORMAT, Record, Totals, Unavailable, VERSION, Writer},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,10 +28,8 @@ pub struct Options {
     pub strict: bool,
     /// How long a guest may run at a time.
     pub deadline: Duration,
-    /// How random scenarios are drawn.
-    pub draw: Draw,
-    /// The first and every Nth scenario of each case runs.
-    pub every: usize,
+    /// How much cases do.
+    pub effort: Effort,
 }
 
 /// A run that could not start or be written.
@@ -53,9 +51,9 @@ pub fn run(
     writers: &mut [Box<dyn Writer>],
 ) -> Result<ExitCode, Error> {
     let mut write = |record: Record| writers.iter_mut().try_for_each(|writer| writer.write(&record));
-    let Options { strict, deadline, draw, every } = options;
+    let Options { strict, deadline, effort } = options;
     let mut session = match Session::open(deadline)? {
-        Ok(session) => session.drawing(draw).running_every(every),
+        Ok(session) => session.with_effort(effort),
         Err(unavailable) => {
             write(Record::Unavailable(Unavailable::because(unavailable.to_string())))?;
             return Ok(ExitCode::from(SKIPPED));
@@ -68,10 +66,10 @@ pub fn run(
         started: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs(),
         cases: cases.len(),
         strict,
-        seed: draw.seed,
-        draws: draw.scenarios,
-        every,
-        thorough_minutes: draw.time.map(|time| time.as_secs() / 60),
+        seed: effort.seed,
+        draws: effort.draws,
+        every: effort.every,
+        thorough_minutes: effort.thorough.map(|time| time.as_secs() / 60),
         lab_host: env::var("DFR0_LAB_HOST").ok(),
         host: session.host().clone(),
     }))?;

@@ -2,6 +2,7 @@
 
 //! Userspace's watchpoints, and the guest's own on the same memory.
 
+use crate::forms::{each_watchpoint as each, whole};
 use arbitrary_int::u5;
 use dfr0_model::{
     access::{self, Access, Kind},
@@ -29,16 +30,6 @@ pub fn cases() -> Vec<Case> {
     let mut cases = userspaces();
     cases.extend(guests());
     cases
-}
-
-fn each(name: &str, rule: &'static Rule, scenario: fn(u8) -> Scenario) -> Case {
-    Case::new(format!("guest_debug.{name}"), rule, move |cx| {
-        (0..cx.shape().watchpoints).try_for_each(|n| cx.check(&scenario(n)))
-    })
-}
-
-fn whole(name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>) -> Case {
-    Case::new(format!("guest_debug.{name}"), rule, test)
 }
 
 fn userspaces() -> Vec<Case> {

@@ -27,7 +27,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = fixed
         .into_iter()
         .map(|(name, reg)| {
-            let name = ["id_regs", name, "each_bit"].join(".");
+            let name = [name, "each_bit"].join(".");
             Case::new(name, &rule::ID_READ_ONLY_REFUSED, move |cx| each_bit(cx, reg))
                 .and(&[&rule::ID_DEFAULT_ACCEPTED, &rule::ID_READS_BACK])
         })

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for promise in &TABLE {
-        let name = ["id_regs", "promises", promise.slug].join(".");
+        let name = ["promises", promise.slug].join(".");
         cases.push(Case::new(name.clone(), &rule::ID_FIELDS_ARE_PROMISES, |cx| {
             let kinds = Kinds::of(cx)?;
             let without_pmu = if kinds.hide(promise) { None } else { Some(vm()) };

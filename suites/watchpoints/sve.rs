@@ -15,9 +15,7 @@ use dfr0_model::{
 use dfr0_runner::case::{Case, Context, Stop};
 
 pub fn cases() -> [Case; 3] {
-    let case = |name: &str, rule, faulting| {
-        Case::new(format!("watchpoints.{name}"), rule, move |cx| watched(cx, faulting))
-    };
+    let case = |name: &str, rule, faulting| Case::new(name, rule, move |cx| watched(cx, faulting));
     [
         case("sve_contiguous", &rule::WATCHPOINT_SVE, Faulting::All).and(&[&rule::WATCHPOINT_SVE_RELAXED]),
         case("sve_non_fault", &rule::WATCHPOINT_SVE_NON_FAULT, Faulting::None),

@@ -7,10 +7,10 @@ use crate::{
     archive,
     case::{Case, Suite},
     certificate::{self, Evidence, Kernel, Verdict},
+    effort::Effort,
     expected::Deviations,
     guest::DEADLINE,
     machine::Machine,
-    random::Draw,
     results::{self, Results, Writer},
     run::{self, Options},
     whole,
@@ -50,7 +50,7 @@ pub struct Certify {
     #[arg(long, value_name = "DIR")]
     expected: Option<PathBuf>,
     /// Draw other random scenarios.
-    #[arg(long, default_value_t = Draw::default().seed)]
+    #[arg(long, default_value_t = Effort::default().seed)]
     seed: u64,
     /// Also run what is left out by default, for this many minutes per case, as `dfr0 run --thorough` does.
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -67,19 +67,19 @@ enum Verify {
 }
 
 pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
-    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
+    let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
     let is_check = certify.verify.is_some();
     let (bytes, file) = match (certify.verify, certify.out) {
         (Some(Verify::Verify { file }), _) => (read(&file)?, file),
         (None, Some(out)) => {
-            let draw = Draw {
+            let effort = Effort {
                 seed: certify.seed,
-                time: certify.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
-                ..Draw::default()
+                thorough: certify.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes))),
+                ..Effort::default()
             };
             let own = if out == Path::new("-") { None } else { Some(ktap()) };
-            let bytes = evidence(&cases, &names, certify.expected.as_deref(), draw, own)?.to_bytes()?;
+            let bytes = evidence(&cases, &names, certify.expected.as_deref(), effort, own)?.to_bytes()?;
             match out == Path::new("-") {
                 true => io::stdout().lock().write_all(&bytes),
                 false => whole::write(&out, &bytes),
@@ -114,7 +114,7 @@ fn evidence(
     cases: &[Case],
     names: &[String],
     expected: Option<&Path>,
-    draw: Draw,
+    effort: Effort,
     own: Option<Box<dyn Writer>>,
 ) -> Result<Evidence, Box<dyn std::error::Error>> {
     let deviations = Deviations::load(expected, names)?;
@@ -123,7 +123,7 @@ fn evidence(
     let program = fs::read(env::current_exe()?)?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("results.jsonl");
-    let options = Options { strict: false, deadline: DEADLINE, draw, every: 1 };
+    let options = Options { strict: false, deadline: DEADLINE, effort };
     let file: Box<dyn Writer> = Box::new(results::File::create(&path)?);
     let mut writers: Vec<_> = own.into_iter().chain([file]).collect();
     run::run(cases, &deviations, options, &mut writers)?;

@@ -326,7 +326,8 @@ impl Case {
     ) -> Self {
         let host = session.host();
         let verdict = known.verdict(&case.name, host, report);
-        let (outcome, names) = Outcome::of(if session.is_sample() { verdict.of_a_sample() } else { verdict });
+        let (outcome, names) =
+            Outcome::of(if session.effort().is_sample() { verdict.of_a_sample() } else { verdict });
         let elsewhere = |deviation: &expected::Deviation| {
             let is_seen = deviation.observed.iter().any(|observed| report.findings.contains_key(observed));
             let why = deviation.condition.fails_on(host).filter(|_| is_seen)?;
