@@ -126,6 +126,14 @@ impl Kind {
         header
     }
 
+    /// Whether these bytes begin as an archive of this kind does, of any version.
+    pub fn begins(&self, from: impl Read) -> bool {
+        let mut header = self.header();
+        header.pop();
+        let mut bytes = Vec::new();
+        from.take(header.len() as u64).read_to_end(&mut bytes).is_ok() && bytes == header
+    }
+
     /// Reads the parts of an archive, in their order.
     pub fn read(&self, archive: &[u8]) -> Result<Vec<Part>, Problem> {
         if archive.len() as u64 > self.longest {

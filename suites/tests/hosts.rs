@@ -199,6 +199,8 @@ fn certificate() -> Result<(), Failed> {
     ] {
         ensure(text.contains(fact), &format!("the output does not contain \"{fact}\""), &verified)?;
     }
+    let report = Command::new(env!("CARGO_BIN_EXE_dfr0")).args(["report", "text"]).arg(&path).output()?;
+    ensure(report.status.success(), "no report is made of the certificate", &report)?;
     for place in [1, 30, made.stdout.len() / 2, made.stdout.len() - 1] {
         let mut changed = made.stdout.clone();
         changed[place] ^= 1;

@@ -29,11 +29,11 @@ use std::{
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "\
-The archive has the results in every form, the known deviations, the deviations
-that were seen (the waivers), the host's fingerprint, the kernel's configuration
-and command line, and the SHA-256 of each part and of the dfr0 that ran.
-`tar --zstd -xf FILE` unpacks it. A change of the archive is detected. To show
-who made it, sign it, for example with
+The archive has the results, the known deviations, the deviations that were seen
+(the waivers), the host's fingerprint, the kernel's configuration and command
+line, and the SHA-256 of each part and of the dfr0 that ran. `dfr0 report` makes
+every form of the results of it; `tar --zstd -xf FILE` unpacks it. A change of
+the archive is detected. To show who made it, sign it, for example with
 `ssh-keygen -Y sign -n dfr0 -f KEY FILE`.
 
 Exit status:
