@@ -9,7 +9,7 @@ use crate::{
     image::Words,
 };
 use dfr0_model::wire::{RAM, RAM_SIZE};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{collections::BTreeMap, io};
 
 const FORMAT: &str = "dfr0-snapshot";
@@ -44,7 +44,9 @@ struct Addresses {
     logged: Hex,
     place: Hex,
     turn: Hex,
-    tight: Hex,
+    /// Older bundles have it; not read.
+    #[serde(default, rename = "tight", skip_serializing)]
+    _tight: IgnoredAny,
 }
 
 /// The guest's memory. The pages that are not zero are in the bundle, in this order.
@@ -60,7 +62,7 @@ struct Memory {
 impl Manifest {
     /// The manifest of a snapshot with these other parts.
     pub fn of(snapshot: &Snapshot, parts: &[Part]) -> Self {
-        let Words { program, log, logged, place, turn, tight } = snapshot.words;
+        let Words { program, log, logged, place, turn } = snapshot.words;
         Self {
             format: FORMAT.into(),
             version: VERSION,
@@ -78,7 +80,7 @@ impl Manifest {
                 logged: Hex(logged),
                 place: Hex(place),
                 turn: Hex(turn),
-                tight: Hex(tight),
+                _tight: IgnoredAny,
             },
             memory: Memory {
                 address: Hex(RAM),
@@ -176,21 +178,14 @@ impl Manifest {
     }
 
     pub fn words(&self) -> Words {
-        let Addresses { program, log, logged, place, turn, tight } = &self.words;
-        Words {
-            program: program.0,
-            log: log.0,
-            logged: logged.0,
-            place: place.0,
-            turn: turn.0,
-            tight: tight.0,
-        }
+        let Addresses { program, log, logged, place, turn, .. } = &self.words;
+        Words { program: program.0, log: log.0, logged: logged.0, place: place.0, turn: turn.0 }
     }
 
     /// The addresses of [`Self::words`].
-    pub fn words_in_order(&self) -> [u64; 6] {
-        let Words { program, log, logged, place, turn, tight } = self.words();
-        [program, log, logged, place, turn, tight]
+    pub fn words_in_order(&self) -> [u64; 5] {
+        let Words { program, log, logged, place, turn } = self.words();
+        [program, log, logged, place, turn]
     }
 }
 

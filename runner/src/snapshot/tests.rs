@@ -62,14 +62,7 @@ pub fn small() -> Snapshot {
     Snapshot {
         dfr0: "0.1.0".into(),
         fingerprint,
-        words: Words {
-            program: word(0),
-            log: word(1),
-            logged: word(2),
-            place: word(3),
-            turn: word(4),
-            tight: word(5),
-        },
+        words: Words { program: word(0), log: word(1), logged: word(2), place: word(3), turn: word(4) },
         zva_block: Some(64),
         scenario,
         done,
