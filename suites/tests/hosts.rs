@@ -234,9 +234,8 @@ fn one_suite_alone() -> Result<(), Failed> {
 fn pairs() -> Result<(), Failed> {
     const HOSTS: [&str; 3] = ["neoverse-n1@newest", "neoverse-v1@trixie", "shape-4-2-1@newest"];
     let directory = tempfile::tempdir()?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/pairs");
-    let moved = Command::new(script)
-        .args([variable("DFR0_LAB")?, variable("DFR0_BUNDLE")?])
+    let moved = Command::new(variable("DFR0_LAB")?)
+        .args(["pairs", "--bundle", &variable("DFR0_BUNDLE")?, "--out"])
         .arg(directory.path())
         .args(HOSTS)
         .output()?;

@@ -2,6 +2,7 @@
 //! `lab`: boots KVM/arm64 hosts and runs a command in them.
 
 mod matrix;
+mod pairs;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use dfr0_lab::virtual_machine::VirtualMachine;
 use dfr0_lab::{qemu, shaped_cpu, source, userland};
 
 use crate::matrix::Matrix;
+use crate::pairs::Pairs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,6 +88,8 @@ enum Subcommands {
     /// Boot several hosts with several kernels and run CMD in each of them
     #[command(after_help = matrix::EXAMPLES)]
     Matrix(Matrix),
+    /// Move dfr0's scenarios between each ordered pair of hosts, for `dfr0 pairs table`
+    Pairs(Pairs),
     /// Fetch QEMU and kernels into the cache, as `exec` does when it needs them
     Fetch(Fetch),
     /// Print the path of a tar archive with the source of a Debian kernel's selftests
@@ -179,6 +183,7 @@ fn run(cli: &Cli) -> Result<u8> {
         Subcommands::List => list(&hosts),
         Subcommands::Exec(exec) => exec.run(&hosts),
         Subcommands::Matrix(matrix) => matrix.run(&hosts),
+        Subcommands::Pairs(pairs) => pairs.run(&hosts),
         Subcommands::Fetch(fetch) => fetch.run(&hosts),
         Subcommands::Source(source) => source.run(),
         Subcommands::Userland(userland) => userland.run(),
