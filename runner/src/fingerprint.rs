@@ -11,7 +11,7 @@ mod number;
 
 pub(crate) use number::{Hex, Id};
 
-use crate::{host, kernel_version::KernelVersion, register_id::RegisterId};
+use crate::{bounded, host, kernel_version::KernelVersion, register_id::RegisterId};
 use dfr0_model::{
     id_register,
     shape::Shape,
@@ -20,8 +20,7 @@ use dfr0_model::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -186,10 +185,12 @@ struct Kind {
 
 /// Reads the fingerprint in a file of dfr0's format or of Firecracker's.
 pub fn load(path: &Path) -> Result<Fingerprint, Error> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
-    read.map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    parse(&bytes).map_err(|problem| Error::Content { path: path.to_owned(), problem })
+    let content = |problem| Error::Content { path: path.to_owned(), problem };
+    let bytes = bounded::load(path, LONGEST).map_err(|source| match source.kind() {
+        bounded::TOO_LONG => content(Problem::Long),
+        _ => Error::Read { path: path.to_owned(), source },
+    })?;
+    parse(&bytes).map_err(content)
 }
 
 /// Reads the fingerprint in these bytes.

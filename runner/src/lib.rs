@@ -78,6 +78,7 @@ pub use image::PAYLOAD;
 mod a32;
 mod archive;
 mod bare;
+mod bounded;
 mod image;
 mod machine;
 mod memory;

@@ -9,19 +9,14 @@ use super::{
 };
 use crate::{
     archive::{self, Entry, Part},
+    bounded,
     diagnostic::Source,
     expected::Deviations,
     fingerprint,
     report::count,
     results::{self, Case, Outcome, Results, Run},
 };
-use std::{
-    collections::BTreeSet,
-    fmt,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{collections::BTreeSet, fmt, fs::File, io, path::Path};
 
 const MAKE_ONE: &str = "`dfr0 certify --out FILE` writes one";
 
@@ -74,11 +69,9 @@ impl Problem {
     }
 }
 
-/// The bytes of a file, up to one byte more than a certificate may have.
+/// The bytes of a file that is no longer than a certificate may be.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(KIND.longest + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    bounded::load(path, KIND.longest)
 }
 
 /// Whether a file begins as a certificate does, of any version.
