@@ -11,7 +11,7 @@ use elf::{
     symbol::Symbol,
 };
 
-/// The payload's executable. Its symbols `PROGRAM`, `LOG`, `LOGGED`, `PLACE` and `TURN` are what
+/// The payload's executable; empty if dfr0 was built without a toolchain for arm64. Its symbols `PROGRAM`, `LOG`, `LOGGED`, `PLACE` and `TURN` are what
 /// dfr0_model::wire describes.
 pub static PAYLOAD: &[u8] = include_bytes!(env!("DFR0_PAYLOAD"));
 
@@ -96,6 +96,11 @@ pub fn tight_loop() -> Result<u64, Error> {
 }
 
 fn executable() -> Result<ElfBytes<'static, LittleEndian>, Error> {
+    if PAYLOAD.is_empty() {
+        let problem =
+            "this dfr0 was built without the guest's payload, because there was no toolchain for arm64";
+        return Err(Error::Unfit(problem.into()));
+    }
     ElfBytes::minimal_parse(PAYLOAD).map_err(invalid)
 }
 
