@@ -11,6 +11,7 @@ pub mod cache;
 pub mod console;
 pub mod digest;
 pub mod errand;
+pub mod exit;
 pub mod facts;
 pub mod hosts;
 pub mod initramfs;

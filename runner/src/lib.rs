@@ -46,6 +46,7 @@ pub mod certificate;
 pub mod cli;
 pub mod cpus;
 pub mod diagnostic;
+pub mod exit;
 pub mod expected;
 pub mod explain;
 pub mod fingerprint;

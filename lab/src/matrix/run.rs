@@ -187,7 +187,7 @@ mod tests {
         };
         run.go(2, &signals, &run_cell).unwrap();
 
-        assert_eq!((count.into_inner(), run.record().exit_status()), (6, 0));
+        assert_eq!((count.into_inner(), run.record().exit().status()), (6, 0));
         assert_eq!(Record::load(&out).unwrap(), *run.record());
         assert_eq!(entries(&out).len(), 7);
         let cell = out.join("neoverse-n1@trixie");
@@ -224,7 +224,7 @@ mod tests {
             Status::NoReport("the host died".into()),
             Status::Exited(4),
         ];
-        assert_eq!((statuses(&run), run.record().exit_status()), (expected.to_vec(), 1));
+        assert_eq!((statuses(&run), run.record().exit().status()), (expected.to_vec(), 1));
         let late = directory.path().join("neoverse-n1@bookworm/stdout");
         assert_eq!(fs::read(late).unwrap(), b"ok 1 of 2\n");
     }

@@ -2,11 +2,12 @@
 
 //! `dfr0 certify`.
 
-use super::{FAILED, Outcome, ktap};
+use super::{Outcome, all, run::ktap};
 use crate::{
     archive,
     case::{Case, Suite},
     certificate::{self, Evidence, Kernel, Verdict},
+    exit::Exit,
     expected::Deviations,
     guest::DEADLINE,
     machine::Machine,
@@ -20,7 +21,6 @@ use std::{
     env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
 
@@ -67,8 +67,7 @@ enum Verify {
 }
 
 pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
-    let cases: Vec<Case> = suites.iter().flat_map(|suite| (suite.cases)()).collect();
-    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let (cases, names) = all(suites);
     let is_check = certify.verify.is_some();
     let (bytes, file) = match (certify.verify, certify.out) {
         (Some(Verify::Verify { file }), _) => (read(&file)?, file),
@@ -100,8 +99,8 @@ pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
         io::stderr().lock().write_all(text.as_bytes())?;
     }
     Ok(match certificate.verdict {
-        Verdict::Conforms | Verdict::ConformsWithWaivers => ExitCode::SUCCESS,
-        Verdict::DoesNotConform => ExitCode::from(FAILED),
+        Verdict::Conforms | Verdict::ConformsWithWaivers => Exit::Good,
+        Verdict::DoesNotConform => Exit::Failed,
     })
 }
 

@@ -2,8 +2,9 @@
 
 //! `dfr0 report`.
 
-use super::{FAILED, Outcome};
+use super::Outcome;
 use crate::{
+    exit::Exit,
     pairs::Table,
     report::{self, Cell, Diff, Ids},
     whole,
@@ -12,7 +13,6 @@ use clap::{Args, Subcommand};
 use std::{
     io::{self, Write},
     path::PathBuf,
-    process::ExitCode,
 };
 
 const PATHS: &str = "\
@@ -134,7 +134,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Diff { old, new, json } => {
             let diff = Diff::new(&report::load(&[old])?, &report::load(&[new])?);
             super::print(&diff, json)?;
-            Ok(if diff.is_good() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+            Ok(Exit::good_if(diff.is_good()))
         }
     }
 }
@@ -157,6 +157,6 @@ impl Of {
                 report::printable(why)
             );
         }
-        Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+        Ok(Exit::good_if(silent.is_empty()))
     }
 }

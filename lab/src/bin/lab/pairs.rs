@@ -13,6 +13,7 @@ use clap::Args;
 use dfr0_lab::cache::{Cache, write_whole};
 use dfr0_lab::console::{Console, Output};
 use dfr0_lab::errand::Errand;
+use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::Signals;
 use dfr0_lab::kernel::Choice;
@@ -78,7 +79,7 @@ struct Machine<'a> {
 }
 
 impl Pairs {
-    pub fn run(&self, hosts: &Hosts) -> Result<u8> {
+    pub fn run(&self, hosts: &Hosts) -> Result<Exit> {
         let (signals, cache) = (Signals::hold()?, Cache::open()?);
         let machine = |Place { host: name, kernel }: &Place| {
             let host = hosts.get(Some(name))?;
@@ -121,7 +122,7 @@ impl Pairs {
                 copy(&self.out.join(&name), &shared.join(&name))?;
             }
         }
-        Ok(0)
+        Ok(Exit::Good)
     }
 }
 
