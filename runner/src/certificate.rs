@@ -16,7 +16,7 @@ mod verify;
 
 pub use kernel::Kernel;
 pub use manifest::Verdict;
-pub use verify::{Certificate, Problem, is_one, load, read, verify};
+pub use verify::{Certificate, Problem, is_one, read, run, verify};
 
 use crate::{
     archive::{Entry, Kind},

@@ -41,9 +41,11 @@
 
 pub mod bench;
 pub mod bless;
+pub mod capabilities;
 pub mod case;
 pub mod certificate;
 pub mod cli;
+pub mod cpu_model;
 pub mod cpus;
 pub mod diagnostic;
 pub mod exit;

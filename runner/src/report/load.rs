@@ -68,11 +68,12 @@ fn file(path: &Path) -> Result<Cell, Error> {
         path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy()
     };
     if certificate::is_one(path) {
-        return match certificate::load(path) {
-            Ok(Ok(run)) => Ok(Cell::of_file(&name, Results::Run(run))),
-            Ok(Err(problem)) => Ok(Cell::silent(&name, format!("{}: {problem}", path.display()))),
-            Err(source) => Err(Error::File { path: path.to_owned(), source }),
-        };
+        let bytes =
+            certificate::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        return Ok(match certificate::run(&bytes) {
+            Ok(run) => Cell::of_file(&name, Results::Run(run)),
+            Err(problem) => Cell::silent(&name, format!("{}: {problem}", path.display())),
+        });
     }
     match results::load(path) {
         Ok(results) => Ok(Cell::of_file(&name, results)),

@@ -2,7 +2,7 @@
 
 //! The manifest: the list of a bundle's parts, and the facts that are in no other part.
 
-use super::{Pages, Problem, Snapshot, bundle::KIND};
+use super::{Pages, Problem, Snapshot};
 use crate::{
     archive::{self, Entry, Part},
     fingerprint::Hex,
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{collections::BTreeMap, io};
 
 const FORMAT: &str = "dfr0-snapshot";
-const VERSION: u32 = KIND.version as u32;
+/// The version of the bundle and of its parts.
+pub const VERSION: u8 = 1;
 /// The upper limit of a manifest, in bytes.
 const LONGEST: usize = 256 << 10;
 
@@ -21,7 +22,7 @@ const LONGEST: usize = 256 << 10;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: String,
-    version: u32,
+    version: u8,
     dfr0: String,
     kernel: String,
     platform: String,
@@ -107,7 +108,7 @@ impl Manifest {
             serde_json::from_slice(bytes).map_err(|error| Problem::part(part)(error.to_string()))?;
         if manifest.version != VERSION {
             let version = manifest.version.into();
-            return Err(archive::Problem::Version { version, reads: KIND.version }.into());
+            return Err(archive::Problem::Version { version, reads: VERSION }.into());
         }
         manifest.check().map_err(Problem::part(part))?;
         Ok(manifest)

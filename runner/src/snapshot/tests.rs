@@ -7,7 +7,8 @@ mod kvm;
 
 use super::*;
 use crate::{
-    fingerprint::{Capabilities, Masks, Source},
+    capabilities::Capabilities,
+    fingerprint::{Masks, Source},
     register_id::RegisterId,
 };
 use dfr0_model::{

@@ -34,7 +34,14 @@ const PASSES: [(&str, &str, &str); 3] = [
 const JOBS: usize = 2;
 const DEADLINE: Duration = Duration::from_secs(600);
 
+const STATUS: &str = "\
+Each file in DIR is complete or does not exist. Ctrl-C stops the running hosts.
+
+Exit status: 0 if dfr0 succeeded in each host; 128 + N if signal N stopped lab;
+125 if lab, a host or the arguments failed.";
+
 #[derive(Args)]
+#[command(after_help = STATUS)]
 pub struct Pairs {
     /// Write fingerprints, snapshots and outcomes into DIR, which must be empty or is created
     #[arg(long, value_name = "DIR")]
