@@ -140,7 +140,8 @@ SLOW := tree.with_cargo host.native
 
 pairs: bundle lab
 	@echo "dfr0: pairs: saving on each lab host and restoring on every other one"
-	@lab/pairs $(LAB) $(BUNDLE) $(TARGET)/pairs $(HOSTS)
+	@rm -rf $(TARGET)/pairs
+	@$(LAB) pairs --out $(TARGET)/pairs --bundle $(BUNDLE) $(HOSTS)
 	@cargo run --quiet --release --package dfr0-suites --bin dfr0 -- pairs table $(TARGET)/pairs
 
 # Each part prints cargo's own "test result" lines; the last line is their sum. The suites in a host keep one core busy;

@@ -11,6 +11,5 @@
 
 pub mod cell_folder;
 pub mod kernels;
-pub mod progress;
 pub mod record;
 pub mod run;

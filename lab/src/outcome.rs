@@ -4,9 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The exit status of `lab` if it, the host or the arguments failed. `git bisect run` skips a commit with this status. It
-/// cannot be 1, 2 or 4, which test programs use.
-pub const LAB_FAILED: u8 = 125;
+use crate::exit::Exit;
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,19 +18,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The exit status that a shell would show.
-    pub fn exit_status(&self) -> u8 {
+    /// How `lab` ends after it.
+    pub fn exit(&self) -> Exit {
         match self {
-            Self::Exited(status) => *status,
-            Self::Killed(signal) => signal_status(*signal),
-            Self::Refused(_) => LAB_FAILED,
+            Self::Exited(status) => Exit::Command(*status),
+            Self::Killed(signal) => Exit::Signal(*signal),
+            Self::Refused(_) => Exit::LabFailed,
         }
     }
-}
-
-/// The exit status that a shell shows for a process that was killed by `signal`.
-pub fn signal_status(signal: u8) -> u8 {
-    128 + signal
 }
 
 impl fmt::Display for Outcome {
@@ -68,11 +61,11 @@ mod tests {
 
     #[test]
     fn statuses_are_those_that_a_shell_shows() {
-        assert_eq!(Outcome::Exited(7).exit_status(), 7);
-        assert_eq!(Outcome::Killed(2).exit_status(), 130);
-        assert_eq!(Outcome::Killed(9).exit_status(), 137);
-        assert_eq!(Outcome::Killed(64).exit_status(), 192);
-        assert_eq!(Outcome::Refused("no".into()).exit_status(), LAB_FAILED);
+        assert_eq!(Outcome::Exited(7).exit().status(), 7);
+        assert_eq!(Outcome::Killed(2).exit().status(), 130);
+        assert_eq!(Outcome::Killed(9).exit().status(), 137);
+        assert_eq!(Outcome::Killed(64).exit().status(), 192);
+        assert_eq!(Outcome::Refused("no".into()).exit().status(), 125);
     }
 
     #[test]

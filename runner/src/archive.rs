@@ -12,7 +12,7 @@
 //!   a zstd frame       a tar archive of the parts, each an ordinary file
 //! ```
 
-use crate::fingerprint::printable;
+use crate::{bounded, fingerprint::printable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
@@ -126,6 +126,14 @@ impl Kind {
         header
     }
 
+    /// Whether these bytes begin as an archive of this kind does, of any version.
+    pub fn begins(&self, from: impl Read) -> bool {
+        let mut header = self.header();
+        header.pop();
+        let mut bytes = Vec::new();
+        from.take(header.len() as u64).read_to_end(&mut bytes).is_ok() && bytes == header
+    }
+
     /// Reads the parts of an archive, in their order.
     pub fn read(&self, archive: &[u8]) -> Result<Vec<Part>, Problem> {
         if archive.len() as u64 > self.longest {
@@ -159,11 +167,10 @@ impl Kind {
         let longest = 1 << self.longest_parts;
         let mut decoder = zstd::Decoder::with_buffer(frame).map_err(failed)?.single_frame();
         decoder.window_log_max(self.longest_parts).map_err(failed)?;
-        let mut archive = Vec::new();
-        let len = decoder.by_ref().take(longest + 1).read_to_end(&mut archive).map_err(failed)?;
-        if len as u64 > longest {
-            return Err(Problem::Content(format!("it decompresses to more than {longest} bytes")));
-        }
+        let archive = bounded::read(decoder.by_ref(), longest).map_err(|error| match error.kind() {
+            bounded::TOO_LONG => Problem::Content(format!("it decompresses to more than {longest} bytes")),
+            _ => failed(error),
+        })?;
         if !decoder.finish().is_empty() {
             return Err(Problem::Content("there is data after its zstd frame".into()));
         }

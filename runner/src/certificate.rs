@@ -3,9 +3,10 @@
 //! Certificates: everything that dfr0 found on a host, in one archive that another machine can check.
 //!
 //! The raw results and the deviations that were known to the run decide: [`verify`] judges the results again
-//! and trusts no verdict in the archive, neither that on a case nor that on the host. Everything else is
-//! derived from them, and is derived again and compared. A certificate shows that nothing in it was changed
-//! since, by accident or by carelessness; only a signature of the file shows who made it.
+//! and trusts no verdict in the archive, neither that on a case nor that on the host. The waivers are derived
+//! from the results again and compared. Reports are not in the archive: `dfr0 report` makes them of its
+//! results. A certificate shows that nothing in it was changed since, by accident or by carelessness; only a
+//! signature of the file shows who made it.
 
 mod kernel;
 mod manifest;
@@ -15,27 +16,22 @@ mod verify;
 
 pub use kernel::Kernel;
 pub use manifest::Verdict;
-pub use verify::{Certificate, Problem, read, verify};
+pub use verify::{Certificate, Problem, is_one, read, run, verify};
 
 use crate::{
-    archive::{Entry, Kind, Part},
+    archive::{Entry, Kind},
     fingerprint::Fingerprint,
-    report::{self, Cell, Ids},
-    results::{Lines, Outcome, Results, Run, Writer},
+    results::{Lines, Outcome, Run, Writer},
 };
-use manifest::Manifest;
-use serde::Serialize;
-use std::{collections::BTreeMap, error, io};
+use manifest::{Manifest, VERSION};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, io};
 
 const MANIFEST: &str = "manifest.json";
 const RESULTS: &str = "results.jsonl";
 const EXPECTED: &str = "expected.toml";
 const FINGERPRINT: &str = "fingerprint.json";
 const WAIVERS: &str = "waivers.json";
-const TAP: &str = "results.tap";
-const JUNIT: &str = "results.junit.xml";
-const KCIDB: &str = "results.kcidb.json";
-const PAGE: &str = "results.html";
 const COMMAND_LINE: &str = "kernel-cmdline.txt";
 /// The kernel's configuration as it was found, text or gzip.
 const CONFIGS: [&str; 2] = ["kernel-config.txt", "kernel-config.gz"];
@@ -43,21 +39,8 @@ const CONFIGS: [&str; 2] = ["kernel-config.txt", "kernel-config.gz"];
 /// The container of a certificate.
 const KIND: Kind = Kind {
     name: "dfr0certificate",
-    version: 1,
-    parts: &[
-        MANIFEST,
-        RESULTS,
-        EXPECTED,
-        FINGERPRINT,
-        WAIVERS,
-        TAP,
-        JUNIT,
-        KCIDB,
-        PAGE,
-        COMMAND_LINE,
-        CONFIGS[0],
-        CONFIGS[1],
-    ],
+    version: VERSION,
+    parts: &[MANIFEST, RESULTS, EXPECTED, FINGERPRINT, WAIVERS, COMMAND_LINE, CONFIGS[0], CONFIGS[1]],
     longest: 32 << 20,
     longest_parts: 27,
 };
@@ -77,22 +60,20 @@ pub struct Evidence {
     pub kernel: Kernel,
 }
 
-type Failure = Box<dyn error::Error>;
-
 impl Evidence {
     /// Writes the certificate.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, Failure> {
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let mut parts = vec![
             (RESULTS, lines(&self.run)?),
             (EXPECTED, self.expected.clone().into_bytes()),
             (FINGERPRINT, self.fingerprint.to_json().into_bytes()),
+            (WAIVERS, json(&waivers(&self.run))?),
             (COMMAND_LINE, self.kernel.command_line.clone()),
         ];
         parts.extend(self.kernel.config.clone());
-        parts.extend(made_from(&self.run)?);
         let manifest = Manifest::of(self, parts.iter().map(Entry::of).collect());
         parts.insert(0, (MANIFEST, json(&manifest)?));
-        Ok(KIND.write(&parts)?)
+        KIND.write(&parts)
     }
 }
 
@@ -108,23 +89,9 @@ fn json(what: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The parts that contain the results in other forms.
-fn made_from(run: &Run) -> Result<Vec<Part>, Failure> {
-    let cells = [Cell::of_file("", Results::Run(run.clone()))];
-    let mut tap = Vec::new();
-    report::tap(&cells, &mut tap)?;
-    let kcidb = report::kcidb(&cells, &Ids { origin: "dfr0".into(), build: None })?;
-    Ok(vec![
-        (WAIVERS, json(&waivers(run))?),
-        (TAP, tap),
-        (JUNIT, report::junit(&cells)?.into_bytes()),
-        (KCIDB, json(&kcidb)?),
-        (PAGE, report::page(&cells, None).into_bytes()),
-    ])
-}
-
 /// A deviation that was seen, and what it excuses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Waiver {
     /// Its name.
     pub name: String,

@@ -14,7 +14,7 @@ use crate::{
     case::{Report, varied},
     diagnostic::{Diagnostic, Source},
     host::Host,
-    results::How,
+    results::{How, Outcome},
 };
 use entry::Placed;
 use std::{
@@ -78,27 +78,12 @@ pub enum Error {
     Empty(PathBuf),
 }
 
-/// The outcome of a case, its deviations taken into account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing was found.
-    Pass,
-    /// Something was found that is not listed, or the case could not be run to its end.
-    Fail,
-    /// The case does not apply.
-    Skip,
-    /// All that was found is listed under these names.
-    XFail(Vec<String>),
-    /// Nothing was found, though this is listed.
-    XPass(Vec<String>),
-}
+/// The outcome of a case, and the deviations that decided it.
+pub type Judged<'a> = (Outcome, Vec<&'a Deviation>);
 
-impl Verdict {
-    /// The verdict if only a sample of the case's scenarios ran: what the sample does not show need not be
-    /// gone.
-    pub fn of_a_sample(self) -> Self {
-        if let Self::XPass(_) = self { Self::Pass } else { self }
-    }
+/// The outcome if only a sample of the case's scenarios ran: what the sample does not show need not be gone.
+pub fn of_a_sample(judged: Judged<'_>) -> Judged<'_> {
+    if judged.0 == Outcome::Xpass { (Outcome::Pass, vec![]) } else { judged }
 }
 
 /// The files in `folder` of `directory`. Without a directory, those of `expected/` next to this executable,
@@ -174,36 +159,41 @@ impl Deviations {
         Ok(Self(all.into_iter().map(|entry| entry.deviation).collect()))
     }
 
-    /// The verdict on a case that reported `report` on `host`.
-    pub fn verdict(&self, case: &str, host: &Host, report: &Report) -> Verdict {
+    /// The outcome of a case that reported `report` on `host`.
+    pub fn outcome(&self, case: &str, host: &Host, report: &Report) -> Judged<'_> {
         let observed = report.findings.keys().map(String::as_str).collect();
         self.judge(case, host, &observed, report.stopped.as_ref().map(How::from))
     }
 
-    /// The verdict on a case that observed this on `host`. `stopped` says how it ended early, if it did.
-    pub fn judge(&self, case: &str, host: &Host, observed: &BTreeSet<&str>, stopped: Option<How>) -> Verdict {
+    /// The outcome of a case that observed this on `host`. `stopped` says how it ended early, if it did.
+    pub fn judge(
+        &self,
+        case: &str,
+        host: &Host,
+        observed: &BTreeSet<&str>,
+        stopped: Option<How>,
+    ) -> Judged<'_> {
         match stopped {
-            Some(How::Skipped) if observed.is_empty() => return Verdict::Skip,
+            Some(How::Skipped) if observed.is_empty() => return (Outcome::Skip, vec![]),
             Some(How::Skipped) | None => {}
-            Some(How::Died | How::Broken) => return Verdict::Fail,
+            Some(How::Died | How::Broken) => return (Outcome::Fail, vec![]),
         }
         let applying = || self.0.iter().filter(|deviation| deviation.condition.fails_on(host).is_none());
         if observed.is_empty() {
             // A case that varies another one is forgiven the same, but need not show it.
-            let names: Vec<String> = applying()
+            let known: Vec<&Deviation> = applying()
                 .filter(|deviation| deviation.cases.contains(case) && !deviation.sometimes)
-                .map(|deviation| deviation.name.clone())
                 .collect();
-            return if names.is_empty() { Verdict::Pass } else { Verdict::XPass(names) };
+            return (if known.is_empty() { Outcome::Pass } else { Outcome::Xpass }, known);
         }
         let listed: Vec<&Deviation> = applying().filter(|deviation| deviation.forgives(case)).collect();
         let lists =
             |deviation: &Deviation, seen: &str| deviation.observed.iter().any(|listed| listed == seen);
         if observed.iter().any(|seen| !listed.iter().any(|deviation| lists(deviation, seen))) {
-            return Verdict::Fail;
+            return (Outcome::Fail, vec![]);
         }
-        let is_seen = |deviation: &&&Deviation| observed.iter().any(|seen| lists(deviation, seen));
-        Verdict::XFail(listed.iter().filter(is_seen).map(|deviation| deviation.name.clone()).collect())
+        let is_seen = |deviation: &&Deviation| observed.iter().any(|seen| lists(deviation, seen));
+        (Outcome::Xfail, listed.into_iter().filter(is_seen).collect())
     }
 
     /// The deviation of this name.

@@ -3,9 +3,9 @@
 //! Explains what a case tests: its rules, its scenarios and its known deviations. Nothing runs.
 
 use crate::{
+    capabilities::Capabilities,
     case::{Case, LISTED, Report, Session, varied},
     expected::Deviations,
-    fingerprint::Capabilities,
     host::Host,
     results::listing,
 };

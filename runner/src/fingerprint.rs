@@ -11,17 +11,18 @@ mod number;
 
 pub(crate) use number::{Hex, Id};
 
-use crate::{host, kernel_version::KernelVersion, register_id::RegisterId};
+use crate::{
+    bounded, capabilities::Capabilities, cpu_model, kernel_version::KernelVersion, register_id::RegisterId,
+};
 use dfr0_model::{
     id_register,
     shape::Shape,
     sysreg::{ID_AA64DFR0_EL1, MIDR_EL1, SysReg},
 };
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, de::IgnoredAny};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -86,44 +87,6 @@ pub enum Writable {
     Unsaid,
 }
 
-/// The answers of KVM_CHECK_EXTENSION, by KVM's names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
-pub struct Capabilities {
-    /// The number of the host's breakpoints.
-    pub kvm_cap_guest_debug_hw_bps: i32,
-    /// The number of the host's watchpoints.
-    pub kvm_cap_guest_debug_hw_wps: i32,
-    /// Whether KVM has KVM_SET_GUEST_DEBUG.
-    pub kvm_cap_set_guest_debug: i32,
-    /// The bits that KVM_SET_GUEST_DEBUG accepts.
-    pub kvm_cap_set_guest_debug2: i32,
-    /// The largest IPA space, in bits.
-    pub kvm_cap_arm_vm_ipa_size: i32,
-    /// Whether EL1 can have AArch32 state.
-    pub kvm_cap_arm_el1_32bit: i32,
-    /// The ranges of KVM_ARM_GET_REG_WRITABLE_MASKS, one bit per range.
-    pub kvm_cap_arm_supported_reg_mask_ranges: i32,
-    /// Whether MIDR_EL1, REVIDR_EL1 and AIDR_EL1 can be made writable.
-    pub kvm_cap_arm_writable_imp_id_regs: i32,
-}
-
-impl Capabilities {
-    /// Each capability with its name.
-    pub fn all(&self) -> [(&'static str, i32); 8] {
-        [
-            ("KVM_CAP_GUEST_DEBUG_HW_BPS", self.kvm_cap_guest_debug_hw_bps),
-            ("KVM_CAP_GUEST_DEBUG_HW_WPS", self.kvm_cap_guest_debug_hw_wps),
-            ("KVM_CAP_SET_GUEST_DEBUG", self.kvm_cap_set_guest_debug),
-            ("KVM_CAP_SET_GUEST_DEBUG2", self.kvm_cap_set_guest_debug2),
-            ("KVM_CAP_ARM_VM_IPA_SIZE", self.kvm_cap_arm_vm_ipa_size),
-            ("KVM_CAP_ARM_EL1_32BIT", self.kvm_cap_arm_el1_32bit),
-            ("KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES", self.kvm_cap_arm_supported_reg_mask_ranges),
-            ("KVM_CAP_ARM_WRITABLE_IMP_ID_REGS", self.kvm_cap_arm_writable_imp_id_regs),
-        ]
-    }
-}
-
 /// A fingerprint that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -186,10 +149,12 @@ struct Kind {
 
 /// Reads the fingerprint in a file of dfr0's format or of Firecracker's.
 pub fn load(path: &Path) -> Result<Fingerprint, Error> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
-    read.map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    parse(&bytes).map_err(|problem| Error::Content { path: path.to_owned(), problem })
+    let content = |problem| Error::Content { path: path.to_owned(), problem };
+    let bytes = bounded::load(path, LONGEST).map_err(|source| match source.kind() {
+        bounded::TOO_LONG => content(Problem::Long),
+        _ => Error::Read { path: path.to_owned(), source },
+    })?;
+    parse(&bytes).map_err(content)
 }
 
 /// Reads the fingerprint in these bytes.
@@ -270,7 +235,7 @@ impl Fingerprint {
 
     /// The CPU, in words.
     pub fn cpu(&self) -> String {
-        self.midr().map_or("a CPU without MIDR_EL1".into(), host::cpu)
+        self.midr().map_or("a CPU without MIDR_EL1".into(), cpu_model::cpu)
     }
 
     /// What userspace may write to a register.

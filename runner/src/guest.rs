@@ -147,7 +147,7 @@ impl Guest {
     /// Takes this many Breakpoint exceptions in a loop that does nothing else. The guest cannot be used afterwards.
     pub(crate) fn take_exceptions(&mut self, count: u64) -> Result<(), Error> {
         self.events(&Scenario::new().isb())?;
-        let tight = self.cpu.payload()?.words.tight;
+        let tight = crate::image::tight_loop()?;
         self.cpu.jump(tight, count)?;
         match self.cpu.enter(&mut Log::default())? {
             Bell::End => Ok(()),

@@ -2,12 +2,13 @@
 
 //! Facts of this machine that matter to a guest's debug hardware.
 
-use crate::fingerprint::{Capabilities, Hex};
-use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, IgnoredAny},
+use crate::{
+    capabilities::Capabilities,
+    cpu_model::{cpu, cpu_name},
+    fingerprint::Hex,
 };
+use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::fmt;
 
 /// Facts of a host with KVM/arm64, or of a bare CPU.
@@ -143,87 +144,6 @@ impl Host {
     }
 }
 
-/// The name of the CPU with this MIDR_EL1, and the MIDR_EL1.
-pub(crate) fn cpu(midr: u64) -> String {
-    format!("{} (MIDR_EL1 {midr:#010x})", cpu_name(midr))
-}
-
-/// The name of the CPU with this MIDR_EL1.
-pub(crate) fn cpu_name(midr: u64) -> &'static str {
-    CpuModel::of(midr).name().unwrap_or("unnamed")
-}
-
-/// A CPU model: MIDR_EL1's implementer and part number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuModel {
-    implementer: u64,
-    part: u64,
-}
-
-impl CpuModel {
-    /// The model of the CPU with this MIDR_EL1.
-    pub fn of(midr: u64) -> Self {
-        Self { implementer: midr >> 24 & 0xff, part: midr >> 4 & 0xfff }
-    }
-
-    fn name(self) -> Option<&'static str> {
-        CPUS.iter().find(|cpu| (cpu.0, cpu.1) == (self.implementer, self.part)).map(|cpu| cpu.2)
-    }
-
-    /// Parses a name, or an implementer and a part number: 0x61:0x022.
-    fn parse(text: &str) -> Option<Self> {
-        if let Some((implementer, part, _)) = CPUS.iter().find(|cpu| cpu.2 == text) {
-            return Some(Self { implementer: *implementer, part: *part });
-        }
-        let number = |text: &str, limit: u64| {
-            let digits = text.strip_prefix("0x").filter(|digits| !digits.starts_with('+'))?;
-            u64::from_str_radix(digits, 16).ok().filter(|number| *number <= limit)
-        };
-        let (implementer, part) = text.split_once(':')?;
-        Some(Self { implementer: number(implementer, 0xff)?, part: number(part, 0xfff)? })
-    }
-}
-
-impl fmt::Display for CpuModel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "{:#04x}:{:#05x}", self.implementer, self.part),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for CpuModel {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            let known = CPUS.map(|(_, _, name)| name).join(", ");
-            de::Error::custom(format!(
-                "\"{text}\" is not the name of a CPU that dfr0 knows: {known}; write another CPU as its implementer and \
-                 part number in MIDR_EL1: \"0x61:0x022\""
-            ))
-        })
-    }
-}
-
-/// Implementer, part number and name, from the CPUs' technical reference manuals.
-const CPUS: [(u64, u64, &str); 14] = [
-    (0x41, 0xd03, "Cortex-A53"),
-    (0x41, 0xd05, "Cortex-A55"),
-    (0x41, 0xd07, "Cortex-A57"),
-    (0x41, 0xd08, "Cortex-A72"),
-    (0x41, 0xd0b, "Cortex-A76"),
-    (0x41, 0xd0c, "Neoverse N1"),
-    (0x41, 0xd40, "Neoverse V1"),
-    (0x41, 0xd47, "Cortex-A710"),
-    (0x41, 0xd49, "Neoverse N2"),
-    (0x41, 0xd4f, "Neoverse V2"),
-    (0x41, 0xd83, "Neoverse V3AE"),
-    (0x46, 0x001, "A64FX"),
-    (0xc0, 0xac3, "AmpereOne"),
-    (0x00, 0x051, "QEMU max"),
-];
-
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kernel {
@@ -277,17 +197,6 @@ mod tests {
         let bare = Host { kernel: None, writable: Writable::Unknown, ..host() }.to_string();
         assert!(bare.starts_with("kernel: none, bare CPU\nplatform: linux,dummy-virt\n"), "{bare}");
         assert!(bare.ends_with("writable in ID_AA64DFR0_EL1: none (there is no KVM)\n"), "{bare}");
-    }
-
-    #[test]
-    fn a_cpu_is_named_or_numbered() {
-        assert_eq!(CpuModel::parse("Neoverse V1"), Some(CpuModel::of(0x411f_d401)));
-        assert_eq!(CpuModel::parse("0x41:0xd40"), Some(CpuModel::of(0x411f_d401)));
-        assert_eq!(CpuModel::parse("0x61:0x022").expect("numbers").to_string(), "0x61:0x022");
-        assert_eq!(CpuModel::parse("0x41:0xd40").expect("numbers").to_string(), "Neoverse V1");
-        for text in ["", "Neoverse", "0x41", "41:d40", "0x141:0xd40", "0x41:0x1d40", "0x+1:0x1"] {
-            assert_eq!(CpuModel::parse(text), None, "{text}");
-        }
     }
 
     #[test]

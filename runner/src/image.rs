@@ -8,9 +8,10 @@ use elf::{
     ElfBytes,
     abi::{PF_W, PF_X, PT_LOAD},
     endian::LittleEndian,
+    symbol::Symbol,
 };
 
-/// The payload's executable. Its symbols `PROGRAM`, `LOG`, `LOGGED`, `PLACE` and `TURN` are what
+/// The payload's executable; empty if dfr0 was built without a toolchain for arm64. Its symbols `PROGRAM`, `LOG`, `LOGGED`, `PLACE` and `TURN` are what
 /// dfr0_model::wire describes.
 pub static PAYLOAD: &[u8] = include_bytes!(env!("DFR0_PAYLOAD"));
 
@@ -51,19 +52,15 @@ pub struct Words {
     pub place: u64,
     /// `TURN`.
     pub turn: u64,
-    /// `TIGHT`, the loop that suites are compared with.
-    pub tight: u64,
 }
 
 impl Image {
     /// Copies the payload into the guest's memory.
     pub fn load(memory: &mut GuestMemory) -> Result<Self, Error> {
-        let parse =
-            |error: elf::ParseError| Error::Unfit(format!("the payload is not an ELF executable: {error}"));
-        let elf = ElfBytes::<LittleEndian>::minimal_parse(PAYLOAD).map_err(parse)?;
+        let elf = executable()?;
         let mut segments = Vec::new();
         for header in elf.segments().into_iter().flatten().filter(|header| header.p_type == PT_LOAD) {
-            let bytes = elf.segment_data(&header).map_err(parse)?;
+            let bytes = elf.segment_data(&header).map_err(invalid)?;
             let end = header.p_vaddr.saturating_add(header.p_memsz);
             if end > TARGET || !memory.write(header.p_vaddr, bytes) {
                 let start = header.p_vaddr;
@@ -78,17 +75,7 @@ impl Image {
                 executable: header.p_flags & PF_X != 0,
             });
         }
-        let (symbols, names) = elf
-            .symbol_table()
-            .map_err(parse)?
-            .ok_or_else(|| Error::Unfit("the payload has no symbols".into()))?;
-        let symbol = |name: &str| {
-            symbols
-                .iter()
-                .find(|symbol| names.get(symbol.st_name as usize).is_ok_and(|found| found == name))
-                .map(|symbol| symbol.st_value)
-                .ok_or_else(|| Error::Unfit(format!("the payload has no symbol {name}")))
-        };
+        let symbol = |name| symbol(&elf, name);
         Ok(Self {
             entry: elf.ehdr.e_entry,
             segments,
@@ -98,8 +85,32 @@ impl Image {
                 logged: symbol("LOGGED")?,
                 place: symbol("PLACE")?,
                 turn: symbol("TURN")?,
-                tight: symbol("TIGHT")?,
             },
         })
     }
+}
+
+/// The address of `TIGHT`, the loop that suites are compared with.
+pub fn tight_loop() -> Result<u64, Error> {
+    symbol(&executable()?, "TIGHT")
+}
+
+fn executable() -> Result<ElfBytes<'static, LittleEndian>, Error> {
+    if PAYLOAD.is_empty() {
+        let problem =
+            "this dfr0 was built without the guest's payload, because there was no toolchain for arm64";
+        return Err(Error::Unfit(problem.into()));
+    }
+    ElfBytes::minimal_parse(PAYLOAD).map_err(invalid)
+}
+
+fn invalid(error: elf::ParseError) -> Error {
+    Error::Unfit(format!("the payload is not an ELF executable: {error}"))
+}
+
+fn symbol(elf: &ElfBytes<'_, LittleEndian>, name: &str) -> Result<u64, Error> {
+    let unfit = || Error::Unfit(format!("the payload has no symbol {name}"));
+    let (symbols, names) = elf.symbol_table().map_err(invalid)?.ok_or_else(unfit)?;
+    let is_it = |symbol: &Symbol| names.get(symbol.st_name as usize).is_ok_and(|found| found == name);
+    symbols.iter().find(is_it).map(|symbol| symbol.st_value).ok_or_else(unfit)
 }

@@ -43,12 +43,15 @@
 
 pub mod bench;
 pub mod bless;
+pub mod capabilities;
 pub mod case;
 pub mod certificate;
 pub mod cli;
+pub mod cpu_model;
 pub mod cpus;
 pub mod diagnostic;
 pub mod effort;
+pub mod exit;
 pub mod expected;
 pub mod explain;
 pub mod fingerprint;
@@ -82,6 +85,7 @@ pub use image::PAYLOAD;
 mod a32;
 mod archive;
 mod bare;
+mod bounded;
 mod image;
 mod machine;
 mod memory;

@@ -48,18 +48,6 @@ pub enum Verdict {
     Cannot,
 }
 
-impl Verdict {
-    /// The exit status of `dfr0 plan`. Errors are 1; the other values that kselftest uses are avoided.
-    pub const fn status(self) -> u8 {
-        match self {
-            Self::AsIs => 0,
-            Self::WithShape => 10,
-            Self::NotKnown => 11,
-            Self::Cannot => 12,
-        }
-    }
-}
-
 /// Why a register or a field does not simply move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {

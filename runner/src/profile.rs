@@ -13,8 +13,8 @@ mod file;
 pub use check::{Check, Difference, Outcome};
 
 use crate::{
+    cpu_model::CpuModel,
     expected::{self, Error},
-    host::CpuModel,
     kernel_version::KernelVersion,
 };
 use dfr0_model::sysreg::{ID_AA64DFR0_EL1, ID_DFR0_EL1, SysReg};

@@ -2,14 +2,9 @@
 
 //! A scenario from a file, run again.
 
-use crate::case::Case;
+use crate::{bounded, case::Case};
 use dfr0_model::{feature::Feature, rule, scenario::Scenario, text};
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{self, Read},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fs::File, io, path::PathBuf};
 
 /// The upper limit of a scenario's file, in bytes; anything longer is rejected.
 const LONGEST: u64 = 1 << 20;
@@ -38,17 +33,12 @@ pub enum Error {
 /// Reads the scenario in a file; `-` is standard input.
 pub fn read(name: &str) -> Result<Scenario, Error> {
     let path = PathBuf::from(name);
-    let mut text = String::new();
-    let read = match name {
-        "-" => io::stdin().take(LONGEST + 1).read_to_string(&mut text),
-        _ => File::open(&path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text)),
+    let text = match name {
+        "-" => bounded::read_text(io::stdin(), LONGEST),
+        _ => File::open(&path).and_then(|file| bounded::read_text(file, LONGEST)),
     };
-    let read = read.and_then(|size| match size as u64 {
-        0..=LONGEST => Ok(()),
-        _ => Err(io::Error::other(format!("it is longer than {LONGEST} bytes"))),
-    });
-    match read {
-        Ok(()) => text.parse().map_err(|source| Error::Text { path, source }),
+    match text {
+        Ok(text) => text.parse().map_err(|source| Error::Text { path, source }),
         Err(source) => Err(Error::Read { path, source }),
     }
 }

@@ -5,6 +5,7 @@
 use crate::{
     case::{Case, Report, Session, Stop},
     effort::Effort,
+    exit::Exit,
     expected::Deviations,
     results::{self, Begin, End, FORMAT, Record, Totals, Unavailable, VERSION, Writer},
 };
@@ -13,13 +14,8 @@ use std::{
     env,
     io::{self, IsTerminal},
     panic::{self, AssertUnwindSafe},
-    process::ExitCode,
     time::{Duration, Instant, UNIX_EPOCH},
 };
-
-/// Exit codes, the same as in kselftest's `ksft_finished`.
-const FAILED: u8 = 1;
-const SKIPPED: u8 = 4;
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
@@ -43,20 +39,20 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
-/// Runs `cases`, gives their results to `writers` and returns the exit code.
+/// Runs `cases`, gives their results to `writers` and returns the exit status.
 pub fn run(
     cases: &[Case],
     deviations: &Deviations,
     options: Options,
     writers: &mut [Box<dyn Writer>],
-) -> Result<ExitCode, Error> {
+) -> Result<Exit, Error> {
     let mut write = |record: Record| writers.iter_mut().try_for_each(|writer| writer.write(&record));
     let Options { strict, deadline, effort } = options;
     let mut session = match Session::open(deadline)? {
         Ok(session) => session.with_effort(effort),
         Err(unavailable) => {
             write(Record::Unavailable(Unavailable::because(unavailable.to_string())))?;
-            return Ok(ExitCode::from(SKIPPED));
+            return Ok(Exit::Skipped);
         }
     };
     write(Record::Begin(Begin {
@@ -87,7 +83,7 @@ pub fn run(
     }
     progress.finish_and_clear();
     write(Record::End(end))?;
-    Ok(exit_code(end.totals, strict))
+    Ok(exit(end.totals, strict))
 }
 
 /// Runs one case. If it panics, only this case fails.
@@ -98,14 +94,14 @@ pub fn run_case(case: &Case, session: &mut Session) -> Report {
     })
 }
 
-fn exit_code(totals: Totals, strict: bool) -> ExitCode {
+fn exit(totals: Totals, strict: bool) -> Exit {
     let ran = totals.ran();
     if totals.fail > 0 || (strict && totals.xpass > 0) || ran + totals.skip == 0 {
-        ExitCode::from(FAILED)
+        Exit::Failed
     } else if ran == 0 {
-        ExitCode::from(SKIPPED)
+        Exit::Skipped
     } else {
-        ExitCode::SUCCESS
+        Exit::Good
     }
 }
 
@@ -124,18 +120,17 @@ fn progress(cases: usize) -> ProgressBar {
 mod tests {
     use super::*;
 
-    fn code(totals: Totals, strict: bool) -> String {
-        format!("{:?}", exit_code(totals, strict))
+    fn code(totals: Totals, strict: bool) -> u8 {
+        exit(totals, strict).status()
     }
 
     #[test]
     fn exit_codes_are_those_of_kselftest() {
         let ok = Totals { pass: 3, xfail: 1, xpass: 1, skip: 1, ..Totals::default() };
-        let expected = |code: u8| format!("{:?}", ExitCode::from(code));
-        assert_eq!(code(ok, false), expected(0));
-        assert_eq!(code(ok, true), expected(1), "an XPASS fails a strict run");
-        assert_eq!(code(Totals { fail: 1, ..ok }, false), expected(1));
-        assert_eq!(code(Totals { skip: 2, ..Totals::default() }, false), expected(4));
-        assert_eq!(code(Totals::default(), false), expected(1), "a run of nothing has failed");
+        assert_eq!(code(ok, false), 0);
+        assert_eq!(code(ok, true), 1, "an XPASS fails a strict run");
+        assert_eq!(code(Totals { fail: 1, ..ok }, false), 1);
+        assert_eq!(code(Totals { skip: 2, ..Totals::default() }, false), 4);
+        assert_eq!(code(Totals::default(), false), 1, "a run of nothing has failed");
     }
 }

@@ -199,6 +199,8 @@ fn certificate() -> Result<(), Failed> {
     ] {
         ensure(text.contains(fact), &format!("the output does not contain \"{fact}\""), &verified)?;
     }
+    let report = Command::new(env!("CARGO_BIN_EXE_dfr0")).args(["report", "text"]).arg(&path).output()?;
+    ensure(report.status.success(), "no report is made of the certificate", &report)?;
     for place in [1, 30, made.stdout.len() / 2, made.stdout.len() - 1] {
         let mut changed = made.stdout.clone();
         changed[place] ^= 1;
@@ -232,9 +234,8 @@ fn one_suite_alone() -> Result<(), Failed> {
 fn pairs() -> Result<(), Failed> {
     const HOSTS: [&str; 3] = ["neoverse-n1@newest", "neoverse-v1@trixie", "shape-4-2-1@newest"];
     let directory = tempfile::tempdir()?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/pairs");
-    let moved = Command::new(script)
-        .args([variable("DFR0_LAB")?, variable("DFR0_BUNDLE")?])
+    let moved = Command::new(variable("DFR0_LAB")?)
+        .args(["pairs", "--bundle", &variable("DFR0_BUNDLE")?, "--out"])
         .arg(directory.path())
         .args(HOSTS)
         .output()?;

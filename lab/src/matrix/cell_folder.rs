@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::console::Output;
 use crate::facts::Facts;
-use crate::matrix::progress::Running;
 use crate::matrix::record::{Cell, read_json, write_json};
+use crate::progress::Running;
 
 const STATUS: &str = "status.json";
 

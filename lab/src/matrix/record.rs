@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::write_whole;
+use crate::exit::{Exit, SKIPPED};
 use crate::facts::Facts;
 use crate::hosts;
 use crate::matrix::kernels::Kernel;
@@ -24,8 +25,6 @@ pub const FILE: &str = "matrix.json";
 pub const VERSION: u32 = 1;
 /// An upper limit in bytes. A record of several thousand cells is smaller; a larger file is rejected.
 const LARGEST: u64 = 16 << 20;
-/// The exit status of a test program that skipped all tests, in kselftest.
-const SKIPPED: u8 = 4;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -279,14 +278,14 @@ impl Record {
         differences
     }
 
-    /// The exit status of `lab`: 1 if a cell did not succeed, 4 if every cell skipped all tests, or else 0.
-    pub fn exit_status(&self) -> u8 {
+    /// How `lab` ends after this run.
+    pub fn exit(&self) -> Exit {
         if !self.cells.iter().all(|cell| cell.status.is_good()) {
-            1
+            Exit::Failed
         } else if self.cells.iter().all(|cell| cell.status == Status::Exited(SKIPPED)) {
-            SKIPPED
+            Exit::Skipped
         } else {
-            0
+            Exit::Good
         }
     }
 
@@ -502,7 +501,7 @@ mod tests {
             for (cell, status) in record.cells.iter_mut().zip(statuses) {
                 cell.status = status.clone();
             }
-            record.exit_status()
+            record.exit().status()
         };
         assert_eq!(exit_status(&[Status::Exited(0), Status::Exited(0)]), 0);
         assert_eq!(exit_status(&[Status::Exited(0), Status::Exited(4)]), 0);

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 //! A run in its directory. It runs several cells at a time, until all have ended or the run is stopped.
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,9 +10,10 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::interrupt::{Interrupted, Signals};
 use crate::matrix::cell_folder::{CannotWrite, CellFolder, is_there};
-use crate::matrix::progress::Progress;
 use crate::matrix::record::{Cell, FILE, Record, Status};
 use crate::outcome::Outcome;
+use crate::pool;
+use crate::progress::Progress;
 use crate::virtual_machine::DeadlineOver;
 
 /// A run and its directory, which is locked against other labs.
@@ -71,56 +69,21 @@ impl Run {
         run_cell: &(dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync),
     ) -> Result<()> {
         let left = self.record.cells.iter().enumerate().filter(|(_, cell)| !cell.status.has_ended());
-        let left: VecDeque<(usize, Cell)> = left.map(|(index, cell)| (index, cell.clone())).collect();
+        let left: Vec<(usize, Cell)> = left.map(|(index, cell)| (index, cell.clone())).collect();
         let progress = Progress::new(left.len());
-        let jobs = jobs.min(left.len());
-        let queue = Mutex::new(left);
-        let queue = || queue.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = self.directory.clone();
-        let (ended, results) = mpsc::channel();
-        thread::scope(|scope| {
-            let mut stopped = Ok(());
-            for _ in 0..jobs {
-                let ended = ended.clone();
-                let (progress, directory) = (&progress, &directory);
-                scope.spawn(move || {
-                    loop {
-                        let Some((index, cell)) = queue().pop_front() else { return };
-                        let result = signals.check().and_then(|()| one(directory, &cell, progress, run_cell));
-                        if result.is_err() {
-                            queue().clear();
-                        }
-                        // The receiver exists as long as this thread.
-                        let _ = ended.send((index, cell, result));
-                    }
-                });
-            }
-            drop(ended);
-            for (index, cell, result) in results {
-                let cell = match result {
-                    Ok(cell) => {
-                        progress.ended(&self.line(&cell));
-                        cell
-                    }
-                    Err(error) => {
-                        if stopped.is_ok() {
-                            // A second signal ends the process without waiting for the other cells.
-                            signals.let_go()?;
-                            stopped = Err(error);
-                        }
-                        Cell { status: Status::Interrupted, ..cell }
-                    }
-                };
-                self.record.set(index, cell);
-                if let Err(error) = self.record.save(&self.directory) {
-                    queue().clear();
-                    if stopped.is_ok() {
-                        stopped = Err(error);
-                    }
+        let work = |(_, cell): &(usize, Cell)| one(&directory, cell, &progress, run_cell);
+        pool::run(left, jobs, signals, &work, |(index, cell), result| {
+            let cell = match result {
+                Some(cell) => {
+                    progress.say(format!("lab: {}\n", self.line(&cell)));
+                    progress.ended();
+                    cell
                 }
-            }
-            progress.finish();
-            stopped
+                None => Cell { status: Status::Interrupted, ..cell },
+            };
+            self.record.set(index, cell);
+            self.record.save(&self.directory)
         })
     }
 
@@ -161,8 +124,8 @@ fn one(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Barrier, Mutex};
     use std::time::Duration;
 
     use nix::sys::signal::Signal;
@@ -224,7 +187,7 @@ mod tests {
         };
         run.go(2, &signals, &run_cell).unwrap();
 
-        assert_eq!((count.into_inner(), run.record().exit_status()), (6, 0));
+        assert_eq!((count.into_inner(), run.record().exit().status()), (6, 0));
         assert_eq!(Record::load(&out).unwrap(), *run.record());
         assert_eq!(entries(&out).len(), 7);
         let cell = out.join("neoverse-n1@trixie");
@@ -261,7 +224,7 @@ mod tests {
             Status::NoReport("the host died".into()),
             Status::Exited(4),
         ];
-        assert_eq!((statuses(&run), run.record().exit_status()), (expected.to_vec(), 1));
+        assert_eq!((statuses(&run), run.record().exit().status()), (expected.to_vec(), 1));
         let late = directory.path().join("neoverse-n1@bookworm/stdout");
         assert_eq!(fs::read(late).unwrap(), b"ok 1 of 2\n");
     }

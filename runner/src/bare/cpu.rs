@@ -9,7 +9,7 @@ use super::{
     qmp::Qmp,
 };
 use crate::{
-    fingerprint::Capabilities,
+    capabilities::Capabilities,
     guest::{Config, Cpu, Death, Error, Guest, Log},
     host::Host,
     memory::GuestMemory,

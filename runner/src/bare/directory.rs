@@ -4,7 +4,7 @@
 //! trusted.
 
 use super::boot::PAGE;
-use crate::guest::Error;
+use crate::{bounded, guest::Error};
 use dfr0_model::wire::{RAM, RAM_SIZE};
 use nix::{
     fcntl::OFlag,
@@ -109,10 +109,9 @@ fn memory_len(is_file: bool, len: u64) -> Result<NonZeroUsize, String> {
 
 /// A platform's name: one line of printable ASCII.
 fn name(file: impl Read) -> io::Result<String> {
-    let mut text = String::new();
-    file.take(LONGEST_NAME + 1).read_to_string(&mut text)?;
+    let text = bounded::read_text(file, LONGEST_NAME)?;
     let name = text.trim_end_matches('\n');
-    if name.is_empty() || text.len() as u64 > LONGEST_NAME || !name.chars().all(|c| c.is_ascii_graphic()) {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_graphic()) {
         return Err(io::Error::other(format!("{text:?} is not a platform's name")));
     }
     Ok(name.into())

@@ -99,17 +99,12 @@ impl Qmp {
             let why = format!("not sent, because the machine did not answer {lost}");
             return Err(failed(command, io::Error::other(why)));
         }
-        match self.exchange(message, event) {
-            Ok(answer) => answer.map_err(|refusal| failed(command, io::Error::other(refusal))),
-            Err(error) => {
-                self.lost = Some(command);
-                Err(failed(command, error))
-            }
-        }
+        self.lost = Some(command);
+        self.exchange(message, event).map_err(|error| failed(command, error))
     }
 
-    /// The machine's answer, or why it refuses.
-    fn exchange(&mut self, message: &Value, event: Option<&str>) -> io::Result<Result<Value, String>> {
+    /// The machine's answer; a refusal is an error. After either, nothing is lost.
+    fn exchange(&mut self, message: &Value, event: Option<&str>) -> io::Result<Value> {
         self.stream.set_write_timeout(Some(self.patience))?;
         self.stream.write_all(format!("{message}\n").as_bytes())?;
         let end = Instant::now() + self.patience;
@@ -117,12 +112,16 @@ impl Qmp {
         loop {
             match self.message(end)? {
                 Message::Return { result } if answer.is_none() => answer = Some(result),
-                Message::Error { error } if answer.is_none() => return Ok(Err(error.to_string())),
+                Message::Error { error } if answer.is_none() => {
+                    self.lost = None;
+                    return Err(io::Error::other(error.to_string()));
+                }
                 Message::Event { event: name } => happened |= event == Some(&name),
                 other => return Err(unexpected(&format!("{other:?}"))),
             }
             if happened && let Some(answer) = answer.take() {
-                return Ok(Ok(answer));
+                self.lost = None;
+                return Ok(answer);
             }
         }
     }

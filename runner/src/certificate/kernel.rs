@@ -3,12 +3,8 @@
 //! What is known about the running kernel.
 
 use super::CONFIGS;
-use crate::archive::Part;
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use crate::{archive::Part, bounded};
+use std::{io, path::Path};
 
 /// The upper limit of each file, in bytes: a configuration is a few 100 KiB, a command line at most 2 KiB on
 /// arm64.
@@ -31,15 +27,8 @@ impl Kernel {
             (CONFIGS[0], format!("/boot/config-{release}")),
             (CONFIGS[0], format!("/lib/modules/{release}/config")),
         ];
-        let found = |(part, path): &(&'static str, String)| Some((*part, read(Path::new(path)).ok()?));
-        Ok(Self { command_line: read(Path::new("/proc/cmdline"))?, config: places.iter().find_map(found) })
+        let read = |path: &str| bounded::load(Path::new(path), LONGEST);
+        let found = |(part, path): &(&'static str, String)| Some((*part, read(path).ok()?));
+        Ok(Self { command_line: read("/proc/cmdline")?, config: places.iter().find_map(found) })
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)? as u64 > LONGEST {
-        return Err(io::Error::other(format!("{} is longer than {LONGEST} bytes", path.display())));
-    }
-    Ok(bytes)
 }

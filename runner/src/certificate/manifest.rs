@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 pub const FORMAT: &str = "dfr0-certificate";
-pub const VERSION: u32 = 1;
+pub const VERSION: u8 = 2;
 
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub format: String,
-    pub version: u32,
+    pub version: u8,
     /// The version of the dfr0 that ran, and the SHA-256 of its program.
     pub dfr0: String,
     pub program_sha256: String,

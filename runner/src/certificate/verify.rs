@@ -3,25 +3,20 @@
 //! The check of a certificate on another machine: whatever can be computed again is not trusted.
 
 use super::{
-    EXPECTED, FINGERPRINT, KIND, MANIFEST, RESULTS, Verdict, Waiver, made_from,
+    EXPECTED, FINGERPRINT, KIND, MANIFEST, RESULTS, Verdict, WAIVERS, Waiver,
     manifest::{FORMAT, Manifest, VERSION},
     waivers,
 };
 use crate::{
     archive::{self, Entry, Part},
+    bounded,
     diagnostic::Source,
     expected::Deviations,
     fingerprint,
     report::count,
     results::{self, Case, Outcome, Results, Run},
 };
-use std::{
-    collections::BTreeSet,
-    fmt,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{collections::BTreeSet, fmt, fs::File, io, path::Path};
 
 const MAKE_ONE: &str = "`dfr0 certify --out FILE` writes one";
 
@@ -42,7 +37,13 @@ pub struct Certificate {
 pub enum Problem {
     /// Its container is invalid, or it was changed.
     #[error("not a dfr0 certificate: {0}; {MAKE_ONE}")]
-    Archive(#[from] archive::Problem),
+    Archive(archive::Problem),
+    /// Its format has another version.
+    #[error(
+        "a certificate of version {0}, but this dfr0 reads version {VERSION}: certify the host again with \
+         `dfr0 certify --out FILE`, or verify this one with the dfr0 that wrote it"
+    )]
+    Version(u64),
     /// A part is missing, or its content is invalid.
     #[error("{part}: {what}")]
     Part {
@@ -53,40 +54,86 @@ pub enum Problem {
     },
 }
 
+impl From<archive::Problem> for Problem {
+    fn from(problem: archive::Problem) -> Self {
+        match problem {
+            archive::Problem::Version { version, .. } => Self::Version(version),
+            problem => Self::Archive(problem),
+        }
+    }
+}
+
 impl Problem {
     fn of<E: ToString>(part: &'static str) -> impl FnOnce(E) -> Self {
         move |what| Self::Part { part, what: what.to_string() }
     }
 }
 
-/// The bytes of a file, up to one byte more than a certificate may have.
+/// The bytes of a file that is no longer than a certificate may be.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(KIND.longest + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    bounded::load(path, KIND.longest)
+}
+
+/// Whether a file begins as a certificate does, of any version.
+pub fn is_one(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| KIND.begins(file))
+}
+
+/// The results in a certificate. Whether they are right is not checked.
+pub fn run(bytes: &[u8]) -> Result<Run, Problem> {
+    Parts::of(bytes)?.run()
+}
+
+/// The parts of a certificate, which are those that its manifest lists.
+struct Parts {
+    manifest: Manifest,
+    parts: Vec<Part>,
+}
+
+impl Parts {
+    fn of(bytes: &[u8]) -> Result<Self, Problem> {
+        let parts = KIND.read(bytes)?;
+        let manifest: Manifest =
+            serde_json::from_slice(find(&parts, MANIFEST)?).map_err(Problem::of(MANIFEST))?;
+        if (manifest.format.as_str(), manifest.version) != (FORMAT, VERSION) {
+            return Err(Problem::of(MANIFEST)("it has another format"));
+        }
+        Entry::check(&manifest.parts, &parts[1..])?;
+        Ok(Self { manifest, parts })
+    }
+
+    fn get(&self, name: &'static str) -> Result<&[u8], Problem> {
+        find(&self.parts, name)
+    }
+
+    fn run(&self) -> Result<Run, Problem> {
+        match results::read(self.get(RESULTS)?).map_err(Problem::of(RESULTS))? {
+            Results::Run(run) => Ok(run),
+            Results::Unavailable(_) => Err(Problem::of(RESULTS)("no case could run")),
+        }
+    }
+}
+
+fn find<'a>(parts: &'a [Part], name: &'static str) -> Result<&'a [u8], Problem> {
+    let found = parts.iter().find(|(part, _)| *part == name);
+    found.map(|(_, bytes)| bytes.as_slice()).ok_or_else(|| Problem::of(name)("it is missing"))
 }
 
 /// Checks a certificate; `cases` are the names of all cases of this dfr0.
 pub fn verify(bytes: &[u8], cases: &[String]) -> Result<Certificate, Problem> {
-    let parts = KIND.read(bytes)?;
-    let part = |name: &'static str| {
-        let found = parts.iter().find(|(part, _)| *part == name);
-        found.map(|(_, bytes)| bytes.as_slice()).ok_or_else(|| Problem::of(name)("it is missing"))
-    };
-    let manifest: Manifest = serde_json::from_slice(part(MANIFEST)?).map_err(Problem::of(MANIFEST))?;
-    if (manifest.format.as_str(), manifest.version) != (FORMAT, VERSION) {
-        return Err(Problem::of(MANIFEST)("it has another format"));
+    let parts = Parts::of(bytes)?;
+    let run = parts.run()?;
+    let waivers = waivers(&run);
+    let listed: Vec<Waiver> = serde_json::from_slice(parts.get(WAIVERS)?).map_err(Problem::of(WAIVERS))?;
+    if listed != waivers {
+        return Err(Problem::of(WAIVERS)(format!("it does not say the same as {RESULTS}")));
     }
-    Entry::check(&manifest.parts, &parts[1..])?;
-    let run = match results::read(part(RESULTS)?).map_err(Problem::of(RESULTS))? {
-        Results::Run(run) => run,
-        Results::Unavailable(_) => return Err(Problem::of(RESULTS)("no case could run")),
-    };
+    let manifest = &parts.manifest;
     if manifest.dfr0 != run.begin.dfr0 {
         return Err(Problem::of(MANIFEST)("it names another version of dfr0 than the results"));
     }
-    check_host(&run, part(FINGERPRINT)?).map_err(Problem::of(FINGERPRINT))?;
-    check_outcomes(&run, part(EXPECTED)?)?;
+    check_host(&run, parts.get(FINGERPRINT)?).map_err(Problem::of(FINGERPRINT))?;
+    check_outcomes(&run, parts.get(EXPECTED)?)?;
     let verdict = Verdict::of(&run.end.totals);
     if verdict != manifest.verdict {
         let (says, is) = (manifest.verdict, verdict);
@@ -98,23 +145,20 @@ pub fn verify(bytes: &[u8], cases: &[String]) -> Result<Certificate, Problem> {
     let mut notes = Vec::new();
     if is_same {
         check_cases(&run, cases).map_err(Problem::of(RESULTS))?;
-        check_made(&run, &parts)?;
     } else {
         notes.push(format!(
-            "it was made by dfr0 {}: only that version can check whether these are all of its cases, and whether the \
-             forms other than {RESULTS} say the same",
+            "it was made by dfr0 {}: only that version can check whether these are all of its cases",
             run.begin.dfr0
         ));
     }
     if run.begin.every > 1 {
         return Err(Problem::of(RESULTS)("only a sample of the scenarios ran"));
     }
-    let waivers = waivers(&run);
     notes.extend(strange(&waivers, cases, is_same));
     if run.begin.lab_host.is_some() {
         notes.push("the host is a lab host: its KVM is real, its CPU is emulated".into());
     }
-    Ok(Certificate { verdict, run, program_sha256: manifest.program_sha256, waivers, notes })
+    Ok(Certificate { verdict, run, program_sha256: parts.manifest.program_sha256, waivers, notes })
 }
 
 /// Checks that the fingerprint is that of the host that ran.
@@ -139,8 +183,7 @@ fn check_outcomes(run: &Run, expected: &[u8]) -> Result<(), Problem> {
         let observed: BTreeSet<&str> =
             case.findings.iter().map(|finding| finding.observed.as_str()).collect();
         let stopped = case.stopped.as_ref().map(|stopped| stopped.how);
-        let verdict = deviations.judge(&case.name, &run.begin.host, &observed, stopped);
-        let (outcome, names) = Outcome::of(verdict);
+        let (outcome, known) = deviations.judge(&case.name, &run.begin.host, &observed, stopped);
         if outcome != case.outcome {
             let problem = format!(
                 "{} is {:?} by its findings, but the results say {:?}",
@@ -148,9 +191,7 @@ fn check_outcomes(run: &Run, expected: &[u8]) -> Result<(), Problem> {
             );
             return Err(Problem::of(RESULTS)(problem));
         }
-        let known: Vec<results::Deviation> =
-            names.iter().filter_map(|name| deviations.get(name)).map(results::Deviation::from).collect();
-        if known != case.deviations {
+        if !known.into_iter().map(results::Deviation::from).eq(case.deviations.iter().cloned()) {
             return Err(Problem::of(RESULTS)(format!(
                 "{} names other deviations than {EXPECTED}",
                 case.name
@@ -169,16 +210,6 @@ fn check_cases(run: &Run, cases: &[String]) -> Result<(), String> {
         (None, Some(stranger)) => Err(format!("there is no case {stranger}")),
         (None, None) => Ok(()),
     }
-}
-
-/// Checks that the other forms say the same as the results.
-fn check_made(run: &Run, parts: &[Part]) -> Result<(), Problem> {
-    for made in made_from(run).map_err(|error| Problem::of(RESULTS)(error.to_string()))? {
-        if !parts.contains(&made) {
-            return Err(Problem::of(made.0)(format!("it does not say the same as {RESULTS}")));
-        }
-    }
-    Ok(())
 }
 
 /// Names the waivers that this dfr0 does not know, or knows with another reason or source.

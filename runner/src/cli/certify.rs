@@ -2,12 +2,13 @@
 
 //! `dfr0 certify`.
 
-use super::{FAILED, Outcome, ktap};
+use super::{Outcome, all, run::ktap};
 use crate::{
     archive,
     case::{Case, Suite},
     certificate::{self, Evidence, Kernel, Verdict},
     effort::Effort,
+    exit::Exit,
     expected::Deviations,
     guest::DEADLINE,
     machine::Machine,
@@ -20,7 +21,6 @@ use std::{
     env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
 
@@ -29,11 +29,11 @@ use std::{
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "\
-The archive has the results in every form, the known deviations, the deviations
-that were seen (the waivers), the host's fingerprint, the kernel's configuration
-and command line, and the SHA-256 of each part and of the dfr0 that ran.
-`tar --zstd -xf FILE` unpacks it. A change of the archive is detected. To show
-who made it, sign it, for example with
+The archive has the results, the known deviations, the deviations that were seen
+(the waivers), the host's fingerprint, the kernel's configuration and command
+line, and the SHA-256 of each part and of the dfr0 that ran. `dfr0 report` makes
+every form of the results of it; `tar --zstd -xf FILE` unpacks it. A change of
+the archive is detected. To show who made it, sign it, for example with
 `ssh-keygen -Y sign -n dfr0 -f KEY FILE`.
 
 Exit status:
@@ -67,8 +67,7 @@ enum Verify {
 }
 
 pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
-    let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
-    let names: Vec<String> = cases.iter().map(|case| case.name.clone()).collect();
+    let (cases, names) = all(suites);
     let is_check = certify.verify.is_some();
     let (bytes, file) = match (certify.verify, certify.out) {
         (Some(Verify::Verify { file }), _) => (read(&file)?, file),
@@ -100,8 +99,8 @@ pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
         io::stderr().lock().write_all(text.as_bytes())?;
     }
     Ok(match certificate.verdict {
-        Verdict::Conforms | Verdict::ConformsWithWaivers => ExitCode::SUCCESS,
-        Verdict::DoesNotConform => ExitCode::from(FAILED),
+        Verdict::Conforms | Verdict::ConformsWithWaivers => Exit::Good,
+        Verdict::DoesNotConform => Exit::Failed,
     })
 }
 

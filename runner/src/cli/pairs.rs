@@ -2,13 +2,15 @@
 
 //! `dfr0 pairs`.
 
-use super::{FAILED, Outcome};
-use crate::pairs::{self, Scenarios, Table};
+use super::Outcome;
+use crate::{
+    exit::Exit,
+    pairs::{self, Scenarios, Table},
+};
 use clap::Subcommand;
 use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,
-    process::ExitCode,
 };
 
 #[derive(Subcommand)]
@@ -53,8 +55,8 @@ pub fn run(command: Command, scenarios: Scenarios) -> Outcome {
         Command::Table { directory } => {
             let table = Table::load(&directory)?;
             io::stdout().lock().write_all(table.to_string().as_bytes())?;
-            return Ok(if table.agrees() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+            return Ok(Exit::good_if(table.agrees()));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Good)
 }

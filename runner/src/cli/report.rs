@@ -2,8 +2,9 @@
 
 //! `dfr0 report`.
 
-use super::{FAILED, Outcome};
+use super::Outcome;
 use crate::{
+    exit::Exit,
     pairs::Table,
     report::{self, Cell, Diff, Ids},
     whole,
@@ -12,13 +13,12 @@ use clap::{Args, Subcommand};
 use std::{
     io::{self, Write},
     path::PathBuf,
-    process::ExitCode,
 };
 
 const PATHS: &str = "\
-PATH is a file that `dfr0 run --results FILE` wrote, the folder of a run of `lab
-matrix`, or a folder of such files (*.jsonl). This machine needs no KVM. A file
-is written whole or not at all.
+PATH is a file that `dfr0 run --results FILE` wrote, a certificate of `dfr0
+certify`, the folder of a run of `lab matrix`, or a folder of files of results
+(*.jsonl). This machine needs no KVM. A file is written whole or not at all.
 
 Exit status:
   0  all hosts reported, whatever their results are
@@ -26,9 +26,9 @@ Exit status:
      command line is wrong";
 
 const DIFF: &str = "\
-OLD and NEW are each a file of results, the folder of a run of `lab matrix`, or
-a folder of files of results (*.jsonl). Several files of one host and kernel are
-runs of the same; a case is flaky where they disagree.
+OLD and NEW are each a file of results, a certificate, the folder of a run of
+`lab matrix`, or a folder of files of results (*.jsonl). Several files of one
+host and kernel are runs of the same; a case is flaky where they disagree.
 
 Hosts are compared by the lab's name, or else by CPU and platform. The kernel is
 what changes between OLD and NEW, so it decides only where a side has several
@@ -134,7 +134,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Diff { old, new, json } => {
             let diff = Diff::new(&report::load(&[old])?, &report::load(&[new])?);
             super::print(&diff, json)?;
-            Ok(if diff.is_good() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+            Ok(Exit::good_if(diff.is_good()))
         }
     }
 }
@@ -157,6 +157,6 @@ impl Of {
                 report::printable(why)
             );
         }
-        Ok(if silent.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+        Ok(Exit::good_if(silent.is_empty()))
     }
 }

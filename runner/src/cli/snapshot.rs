@@ -2,22 +2,19 @@
 
 //! `dfr0 snapshot`.
 
-use super::{FAILED, Outcome};
+use super::Outcome;
 use crate::{
     case::Session,
+    exit::Exit,
     guest::{Config, DEADLINE},
     replay,
-    snapshot::{self, Difference, RestoreError, Scope, Shown, Snapshot},
+    snapshot::{self, Difference, Scope, Shown, Snapshot},
 };
 use clap::Subcommand;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
 };
-
-/// The target does not have a register, or refuses it.
-const REFUSED: u8 = 10;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -94,7 +91,7 @@ fn save(out: &Path, at: Option<usize>, id_aa64dfr0: Option<u64>, scenario: &str)
     } else {
         snapshot::save(&snapshot, out)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Good)
 }
 
 fn show(a: &Path, b: Option<&Path>, json: bool) -> Outcome {
@@ -108,7 +105,7 @@ fn show(a: &Path, b: Option<&Path>, json: bool) -> Outcome {
         }
         None => write!(out, "{}", Shown(&a))?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Good)
 }
 
 fn restore(file: &Path, debug_only: bool) -> Outcome {
@@ -119,22 +116,18 @@ fn restore(file: &Path, debug_only: bool) -> Outcome {
         Ok(resumed) => resumed,
         Err(error) => {
             eprintln!("error: {error}");
-            return Ok(ExitCode::from(status(&error)));
+            return Ok(if error.is_refusal() { Exit::Refused } else { Exit::Failed });
         }
     };
     write!(io::stdout().lock(), "{resumed}")?;
-    Ok(if resumed.departure.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
-}
-
-fn status(error: &RestoreError) -> u8 {
-    if error.is_refusal() { REFUSED } else { FAILED }
+    Ok(Exit::good_if(resumed.departure.is_none()))
 }
 
 fn verify(file: &Path) -> Outcome {
     let snapshot = load(file)?;
     let (done, all) = (snapshot.done(), snapshot.scenario().ops().len());
     writeln!(io::stdout().lock(), "{}: whole, {done} of {all} operations are done", file.display())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Good)
 }
 
 fn load(path: &Path) -> Result<Snapshot, snapshot::Error> {

@@ -2,11 +2,7 @@
 
 //! The hosts that can show a deviation.
 
-use crate::{
-    fingerprint::Capabilities,
-    host::{CpuModel, Host},
-    kernel_version::KernelVersion,
-};
+use crate::{capabilities::Capabilities, cpu_model::CpuModel, host::Host, kernel_version::KernelVersion};
 use dfr0_model::{
     dfr0::{FIELDS, Field},
     id_write::Writable,

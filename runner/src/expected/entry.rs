@@ -4,9 +4,9 @@
 
 use super::{Deviation, condition::Condition};
 use crate::{
+    cpu_model::CpuModel,
     diagnostic::{Diagnostic, Source},
     expected::condition::{Capability, WritableField},
-    host::CpuModel,
     kernel_version::KernelVersion,
     pattern, renamed,
 };

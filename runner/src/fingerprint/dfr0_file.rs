@@ -20,11 +20,11 @@
 //! `sha256` covers everything else that is read; remove it to edit a file by hand.
 
 use super::{
-    Capabilities, Fingerprint, MAKE_ONE, Masks, Problem, Source, few_enough, json, name,
+    Fingerprint, MAKE_ONE, Masks, Problem, Source, few_enough, json, name,
     number::{Hex, Id},
     once,
 };
-use crate::{host, register_id::RegisterId};
+use crate::{capabilities::Capabilities, cpu_model, register_id::RegisterId};
 use dfr0_model::sysreg::{ID_AA64DFR0_EL1, SysReg};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
@@ -113,7 +113,7 @@ pub fn write(fingerprint: &Fingerprint) -> String {
         dfr0: version,
         kernel: &fingerprint.kernel,
         platform: fingerprint.platform.as_deref().unwrap_or("unknown"),
-        cpu: host::cpu_name(midr),
+        cpu: cpu_model::cpu_name(midr),
         midr: Hex(midr),
         capabilities: fingerprint.capabilities.clone().unwrap_or_default(),
         id_registers: by_id(&fingerprint.id_registers)

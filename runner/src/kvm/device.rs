@@ -4,7 +4,7 @@
 
 use super::{vm::Vcpu, writable_masks};
 use crate::{
-    fingerprint::Capabilities,
+    capabilities::Capabilities,
     guest::{Config, Cpu, Error, Guest},
     host::{Host, Unavailable},
     plain::Features,

@@ -5,6 +5,7 @@
 
 use super::{Error, Hosts, Moved, SNAPSHOTS, Scenarios};
 use crate::{
+    bounded::Bounded,
     case::Session,
     fingerprint::printable,
     guest::{Config, DEADLINE},
@@ -15,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
 };
 
-/// The upper limit of what is read of a file, in bytes. A file has hundreds of snapshots of tens of thousands
+/// The upper limit of a file, in bytes; anything longer is rejected. A file has hundreds of snapshots of tens of thousands
 /// of bytes.
 const LONGEST: u64 = 256 << 20;
 /// The upper limit of snapshots of one shape: each may decompress to all of a guest's memory.
@@ -72,7 +73,7 @@ pub fn load(hosts: &Hosts, from: &str, to: &str, value: u64) -> Result<Vec<Saved
     let failed = |source| Error::File { path: path.clone(), source };
     let file = File::open(&path).map_err(failed)?;
     let mut saved = Vec::new();
-    for (line, text) in (1..).zip(BufReader::new(file.take(LONGEST)).lines()) {
+    for (line, text) in (1..).zip(BufReader::new(Bounded::new(file, LONGEST)).lines()) {
         let text = text.map_err(failed)?;
         let content = |message: String| Error::Content {
             path: path.clone(),

@@ -7,13 +7,12 @@ use super::{
     outcome::{Outcome, Pair},
 };
 use crate::{
+    bounded,
     fingerprint::printable,
     plan::{Plan, Reason, Verdict},
 };
 use std::{
     fmt::{self, Write},
-    fs::File,
-    io::Read,
     path::Path,
 };
 
@@ -138,9 +137,7 @@ impl Table {
 
 fn outcomes(hosts: &Hosts, to: &str) -> Result<Vec<Pair>, Error> {
     let path = hosts.path(to, OUTCOMES);
-    let failed = |source| Error::File { path: path.clone(), source };
-    let mut text = Vec::new();
-    File::open(&path).map_err(failed)?.take(LONGEST).read_to_end(&mut text).map_err(failed)?;
+    let text = bounded::load(&path, LONGEST).map_err(|source| Error::File { path: path.clone(), source })?;
     serde_json::from_slice(&text)
         .map_err(|error| Error::Content { path: path.clone(), message: printable(&error.to_string()) })
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 use super::*;
-use crate::fingerprint::{Capabilities, Masks};
+use crate::{capabilities::Capabilities, fingerprint::Masks};
 use dfr0_model::sysreg::{ID_AA64DFR0_EL1, MIDR_EL1, OSLSR_EL1, SysReg};
 use std::collections::BTreeMap;
 

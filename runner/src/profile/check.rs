@@ -4,8 +4,8 @@
 
 use super::{Facts, Kernel, Profile, Profiles, REGISTERS};
 use crate::{
+    cpu_model::CpuModel,
     fingerprint::{Fingerprint, Masks, Writable},
-    host::CpuModel,
     plan::{field_names, in_order, value},
     register_id::RegisterId,
 };

@@ -4,8 +4,8 @@
 
 use super::{Facts, Kernel, Profile};
 use crate::{
+    cpu_model::CpuModel,
     diagnostic::{Diagnostic, Source},
-    host::CpuModel,
     kernel_version::KernelVersion,
 };
 use serde::{Deserialize, Deserializer, de};

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
+    capabilities::Capabilities,
     diagnostic::{Diagnostic, Source},
-    fingerprint::{self, Capabilities, Fingerprint, Masks},
+    fingerprint::{self, Fingerprint, Masks},
 };
 use dfr0_model::sysreg::MIDR_EL1;
 

@@ -3,7 +3,8 @@
 //! A cell: one run on one host.
 
 use crate::{
-    host::{self, Host},
+    cpu_model,
+    host::Host,
     results::{Begin, Case, Outcome, Results, Run, Unavailable},
 };
 use std::collections::BTreeMap;
@@ -116,7 +117,7 @@ pub(super) fn number(cells: &mut [Cell]) {
 
 fn host_name(begin: &Begin) -> String {
     let Host { midr, platform, .. } = &begin.host;
-    begin.lab_host.clone().unwrap_or_else(|| match host::cpu_name(*midr) {
+    begin.lab_host.clone().unwrap_or_else(|| match cpu_model::cpu_name(*midr) {
         "unnamed" => format!("MIDR_EL1 {midr:#010x} on {platform}"),
         cpu => format!("{cpu} on {platform}"),
     })

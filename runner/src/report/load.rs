@@ -3,7 +3,10 @@
 //! Where cells come from: files of results, and folders.
 
 use super::{Cell, cell::number, matrix};
-use crate::results;
+use crate::{
+    certificate,
+    results::{self, Results},
+};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -39,7 +42,7 @@ pub enum Error {
     Empty(PathBuf),
 }
 
-/// The cells at these paths: one for a file of results, those of the plan for the folder of a matrix, and one
+/// The cells at these paths: one for a file of results or a certificate, those of the plan for the folder of a matrix, and one
 /// for each file `*.jsonl` for any other folder.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Cell>, Error> {
     let mut cells = Vec::new();
@@ -64,6 +67,14 @@ fn file(path: &Path) -> Result<Cell, Error> {
     } else {
         path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy()
     };
+    if certificate::is_one(path) {
+        let bytes =
+            certificate::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        return Ok(match certificate::run(&bytes) {
+            Ok(run) => Cell::of_file(&name, Results::Run(run)),
+            Err(problem) => Cell::silent(&name, format!("{}: {problem}", path.display())),
+        });
+    }
     match results::load(path) {
         Ok(results) => Ok(Cell::of_file(&name, results)),
         Err(results::Error::File { path, source }) => Err(Error::File { path, source }),

@@ -5,15 +5,13 @@
 //! It comes from outside, as all results do. Only what a report needs is read.
 
 use super::{Cell, Error, Reported};
-use crate::results::{self, Results};
+use crate::{
+    bounded,
+    results::{self, Results},
+};
 use serde::Deserialize;
 use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{collections::BTreeSet, io::ErrorKind, path::Path};
 
 /// The file by which the folder of a matrix is known.
 pub const FILE: &str = "matrix.json";
@@ -52,13 +50,7 @@ struct Planned {
 pub fn load(directory: &Path) -> Result<Vec<Cell>, Error> {
     let path = directory.join(FILE);
     let content = |message: String| Error::Content { path: path.clone(), message };
-    let mut text = Vec::new();
-    File::open(&path)
-        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text))
-        .map_err(|source| Error::File { path: path.clone(), source })?;
-    if text.len() as u64 > LONGEST {
-        return Err(content(format!("too long: the upper limit is {LONGEST} bytes")));
-    }
+    let text = bounded::load(&path, LONGEST).map_err(|source| Error::File { path: path.clone(), source })?;
     let Version { version } = serde_json::from_slice(&text).map_err(|error| content(error.to_string()))?;
     if version != VERSION {
         return Err(content(format!("it has version {version}; this dfr0 reads version {VERSION}")));
@@ -117,7 +109,7 @@ impl Planned {
             }
             Ok(Results::Run(run)) => Reported::Run(run),
             Ok(Results::Unavailable(unavailable)) => Reported::Unavailable(unavailable),
-            Err(results::Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(results::Error::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Reported::Nothing(format!("its folder has no file {STDOUT}"))
             }
             Err(error) => Reported::Nothing(error.to_string()),

@@ -4,7 +4,7 @@
 
 use crate::{
     case::{self, Report, Session, Stop},
-    expected::{self, Deviations, Verdict},
+    expected::{self, Deviations},
     guest,
     host::Host,
 };
@@ -140,19 +140,6 @@ impl Outcome {
             Self::Xfail => "xfail",
             Self::Xpass => "xpass",
             Self::Skip => "skip",
-        }
-    }
-}
-
-impl Outcome {
-    /// The outcome of a verdict, and the names of the deviations that decided it.
-    pub fn of(verdict: Verdict) -> (Self, Vec<String>) {
-        match verdict {
-            Verdict::Pass => (Self::Pass, vec![]),
-            Verdict::Fail => (Self::Fail, vec![]),
-            Verdict::Skip => (Self::Skip, vec![]),
-            Verdict::XFail(names) => (Self::Xfail, names),
-            Verdict::XPass(names) => (Self::Xpass, names),
         }
     }
 }
@@ -325,9 +312,9 @@ impl Case {
         took: Duration,
     ) -> Self {
         let host = session.host();
-        let verdict = known.verdict(&case.name, host, report);
-        let (outcome, names) =
-            Outcome::of(if session.effort().is_sample() { verdict.of_a_sample() } else { verdict });
+        let judged = known.outcome(&case.name, host, report);
+        let (outcome, seen) =
+            if session.effort().is_sample() { expected::of_a_sample(judged) } else { judged };
         let elsewhere = |deviation: &expected::Deviation| {
             let is_seen = deviation.observed.iter().any(|observed| report.findings.contains_key(observed));
             let why = deviation.condition.fails_on(host).filter(|_| is_seen)?;
@@ -345,7 +332,7 @@ impl Case {
             checks: report.checks,
             milliseconds: took.as_millis().try_into().unwrap_or(u64::MAX),
             findings: report.findings.iter().enumerate().map(finding).collect(),
-            deviations: names.iter().filter_map(|name| known.get(name)).map(Deviation::from).collect(),
+            deviations: seen.into_iter().map(Deviation::from).collect(),
             elsewhere: known.of(&case.name).filter_map(elsewhere).collect(),
             stopped: report.stopped.as_ref().map(Stopped::from),
             shown: report.shown.clone(),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 use super::*;
-use crate::{fingerprint::Capabilities, host::Host};
+use crate::{capabilities::Capabilities, host::Host};
 use dfr0_model::{id_write::Writable, judge::Words};
 use proptest::prelude::*;
 use std::path::Path;

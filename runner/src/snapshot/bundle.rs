@@ -31,7 +31,7 @@ const MAKE_ONE: &str = "`dfr0 snapshot save` writes a bundle";
 /// The container of a bundle.
 pub(super) const KIND: Kind = Kind {
     name: "dfr0snapshot",
-    version: 1,
+    version: manifest::VERSION,
     parts: &[MANIFEST, FINGERPRINT, VCPUS[0], VCPUS[1], MEMORY, SCENARIO, SEEN, EXPECTED],
     longest: 8 << 20,
     longest_parts: 25,

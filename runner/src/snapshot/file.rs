@@ -3,7 +3,7 @@
 //! Bundles as files: written whole or not at all.
 
 use super::{Problem, Snapshot, bundle::KIND};
-use crate::whole;
+use crate::{bounded, whole};
 use std::{
     fs::File,
     io::{self, Read},
@@ -54,9 +54,6 @@ pub fn load(path: &Path) -> Result<Snapshot, Error> {
 /// Reads a snapshot from `from`, which errors call `path`.
 pub fn read(from: impl Read, path: &Path) -> Result<Snapshot, Error> {
     let path = || path.to_owned();
-    let mut bundle = Vec::new();
-    from.take(KIND.longest + 1)
-        .read_to_end(&mut bundle)
-        .map_err(|source| Error::Read { path: path(), source })?;
+    let bundle = bounded::read(from, KIND.longest).map_err(|source| Error::Read { path: path(), source })?;
     Snapshot::from_bytes(&bundle).map_err(|problem| Error::Content { path: path(), problem })
 }

@@ -2,18 +2,19 @@
 
 //! The manifest: the list of a bundle's parts, and the facts that are in no other part.
 
-use super::{Pages, Problem, Snapshot, bundle::KIND};
+use super::{Pages, Problem, Snapshot};
 use crate::{
     archive::{self, Entry, Part},
     fingerprint::Hex,
     image::Words,
 };
 use dfr0_model::wire::{RAM, RAM_SIZE};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use std::{collections::BTreeMap, io};
 
 const FORMAT: &str = "dfr0-snapshot";
-const VERSION: u32 = KIND.version as u32;
+/// The version of the bundle and of its parts.
+pub const VERSION: u8 = 1;
 /// The upper limit of a manifest, in bytes.
 const LONGEST: usize = 256 << 10;
 
@@ -21,7 +22,7 @@ const LONGEST: usize = 256 << 10;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: String,
-    version: u32,
+    version: u8,
     dfr0: String,
     kernel: String,
     platform: String,
@@ -44,7 +45,9 @@ struct Addresses {
     logged: Hex,
     place: Hex,
     turn: Hex,
-    tight: Hex,
+    /// Older bundles have it; not read.
+    #[serde(default, rename = "tight", skip_serializing)]
+    _tight: IgnoredAny,
 }
 
 /// The guest's memory. The pages that are not zero are in the bundle, in this order.
@@ -60,7 +63,7 @@ struct Memory {
 impl Manifest {
     /// The manifest of a snapshot with these other parts.
     pub fn of(snapshot: &Snapshot, parts: &[Part]) -> Self {
-        let Words { program, log, logged, place, turn, tight } = snapshot.words;
+        let Words { program, log, logged, place, turn } = snapshot.words;
         Self {
             format: FORMAT.into(),
             version: VERSION,
@@ -78,7 +81,7 @@ impl Manifest {
                 logged: Hex(logged),
                 place: Hex(place),
                 turn: Hex(turn),
-                tight: Hex(tight),
+                _tight: IgnoredAny,
             },
             memory: Memory {
                 address: Hex(RAM),
@@ -105,7 +108,7 @@ impl Manifest {
             serde_json::from_slice(bytes).map_err(|error| Problem::part(part)(error.to_string()))?;
         if manifest.version != VERSION {
             let version = manifest.version.into();
-            return Err(archive::Problem::Version { version, reads: KIND.version }.into());
+            return Err(archive::Problem::Version { version, reads: VERSION }.into());
         }
         manifest.check().map_err(Problem::part(part))?;
         Ok(manifest)
@@ -176,21 +179,14 @@ impl Manifest {
     }
 
     pub fn words(&self) -> Words {
-        let Addresses { program, log, logged, place, turn, tight } = &self.words;
-        Words {
-            program: program.0,
-            log: log.0,
-            logged: logged.0,
-            place: place.0,
-            turn: turn.0,
-            tight: tight.0,
-        }
+        let Addresses { program, log, logged, place, turn, .. } = &self.words;
+        Words { program: program.0, log: log.0, logged: logged.0, place: place.0, turn: turn.0 }
     }
 
     /// The addresses of [`Self::words`].
-    pub fn words_in_order(&self) -> [u64; 6] {
-        let Words { program, log, logged, place, turn, tight } = self.words();
-        [program, log, logged, place, turn, tight]
+    pub fn words_in_order(&self) -> [u64; 5] {
+        let Words { program, log, logged, place, turn } = self.words();
+        [program, log, logged, place, turn]
     }
 }
 

@@ -7,7 +7,8 @@ mod kvm;
 
 use super::*;
 use crate::{
-    fingerprint::{Capabilities, Masks, Source},
+    capabilities::Capabilities,
+    fingerprint::{Masks, Source},
     register_id::RegisterId,
 };
 use dfr0_model::{
@@ -62,14 +63,7 @@ pub fn small() -> Snapshot {
     Snapshot {
         dfr0: "0.1.0".into(),
         fingerprint,
-        words: Words {
-            program: word(0),
-            log: word(1),
-            logged: word(2),
-            place: word(3),
-            turn: word(4),
-            tight: word(5),
-        },
+        words: Words { program: word(0), log: word(1), logged: word(2), place: word(3), turn: word(4) },
         zva_block: Some(64),
         scenario,
         done,

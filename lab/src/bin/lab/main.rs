@@ -2,6 +2,7 @@
 //! `lab`: boots KVM/arm64 hosts and runs a command in them.
 
 mod matrix;
+mod pairs;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -14,15 +15,17 @@ use dfr0_lab::bare_machine::{self, BareMachine};
 use dfr0_lab::cache::Cache;
 use dfr0_lab::console::Console;
 use dfr0_lab::errand::Errand;
+use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::{Interrupted, Signals};
 use dfr0_lab::kernel::Choice;
-use dfr0_lab::outcome::{LAB_FAILED, Outcome, signal_status};
+use dfr0_lab::outcome::Outcome;
 use dfr0_lab::streams::Streams;
 use dfr0_lab::virtual_machine::VirtualMachine;
 use dfr0_lab::{qemu, shaped_cpu, source, userland};
 
 use crate::matrix::Matrix;
+use crate::pairs::Pairs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,6 +89,8 @@ enum Subcommands {
     /// Boot several hosts with several kernels and run CMD in each of them
     #[command(after_help = matrix::EXAMPLES)]
     Matrix(Matrix),
+    /// Move dfr0's scenarios between each ordered pair of hosts, for `dfr0 pairs table`
+    Pairs(Pairs),
     /// Fetch QEMU and kernels into the cache, as `exec` does when it needs them
     Fetch(Fetch),
     /// Print the path of a tar archive with the source of a Debian kernel's selftests
@@ -151,41 +156,40 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let status = if error.use_stderr() { LAB_FAILED } else { 0 };
+            let exit = if error.use_stderr() { Exit::LabFailed } else { Exit::Good };
             // If stderr is closed, the message cannot be shown.
             let _ = error.print();
-            return status.into();
+            return exit.into();
         }
     };
-    match run(&cli) {
-        Ok(status) => status.into(),
-        Err(error) => match error.downcast_ref::<Interrupted>() {
-            Some(Interrupted(signal)) => {
-                eprintln!("lab: stopped by {signal}");
-                signal_status(*signal as u8).into()
-            }
-            None => {
-                eprintln!("lab: {error:#}");
-                LAB_FAILED.into()
-            }
-        },
-    }
+    let exit = run(&cli).unwrap_or_else(|error| match error.downcast_ref::<Interrupted>() {
+        Some(Interrupted(signal)) => {
+            eprintln!("lab: stopped by {signal}");
+            Exit::Signal(*signal as u8)
+        }
+        None => {
+            eprintln!("lab: {error:#}");
+            Exit::LabFailed
+        }
+    });
+    exit.into()
 }
 
-fn run(cli: &Cli) -> Result<u8> {
+fn run(cli: &Cli) -> Result<Exit> {
     let file = cli.hosts.clone().or_else(|| env::var_os("DFR0_LAB_HOSTS").map(PathBuf::from));
     let hosts = Hosts::load(file.as_deref())?;
     match &cli.command {
         Subcommands::List => list(&hosts),
         Subcommands::Exec(exec) => exec.run(&hosts),
         Subcommands::Matrix(matrix) => matrix.run(&hosts),
+        Subcommands::Pairs(pairs) => pairs.run(&hosts),
         Subcommands::Fetch(fetch) => fetch.run(&hosts),
         Subcommands::Source(source) => source.run(),
         Subcommands::Userland(userland) => userland.run(),
     }
 }
 
-fn list(hosts: &Hosts) -> Result<u8> {
+fn list(hosts: &Hosts) -> Result<Exit> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     let matrix = hosts.several(&[])?;
@@ -194,11 +198,11 @@ fn list(hosts: &Hosts) -> Result<u8> {
         let matrix = if matrix.contains(&host) { " (matrix)" } else { "" };
         writeln!(out, "{:<18} {:<8} {}{default}{matrix}", host.name, host.kernel.to_string(), host.about)?;
     }
-    Ok(0)
+    Ok(Exit::Good)
 }
 
 impl Exec {
-    fn run(&self, hosts: &Hosts) -> Result<u8> {
+    fn run(&self, hosts: &Hosts) -> Result<Exit> {
         let signals = Signals::hold()?;
         if let Some(directory) = &self.machine {
             return self.run_beside(directory, &signals);
@@ -222,19 +226,19 @@ impl Exec {
         if let Outcome::Refused(reason) = &outcome {
             eprintln!("lab: host {}, kernel {}: {reason}", host.name, kernel.display());
         }
-        Ok(outcome.exit_status())
+        Ok(outcome.exit())
     }
 
-    fn run_beside(&self, directory: &Path, signals: &Signals) -> Result<u8> {
+    fn run_beside(&self, directory: &Path, signals: &Signals) -> Result<Exit> {
         let deadline = Duration::from_secs(self.deadline);
         let outcome = bare_machine::run_beside(directory, None, &self.command, deadline, signals)?;
         if let Outcome::Refused(reason) = &outcome {
             eprintln!("lab: the machine in {}: {reason}", directory.display());
         }
-        Ok(outcome.exit_status())
+        Ok(outcome.exit())
     }
 
-    fn run_bare(&self, host: &Host, signals: &Signals) -> Result<u8> {
+    fn run_bare(&self, host: &Host, signals: &Signals) -> Result<Exit> {
         let qemu = qemu_of(host, &Cache::open()?, signals)?;
         let machine = BareMachine { qemu: &qemu, host, command: &self.command };
         let outcome = machine
@@ -243,7 +247,7 @@ impl Exec {
         if let Outcome::Refused(reason) = &outcome {
             eprintln!("lab: the bare CPU of {}: {reason}", host.name);
         }
-        Ok(outcome.exit_status())
+        Ok(outcome.exit())
     }
 }
 
@@ -257,7 +261,7 @@ fn qemu_of(host: &Host, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
 }
 
 impl Fetch {
-    fn run(&self, hosts: &Hosts) -> Result<u8> {
+    fn run(&self, hosts: &Hosts) -> Result<Exit> {
         let signals = Signals::hold()?;
         let cache = Cache::open()?;
         let mut kernels = self.kernel.clone();
@@ -269,23 +273,23 @@ impl Fetch {
         for kernel in kernels {
             println!("{}", kernel.image(self.refresh, &cache, &signals)?.display());
         }
-        Ok(0)
+        Ok(Exit::Good)
     }
 }
 
 impl Source {
-    fn run(&self) -> Result<u8> {
+    fn run(&self) -> Result<Exit> {
         let archive = source::archive(&self.kernel, &Cache::open()?, &Signals::hold()?)?;
         println!("{}", archive.display());
-        Ok(0)
+        Ok(Exit::Good)
     }
 }
 
 impl Userland {
-    fn run(&self) -> Result<u8> {
+    fn run(&self) -> Result<Exit> {
         let archive = userland::archive(&self.packages, &Cache::open()?, &Signals::hold()?)?;
         println!("{}", archive.display());
-        Ok(0)
+        Ok(Exit::Good)
     }
 }
 

@@ -11,6 +11,7 @@ use clap::Args;
 use dfr0_lab::cache::Cache;
 use dfr0_lab::console::Console;
 use dfr0_lab::errand::Errand;
+use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::Hosts;
 use dfr0_lab::interrupt::{Interrupted, Signals};
 use dfr0_lab::kernel::Choice;
@@ -82,7 +83,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    pub fn run(&self, hosts: &Hosts) -> Result<u8> {
+    pub fn run(&self, hosts: &Hosts) -> Result<Exit> {
         let signals = Signals::hold()?;
         let hosts = hosts.several(&self.host)?;
         let errand = Errand::new(&self.command, self.with.as_deref())?;
@@ -143,7 +144,7 @@ impl Matrix {
             eprintln!("lab: --resume continues this run");
         }
         ended?;
-        Ok(run.record().exit_status())
+        Ok(run.record().exit())
     }
 }
 

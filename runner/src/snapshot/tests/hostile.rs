@@ -53,6 +53,12 @@ fn a_bundle_that_was_packed_again_is_read() {
 }
 
 #[test]
+fn a_bundle_with_the_address_that_older_ones_have_is_read() {
+    let older = forged(|_, manifest| manifest["words"]["tight"] = json!("0x40040028"));
+    assert_eq!(Snapshot::from_bytes(&older).expect("an older bundle"), small());
+}
+
+#[test]
 fn a_bundle_that_is_truncated_at_any_byte_is_rejected() {
     let bundle = bundle();
     for len in 0..bundle.len() {

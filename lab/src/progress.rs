@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! The progress of a matrix: on a terminal one line for each running cell, otherwise only one line for each cell that has
-//! ended.
+//! The progress of a run in several hosts: on a terminal one line for each running cell, otherwise only what is said of
+//! cells.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -42,14 +42,20 @@ impl Progress {
         Running { bar, line: Vec::new() }
     }
 
-    /// A cell has ended; `line` says how.
-    pub fn ended(&self, line: &str) {
-        self.bars.suspend(|| eprintln!("lab: {line}"));
-        self.total.inc(1);
+    /// Prints a line, or bytes that a command has printed.
+    pub fn say(&self, bytes: impl AsRef<[u8]>) {
+        // If stderr is closed, nothing can be shown.
+        let _ = self.bars.suspend(|| std::io::stderr().write_all(bytes.as_ref()));
     }
 
-    /// The run has ended.
-    pub fn finish(&self) {
+    /// A cell has ended.
+    pub fn ended(&self) {
+        self.total.inc(1);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
         self.total.finish_and_clear();
     }
 }

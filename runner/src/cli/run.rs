@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! `dfr0 run`.
+
+use super::{Outcome, PATTERNS, all, select};
+use crate::{
+    case::{Case, Suite},
+    effort::Effort,
+    expected::Deviations,
+    guest::DEADLINE,
+    ktap::Ktap,
+    pattern,
+    results::{self, Lines, Writer},
+    run::{self, Options},
+};
+use clap::{Args, builder::RangedU64ValueParser};
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Run cases and print KTAP.
+#[derive(Args)]
+#[command(after_help = PATTERNS)]
+pub struct Run {
+    /// Cases to run.
+    patterns: Vec<String>,
+    /// Read deviations from DIR instead of expected/ next to this program.
+    #[arg(long, value_name = "DIR")]
+    expected: Option<PathBuf>,
+    /// Also write the results to FILE, as JSON lines (docs/results.md); `-` is standard output, without KTAP.
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
+    /// Fail when a listed deviation is no longer seen.
+    #[arg(long)]
+    strict: bool,
+    /// Consider a guest hung when it runs for longer, and a bare machine (docs/bare.md) when it takes longer
+    /// to answer. After a guest has hung, later guests have a tenth of this time, but at least two seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
+    deadline: u64,
+    /// The seed of random scenarios; the same seed draws the same scenarios on hosts of the same shape.
+    #[arg(long, default_value_t = Effort::default().seed)]
+    seed: u64,
+    /// The number of random scenarios in each case of the suite random.
+    #[arg(long, value_name = "SCENARIOS", default_value_t = Effort::default().draws, value_parser = clap::value_parser!(u32).range(1..))]
+    draws: u32,
+    /// Run a sample: the first and every Nth scenario of each case, one Nth of the random scenarios, and
+    /// one in four of the cases that move a vCPU, with one move. A known deviation that a sample does not
+    /// show is not reported as gone.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "thorough", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    every: u32,
+    /// Draw random scenarios for this many minutes in each case of the suite random. In each case of the
+    /// suite migration move all scenarios after each operation, for the same time. Run the whole suite shapes
+    /// in each shape.
+    #[arg(long, value_name = "MINUTES", conflicts_with = "draws", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    thorough: Option<u32>,
+}
+
+impl Run {
+    /// Runs the cases of all suites, or of one.
+    pub fn run(self, suites: &[Suite], only: Option<&str>) -> Outcome {
+        let (cases, names) = all(suites);
+        let deviations = Deviations::load(self.expected.as_deref(), &names)?;
+        let of_suite =
+            |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
+        let cases = select(cases.into_iter().filter(of_suite).collect(), &self.patterns)?;
+        let options = Options {
+            strict: self.strict,
+            deadline: Duration::from_secs(self.deadline),
+            effort: self.effort(),
+        };
+        Ok(run::run(&cases, &deviations, options, &mut self.writers()?)?)
+    }
+
+    fn effort(&self) -> Effort {
+        let thorough = self.thorough.map(|minutes| Duration::from_secs(60 * u64::from(minutes)));
+        Effort { seed: self.seed, draws: self.draws, every: self.every as usize, thorough }
+    }
+
+    /// The writers that take the results.
+    fn writers(&self) -> Result<Vec<Box<dyn Writer>>, String> {
+        Ok(match &self.results {
+            None => vec![ktap()],
+            Some(path) if path == Path::new("-") => vec![Box::new(Lines(io::stdout()))],
+            Some(path) => {
+                let file = results::File::create(path)
+                    .map_err(|error| format!("cannot write the results to {}: {error}", path.display()))?;
+                vec![ktap(), Box::new(file)]
+            }
+        })
+    }
+}
+
+/// KTAP on standard output.
+pub fn ktap() -> Box<dyn Writer> {
+    Box::new(Ktap::new(io::stdout(), env::var_os("KSFT_TAP_LEVEL").is_some()))
+}
