@@ -3,6 +3,8 @@
 //! Random scenarios over breakpoints, watchpoints, links, locks, masks, Exception levels and exits, drawn
 //! from a seed. They find what no named case covers: an order of accesses, or two registers at once.
 
+mod vms;
+
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     access,
@@ -35,7 +37,8 @@ pub fn cases() -> Vec<Case> {
         })
         .drawn()
     };
-    vec![case("short", SHORT), case("long", LONG).large()]
+    let vms = Case::new("vms", &rule::ID_READS_BACK, vms::random).drawn().with_own_vms();
+    vec![case("short", SHORT), case("long", LONG).large(), vms]
 }
 
 /// Whether the OS Lock masks a breakpoint here. Where it does not, as on QEMU's bare CPU, each case of

@@ -249,6 +249,8 @@ pub struct Vm {
     current: u8,
     /// The ID registers that do not hold what KVM gave.
     written: BTreeMap<SysReg, u64>,
+    /// The last of each operation that says how code is called: the payload's program has these, not a vCPU.
+    modes: Vec<Op>,
     /// The rule by which the ID registers keep their values, if a vCPU has run.
     started: Option<&'static Rule>,
     /// Values of fields that KVM accepted though it should not: the register, the field's lowest bit and the value.
@@ -265,6 +267,7 @@ impl Vm {
             vcpus: Vec::new(),
             current: 0,
             written: BTreeMap::new(),
+            modes: Vec::new(),
             started: None,
             learned: BTreeSet::new(),
             pending: None,
@@ -287,9 +290,20 @@ impl Vm {
         Shape::from_id_aa64dfr0(self.holds(ID_AA64DFR0_EL1))
     }
 
-    fn new_pe(&self) -> Pe {
+    fn new_pe(&self) -> Result<Pe, Unknown> {
         let pe = Pe::new(self.shape());
-        self.facts.zva_block.map_or(pe.clone(), |bytes| pe.with_zva_block(bytes))
+        let mut pe = self.facts.zva_block.map_or(pe.clone(), |bytes| pe.with_zva_block(bytes));
+        self.modes.iter().try_for_each(|op| pe.step(*op).map(drop))?;
+        Ok(pe)
+    }
+
+    /// Code is called in another way from here on, on each vCPU.
+    fn mode(&mut self, op: Op) -> Result<Outcome, Unknown> {
+        self.modes.retain(|other| core::mem::discriminant(other) != core::mem::discriminant(&op));
+        self.modes.push(op);
+        let current = self.vcpu()?.pe.clone().step(op);
+        self.vcpus.iter_mut().try_for_each(|vcpu| vcpu.pe.step(op).map(drop))?;
+        current
     }
 
     fn vcpu(&mut self) -> Result<&mut Vcpu, Unknown> {
@@ -306,7 +320,7 @@ impl Vm {
     fn vmm(&mut self, op: Vmm) -> Result<Outcome, Unknown> {
         match op {
             Vmm::Create => {
-                let pe = self.new_pe();
+                let pe = self.new_pe()?;
                 self.vcpus.push(Vcpu::new(pe));
                 Ok(Outcome::silent(&rule::ID_NEEDS_INIT))
             }
@@ -318,7 +332,7 @@ impl Vm {
                 Err(Unknown("a vCPU with other features than its VM's"))
             }
             Vmm::Init(features) => {
-                let pe = self.new_pe();
+                let pe = self.new_pe()?;
                 let vcpu = self.vcpu()?;
                 let complete = vcpu.complete || features.completion().is_none();
                 *vcpu = Vcpu { initialised: true, complete, ..Vcpu::new(pe) };
@@ -346,7 +360,8 @@ impl Vm {
             Vmm::Masks(request) => Ok(self.masks(request)),
             Vmm::Mask(reg) => self.mask(reg),
             Vmm::Lists(reg) => {
-                let is_guests = reg.debug_number().is_some_and(|_| !self.new_pe().is_beyond_count(reg));
+                let is_guests =
+                    reg.debug_number().is_some_and(|_| !Pe::new(self.shape()).is_beyond_count(reg));
                 match is_guests || [MDSCR_EL1, OSLSR_EL1].contains(&reg) || DEBUG_FEATURES.contains(&reg) {
                     true => Ok(Outcome::value(1, u64::MAX, &rule::ONE_REG_LISTED)),
                     false => Err(Unknown("whether KVM lists this register")),
@@ -628,6 +643,7 @@ impl Vm {
                 Some(promise) => Ok(self.promised(promise)),
                 None => self.vcpu()?.pe.step(op),
             },
+            Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_) => self.mode(op),
             _ => self.vcpu()?.pe.step(op),
         }
     }
@@ -702,6 +718,12 @@ impl Vm {
 impl Model for Vm {
     fn step(&mut self, op: Op) -> Result<Outcome, Unknown> {
         self.pending = None;
+        if op.is_hosts()
+            && let Ok(vcpu) = self.vcpu()
+        {
+            // Userspace has the vCPU.
+            vcpu.pe.step(Op::Exit)?;
+        }
         match op {
             Op::Vmm(op) => self.vmm(op),
             Op::KvmSet { reg, value } if reg.is_id_register() => self.set(reg, value, false),

@@ -237,7 +237,8 @@ impl Guest {
         let mut next = done;
         let next_of_hosts = |next: usize| (next..ops.len()).find(|place| ops[*place].is_hosts());
         loop {
-            while !self.cpu.is_live() && next < ops.len() && ops[next].is_hosts() {
+            // An exit needs a guest that runs.
+            while !self.cpu.is_live() && next < ops.len() && ops[next].is_hosts() && ops[next] != Op::Exit {
                 self.act(ops, next, log)?;
                 next += 1;
             }

@@ -8,25 +8,34 @@ use crate::{
     program::Departure,
 };
 use dfr0_model::{
+    judge::Mismatch,
     pe::Pe,
     scenario::{Op, Scenario},
+    vm::{Facts, Model, Vm},
+    vmm::Features,
 };
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::{self, RngAlgorithm, TestRng, TestRunner},
 };
-use std::time::Instant;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// How many scenarios are tried to make one smaller.
 const SHRINKS: usize = 2000;
 /// How many scenarios in a row may be drawn for which the model has no rule.
 const UNFIT_IN_A_ROW: usize = 1000;
 
+/// How many scenarios that share a VM cost as much as one in a VM of its own.
+const SHARED: u32 = 10;
+/// What is observed of a scenario that breaks its guest.
+const BROKEN: &str = "a scenario that could not be run to its end";
+
 /// Scenarios from one seed.
-struct Drawing<'a, S> {
+struct Drawing<'a, S, M> {
     strategy: &'a S,
     runner: TestRunner,
-    pe: Pe,
+    /// The model before a scenario.
+    model: &'a dyn Fn(&Scenario) -> Result<M, Stop>,
     /// Whether an operation can be done here: others are left out, and the same seed draws the rest of the
     /// scenario.
     can: fn(Op) -> bool,
@@ -35,7 +44,7 @@ struct Drawing<'a, S> {
     ends: Option<Instant>,
 }
 
-impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
+impl<S: Strategy<Value = Scenario>, M: Model> Drawing<'_, S, M> {
     /// The next scenario that the model has rules for.
     fn next(&mut self) -> Result<Option<S::Tree>, Stop> {
         match self.ends {
@@ -47,7 +56,7 @@ impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
         for _ in 0..UNFIT_IN_A_ROW {
             let tree =
                 self.strategy.new_tree(&mut self.runner).map_err(|reason| unfit(reason.to_string()))?;
-            if self.is_modelled(&self.scenario(&tree)) {
+            if self.is_modelled(&self.scenario(&tree))? {
                 return Ok(Some(tree));
             }
         }
@@ -59,9 +68,9 @@ impl<S: Strategy<Value = Scenario>> Drawing<'_, S> {
         possible(tree.current(), self.can)
     }
 
-    fn is_modelled(&self, scenario: &Scenario) -> bool {
-        let mut pe = self.pe.clone();
-        scenario.ops().iter().all(|op| pe.step(*op).is_ok())
+    fn is_modelled(&self, scenario: &Scenario) -> Result<bool, Stop> {
+        let mut model = (self.model)(scenario)?;
+        Ok(scenario.ops().iter().all(|op| model.step(*op).is_ok()))
     }
 }
 
@@ -76,13 +85,12 @@ impl Context<'_> {
     /// userspace can do are left out where there is no userspace.
     pub fn check_random<S: Strategy<Value = Scenario>>(&mut self, strategy: &S) -> Result<(), Stop> {
         let (seed, scenarios, time) = self.draws();
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        let runner = TestRunner::new_with_rng(test_runner::Config::default(), rng);
+        let runner = runner_of(seed);
         let pe = self.pe();
+        let model = &|_: &Scenario| Ok(pe.clone());
         let ends = time.map(|time| Instant::now() + time);
-        let mut drawing = Drawing { strategy, runner, pe, can: self.machine().can(), left: scenarios, ends };
+        let mut drawing =
+            Drawing { strategy, runner, model, can: self.machine().can(), left: scenarios, ends };
         if self.is_on_paper() {
             while let Some(tree) = drawing.next()? {
                 self.list(drawing.scenario(&tree))?;
@@ -129,13 +137,13 @@ impl Context<'_> {
     /// never departs there.
     fn shrink<S: Strategy<Value = Scenario>>(
         &mut self,
-        drawing: &Drawing<'_, S>,
+        drawing: &Drawing<'_, S, Pe>,
         mut tree: S::Tree,
     ) -> Result<Option<Departure>, Stop> {
         let mut smallest = None;
         for _ in 0..SHRINKS {
             let scenario = drawing.scenario(&tree);
-            let departure = if drawing.is_modelled(&scenario) { self.run_alone(&scenario)? } else { None };
+            let departure = if drawing.is_modelled(&scenario)? { self.run_alone(&scenario)? } else { None };
             let go_on = if departure.is_some() {
                 smallest = departure;
                 tree.simplify()
@@ -157,16 +165,108 @@ impl Context<'_> {
         error: Error,
         seed: u64,
     ) -> Result<(), Stop> {
-        const WHAT: &str = "a scenario that could not be run to its end";
         for scenario in scenarios {
             if let Err(stop) = self.run_alone(&scenario) {
-                self.find(WHAT.into(), format!("seed {seed}, not shrunk:\n{scenario}"));
+                self.find(BROKEN.into(), format!("seed {seed}, not shrunk:\n{scenario}"));
                 return Err(stop);
             }
         }
-        self.find(WHAT.into(), format!("seed {seed}: it breaks the guest only after other scenarios"));
+        self.find(BROKEN.into(), format!("seed {seed}: it breaks the guest only after other scenarios"));
         Err(error.into())
     }
+}
+
+/// How a scenario that makes its VM went wrong.
+enum Wrong {
+    /// It departed from the rules.
+    Departed(Vec<Op>, Mismatch),
+    /// It could not be run to its end.
+    Broken(Error),
+}
+
+impl Context<'_> {
+    /// Draws scenarios that make their VMs, each in a VM of its own, from VMs of the given kinds. As one costs as much as
+    /// many that share a VM, one is drawn for each [`SHARED`].
+    pub fn check_random_vms<S: Strategy<Value = Scenario>>(
+        &mut self,
+        strategy: &S,
+        kinds: &BTreeMap<Features, Arc<Facts>>,
+    ) -> Result<(), Stop> {
+        let (seed, scenarios, time) = self.draws();
+        let model = &|scenario: &Scenario| {
+            let facts = kinds.get(&scenario.features().unwrap_or_default());
+            let facts = facts.ok_or_else(|| Error::Unfit("a VM of another kind was drawn".into()))?;
+            Ok(Vm::new(Arc::clone(facts)))
+        };
+        let ends = time.map(|time| Instant::now() + time);
+        let (runner, can, left) = (runner_of(seed), self.machine().can(), scenarios.div_ceil(SHARED));
+        let mut drawing = Drawing { strategy, runner, model, can, left, ends };
+        while let Some(mut tree) = drawing.next()? {
+            let scenario = drawing.scenario(&tree);
+            if self.is_on_paper() {
+                self.list(scenario)?;
+                continue;
+            }
+            self.count();
+            let Some(mut wrong) = self.go_wrong(&scenario, kinds)? else { continue };
+            let mut go_on = tree.simplify();
+            for _ in 0..SHRINKS {
+                if !go_on {
+                    break;
+                }
+                let scenario = drawing.scenario(&tree);
+                let smaller = match drawing.is_modelled(&scenario)? {
+                    true => self.go_wrong(&scenario, kinds)?,
+                    false => None,
+                };
+                go_on = match smaller {
+                    Some(smaller) => {
+                        wrong = smaller;
+                        tree.simplify()
+                    }
+                    None => tree.complicate(),
+                };
+            }
+            return match wrong {
+                Wrong::Departed(ops, mismatch) => {
+                    self.report_vm(ops, false, mismatch, Some(format!("seed {seed}, shrunk")));
+                    Ok(())
+                }
+                Wrong::Broken(error) => {
+                    let scenario = drawing.scenario(&tree);
+                    self.find(BROKEN.into(), format!("seed {seed}, shrunk:\n{scenario}"));
+                    Err(error.into())
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// How a scenario goes wrong in its VM, if it does.
+    fn go_wrong(
+        &mut self,
+        scenario: &Scenario,
+        kinds: &BTreeMap<Features, Arc<Facts>>,
+    ) -> Result<Option<Wrong>, Stop> {
+        let facts = kinds.get(&scenario.features().unwrap_or_default());
+        let facts = facts.ok_or_else(|| Error::Unfit("a VM of another kind was drawn".into()))?;
+        match self.run_vm(scenario, facts) {
+            Ok(None) => Ok(None),
+            Ok(Some(mismatch)) => {
+                Ok(Some(Wrong::Departed(scenario.ops()[..=mismatch.place].to_vec(), mismatch)))
+            }
+            Err(Stop::Broken(error)) => Ok(Some(Wrong::Broken(error))),
+            Err(stop) => Err(stop),
+        }
+    }
+}
+
+/// Draws from this seed.
+fn runner_of(seed: u64) -> TestRunner {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    TestRunner::new_with_rng(test_runner::Config::default(), rng)
 }
 
 #[cfg(test)]

@@ -113,13 +113,12 @@ impl Context<'_> {
             self.list(first.clone())?;
             return scenarios.into_iter().try_for_each(|scenario| self.list(first.clone().append(scenario)));
         }
-        let features = facts.features;
-        let mut guest = self.new_guest_of(Config { features, without_vcpus: true, ..Config::default() })?;
+        let mut guest = self.new_vm(&facts)?;
         let mut model = Vm::new(facts);
         let log = guest.run_ops(first.ops())?;
         self.report.checks += 1;
         if let Some(mismatch) = judge_on(&mut model, first.ops(), &log)? {
-            self.report_vm(first.ops()[..=mismatch.place].to_vec(), false, mismatch);
+            self.report_vm(first.ops()[..=mismatch.place].to_vec(), false, mismatch, None);
             return Ok(());
         }
         let effort = self.session().effort();
@@ -134,15 +133,30 @@ impl Context<'_> {
     /// Runs a scenario that makes its VM, shows each operation with its events, and judges it.
     pub(crate) fn show_vm(&mut self, scenario: &Scenario) -> Result<(), Stop> {
         let facts = self.facts(scenario.features().unwrap_or_default())?;
-        let (features, without_vcpus) = (facts.features, true);
-        let mut guest = self.new_guest_of(Config { features, without_vcpus, ..Config::default() })?;
+        let mut guest = self.new_vm(&facts)?;
         let log = guest.run_ops(scenario.ops())?;
         self.show_log(scenario.ops(), &log);
         self.report.checks += 1;
         if let Some(mismatch) = judge_on(&mut Vm::new(facts), scenario.ops(), &log)? {
-            self.report_vm(scenario.ops()[..=mismatch.place].to_vec(), false, mismatch);
+            self.report_vm(scenario.ops()[..=mismatch.place].to_vec(), false, mismatch, None);
         }
         Ok(())
+    }
+
+    /// Runs a scenario that makes its VM, which is of this kind, and judges it without reporting.
+    pub(crate) fn run_vm(
+        &mut self,
+        scenario: &Scenario,
+        facts: &Arc<Facts>,
+    ) -> Result<Option<Mismatch>, Stop> {
+        let log = self.new_vm(facts)?.run_ops(scenario.ops())?;
+        Ok(judge_on(&mut Vm::new(Arc::clone(facts)), scenario.ops(), &log)?)
+    }
+
+    /// A VM without vCPUs.
+    fn new_vm(&self, facts: &Facts) -> Result<Guest, Stop> {
+        let features = facts.features;
+        self.new_guest_of(Config { features, without_vcpus: true, ..Config::default() })
     }
 
     /// Runs as many of the scenarios as one program takes.
@@ -161,15 +175,15 @@ impl Context<'_> {
             let mut mismatch = departure.mismatch;
             mismatch.place += first.ops().len();
             let ops = first.ops().iter().copied().chain(departure.ops);
-            self.report_vm(ops.collect(), departure.undoing, mismatch);
+            self.report_vm(ops.collect(), departure.undoing, mismatch, None);
         }
         Ok(())
     }
 
     /// Reports a scenario that departed from the rules.
-    fn report_vm(&mut self, ops: Vec<Op>, undoing: bool, mismatch: Mismatch) {
+    pub(crate) fn report_vm(&mut self, ops: Vec<Op>, undoing: bool, mismatch: Mismatch, how: Option<String>) {
         let detail = Departed {
-            how: None,
+            how,
             shape: self.host().shape().to_string(),
             undoing,
             operations: ops.iter().map(ToString::to_string).collect(),
