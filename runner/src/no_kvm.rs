@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Replaces `kvm` where there is no KVM/arm64: no value of these types exists, so none of this can run.
+//! Replaces `kvm` where there is no KVM/arm64: no value of these types exists, so none of this can run. It has
+//! what is used outside of `kvm`.
 
 use crate::{
     fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
     image::Words,
-    plain::{Features, MaskRequest, Reads, StepState},
+    plain::{Features, Reads},
     snapshot::{RestoreError, Restored, Scope, State},
 };
-use dfr0_model::{
-    aarch32::Event,
-    id_write::{Answer, Writable},
-    sysreg::SysReg,
-    vm::Facts,
-};
+use dfr0_model::{aarch32::Event, id_write::Answer, sysreg::SysReg, vm::Facts};
 use std::time::Duration;
 
 /// `/dev/kvm` of an arm64 host.
@@ -80,21 +76,6 @@ impl PlainVm {
         match *self {}
     }
 
-    /// KVM_ARM_VCPU_INIT.
-    pub fn init_alone(&mut self, _: usize) -> Result<(), Error> {
-        match *self {}
-    }
-
-    /// What the features need after KVM_ARM_VCPU_INIT.
-    pub fn complete(&mut self, _: usize) -> Result<(), Error> {
-        match *self {}
-    }
-
-    /// KVM_GET_ONE_REG, or the errno of its refusal.
-    pub fn get(&self, _: usize, _: SysReg) -> Result<Result<u64, i32>, Error> {
-        match *self {}
-    }
-
     /// KVM_GET_ONE_REG of a register that must exist.
     pub fn read(&self, _: usize, _: SysReg) -> Result<u64, Error> {
         match *self {}
@@ -105,48 +86,8 @@ impl PlainVm {
         match *self {}
     }
 
-    /// KVM_SET_ONE_REG of a state, and KVM_GET_ONE_REG after it.
-    pub fn set_state(&self, _: usize, _: StepState, _: u64) -> Result<(Answer, u64), Error> {
-        match *self {}
-    }
-
-    /// KVM_GET_REG_LIST.
-    pub fn listed(&self, _: usize) -> Result<Vec<SysReg>, Error> {
-        match *self {}
-    }
-
-    /// KVM_RUN with `immediate_exit`.
-    pub fn enter_and_leave(&mut self, _: usize) -> Result<Answer, Error> {
-        match *self {}
-    }
-
-    /// What the guest reads, or ESR_EL1 of the exceptions that it takes.
-    pub fn guest_accesses(&mut self, _: usize) -> Result<Vec<Result<u64, u64>>, Error> {
-        match *self {}
-    }
-
-    /// What the guest reads.
-    pub fn guest_reads(&mut self, _: usize) -> Result<Vec<u64>, Error> {
-        match *self {}
-    }
-
     /// What the guest in AArch32 does.
     pub fn executes(&mut self, _: usize) -> Result<Vec<Event>, Error> {
-        match *self {}
-    }
-
-    /// KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES.
-    pub fn mask_ranges(&self) -> u64 {
-        match *self {}
-    }
-
-    /// KVM_ARM_GET_REG_WRITABLE_MASKS, or the errno of its refusal.
-    pub fn writable_masks(&self, _: MaskRequest) -> Result<Vec<u64>, i32> {
-        match *self {}
-    }
-
-    /// Which bits of an ID register userspace may write.
-    pub fn writable(&self, _: SysReg) -> Writable {
         match *self {}
     }
 }
