@@ -7,10 +7,11 @@
 //! modules have other moments, vCPUs, features and registers. Each case is scenarios that make their VM; the
 //! model (`vm`) says what KVM may answer.
 
+use crate::forms::whole as case;
 use dfr0_model::{
     dfr0::{FIELDS, Field},
     id_write::Writable,
-    rule::{self, Rule},
+    rule,
     scenario::Scenario,
     sysreg::{ID_AA64DFR0_EL1, MDSCR_EL1, SysReg},
     vm::{DEBUG_FEATURES, Facts},
@@ -51,10 +52,6 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-fn case(name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>) -> Case {
-    Case::new(name, rule, test)
-}
-
 /// A VM without features, whose vCPU has not run.
 fn vm() -> Scenario {
     Scenario::vm(Features::None)
@@ -68,9 +65,8 @@ fn all_read(scenario: Scenario) -> Scenario {
 /// The cases of one field.
 fn of_field(field: &'static Field) -> [Case; 5] {
     type Test = fn(&mut Context<'_>, &'static Field) -> Result<(), Stop>;
-    let case = |name: &str, rule, test: Test| {
-        Case::new([field.slug, name].join("."), rule, move |cx| test(cx, field))
-    };
+    let case =
+        |name: &str, rule, test: Test| Case::new(name, rule, move |cx| test(cx, field)).within(field.slug);
     let (either, reads_otherwise): (&[_], &[_]) = match field.slug {
         "brps" => (&[&rule::ID_IMPOSSIBLE_SHAPE], &[]),
         "pmuver" => (&[&rule::ID_PMUVER_IMP_DEF], &[&rule::ID_PMUVER_IMP_DEF]),

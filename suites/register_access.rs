@@ -3,11 +3,12 @@
 //! Which debug registers exist for a guest, what they hold, and what an access to a register that does not
 //! exist does.
 
+use crate::forms::whole as case;
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     dfr0::{BRPS, WRPS},
-    rule::{self, Rule},
+    rule,
     scenario::{Op, Scenario},
     shape::Shape,
     sysreg::{
@@ -27,9 +28,6 @@ const NOT_KEPT: &str = "KVM does not keep the register for a guest, and does not
 const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
 
 pub fn cases() -> Vec<Case> {
-    let case = |name: &str, rule: &'static Rule, test: fn(&mut Context<'_>) -> Result<(), Stop>| {
-        Case::new(name, rule, test)
-    };
     vec![
         case("beyond_breakpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
             let count = cx.shape().breakpoints;

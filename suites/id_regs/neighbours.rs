@@ -27,8 +27,8 @@ pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = fixed
         .into_iter()
         .map(|(name, reg)| {
-            let name = [name, "each_bit"].join(".");
-            Case::new(name, &rule::ID_READ_ONLY_REFUSED, move |cx| each_bit(cx, reg))
+            Case::new("each_bit", &rule::ID_READ_ONLY_REFUSED, move |cx| each_bit(cx, reg))
+                .within(name)
                 .and(&[&rule::ID_DEFAULT_ACCEPTED, &rule::ID_READS_BACK])
         })
         .collect();

@@ -59,7 +59,7 @@ pub struct Moment {
 /// The cases of a moment. The first rule of each is the rule of the moment.
 pub fn cases(name: &str, rule: &'static Rule, moment: Moment) -> Vec<Case> {
     let case = |of: &str, test: fn(&mut Context<'_>, Moment) -> Result<(), Stop>| {
-        Case::new([name, of].join("."), rule, move |cx| test(cx, moment))
+        Case::new(of, rule, move |cx| test(cx, moment)).within(name)
     };
     vec![
         case("accepted", |cx, moment| answered(cx, moment, is_accepted)).and(&[
