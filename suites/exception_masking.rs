@@ -124,7 +124,7 @@ impl Masks {
             scenario = scenario.enable(mdscr);
         }
         if self.locked != before.locked {
-            scenario = scenario.write(OSLAR_EL1, self.locked.into());
+            scenario = scenario.write(OSLAR_EL1, u64::from(self.locked));
         }
         if self.d != before.d {
             scenario = scenario.then(Op::MaskDebug(self.d));
