@@ -28,7 +28,8 @@ fn id_aa64dfr0(
 }
 
 /// Suites whose cases say what must happen.
-const SUITES: [&str; 5] = ["breakpoints", "watchpoints", "linked_context", "os_lock", "double_lock"];
+const SUITES: [&str; 6] =
+    ["breakpoints", "watchpoints", "linked_context", "os_lock", "double_lock", "exception_masking"];
 
 #[test]
 fn cases_and_model_agree_in_every_shape() {
