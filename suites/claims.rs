@@ -28,8 +28,15 @@ fn id_aa64dfr0(
 }
 
 /// Suites whose cases say what must happen.
-const SUITES: [&str; 6] =
-    ["breakpoints", "watchpoints", "linked_context", "os_lock", "double_lock", "exception_masking"];
+const SUITES: [&str; 7] = [
+    "breakpoints",
+    "watchpoints",
+    "linked_context",
+    "os_lock",
+    "double_lock",
+    "exception_masking",
+    "guest_debug",
+];
 
 #[test]
 fn cases_and_model_agree_in_every_shape() {
