@@ -28,7 +28,7 @@ fn id_aa64dfr0(
 }
 
 /// Suites whose cases say what must happen.
-const SUITES: [&str; 7] = [
+const SUITES: [&str; 8] = [
     "breakpoints",
     "watchpoints",
     "linked_context",
@@ -36,6 +36,7 @@ const SUITES: [&str; 7] = [
     "double_lock",
     "exception_masking",
     "guest_debug",
+    "software_step",
 ];
 
 #[test]
