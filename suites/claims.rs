@@ -28,7 +28,7 @@ fn id_aa64dfr0(
 }
 
 /// Suites whose cases say what must happen.
-const SUITES: [&str; 8] = [
+const SUITES: [&str; 9] = [
     "breakpoints",
     "watchpoints",
     "linked_context",
@@ -37,6 +37,7 @@ const SUITES: [&str; 8] = [
     "exception_masking",
     "guest_debug",
     "software_step",
+    "preemption",
 ];
 
 #[test]
