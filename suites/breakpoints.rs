@@ -146,7 +146,7 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
                 (0..if n == 0 { 64 } else { 32 }).map(move |bits: u8| {
                     let bit = |k: u8| bits >> k & 1 == 1;
                     let control = ADDRESS.with_pmc(pmc).with_e(bit(0));
-                    let set = Scenario::new().then(Op::MaskDebug(bit(1))).breakpoint_at(n, address, control);
+                    let set = Scenario::new().pstate_d(bit(1)).breakpoint_at(n, address, control);
                     let set = set.enable(ON.with_mde(bit(2)).with_kde(bit(3)));
                     let set = if bit(5) { set.lock() } else { set };
                     set.at(LEVELS[usize::from(bit(4))]).exec(HERE)
@@ -174,7 +174,7 @@ fn sweep_pairs(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(combinations.zip(pairs.iter().cycle()).map(|((places, privileges, bits), (one, other))| {
         let bit = |k: u8| bits >> k & 1 == 1;
         let set = Scenario::new()
-            .then(Op::MaskDebug(bit(0)))
+            .pstate_d(bit(0))
             .enable(ON.with_mde(bit(1)).with_kde(bit(2)))
             .breakpoint_at(*one, places.0, ADDRESS.with_e(bit(3)).with_pmc(privileges.0))
             .breakpoint_at(*other, places.1, ADDRESS.with_e(bit(4)).with_pmc(privileges.1))

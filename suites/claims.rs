@@ -2,11 +2,13 @@
 
 //! Double entry: what the cases say must happen is what the model says, in several shapes.
 
-use crate::ALL;
+use crate::{ALL, migration_hosts};
 use dfr0_model::{
     claim,
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, DOUBLELOCK_IMP, WRPS},
     pe::Pe,
+    scenario::Scenario,
+    shape::Shape,
 };
 use dfr0_runner::paper;
 use std::collections::BTreeMap;
@@ -27,8 +29,10 @@ fn id_aa64dfr0(
     all.fold(0, |value, (field, of)| field.with(value, of))
 }
 
+/// What [`migration_hosts`] is called here; it is not a suite.
+const PAIRS: &str = "pairs";
 /// Suites whose cases say what must happen.
-const SUITES: [&str; 9] = [
+const SUITES: [&str; 11] = [
     "breakpoints",
     "watchpoints",
     "linked_context",
@@ -38,27 +42,37 @@ const SUITES: [&str; 9] = [
     "guest_debug",
     "software_step",
     "preemption",
+    "migration",
+    PAIRS,
 ];
 
 #[test]
 fn cases_and_model_agree_in_every_shape() {
     let (mut held, mut wrong) = (BTreeMap::<&str, usize>::new(), BTreeMap::<String, Vec<String>>::new());
-    for (suite, shape) in ALL.iter().flat_map(|suite| SHAPES.map(|shape| (suite, shape))) {
-        for case in suite.cases() {
-            for (of, scenario) in paper::scenarios(&case, id_aa64dfr0(shape)) {
-                if !scenario.has_claims() {
-                    continue;
-                }
-                *held.entry(suite.name).or_default() += 1;
-                let found = match claim::disagreements(Pe::new(of), &scenario) {
-                    Err(unknown) => Some(unknown.to_string()),
-                    Ok(found) => found.first().map(ToString::to_string),
-                };
-                if let Some(found) = found {
-                    let text = format!("in a VM of {of}:\n{scenario}{found}");
-                    wrong.entry(case.name.clone()).or_default().push(text);
+    let mut hold = |suite, case: &str, of: Shape, scenario: &Scenario| {
+        if !scenario.has_claims() {
+            return;
+        }
+        *held.entry(suite).or_default() += 1;
+        let found = match claim::disagreements(Pe::new(of), scenario) {
+            Err(unknown) => Some(unknown.to_string()),
+            Ok(found) => found.first().map(ToString::to_string),
+        };
+        if let Some(found) = found {
+            wrong.entry(case.into()).or_default().push(format!("in a VM of {of}:\n{scenario}{found}"));
+        }
+    };
+    for shape in SHAPES.map(id_aa64dfr0) {
+        for suite in ALL {
+            for case in suite.cases() {
+                for (of, scenario) in paper::scenarios(&case, shape) {
+                    hold(suite.name, &case.name, of, &scenario);
                 }
             }
+        }
+        let of = Shape::from_id_aa64dfr0(shape);
+        for moved in migration_hosts::scenarios(of) {
+            hold(PAIRS, &moved.name, of, &moved.scenario);
         }
     }
     let each = wrong

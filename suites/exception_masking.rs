@@ -11,7 +11,7 @@ use dfr0_model::{
     claim::Claim,
     control::{Mdscr, PMC_EL0, PMC_EL1_EL0},
     rule::{self, Rule},
-    scenario::{El, Entry, Op, Scenario},
+    scenario::{El, Entry, Scenario},
     shape::Shape,
     sysreg::{MDSCR_EL1, dbgbcr},
 };
@@ -119,7 +119,7 @@ impl Masks {
             scenario = if self.locked { scenario.lock() } else { scenario.unlock() };
         }
         if self.d != before.d {
-            scenario = scenario.then(Op::MaskDebug(self.d));
+            scenario = scenario.pstate_d(self.d);
         }
         match (before.el0, self.el0) {
             (false, true) => scenario.at(El::El0),

@@ -83,7 +83,7 @@ fn hardware_breakpoints() -> Vec<Case> {
             let values = [Mdscr::DEFAULT, ON, ON.with_mde(false), ON.with_kde(false)];
             let masks = values.into_iter().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
             unarmed(n).each(masks, |scenario, (mdscr, d)| {
-                let masked = scenario.enable(mdscr).then(Op::MaskDebug(d)).exec(HERE).exits();
+                let masked = scenario.enable(mdscr).pstate_d(d).exec(HERE).exits();
                 masked.exit().exec(HERE).exits()
             })
         }),
@@ -223,7 +223,7 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
         whole("steps_whatever_the_guest_masks", &rule::GUEST_DEBUG_STEPS, |cx| {
             let masks = mdscr_values().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
             let debugged = Scenario::new().userspace_debugs(STEPS).each(masks, |scenario, (mdscr, d)| {
-                stepped(scenario.then(Op::MaskDebug(d)).write(MDSCR_EL1, mdscr), HERE)
+                stepped(scenario.pstate_d(d).write(MDSCR_EL1, mdscr), HERE)
             });
             cx.check(&stepped(stepped(debugged.lock(), HERE).unlock(), HERE))
         }),

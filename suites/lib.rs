@@ -20,7 +20,7 @@ mod random;
 mod register_access;
 mod shapes;
 mod software_step;
-pub mod stage;
+mod stage;
 mod watchpoints;
 
 /// What KVM answers when userspace rewrites debug feature registers, and what the guest then reads.

@@ -206,7 +206,7 @@ fn sweep(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
                 let armed = linked.armed(n, partner, MATCHES.with_e(bit(0)));
                 let context = if bit(1) { CONTEXT } else { CONTEXT + 1 };
                 let mdscr = Mdscr::DEFAULT.with_mde(bit(2)).with_kde(bit(3));
-                let set = armed.write(CONTEXTIDR_EL1, context).enable(mdscr).then(Op::MaskDebug(bit(4)));
+                let set = armed.write(CONTEXTIDR_EL1, context).enable(mdscr).pstate_d(bit(4));
                 linked.hit(set.at(if bit(5) { El::El0 } else { El::El1 }))
             })
             .collect()

@@ -208,7 +208,7 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
                     (0..if n == 0 { 64 } else { 32 }).map(move |bits: u8| {
                         let bit = |k: u8| bits >> k & 1 == 1;
                         let control = DOUBLEWORD.with_pac(pac).with_lsc(lsc).with_e(bit(0));
-                        let set = Scenario::new().then(Op::MaskDebug(bit(1))).watchpoint(n, WATCHED, control);
+                        let set = Scenario::new().pstate_d(bit(1)).watchpoint(n, WATCHED, control);
                         let set = set.enable(ON.with_mde(bit(2)).with_kde(bit(3)));
                         let set = if bit(5) { set.lock() } else { set };
                         set.at(if bit(4) { El::El0 } else { El::El1 }).access(access, WATCHED)

@@ -449,14 +449,19 @@ mod owned {
             self.write(sysreg::dbgwvr(n), address).write(sysreg::dbgwcr(n), control)
         }
 
+        /// What follows is executed with this PSTATE.D.
+        pub fn pstate_d(self, d: bool) -> Self {
+            self.then(Op::MaskDebug(d))
+        }
+
         /// What follows is executed with PSTATE.D set, which masks debug exceptions at EL1.
         pub fn mask(self) -> Self {
-            self.then(Op::MaskDebug(true))
+            self.pstate_d(true)
         }
 
         /// What follows is executed with PSTATE.D clear.
         pub fn unmask(self) -> Self {
-            self.then(Op::MaskDebug(false))
+            self.pstate_d(false)
         }
 
         /// What follows is executed at this Exception level.

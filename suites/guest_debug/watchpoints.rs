@@ -94,7 +94,7 @@ fn userspaces() -> Vec<Case> {
             let values = [Mdscr::DEFAULT, ON, ON.with_mde(false), ON.with_kde(false)];
             let masks = values.into_iter().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
             unarmed(n).each(masks, |scenario, (mdscr, d)| {
-                let masked = scenario.enable(mdscr).then(Op::MaskDebug(d)).load_and_store(WATCHED, Exit);
+                let masked = scenario.enable(mdscr).pstate_d(d).load_and_store(WATCHED, Exit);
                 masked.exit().load_and_store(WATCHED, Exit)
             })
         }),
