@@ -3,15 +3,19 @@
 //! Breakpoints: each breakpoint of the host fires when it must and only then, and keeps the values that were
 //! written to it, on every path by which they reach the hardware.
 
-use crate::forms::{each_breakpoint as each, whole};
+use crate::{
+    forms::{each_breakpoint as each, whole},
+    stage::{ADDRESS, BY_RETURN, CONTEXT, HERE, LEVELS, ON, armed, armed_at},
+};
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
-    control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
+    claim::Claim,
+    control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, Dbgbcr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     feature::Feature,
     rule,
-    scenario::{El, Entry, Op, Scenario},
+    scenario::{El, Op, Scenario},
     sequence::{self, Does},
-    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
+    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
     wire::{BRK, TARGET, marker, sequence_code},
 };
 use dfr0_runner::{
@@ -19,25 +23,25 @@ use dfr0_runner::{
     effort::share_of,
 };
 
-/// The marker that breakpoints are set on; 0 and 2 are its neighbours.
-const HERE: u8 = 1;
-const ON: Mdscr = Mdscr::breakpoints_at_el1();
-const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
-
 pub fn cases() -> Vec<Case> {
     vec![
-        each("fires", &rule::BREAKPOINT_MATCHES, |n| armed(n).exec(HERE)),
-        each("fires_each_time", &rule::BREAKPOINT_SYNDROME, |n| armed(n).exec(HERE).exec(HERE).exec(HERE)),
+        each("fires", &rule::BREAKPOINT_MATCHES, |n| armed(n).exec(HERE).takes_breakpoint()),
+        each("fires_each_time", &rule::BREAKPOINT_SYNDROME, |n| {
+            armed(n).each(0..3, |scenario, _| scenario.exec(HERE).takes_breakpoint())
+        }),
         each("disabled", &rule::BREAKPOINT_ENABLED, |n| {
-            armed(n).write(dbgbcr(n), ADDRESS.with_e(false).raw_value()).exec(HERE)
+            armed(n).write(dbgbcr(n), ADDRESS.with_e(false)).exec(HERE).nothing()
         }),
         each("one_instruction_before", &rule::BREAKPOINT_ADDRESS, |n| {
-            armed_at(n, marker(HERE) - 4).exec(HERE)
+            armed_at(n, marker(HERE) - 4).exec(HERE).nothing()
         }),
         each("one_instruction_after", &rule::BREAKPOINT_ADDRESS, |n| {
-            armed_at(n, marker(HERE) + 4).exec(HERE)
+            // The marker's RET.
+            armed_at(n, marker(HERE) + 4).exec(HERE).takes_breakpoint()
         }),
-        each("next_marker", &rule::BREAKPOINT_ADDRESS, |n| armed(n).exec(HERE + 1).exec(HERE - 1)),
+        each("next_marker", &rule::BREAKPOINT_ADDRESS, |n| {
+            armed(n).exec(HERE + 1).nothing().exec(HERE - 1).nothing()
+        }),
         whole("each_address_bit", &rule::BREAKPOINT_ADDRESS, each_address_bit),
         whole("bits_above_the_address", &rule::RESS, |cx| {
             let bits = |n| (48..64).map(move |bit| armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
@@ -55,37 +59,40 @@ pub fn cases() -> Vec<Case> {
         whole("on_brk", &rule::PRIORITY, on_brk),
         whole("in_memory_set_and_copy", &rule::MOVE_GOES_ON, in_memory_set_and_copy),
         each("el0_only", &rule::BREAKPOINT_PRIVILEGE, |n| {
-            armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).exec(HERE)
+            armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0)).exec(HERE).nothing()
         }),
         whole("each_privilege", &rule::BREAKPOINT_PRIVILEGE, each_privilege),
         each("reads_back", &rule::REGISTERS_READ_BACK, reads_back),
-        whole("reads_back_all", &rule::REGISTERS_READ_BACK, |cx| all(cx, &[])),
-        whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, &[Op::Exit])),
+        whole("reads_back_all", &rule::REGISTERS_READ_BACK, |cx| all(cx, |scenario| scenario)),
+        whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, Scenario::exit)),
         whole("reads_back_all_enabled_after_exit", &rule::EXIT_KEEPS_STATE, |cx| {
-            all(cx, &[Op::Write { reg: MDSCR_EL1, value: ON.raw_value() }, Op::Exit])
+            all(cx, |scenario| scenario.enable(ON).exit())
         }),
-        whole("all_armed", &rule::BREAKPOINT_MATCHES, |cx| all_armed(cx, &[])),
-        whole("all_armed_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all_armed(cx, &[Op::Exit])),
+        whole("all_armed", &rule::BREAKPOINT_MATCHES, |cx| all_armed(cx, |scenario| scenario)),
+        whole("all_armed_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all_armed(cx, Scenario::exit)),
         each("fires_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
-            armed(n).then(Op::Exit).exec(HERE).then(Op::Exit).then(Op::Exit).exec(HERE)
+            let once = armed(n).exit().exec(HERE).takes_breakpoint();
+            once.exit().exit().exec(HERE).takes_breakpoint()
         }),
         each("enabled_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
-            armed(n).write(MDSCR_EL1, 0).then(Op::Exit).enable(ON).exec(HERE)
+            armed(n).disable().exit().enable(ON).exec(HERE).takes_breakpoint()
         }),
         each("enabled_last_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
-            let armed = armed(n).write(dbgbcr(n), 0).then(Op::Exit);
-            armed.write(dbgbcr(n), ADDRESS.raw_value()).exec(HERE)
+            let off = armed(n).write(dbgbcr(n), 0).exit();
+            off.write(dbgbcr(n), ADDRESS).exec(HERE).takes_breakpoint()
         }),
         each("disabled_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
-            armed(n).then(Op::Exit).enable(Mdscr::DEFAULT).exec(HERE).then(Op::Exit).exec(HERE)
+            armed(n).exit().disable().exec(HERE).nothing().exit().exec(HERE).nothing()
         }),
         each("armed_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
-            armed(n).by_userspace().exec(HERE).read(dbgbvr(n)).read(dbgbcr(n)).read(MDSCR_EL1)
+            let fires = armed(n).by_userspace().exec(HERE).takes_breakpoint();
+            let value = fires.read(dbgbvr(n)).reads(marker(HERE));
+            value.read(dbgbcr(n)).reads(ADDRESS).read(MDSCR_EL1).reads(ON)
         }),
         each("seen_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
-            [dbgbvr(n), dbgbcr(n), MDSCR_EL1]
-                .into_iter()
-                .fold(armed(n).exec(HERE), |scenario, reg| scenario.then(Op::KvmGet { reg }))
+            let fires = armed(n).exec(HERE).takes_breakpoint();
+            let value = fires.userspace_reads(dbgbvr(n)).reads(marker(HERE));
+            value.userspace_reads(dbgbcr(n)).reads(ADDRESS).userspace_reads(MDSCR_EL1).reads(ON)
         }),
         whole("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
         whole("all_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, all_by_userspace),
@@ -102,7 +109,7 @@ fn in_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
             let parts = parts.filter(|(_, (_, does))| matches!(does, Does::Move { .. }));
             parts.flat_map(move |(place, _)| {
                 [El::El0, El::El1].map(|el| {
-                    let set = Scenario::new().then(Op::MaskDebug(false)).entered(BY_RETURN).at(el);
+                    let set = Scenario::new().unmask().entered(BY_RETURN).at(el);
                     let cleared = set.run(sequence::place("set 64 bytes to zeros"), TARGET);
                     let address = sequence_code(piece) + 4 * place as u64;
                     cleared.breakpoint_at(n, address, control).enable(ON).run(piece, TARGET)
@@ -112,18 +119,6 @@ fn in_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
     }))
 }
 
-/// Breakpoint `n` on marker [`HERE`], with nothing that masks it.
-fn armed(n: u8) -> Scenario {
-    armed_at(n, marker(HERE))
-}
-
-fn armed_at(n: u8, address: u64) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).breakpoint_at(n, address, ADDRESS).enable(ON)
-}
-
-/// An exception return enters the code at EL1, so that no instruction of the payload itself can match.
-const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
-const LEVELS: [El; 2] = [El::El0, El::El1];
 const PRIVILEGES: [u2; 3] = [PMC_EL1, PMC_EL0, PMC_EL1_EL0];
 
 /// Breakpoint `n` on marker [`HERE`] with this control. The guest executes the marker and the next one at
@@ -135,8 +130,8 @@ fn at_both(n: u8, control: Dbgbcr) -> Scenario {
 /// Breakpoint `n` with this value and this control. The guest executes marker [`HERE`] and the next one at
 /// both Exception levels.
 fn with_value(n: u8, value: u64, control: Dbgbcr) -> Scenario {
-    let set = armed_at(n, value).write(dbgbcr(n), control.raw_value()).entered(BY_RETURN);
-    LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
+    let set = armed_at(n, value).write(dbgbcr(n), control).entered(BY_RETURN);
+    set.each(LEVELS, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
 }
 
 /// Each breakpoint with each privilege, enabled or not, on an instruction or beside it, at each Exception
@@ -151,9 +146,9 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
                 (0..if n == 0 { 64 } else { 32 }).map(move |bits: u8| {
                     let bit = |k: u8| bits >> k & 1 == 1;
                     let control = ADDRESS.with_pmc(pmc).with_e(bit(0));
-                    let set = Scenario::new().then(Op::MaskDebug(bit(1))).breakpoint_at(n, address, control);
+                    let set = Scenario::new().pstate_d(bit(1)).breakpoint_at(n, address, control);
                     let set = set.enable(ON.with_mde(bit(2)).with_kde(bit(3)));
-                    let set = if bit(5) { set.write(OSLAR_EL1, 1) } else { set };
+                    let set = if bit(5) { set.lock() } else { set };
                     set.at(LEVELS[usize::from(bit(4))]).exec(HERE)
                 })
             })
@@ -179,7 +174,7 @@ fn sweep_pairs(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(combinations.zip(pairs.iter().cycle()).map(|((places, privileges, bits), (one, other))| {
         let bit = |k: u8| bits >> k & 1 == 1;
         let set = Scenario::new()
-            .then(Op::MaskDebug(bit(0)))
+            .pstate_d(bit(0))
             .enable(ON.with_mde(bit(1)).with_kde(bit(2)))
             .breakpoint_at(*one, places.0, ADDRESS.with_e(bit(3)).with_pmc(privileges.0))
             .breakpoint_at(*other, places.1, ADDRESS.with_e(bit(4)).with_pmc(privileges.1))
@@ -236,9 +231,8 @@ fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
     let controls = masks.chain(links).chain([ADDRESS.with_ssce(true), ADDRESS.with_bt2(true)]);
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
         controls.clone().flat_map(move |control| {
-            [marker(HERE), marker(HERE) ^ 1 << 40].map(|address| {
-                armed_at(n, address).write(dbgbcr(n), control.raw_value()).entered(BY_RETURN).exec(HERE)
-            })
+            [marker(HERE), marker(HERE) ^ 1 << 40]
+                .map(|address| armed_at(n, address).write(dbgbcr(n), control).entered(BY_RETURN).exec(HERE))
         })
     }))
 }
@@ -256,15 +250,14 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let controls: Vec<_> = types.chain(selects).chain(states).collect();
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
         share_of(n, &controls).map(move |control| {
-            let set = armed(n).write(dbgbcr(n), control.raw_value()).then(Op::Exit).entered(BY_RETURN);
-            LEVELS.into_iter().fold(set, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
+            let set = armed(n).write(dbgbcr(n), *control).exit().entered(BY_RETURN);
+            set.each(LEVELS, |scenario, el| scenario.at(el).exec(HERE).exec(HERE + 1))
         })
     }))
 }
 
 /// A context-aware breakpoint that is linked to nothing fires at every instruction in its context.
 fn unlinked_context(cx: &mut Context<'_>) -> Result<(), Stop> {
-    const CONTEXT: u64 = 0x5a5a_1234;
     let of = |n: u8| {
         [BT_CONTEXT, BT_CONTEXTIDR_EL1].into_iter().flat_map(move |bt| {
             PRIVILEGES.into_iter().flat_map(move |pmc| {
@@ -280,19 +273,27 @@ fn unlinked_context(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// A write just before a marker may or may not have an effect at the marker. After an ISB it has.
 fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const MAY: Claim = Claim::May(&Claim::Breakpoint);
     let of = |n: u8| {
-        let early = move |reg, value| Scenario::new().write(reg, value).then(Op::Exec { marker: HERE });
-        let (on, off) = (ADDRESS.raw_value(), 0);
+        let fires = |scenario: Scenario| scenario.exec(HERE).takes_breakpoint();
+        let silent = |scenario: Scenario| scenario.exec(HERE).nothing();
+        // At the marker, without an ISB before it.
+        let early = |scenario: Scenario| scenario.then(Op::Exec { marker: HERE }).claim(MAY);
+        let (on, off) = (ADDRESS, 0);
+        let disabled = silent(armed(n).write(dbgbcr(n), off));
+        // A Breakpoint exception, if it is taken, is a context synchronization event.
+        let status = |scenario: Scenario| scenario.read(OSLSR_EL1);
+        let moved = marker(HERE + 1);
         [
-            armed(n).exec(HERE).append(early(dbgbcr(n), off)).exec(HERE),
-            armed(n).write(dbgbcr(n), off).exec(HERE).append(early(dbgbcr(n), on)).exec(HERE),
-            armed(n).exec(HERE).append(early(MDSCR_EL1, 0)).exec(HERE),
-            armed(n).enable(Mdscr::DEFAULT).exec(HERE).append(early(MDSCR_EL1, ON.raw_value())).exec(HERE),
-            armed(n).exec(HERE).append(early(OSLAR_EL1, 1)).read(OSLSR_EL1).exec(HERE),
-            armed(n).write(OSLAR_EL1, 1).exec(HERE).append(early(OSLAR_EL1, 0)).read(OSLSR_EL1).exec(HERE),
-            armed(n).exec(HERE).append(early(dbgbvr(n), marker(HERE + 1))).exec(HERE).exec(HERE + 1),
+            silent(early(fires(armed(n)).write(dbgbcr(n), off))),
+            fires(early(disabled.write(dbgbcr(n), on))),
+            silent(early(fires(armed(n)).disable())),
+            fires(early(silent(armed(n).disable()).enable(ON))),
+            silent(status(early(fires(armed(n)).lock()))),
+            fires(status(early(silent(armed(n).lock()).unlock()))),
+            silent(early(fires(armed(n)).write(dbgbvr(n), moved))).exec(HERE + 1).takes_breakpoint(),
             // Two writes: one may have an effect without the other.
-            armed(n).exec(HERE).write(dbgbvr(n), marker(HERE + 1)).append(early(dbgbcr(n), off)).exec(HERE),
+            silent(early(fires(armed(n)).write(dbgbvr(n), moved).write(dbgbcr(n), off))),
         ]
     };
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(of))
@@ -303,10 +304,14 @@ fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn on_brk(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
         LEVELS.into_iter().flat_map(move |el| {
-            [BRK - 4, BRK, BRK + 4].map(|address| {
-                let set = armed_at(n, address).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL1_EL0).raw_value());
-                set.at(el).brk()
-            })
+            let brk =
+                |address| armed_at(n, address).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL1_EL0)).at(el).brk();
+            [
+                brk(BRK - 4).takes_brk(),
+                brk(BRK).takes_breakpoint(),
+                // On the RET.
+                brk(BRK + 4).takes_brk().takes_breakpoint(),
+            ]
         })
     }))
 }
@@ -315,20 +320,22 @@ fn on_brk(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn each_privilege(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in cx.shape().breakpoint_numbers() {
         for pmc in PRIVILEGES {
-            let set = armed(n).write(dbgbcr(n), ADDRESS.with_pmc(pmc).raw_value());
+            let set = armed(n).write(dbgbcr(n), ADDRESS.with_pmc(pmc));
             cx.check(&set.exec(HERE).at(El::El0).exec(HERE).at(El::El1).exec(HERE))?;
         }
     }
     Ok(())
 }
 
-/// A breakpoint whose address differs in one bit from the marker's does not match. With a bit above 31 set it
-/// is an address that the guest does not map, which makes no difference to the comparison.
+/// A breakpoint whose address differs in one bit from the marker's does not match there; with bit 2 it is on the
+/// marker's RET. With a bit above 31 set it is an address that the guest does not map, which makes no difference to the
+/// comparison.
 fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
     for n in cx.shape().breakpoint_numbers() {
-        for bit in 2..49 {
-            scenarios.push(armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE));
+        scenarios.push(armed_at(n, marker(HERE) ^ 1 << 2).exec(HERE).takes_breakpoint());
+        for bit in 3..49 {
+            scenarios.push(armed_at(n, marker(HERE) ^ 1 << bit).exec(HERE).nothing());
         }
     }
     cx.check_each(scenarios)
@@ -343,12 +350,10 @@ const VALUES: [(u64, Dbgbcr); 4] = [
 ];
 
 fn reads_back(n: u8) -> Scenario {
-    VALUES.into_iter().map(|(value, control)| (value, control.raw_value())).fold(
-        Scenario::new(),
-        |scenario, (value, control)| {
-            scenario.write(dbgbvr(n), value).write(dbgbcr(n), control).isb().read(dbgbvr(n)).read(dbgbcr(n))
-        },
-    )
+    Scenario::new().each(VALUES, |scenario, (value, control)| {
+        let written = scenario.write(dbgbvr(n), value).write(dbgbcr(n), control).isb();
+        written.read(dbgbvr(n)).reads(value).read(dbgbcr(n)).reads(control)
+    })
 }
 
 /// Userspace and the guest read what userspace wrote: addresses, privileges, and a link to a context-aware
@@ -359,8 +364,9 @@ fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in shape.breakpoint_numbers() {
         for (value, control) in VALUES.into_iter().chain([(0x4001_0008, linked)]) {
             let written = Scenario::new().breakpoint_at(n, value, control).by_userspace();
-            let seen = written.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) });
-            cx.check(&seen.read(dbgbvr(n)).read(dbgbcr(n)))?;
+            let value_seen = written.userspace_reads(dbgbvr(n)).reads(value);
+            let seen = value_seen.userspace_reads(dbgbcr(n)).reads(control);
+            cx.check(&seen.read(dbgbvr(n)).reads(value).read(dbgbcr(n)).reads(control))?;
         }
     }
     Ok(())
@@ -368,54 +374,61 @@ fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// A value that no other breakpoint has, and a control. Breakpoints with even numbers are enabled, at an
 /// address that is not executed.
-fn distinct(n: u8) -> (u64, u64) {
+fn distinct(n: u8) -> (u64, Dbgbcr) {
     let control = ADDRESS.with_e(n.is_multiple_of(2)).with_pmc(if n.is_multiple_of(3) {
         PMC_EL0
     } else {
         ADDRESS.pmc()
     });
-    (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control.raw_value())
+    (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control)
 }
 
 /// Every breakpoint keeps its own value, whatever happens in between.
-fn all(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
+fn all(cx: &mut Context<'_>, between: fn(Scenario) -> Scenario) -> Result<(), Stop> {
     let numbers = || cx.shape().breakpoint_numbers();
-    let written = numbers().fold(Scenario::new(), |scenario, n| {
+    let written = Scenario::new().each(numbers(), |scenario, n| {
         let (value, control) = distinct(n);
         scenario.write(dbgbvr(n), value).write(dbgbcr(n), control)
     });
-    let scenario = between.iter().fold(written.isb(), |scenario, op| scenario.then(*op)).isb();
-    let read = numbers().rev().fold(scenario, |scenario, n| scenario.read(dbgbvr(n)).read(dbgbcr(n)));
-    let seen = numbers().fold(read, |scenario, n| {
-        scenario.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) })
+    let after = between(written.isb()).isb();
+    let read = after.each(numbers().rev(), |scenario, n| {
+        let (value, control) = distinct(n);
+        scenario.read(dbgbvr(n)).reads(value).read(dbgbcr(n)).reads(control)
     });
-    cx.check(&seen)
+    cx.check(&read.each(numbers(), |scenario, n| {
+        let (value, control) = distinct(n);
+        scenario.userspace_reads(dbgbvr(n)).reads(value).userspace_reads(dbgbcr(n)).reads(control)
+    }))
 }
 
 /// Every breakpoint is set on its own marker and fires once there.
-fn all_armed(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
+fn all_armed(cx: &mut Context<'_>, between: fn(Scenario) -> Scenario) -> Result<(), Stop> {
     let numbers = || cx.shape().breakpoint_numbers();
-    let armed = numbers().fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
-        scenario.breakpoint(n, 2 * n, ADDRESS)
-    });
-    let scenario = between.iter().fold(armed.enable(ON), |scenario, op| scenario.then(*op));
-    let scenario = numbers().fold(scenario, |scenario, n| scenario.exec(2 * n).exec(2 * n + 1));
-    cx.check(&scenario)
+    let armed =
+        Scenario::new().unmask().each(numbers(), |scenario, n| scenario.breakpoint(n, 2 * n, ADDRESS));
+    let after = between(armed.enable(ON));
+    cx.check(&after.each(numbers(), own_and_next))
+}
+
+/// Breakpoint `n`, which is on marker 2 * `n`, fires there and not at the next marker.
+fn own_and_next(scenario: Scenario, n: u8) -> Scenario {
+    scenario.exec(2 * n).takes_breakpoint().exec(2 * n + 1).nothing()
 }
 
 /// Userspace writes every breakpoint before the VM has run. Userspace and then the guest read them, and they
 /// fire.
 fn all_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
-    let armed = numbers.clone().fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
-        scenario.breakpoint(n, 2 * n, ADDRESS)
+    let armed =
+        Scenario::new().unmask().each(numbers.clone(), |scenario, n| scenario.breakpoint(n, 2 * n, ADDRESS));
+    let seen = armed.enable(ON).by_userspace().each(numbers.clone(), |scenario, n| {
+        let value = scenario.userspace_reads(dbgbvr(n)).reads(marker(2 * n));
+        value.userspace_reads(dbgbcr(n)).reads(ADDRESS)
     });
-    let set = armed.enable(ON).by_userspace();
-    let seen = numbers.clone().fold(set, |scenario, n| {
-        scenario.then(Op::KvmGet { reg: dbgbvr(n) }).then(Op::KvmGet { reg: dbgbcr(n) })
+    let scenario = seen.each(numbers, |scenario, n| {
+        let value = scenario.read(dbgbvr(n)).reads(marker(2 * n));
+        own_and_next(value.read(dbgbcr(n)).reads(ADDRESS), n)
     });
-    let scenario = numbers
-        .fold(seen, |scenario, n| scenario.read(dbgbvr(n)).read(dbgbcr(n)).exec(2 * n).exec(2 * n + 1));
     let mut guest = cx.new_guest()?;
     cx.check_on(&mut guest, &scenario)?;
     Ok(())

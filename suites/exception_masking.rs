@@ -3,15 +3,17 @@
 //! What enables and masks debug exceptions: MDSCR_EL1.MDE and KDE, PSTATE.D, the OS Lock and the Exception
 //! level, in every combination, for each kind of debug exception.
 
-use crate::forms::{each_breakpoint as each, each_watchpoint, one, within};
+use crate::{
+    forms::{each_breakpoint as each, each_watchpoint, one, within},
+    stage::{ADDRESS, DOUBLEWORD, HERE, ON, STEP, WATCHED, armed, watching},
+};
 use dfr0_model::{
-    access,
-    control::{Dbgbcr, Dbgwcr, Mdscr, PMC_EL0, PMC_EL1_EL0},
+    claim::Claim,
+    control::{Mdscr, PMC_EL0, PMC_EL1_EL0},
     rule::{self, Rule},
-    scenario::{El, Entry, Op, Scenario},
+    scenario::{El, Entry, Scenario},
     shape::Shape,
-    sysreg::{MDSCR_EL1, OSLAR_EL1, dbgbcr},
-    wire::{TARGET, TARGET_SIZE},
+    sysreg::{MDSCR_EL1, dbgbcr},
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
@@ -19,18 +21,8 @@ use dfr0_runner::{
 };
 use std::ops::Range;
 
-/// The marker that breakpoints are set on.
-const HERE: u8 = 1;
-/// The doubleword that is watched.
-const WATCHED: u64 = TARGET + TARGET_SIZE / 2;
-const ON: Mdscr = Mdscr::breakpoints_at_el1();
-const STEP: Mdscr = Mdscr::DEFAULT.with_ss(true).with_kde(true);
-const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 /// Two steps of a marker: its NOP and its RET.
 const STEPPED: Entry = Entry::stepped(2);
-
-const LDR: u8 = access::place("ldr x1");
-const STR: u8 = access::place("str x1");
 
 /// A kind of debug exception.
 #[derive(Clone, Copy)]
@@ -66,8 +58,8 @@ const KINDS: [Kind; 4] = [
         rule: &rule::KDE,
         also: &[&rule::MDE, &rule::PSTATE_D, &rule::OS_LOCK],
         numbers: |shape| 0..shape.watchpoints,
-        armed: |n| Scenario::new().watchpoint(n, WATCHED, Dbgwcr::doubleword()),
-        attempts: &[|scenario| scenario.access(LDR, WATCHED), |scenario| scenario.access(STR, WATCHED)],
+        armed: |n| Scenario::new().watchpoint(n, WATCHED, DOUBLEWORD),
+        attempts: &[|scenario| scenario.load(WATCHED), |scenario| scenario.store(WATCHED)],
         steps: false,
     },
     Kind {
@@ -76,7 +68,7 @@ const KINDS: [Kind; 4] = [
         also: &[],
         numbers: |_| 0..1,
         armed: |_| Scenario::new(),
-        attempts: &[|scenario| scenario.isb().then(Op::Brk)],
+        attempts: &[Scenario::brk],
         steps: false,
     },
     Kind {
@@ -124,10 +116,10 @@ impl Masks {
             scenario = scenario.enable(mdscr);
         }
         if self.locked != before.locked {
-            scenario = scenario.write(OSLAR_EL1, self.locked.into());
+            scenario = if self.locked { scenario.lock() } else { scenario.unlock() };
         }
         if self.d != before.d {
-            scenario = scenario.then(Op::MaskDebug(self.d));
+            scenario = scenario.pstate_d(self.d);
         }
         match (before.el0, self.el0) {
             (false, true) => scenario.at(El::El0),
@@ -156,8 +148,8 @@ fn each_combination(cx: &mut Context<'_>, kind: Kind) -> Result<(), Stop> {
         for masks in share_of(n, 0..COMBINATIONS).map(Masks::from_bits) {
             for attempt in kind.attempts {
                 let set = masks.after(Masks::AT_RESET, kind, (kind.armed)(n));
-                cx.check(&attempt(attempt(set.clone()).then(Op::Exit)))?;
-                cx.check(&attempt(set.then(Op::Exit)))?;
+                cx.check(&attempt(attempt(set.clone()).exit()))?;
+                cx.check(&attempt(set.exit()))?;
             }
         }
     }
@@ -183,7 +175,7 @@ fn walk(
     attempt: fn(Scenario) -> Scenario,
     [before_attempt, after]: [bool; 2],
 ) -> Scenario {
-    let exit = |scenario: Scenario, here| if here { scenario.then(Op::Exit) } else { scenario };
+    let exit = |scenario: Scenario, here| if here { scenario.exit() } else { scenario };
     let combinations = (0..COMBINATIONS).map(|place| Masks::from_bits(place ^ place >> 1));
     let start = (armed, Masks::AT_RESET);
     let (scenario, _) = combinations.fold(start, |(scenario, before), masks| {
@@ -195,38 +187,46 @@ fn walk(
 
 fn breakpoints() -> Vec<Case> {
     vec![
-        each("mde_clear", &rule::MDE, |n| armed(n).enable(ON.with_mde(false)).exec(HERE)),
+        each("mde_clear", &rule::MDE, |n| armed(n).enable(ON.with_mde(false)).exec(HERE).nothing()),
         each("mde_clear_after_exit", &rule::MDE, |n| {
-            armed(n).enable(ON.with_mde(false)).then(Op::Exit).exec(HERE).read(MDSCR_EL1)
+            let off = ON.with_mde(false);
+            armed(n).enable(off).exit().exec(HERE).nothing().read(MDSCR_EL1).reads(off)
         }),
-        each("kde_clear", &rule::KDE, |n| armed(n).enable(ON.with_kde(false)).exec(HERE)),
+        each("kde_clear", &rule::KDE, |n| armed(n).enable(ON.with_kde(false)).exec(HERE).nothing()),
         each("kde_clear_after_exit", &rule::KDE, |n| {
-            armed(n).enable(ON.with_kde(false)).then(Op::Exit).exec(HERE).read(MDSCR_EL1)
+            let off = ON.with_kde(false);
+            armed(n).enable(off).exit().exec(HERE).nothing().read(MDSCR_EL1).reads(off)
         }),
         each("pstate_d_set", &rule::PSTATE_D, |n| {
-            armed(n).then(Op::MaskDebug(true)).exec(HERE).then(Op::MaskDebug(false)).exec(HERE)
+            armed(n).mask().exec(HERE).nothing().unmask().exec(HERE).takes_breakpoint()
         }),
         each("el0_needs_no_kde", &rule::BREAKPOINT_EL0, |n| {
-            at_el0(n).enable(ON.with_kde(false)).exec(HERE).then(Op::Exit).exec(HERE)
+            let once = at_el0(n).enable(ON.with_kde(false)).exec(HERE).takes_breakpoint();
+            once.exit().exec(HERE).takes_breakpoint()
         }),
         each("el0_needs_no_pstate_d_clear", &rule::BREAKPOINT_EL0, |n| {
-            at_el0(n).then(Op::MaskDebug(true)).exec(HERE)
+            at_el0(n).mask().exec(HERE).takes_breakpoint()
         }),
-        each("el0_mde_clear", &rule::MDE, |n| at_el0(n).enable(ON.with_mde(false)).exec(HERE)),
+        each("el0_mde_clear", &rule::MDE, |n| at_el0(n).enable(ON.with_mde(false)).exec(HERE).nothing()),
     ]
 }
 
 fn watchpoints() -> Vec<Case> {
     let each = each_watchpoint;
     vec![
-        each("mde_clear", &rule::MDE, |n| load_and_store(watching(n).enable(ON.with_mde(false)))),
-        each("kde_clear", &rule::KDE, |n| load_and_store(watching(n).enable(ON.with_kde(false)))),
+        each("mde_clear", &rule::MDE, |n| {
+            watching(n).enable(ON.with_mde(false)).load_and_store(WATCHED, Claim::Nothing)
+        }),
+        each("kde_clear", &rule::KDE, |n| {
+            watching(n).enable(ON.with_kde(false)).load_and_store(WATCHED, Claim::Nothing)
+        }),
         each("pstate_d_set", &rule::PSTATE_D, |n| {
-            let masked = load_and_store(watching(n).then(Op::MaskDebug(true)));
-            load_and_store(masked.then(Op::MaskDebug(false)))
+            let masked = watching(n).mask().load_and_store(WATCHED, Claim::Nothing);
+            masked.unmask().load_and_store(WATCHED, Claim::Watchpoint)
         }),
         each("el0_needs_neither", &rule::WATCHPOINT_SYNDROME, |n| {
-            load_and_store(watching(n).enable(ON.with_kde(false)).then(Op::MaskDebug(true)).at(El::El0))
+            let masked = watching(n).enable(ON.with_kde(false)).mask();
+            masked.at(El::El0).load_and_store(WATCHED, Claim::Watchpoint)
         }),
     ]
 }
@@ -235,41 +235,29 @@ fn brk_and_steps() -> Vec<Case> {
     let step = |name: &str, rule, scenario: fn() -> Scenario| one(name, rule, scenario).within("step");
     vec![
         each("mde_clear", &rule::BRK_UNMASKED, |n| {
-            let armed = armed(n).isb().then(Op::Brk);
-            armed.enable(ON.with_mde(false)).isb().then(Op::Brk)
+            armed(n).brk().takes_brk().enable(ON.with_mde(false)).brk().takes_brk()
         })
         .within("brk"),
-        step("kde_clear", &rule::KDE, || stepping(El::El1, STEP.with_kde(false)).exec(HERE).read(MDSCR_EL1)),
-        step("pstate_d_set", &rule::PSTATE_D, || {
-            stepping(El::El1, STEP).then(Op::MaskDebug(true)).exec(HERE)
+        step("kde_clear", &rule::KDE, || {
+            let off = STEP.with_kde(false);
+            stepping(El::El1, off).exec(HERE).nothing().read(MDSCR_EL1).reads(off)
         }),
+        step("pstate_d_set", &rule::PSTATE_D, || stepping(El::El1, STEP).mask().exec(HERE).nothing()),
         step("el0_needs_neither", &rule::STEP, || {
-            stepping(El::El0, STEP.with_kde(false)).then(Op::MaskDebug(true)).exec(HERE)
+            stepping(El::El0, STEP.with_kde(false)).mask().exec(HERE).takes_steps(2)
         }),
-        step("mde_does_not_matter", &rule::STEP, || stepping(El::El1, STEP.with_mde(true)).exec(HERE)),
+        step("mde_does_not_matter", &rule::STEP, || {
+            stepping(El::El1, STEP.with_mde(true)).exec(HERE).takes_steps(2)
+        }),
     ]
-}
-
-/// Breakpoint `n` on marker [`HERE`] at EL1, with nothing that masks it.
-fn armed(n: u8) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).breakpoint(n, HERE, ADDRESS).enable(ON)
 }
 
 /// Breakpoint `n` on marker [`HERE`] for EL0. What follows is executed at EL0.
 fn at_el0(n: u8) -> Scenario {
-    armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0).raw_value()).at(El::El0)
-}
-
-/// Watchpoint `n` on [`WATCHED`], with nothing that masks it.
-fn watching(n: u8) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, WATCHED, Dbgwcr::doubleword()).enable(ON)
-}
-
-fn load_and_store(scenario: Scenario) -> Scenario {
-    scenario.access(LDR, WATCHED).access(STR, WATCHED)
+    armed(n).write(dbgbcr(n), ADDRESS.with_pmc(PMC_EL0)).at(El::El0)
 }
 
 /// What follows is executed at `el`, with PSTATE.D clear and MDSCR_EL1 written.
 fn stepping(el: El, mdscr: Mdscr) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).enable(mdscr).at(el).entered(STEPPED).isb()
+    Scenario::new().unmask().enable(mdscr).at(el).entered(STEPPED).isb()
 }

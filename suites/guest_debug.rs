@@ -4,27 +4,26 @@
 //! Userspace gets its exits whatever the guest does, and the guest reads the values that it wrote, while
 //! userspace debugs it and afterwards.
 
-use crate::forms::{each_breakpoint as each, whole};
+use crate::{
+    forms::{each_breakpoint as each, whole},
+    stage::{ADDRESS, EINVAL, HERE, LOCKED, ON},
+};
 use dfr0_model::{
-    control::{Dbgbcr, Mdscr, PMC_EL0},
+    claim::Claim,
+    control::{Mdscr, PMC_EL0},
     guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP, USE_HW, USE_SW_BP, VALID},
     rule,
-    scenario::{Op, Scenario},
-    sysreg::{MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr},
+    scenario::{Op, Scenario, Value},
+    sysreg::{MDSCR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr},
     wire::marker,
 };
 use dfr0_runner::case::{Case, Context, Stop};
 
 mod watchpoints;
 
-/// The marker of userspace's breakpoint. If userspace uses all breakpoints, they are on the markers starting
-/// with 0.
-const HERE: u8 = 1;
-/// The marker of the guest's own breakpoint.
+/// The marker of the guest's own breakpoint. Userspace's is on [`HERE`]; if userspace uses all breakpoints, they are on
+/// the markers starting with 0.
 const OWN: u8 = 20;
-const ON: Mdscr = Mdscr::breakpoints_at_el1();
-const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
-const OFF: Op = Op::Debug(GuestDebug::OFF);
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
@@ -32,24 +31,25 @@ pub fn cases() -> Vec<Case> {
         whole("invalid_bits_refused", &rule::GUEST_DEBUG_INVALID, |cx| {
             let invalid = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| bit & VALID == 0);
             let controls = invalid.flat_map(|bit| [bit, bit | ENABLE, bit | VALID]);
-            cx.check(&controls.fold(own(0), |scenario, control| {
-                scenario.then(Op::Debug(GuestDebug::new(control))).exec(OWN)
+            cx.check(&own(0).each(controls, |scenario, control| {
+                let refused = scenario.userspace_debugs(GuestDebug::new(control)).refused(EINVAL);
+                refused.exec(OWN).takes_breakpoint()
             }))
         }),
         each("refused_changes_nothing", &rule::GUEST_DEBUG_INVALID, |n| {
-            let refused = GuestDebug::breakpoint(n, HERE + 1).and(1 << 2);
-            debugged(n).then(Op::Debug(refused)).exec(HERE + 1).exec(HERE)
+            let invalid = GuestDebug::breakpoint(n, HERE + 1).and(1 << 2);
+            let refused = debugged(n).userspace_debugs(invalid).refused(EINVAL);
+            refused.exec(HERE + 1).nothing().exec(HERE).exits()
         }),
         each("off_without_enable", &rule::GUEST_DEBUG_OFF, |n| {
             let control = SINGLESTEP | USE_SW_BP | USE_HW;
             let debug = GuestDebug { control, ..GuestDebug::breakpoint(n, HERE) };
-            let off = own(n).then(Op::Debug(debug)).exec(HERE).exec(OWN).then(Op::Brk);
-            off.then(Op::Debug(GuestDebug::breakpoint(n, HERE)))
-                .exec(HERE)
-                .then(Op::Debug(debug))
-                .exec(HERE)
-                .exec(OWN)
-                .then(Op::Brk)
+            let off = |scenario: Scenario| {
+                let off = scenario.userspace_debugs(debug).exec(HERE).nothing();
+                off.exec(OWN).takes_breakpoint().then(Op::Brk).takes_brk()
+            };
+            let on = off(own(n)).userspace_debugs(breakpoint(n)).exec(HERE).exits();
+            off(on)
         }),
     ];
     cases.extend(hardware_breakpoints());
@@ -62,54 +62,67 @@ pub fn cases() -> Vec<Case> {
 fn hardware_breakpoints() -> Vec<Case> {
     vec![
         each("breakpoint_exits", &rule::GUEST_DEBUG_HW_EXITS, |n| {
-            unarmed(n).exec(HERE).exec(HERE).exec(HERE + 1).exec(HERE - 1).exec(HERE)
+            let exits = unarmed(n).exec(HERE).exits().exec(HERE).exits();
+            exits.exec(HERE + 1).nothing().exec(HERE - 1).nothing().exec(HERE).exits()
         }),
         whole("all_breakpoints_exit", &rule::GUEST_DEBUG_HW_EXITS, |cx| {
             let count = cx.shape().breakpoints;
-            let debug = Op::Debug(GuestDebug::first_breakpoints(count));
-            cx.check(&(0..=count).fold(Scenario::new().then(debug), Scenario::exec))
+            let debugged = Scenario::new().userspace_debugs(GuestDebug::first_breakpoints(count));
+            let all = debugged.each(0..count, |scenario, marker| scenario.exec(marker).exits());
+            cx.check(&all.exec(count).nothing())
         }),
         each("breakpoint_disabled", &rule::BREAKPOINT_ENABLED, |n| {
-            let debug = GuestDebug::breakpoint(n, HERE).with_dbgbcr(ADDRESS.with_e(false));
-            unarmed(n).then(Op::Debug(debug)).exec(HERE)
+            let debug = breakpoint(n).with_dbgbcr(ADDRESS.with_e(false));
+            unarmed(n).userspace_debugs(debug).exec(HERE).nothing()
         }),
         each("breakpoint_for_el0", &rule::BREAKPOINT_PRIVILEGE, |n| {
-            let debug = GuestDebug::breakpoint(n, HERE).with_dbgbcr(ADDRESS.with_pmc(PMC_EL0));
-            unarmed(n).then(Op::Debug(debug)).exec(HERE)
+            let debug = breakpoint(n).with_dbgbcr(ADDRESS.with_pmc(PMC_EL0));
+            unarmed(n).userspace_debugs(debug).exec(HERE).nothing()
         }),
         each("breakpoint_whatever_the_guest_masks", &rule::GUEST_DEBUG_HW_EXITS, |n| {
             let values = [Mdscr::DEFAULT, ON, ON.with_mde(false), ON.with_kde(false)];
             let masks = values.into_iter().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
-            masks.fold(unarmed(n), |scenario, (mdscr, d)| {
-                scenario.enable(mdscr).then(Op::MaskDebug(d)).exec(HERE).then(Op::Exit).exec(HERE)
+            unarmed(n).each(masks, |scenario, (mdscr, d)| {
+                let masked = scenario.enable(mdscr).pstate_d(d).exec(HERE).exits();
+                masked.exit().exec(HERE).exits()
             })
         }),
         each("breakpoint_cleared", &rule::GUEST_DEBUG_OFF, |n| {
-            let none = Op::Debug(GuestDebug::new(ENABLE | USE_HW));
-            unarmed(n).exec(HERE).then(none).exec(HERE).then(debug(n)).exec(HERE).then(OFF).exec(HERE)
+            let cleared = unarmed(n).exec(HERE).exits().userspace_debugs(GuestDebug::new(ENABLE | USE_HW));
+            let again = cleared.exec(HERE).nothing().userspace_debugs(breakpoint(n)).exec(HERE).exits();
+            again.userspace_stops().exec(HERE).nothing()
         }),
         each("breakpoint_moved", &rule::GUEST_DEBUG_HW_EXITS, |n| {
-            let moved = Op::Debug(GuestDebug::breakpoint(n, HERE + 1));
-            unarmed(n).exec(HERE).then(moved).exec(HERE).exec(HERE + 1)
+            let moved = unarmed(n).exec(HERE).exits().userspace_debugs(GuestDebug::breakpoint(n, HERE + 1));
+            moved.exec(HERE).nothing().exec(HERE + 1).exits()
         }),
         each("breakpoint_over_exits", &rule::GUEST_DEBUG_HW_EXITS, |n| {
-            unarmed(n).then(Op::Exit).exec(HERE).then(Op::Exit).then(Op::Exit).exec(HERE)
+            unarmed(n).exit().exec(HERE).exits().exit().exit().exec(HERE).exits()
         }),
         each("breakpoint_stepped_over", &rule::GUEST_DEBUG_STEPS, |n| {
-            let debug = GuestDebug::breakpoint(n, HERE).on_exit(OnExit::StepOver);
-            own(n).then(Op::Debug(debug)).exec(HERE).exec(HERE + 1).exec(HERE).then(OFF).exec(HERE).exec(OWN)
+            // One exit at the breakpoint, and one after the step.
+            let over = |scenario: Scenario| scenario.exec(HERE).exits().exits();
+            let debugged = own(n).userspace_debugs(breakpoint(n).on_exit(OnExit::StepOver));
+            let twice = over(over(debugged).exec(HERE + 1).nothing());
+            twice.userspace_stops().exec(HERE).nothing().exec(OWN).takes_breakpoint()
         }),
         each("breakpoint_under_guests_accesses", &rule::GUEST_DEBUG_HW_EXITS, |n| {
-            let written = debugged(n).exec(HERE).append(own(n)).exec(HERE).exec(OWN);
-            written.read(dbgbvr(n)).exec(HERE).read(dbgbcr(n)).exec(HERE).read(MDSCR_EL1).exec(HERE)
+            let written =
+                debugged(n).exec(HERE).exits().append(own(n)).exec(HERE).exits().exec(OWN).nothing();
+            let value = written.read(dbgbvr(n)).reads(marker(OWN)).exec(HERE).exits();
+            let control = value.read(dbgbcr(n)).reads(ADDRESS).exec(HERE).exits();
+            control.read(MDSCR_EL1).reads(ON).exec(HERE).exits()
         }),
         each("breakpoint_under_os_lock", &rule::GUEST_DEBUG_HW_EXITS, |n| {
-            let locked = own(n).write(OSLAR_EL1, 1).then(debug(n)).exec(HERE).exec(OWN).read(OSLSR_EL1);
-            locked.then(Op::Exit).exec(HERE).write(OSLAR_EL1, 0).exec(HERE).then(OFF).exec(OWN)
+            let locked = own(n).lock().userspace_debugs(breakpoint(n)).exec(HERE).exits().exec(OWN).nothing();
+            let held = locked.read(OSLSR_EL1).reads(LOCKED).exit().exec(HERE).exits();
+            held.unlock().exec(HERE).exits().userspace_stops().exec(OWN).takes_breakpoint()
         }),
         each("os_lock_under_breakpoint", &rule::GUEST_DEBUG_HW_EXITS, |n| {
-            let locked = debugged(n).write(OSLAR_EL1, 1).read(OSLSR_EL1).exec(HERE).exec(OWN);
-            locked.then(OFF).exec(HERE).exec(OWN).read(OSLSR_EL1).write(OSLAR_EL1, 0).exec(OWN)
+            // There was no ISB since the guest wrote the lock.
+            let locked = debugged(n).lock().read(OSLSR_EL1).exec(HERE).exits().exec(OWN).nothing();
+            let off = locked.userspace_stops().exec(HERE).nothing().exec(OWN).nothing();
+            off.read(OSLSR_EL1).reads(LOCKED).unlock().exec(OWN).takes_breakpoint()
         }),
     ]
 }
@@ -118,53 +131,63 @@ fn guests_registers() -> Vec<Case> {
     vec![
         whole("registers_keep_their_values", &rule::GUEST_DEBUG_KEEPS_REGISTERS, registers_keep_their_values),
         each("registers_written_under_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |n| {
-            let written = Scenario::new().then(debug(n)).append(own(n)).exec(HERE);
-            seen(seen(written, n).then(OFF), n).exec(HERE).exec(OWN)
+            let written = Scenario::new().userspace_debugs(breakpoint(n)).append(own(n)).exec(HERE).exits();
+            let seen = own_seen(own_seen(written, n).userspace_stops(), n);
+            seen.exec(HERE).nothing().exec(OWN).takes_breakpoint()
         }),
         each("registers_written_by_userspace", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |n| {
-            let set = |reg, value| Op::KvmSet { reg, value };
-            let written = Scenario::new()
-                .then(Op::MaskDebug(false))
-                .then(debug(n))
-                .then(set(dbgbvr(n), marker(OWN)))
-                .then(set(dbgbcr(n), ADDRESS.raw_value()))
-                .then(set(MDSCR_EL1, ON.raw_value()));
-            seen(written, n).exec(HERE).exec(OWN).then(OFF).exec(HERE).exec(OWN)
+            let debugged = Scenario::new().unmask().userspace_debugs(breakpoint(n));
+            let value = debugged.userspace_writes(dbgbvr(n), marker(OWN)).accepted();
+            let control = value.userspace_writes(dbgbcr(n), ADDRESS).accepted();
+            let written = control.userspace_writes(MDSCR_EL1, ON).accepted();
+            let on = own_seen(written, n).exec(HERE).exits().exec(OWN).nothing();
+            on.userspace_stops().exec(HERE).nothing().exec(OWN).takes_breakpoint()
         }),
         each("mdscr_keeps_its_value", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |n| {
-            mdscr_values().fold(Scenario::new().then(debug(n)), |scenario, value| {
-                let written = scenario.write(MDSCR_EL1, value).exec(HERE);
-                both(written.then(Op::Exit), MDSCR_EL1)
+            unarmed(n).each(mdscr_values(), |scenario, value| {
+                let written = scenario.write(MDSCR_EL1, value).exec(HERE).exits();
+                both_read(written.exit(), MDSCR_EL1, value)
             })
         }),
         each("guests_breakpoint_under_breakpoint", &rule::GUEST_DEBUG_HW_EXITS, |n| {
-            debugged(n).exec(OWN).exec(HERE).exec(OWN).then(Op::Exit).exec(OWN)
+            let once = debugged(n).exec(OWN).nothing().exec(HERE).exits().exec(OWN).nothing();
+            once.exit().exec(OWN).nothing()
         }),
         each("guests_breakpoint_under_enable", &rule::GUEST_DEBUG_GUESTS_OWN, |n| {
-            [ENABLE, ENABLE | USE_SW_BP].into_iter().fold(own(n), |scenario, control| {
-                let on = scenario.then(Op::Debug(GuestDebug::new(control))).exec(OWN).exec(HERE);
-                seen(seen(on.exec(OWN), n).then(OFF), n).exec(OWN)
+            own(n).each([ENABLE, ENABLE | USE_SW_BP], |scenario, control| {
+                let may_exit = |scenario: Scenario| scenario.exec(OWN).may(&Claim::Exit);
+                let on = may_exit(scenario.userspace_debugs(GuestDebug::new(control)));
+                let on = own_seen(may_exit(on.exec(HERE).nothing()), n);
+                own_seen(on.userspace_stops(), n).exec(OWN).takes_breakpoint()
             })
         }),
         each("guests_breakpoint_fires_afterwards", &rule::GUEST_DEBUG_OFF, |n| {
-            let given_back = debugged(n).exec(HERE).then(OFF).exec(OWN).exec(HERE);
-            given_back.then(Op::Exit).exec(OWN).then(debug(n)).exec(HERE).exec(OWN).then(OFF).exec(OWN)
+            let given_back = debugged(n).exec(HERE).exits().userspace_stops();
+            let once = given_back.exec(OWN).takes_breakpoint().exec(HERE).nothing();
+            let twice = once.exit().exec(OWN).takes_breakpoint();
+            let again = twice.userspace_debugs(breakpoint(n)).exec(HERE).exits().exec(OWN).nothing();
+            again.userspace_stops().exec(OWN).takes_breakpoint()
         }),
         each("guests_breakpoint_fires_after_an_idle_debugger", &rule::GUEST_DEBUG_OFF, |n| {
-            own(n).then(debug(n)).then(Op::Exit).then(OFF).exec(OWN).then(debug(n)).then(OFF).exec(OWN)
+            let idle = debugged(n).exit().userspace_stops().exec(OWN).takes_breakpoint();
+            idle.userspace_debugs(breakpoint(n)).userspace_stops().exec(OWN).takes_breakpoint()
         }),
         each("guests_breakpoint_fires_when_given_back", &rule::GUEST_DEBUG_OFF, |n| {
             let debug = GuestDebug::breakpoint(n, OWN).on_exit(OnExit::SwitchOff);
-            own(n).then(Op::Debug(debug)).exec(OWN).exec(OWN)
+            let given_back = own(n).userspace_debugs(debug).exec(OWN).exits().takes_breakpoint();
+            given_back.exec(OWN).takes_breakpoint()
         }),
         whole("all_guests_breakpoints_fire_afterwards", &rule::GUEST_DEBUG_OFF, |cx| {
             let count = cx.shape().breakpoints;
-            let armed = (0..count).fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
-                scenario.breakpoint(n, n, ADDRESS)
-            });
-            let debug = Op::Debug(GuestDebug::first_breakpoints(count));
-            let exits = (0..count).fold(armed.enable(ON).then(debug), Scenario::exec);
-            cx.check(&(0..count).fold(exits.then(OFF), Scenario::exec))
+            let armed =
+                Scenario::new().unmask().each(0..count, |scenario, n| scenario.breakpoint(n, n, ADDRESS));
+            let debugged = armed.enable(ON).userspace_debugs(GuestDebug::first_breakpoints(count));
+            let exits = debugged.each(0..count, |scenario, marker| scenario.exec(marker).exits());
+            cx.check(
+                &exits
+                    .userspace_stops()
+                    .each(0..count, |scenario, marker| scenario.exec(marker).takes_breakpoint()),
+            )
         }),
     ]
 }
@@ -174,91 +197,103 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
     const STEPS: GuestDebug = GuestDebug::new(ENABLE | SINGLESTEP);
     vec![
         whole("brk_exits", &rule::GUEST_DEBUG_SW_EXITS, |cx| {
-            let masked = Scenario::new().then(Op::Debug(SOFTWARE)).then(Op::Brk).then(Op::Brk);
-            let armed = masked.then(Op::MaskDebug(false)).enable(ON).isb().then(Op::Brk);
-            cx.check(&armed.write(OSLAR_EL1, 1).isb().then(Op::Brk).then(Op::Exit).then(Op::Brk))
+            let masked =
+                Scenario::new().userspace_debugs(SOFTWARE).then(Op::Brk).exits().then(Op::Brk).exits();
+            let armed = masked.unmask().enable(ON).brk().exits();
+            cx.check(&armed.lock().brk().exits().exit().then(Op::Brk).exits())
         }),
         each("brk_exits_beside_breakpoint", &rule::GUEST_DEBUG_SW_EXITS, |n| {
-            let debug = GuestDebug::breakpoint(n, HERE).and(USE_SW_BP);
-            own(n).then(Op::Debug(debug)).exec(HERE).then(Op::Brk).exec(OWN).exec(HERE).then(Op::Brk)
+            let debugged = own(n).userspace_debugs(breakpoint(n).and(USE_SW_BP));
+            let once = debugged.exec(HERE).exits().then(Op::Brk).exits().exec(OWN).nothing();
+            once.exec(HERE).exits().then(Op::Brk).exits()
         }),
         each("brk_is_the_guests_afterwards", &rule::GUEST_DEBUG_OFF, |n| {
-            let before = own(n).isb().then(Op::Brk).then(Op::Debug(SOFTWARE)).then(Op::Brk);
-            before.then(OFF).then(Op::Brk).exec(OWN).then(Op::Exit).then(Op::Brk)
+            let under = own(n).brk().takes_brk().userspace_debugs(SOFTWARE).then(Op::Brk).exits();
+            let after = under.userspace_stops().then(Op::Brk).takes_brk().exec(OWN).takes_breakpoint();
+            after.exit().then(Op::Brk).takes_brk()
         }),
         whole("brk_is_the_guests_when_given_back", &rule::GUEST_DEBUG_OFF, |cx| {
-            let debug = Op::Debug(SOFTWARE.on_exit(OnExit::SwitchOff));
-            cx.check(&Scenario::new().then(debug).then(Op::Brk).then(Op::Brk))
+            let debugged = Scenario::new().userspace_debugs(SOFTWARE.on_exit(OnExit::SwitchOff));
+            cx.check(&debugged.then(Op::Brk).exits().takes_brk().then(Op::Brk).takes_brk())
         }),
         whole("steps", &rule::GUEST_DEBUG_STEPS, |cx| {
-            let stepped = Scenario::new().then(Op::Debug(STEPS)).exec(HERE).exec(HERE + 1);
-            cx.check(&stepped.then(Op::Exit).exec(HERE).then(OFF).exec(HERE))
+            let stepped = stepped(stepped(Scenario::new().userspace_debugs(STEPS), HERE), HERE + 1);
+            cx.check(&self::stepped(stepped.exit(), HERE).userspace_stops().exec(HERE).nothing())
         }),
         whole("steps_whatever_the_guest_masks", &rule::GUEST_DEBUG_STEPS, |cx| {
             let masks = mdscr_values().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
-            let stepped = masks.fold(Scenario::new().then(Op::Debug(STEPS)), |scenario, (mdscr, d)| {
-                scenario.then(Op::MaskDebug(d)).write(MDSCR_EL1, mdscr).exec(HERE)
+            let debugged = Scenario::new().userspace_debugs(STEPS).each(masks, |scenario, (mdscr, d)| {
+                stepped(scenario.pstate_d(d).write(MDSCR_EL1, mdscr), HERE)
             });
-            cx.check(&stepped.write(OSLAR_EL1, 1).exec(HERE).write(OSLAR_EL1, 0).exec(HERE))
+            cx.check(&stepped(stepped(debugged.lock(), HERE).unlock(), HERE))
         }),
         whole("steps_keep_mdscr", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |cx| {
-            let before = mdscr_values().fold(Scenario::new(), |scenario, value| {
-                let stepped = scenario.write(MDSCR_EL1, value).then(Op::Debug(STEPS)).exec(HERE);
-                both(both(stepped, MDSCR_EL1).then(OFF), MDSCR_EL1)
+            let before = Scenario::new().each(mdscr_values(), |scenario, value| {
+                let stepped = stepped(scenario.write(MDSCR_EL1, value).userspace_debugs(STEPS), HERE);
+                both_read(both_read(stepped, MDSCR_EL1, value).userspace_stops(), MDSCR_EL1, value)
             });
-            let under = mdscr_values().fold(before.then(Op::Debug(STEPS)), |scenario, value| {
-                both(scenario.write(MDSCR_EL1, value).exec(HERE), MDSCR_EL1)
+            let mut last = Mdscr::DEFAULT;
+            let under = before.userspace_debugs(STEPS).each(mdscr_values(), |scenario, value| {
+                last = value;
+                both_read(stepped(scenario.write(MDSCR_EL1, value), HERE), MDSCR_EL1, value)
             });
-            cx.check(&both(under.then(OFF), MDSCR_EL1))
+            cx.check(&both_read(under.userspace_stops(), MDSCR_EL1, last))
         }),
         each("steps_keep_registers", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |n| {
-            let stepped = own(n).then(Op::Debug(STEPS)).exec(HERE);
-            seen(seen(stepped, n).then(OFF), n).exec(HERE).exec(OWN)
+            let stepped = stepped(own(n).userspace_debugs(STEPS), HERE);
+            let seen = own_seen(own_seen(stepped, n).userspace_stops(), n);
+            seen.exec(HERE).nothing().exec(OWN).takes_breakpoint()
         }),
         each("guests_breakpoint_fires_after_steps", &rule::GUEST_DEBUG_OFF, |n| {
-            let stepped = own(n).then(Op::Debug(STEPS)).exec(HERE).then(OFF);
-            stepped.exec(OWN).then(Op::Exit).exec(OWN).exec(HERE).then(Op::Brk)
+            let stepped = stepped(own(n).userspace_debugs(STEPS), HERE).userspace_stops();
+            let twice = stepped.exec(OWN).takes_breakpoint().exit().exec(OWN).takes_breakpoint();
+            twice.exec(HERE).nothing().then(Op::Brk).takes_brk()
         }),
     ]
 }
 
 /// The guest's own breakpoint `n`, on marker [`OWN`], with nothing that masks it.
 fn own(n: u8) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).breakpoint(n, OWN, ADDRESS).enable(ON)
+    Scenario::new().unmask().breakpoint(n, OWN, ADDRESS).enable(ON)
 }
 
 /// Userspace's breakpoint `n`, on marker [`HERE`].
-const fn debug(n: u8) -> Op {
-    Op::Debug(GuestDebug::breakpoint(n, HERE))
+const fn breakpoint(n: u8) -> GuestDebug {
+    GuestDebug::breakpoint(n, HERE)
 }
 
 /// The guest and userspace both use breakpoint `n`.
 fn debugged(n: u8) -> Scenario {
-    own(n).then(debug(n))
+    own(n).userspace_debugs(breakpoint(n))
 }
 
 /// Userspace uses breakpoint `n`. The guest has not accessed its debug registers.
 fn unarmed(n: u8) -> Scenario {
-    Scenario::new().then(debug(n))
+    Scenario::new().userspace_debugs(breakpoint(n))
 }
 
-/// The guest and userspace read a register.
-fn both(scenario: Scenario, reg: SysReg) -> Scenario {
-    scenario.isb().read(reg).then(Op::KvmGet { reg })
+/// Userspace steps a marker: one exit at its NOP and one at its RET.
+fn stepped(scenario: Scenario, marker: u8) -> Scenario {
+    scenario.exec(marker).exits().exits()
 }
 
-/// The guest and userspace read breakpoint `n` and MDSCR_EL1.
-fn seen(scenario: Scenario, n: u8) -> Scenario {
-    [dbgbvr(n), dbgbcr(n), MDSCR_EL1].into_iter().fold(scenario, both)
+/// The guest and userspace read this value of a register.
+fn both_read(scenario: Scenario, reg: SysReg, value: impl Value) -> Scenario {
+    let value = value.bits();
+    scenario.isb().read(reg).reads(value).userspace_reads(reg).reads(value)
+}
+
+/// The guest and userspace read breakpoint `n` and MDSCR_EL1 as [`own`] has written them.
+fn own_seen(scenario: Scenario, n: u8) -> Scenario {
+    let value = both_read(scenario, dbgbvr(n), marker(OWN));
+    both_read(both_read(value, dbgbcr(n), ADDRESS), MDSCR_EL1, ON)
 }
 
 /// MDE, KDE and SS in each combination.
-fn mdscr_values() -> impl Iterator<Item = u64> {
+fn mdscr_values() -> impl Iterator<Item = Mdscr> {
     [false, true].into_iter().flat_map(|mde| {
         [false, true].into_iter().flat_map(move |kde| {
-            [false, true]
-                .into_iter()
-                .map(move |ss| Mdscr::DEFAULT.with_mde(mde).with_kde(kde).with_ss(ss).raw_value())
+            [false, true].into_iter().map(move |ss| Mdscr::DEFAULT.with_mde(mde).with_kde(kde).with_ss(ss))
         })
     })
 }
@@ -289,15 +324,20 @@ fn counts_are_the_hosts(cx: &mut Context<'_>) -> Result<(), Stop> {
 /// value.
 fn registers_keep_their_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let numbers = cx.shape().breakpoint_numbers();
-    let debug = Op::Debug(GuestDebug::first_breakpoints(cx.shape().breakpoints));
+    let value = |n: u8| 0x1234_5670_0000 + 0x1_0040 * u64::from(n);
+    let control = |n: u8| ADDRESS.with_e(n.is_multiple_of(2));
     for mdscr in [Mdscr::DEFAULT, ON] {
-        let written = numbers.clone().fold(Scenario::new(), |scenario, n| {
-            let control = ADDRESS.with_e(n.is_multiple_of(2));
-            scenario.breakpoint_at(n, 0x1234_5670_0000 + 0x1_0040 * u64::from(n), control)
-        });
-        let exits = numbers.clone().fold(written.enable(mdscr).then(debug), Scenario::exec);
-        let during = numbers.clone().fold(exits, seen);
-        cx.check(&numbers.clone().fold(during.then(OFF), seen))?;
+        let seen = |scenario: Scenario, n| {
+            let read = both_read(both_read(scenario, dbgbvr(n), value(n)), dbgbcr(n), control(n));
+            both_read(read, MDSCR_EL1, mdscr)
+        };
+        let written = Scenario::new()
+            .each(numbers.clone(), |scenario, n| scenario.breakpoint_at(n, value(n), control(n)));
+        let debug = GuestDebug::first_breakpoints(cx.shape().breakpoints);
+        let debugged = written.enable(mdscr).userspace_debugs(debug);
+        let exits = debugged.each(numbers.clone(), |scenario, marker| scenario.exec(marker).exits());
+        let during = exits.each(numbers.clone(), seen);
+        cx.check(&during.userspace_stops().each(numbers.clone(), seen))?;
     }
     Ok(())
 }

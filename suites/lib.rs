@@ -20,6 +20,7 @@ mod random;
 mod register_access;
 mod shapes;
 mod software_step;
+mod stage;
 mod watchpoints;
 
 /// What KVM answers when userspace rewrites debug feature registers, and what the guest then reads.
@@ -72,6 +73,8 @@ pub const ALL: [Suite; 15] = [
     RANDOM,
 ];
 
+#[cfg(test)]
+mod claims;
 #[cfg(test)]
 mod coverage;
 

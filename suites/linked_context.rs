@@ -3,25 +3,23 @@
 //! Breakpoints and watchpoints that are linked to a context-aware breakpoint: from every number to every
 //! other number that is context-aware.
 
-use crate::forms::within;
+use crate::{
+    forms::within,
+    stage::{ADDRESS, BY_RETURN, CONTEXT, HERE, ON, STR},
+};
 use arbitrary_int::{u2, u4};
 use dfr0_model::{
-    access,
+    claim::Claim,
     control::{BT_CONTEXT, BT_CONTEXTIDR_EL1, BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, Mdscr},
     rule::{self, Rule},
-    scenario::{El, Entry, Op, Scenario},
+    scenario::{El, Op, Scenario},
     shape::Shape,
-    sysreg::{CONTEXTIDR_EL1, dbgbcr, dbgbvr},
+    sysreg::{CONTEXTIDR_EL1, dbgbcr},
     wire::TARGET,
 };
 use dfr0_runner::case::{Case, Context, Stop};
 
-const HERE: u8 = 1;
-const CONTEXT: u64 = 0x5a5a_1234;
-const STORE: u8 = access::place("str x1");
-/// An exception return enters the code, so that a breakpoint that may match anywhere does not match an
-/// instruction of the payload itself.
-const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
+/// The partner of a link.
 const MATCHES: Dbgbcr = Dbgbcr::linked_context();
 
 /// A breakpoint or a watchpoint of number `n`, linked to breakpoint `partner`, and what makes it fire.
@@ -46,11 +44,8 @@ impl Linked {
     /// `n` linked to `partner`, which matches [`CONTEXT`] as `control` says. CONTEXTIDR_EL1 is [`CONTEXT`].
     fn armed(self, n: u8, partner: u8, control: Dbgbcr) -> Scenario {
         let lbn = u4::new(partner);
-        let scenario = Scenario::new()
-            .then(Op::MaskDebug(false))
-            .write(dbgbvr(partner), CONTEXT)
-            .write(dbgbcr(partner), control.raw_value());
-        self.set(scenario, n, lbn).enable(Mdscr::breakpoints_at_el1()).write(CONTEXTIDR_EL1, CONTEXT)
+        let scenario = Scenario::new().unmask().breakpoint_at(partner, CONTEXT, control);
+        self.set(scenario, n, lbn).enable(ON).write(CONTEXTIDR_EL1, CONTEXT)
     }
 
     fn is_breakpoint(self) -> bool {
@@ -74,15 +69,36 @@ impl Linked {
     fn unsynchronised(self) -> Op {
         match self {
             Self::Breakpoint => Op::Exec { marker: HERE },
-            Self::Watchpoint => Op::Access { access: STORE, address: TARGET },
+            Self::Watchpoint => Op::Access { access: STR, address: TARGET },
         }
+    }
+
+    /// It fires where it is set.
+    fn fires(self, scenario: Scenario) -> Scenario {
+        self.hit(scenario).claim(match self {
+            Self::Breakpoint => Claim::Breakpoint,
+            Self::Watchpoint => Claim::Watchpoint,
+        })
+    }
+
+    /// It does not fire where it is set.
+    fn silent(self, scenario: Scenario) -> Scenario {
+        self.hit(scenario).nothing()
+    }
+
+    /// Right after a write, it fires where it is set or does not.
+    fn may_fire(self, scenario: Scenario) -> Scenario {
+        scenario.then(self.unsynchronised()).may(match self {
+            Self::Breakpoint => &Claim::Breakpoint,
+            Self::Watchpoint => &Claim::Watchpoint,
+        })
     }
 
     /// Executes or accesses what is next to what it is set on.
     fn miss(self, scenario: Scenario) -> Scenario {
         match self {
             Self::Breakpoint => scenario.exec(HERE + 1),
-            Self::Watchpoint => scenario.access(STORE, TARGET + 8),
+            Self::Watchpoint => scenario.store(TARGET + 8),
         }
     }
 }
@@ -104,33 +120,31 @@ fn cases_of(linked: Linked) -> Vec<Case> {
             .in_each_shape(),
         each("silent_in_another_context", &rule::LINKED_CONTEXT, |linked, n, partner| {
             let others = (0..32).map(|bit| CONTEXT ^ 1 << bit);
-            others.chain([CONTEXT]).fold(linked.armed(n, partner, MATCHES), |scenario, context| {
-                linked.hit(scenario.write(CONTEXTIDR_EL1, context))
-            })
+            let elsewhere = linked
+                .armed(n, partner, MATCHES)
+                .each(others, |scenario, context| linked.silent(scenario.write(CONTEXTIDR_EL1, context)));
+            linked.fires(elsewhere.write(CONTEXTIDR_EL1, CONTEXT))
         }),
         each("partner_disabled", &rule::LINKED_CONTEXT, |linked, n, partner| {
-            linked.hit(linked.armed(n, partner, MATCHES.with_e(false)))
+            linked.silent(linked.armed(n, partner, MATCHES.with_e(false)))
         }),
         each("partner_of_another_type", &rule::LINKED_CONTEXT, |linked, n, partner| {
-            linked.hit(linked.armed(n, partner, Dbgbcr::address_at_el1()))
+            linked.silent(linked.armed(n, partner, ADDRESS))
         }),
         each("partner_alone_is_silent", &rule::LINKED_CONTEXT, |linked, n, partner| {
-            let disabled = match linked {
-                Linked::Breakpoint => linked.armed(n, partner, MATCHES).write(dbgbcr(n), 0),
-                Linked::Watchpoint => {
-                    linked.armed(n, partner, MATCHES).watchpoint(n, TARGET, Dbgwcr::DEFAULT)
-                }
-            };
-            linked.hit(disabled)
+            let armed = linked.armed(n, partner, MATCHES);
+            linked.silent(match linked {
+                Linked::Breakpoint => armed.write(dbgbcr(n), 0),
+                Linked::Watchpoint => armed.watchpoint(n, TARGET, Dbgwcr::DEFAULT),
+            })
         }),
         each("context_set_after_exit", &rule::EXIT_KEEPS_STATE, |linked, n, partner| {
-            let elsewhere = linked.armed(n, partner, MATCHES).write(CONTEXTIDR_EL1, 0).then(Op::Exit);
-            linked.hit(linked.hit(elsewhere).write(CONTEXTIDR_EL1, CONTEXT).then(Op::Exit))
+            let elsewhere = linked.armed(n, partner, MATCHES).write(CONTEXTIDR_EL1, 0).exit();
+            linked.fires(linked.silent(elsewhere).write(CONTEXTIDR_EL1, CONTEXT).exit())
         }),
         each("set_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |linked, n, partner| {
-            let set = linked.armed(n, partner, MATCHES).by_userspace();
-            linked
-                .hit(linked.hit(set).then(Op::KvmSet { reg: CONTEXTIDR_EL1, value: !CONTEXT & 0xffff_ffff }))
+            let set = linked.fires(linked.armed(n, partner, MATCHES).by_userspace());
+            linked.silent(set.userspace_writes(CONTEXTIDR_EL1, !CONTEXT & 0xffff_ffff).accepted())
         }),
         whole("sweep", &rule::LINKED_CONTEXT, sweep).large(),
         whole("contextidr_el1_type", &rule::LINKED_CONTEXT, |cx, linked| {
@@ -151,21 +165,17 @@ fn cases_of(linked: Linked) -> Vec<Case> {
             links(cx, linked, |linked, n, partner| {
                 let fields = (0..4).flat_map(|pmc| [0, 0b0011, 0b1111].map(|bas| (pmc, bas)));
                 let control = |(pmc, bas)| MATCHES.with_pmc(u2::new(pmc)).with_bas(u4::new(bas));
-                fields.map(|fields| linked.hit(linked.armed(n, partner, control(fields)))).collect()
+                fields.map(|fields| linked.fires(linked.armed(n, partner, control(fields)))).collect()
             })
         }),
         whole("to_itself_or_to_nothing", &rule::LINK_UNPREDICTABLE, to_itself_or_to_nothing),
         whole("context_not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, |cx, linked| {
             links(cx, linked, |linked, n, partner| {
-                let early = |scenario: Scenario, context| {
-                    let written = linked.hit(scenario).write(CONTEXTIDR_EL1, context);
-                    linked.hit(written.then(linked.unsynchronised()))
-                };
                 let armed = linked.armed(n, partner, MATCHES);
-                vec![
-                    early(armed.clone(), CONTEXT ^ 1),
-                    early(armed.write(CONTEXTIDR_EL1, CONTEXT ^ 1), CONTEXT),
-                ]
+                let leaves = linked.fires(armed.clone()).write(CONTEXTIDR_EL1, CONTEXT ^ 1);
+                let enters = linked.silent(armed.write(CONTEXTIDR_EL1, CONTEXT ^ 1));
+                let enters = enters.write(CONTEXTIDR_EL1, CONTEXT);
+                vec![linked.silent(linked.may_fire(leaves)), linked.fires(linked.may_fire(enters))]
             })
         }),
     ]
@@ -196,7 +206,7 @@ fn sweep(cx: &mut Context<'_>, linked: Linked) -> Result<(), Stop> {
                 let armed = linked.armed(n, partner, MATCHES.with_e(bit(0)));
                 let context = if bit(1) { CONTEXT } else { CONTEXT + 1 };
                 let mdscr = Mdscr::DEFAULT.with_mde(bit(2)).with_kde(bit(3));
-                let set = armed.write(CONTEXTIDR_EL1, context).enable(mdscr).then(Op::MaskDebug(bit(4)));
+                let set = armed.write(CONTEXTIDR_EL1, context).enable(mdscr).pstate_d(bit(4));
                 linked.hit(set.at(if bit(5) { El::El0 } else { El::El1 }))
             })
             .collect()
@@ -218,19 +228,20 @@ fn to_itself_or_to_nothing(cx: &mut Context<'_>, linked: Linked) -> Result<(), S
             if shape.is_context_aware(lbn) && !itself {
                 return Vec::new();
             }
-            let set = Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1());
+            let set = Scenario::new().unmask().enable(ON);
             let set = linked.set(set, n, u4::new(lbn)).write(CONTEXTIDR_EL1, CONTEXT);
-            vec![linked.hit(linked.miss(set))]
+            vec![linked.hit(linked.miss(set).nothing())]
         })
     }))
 }
 
 /// The link fires at EL1, after an exit and, if it is a watchpoint's, at EL0.
 fn fires(linked: Linked, n: u8, partner: u8) -> Scenario {
-    let scenario = linked.hit(linked.hit(linked.armed(n, partner, MATCHES)).then(Op::Exit));
+    let once = linked.fires(linked.armed(n, partner, MATCHES)).exit();
+    let twice = linked.fires(once);
     match linked {
-        Linked::Breakpoint => scenario,
-        Linked::Watchpoint => linked.hit(scenario.at(El::El0)),
+        Linked::Breakpoint => twice,
+        Linked::Watchpoint => linked.fires(twice.at(El::El0)),
     }
 }
 

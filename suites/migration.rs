@@ -6,13 +6,14 @@
 use crate::{
     BREAKPOINTS, DOUBLE_LOCK, EXCEPTION_MASKING, GUEST_DEBUG, LINKED_CONTEXT, OS_LOCK, REGISTER_ACCESS,
     SOFTWARE_STEP, WATCHPOINTS, shapes,
+    stage::{ADDRESS, BY_RETURN, DOUBLEWORD, HERE, LOCKED, ON, STEP, STR},
 };
 use dfr0_model::{
-    access,
-    control::{Dbgbcr, Dbgwcr, Mdscr},
+    claim::Claim,
+    control::Dbgbcr,
     rule,
     scenario::{Entry, Migrate, Op, Scenario},
-    sysreg::{OSLAR_EL1, OSLSR_EL1},
+    sysreg::OSLSR_EL1,
     wire::{TARGET, access_code, passage},
 };
 use dfr0_runner::{
@@ -59,18 +60,19 @@ pub fn cases() -> Vec<Case> {
             os_lock_held,
             into_another_shape,
             in_code("between_steps", between_steps),
-            in_code("before_a_breakpoint", |to| at_the_return(to, Dbgbcr::address_at_el1())),
+            in_code("before_a_breakpoint", |to| at_the_return(to, ADDRESS, Claim::Breakpoint)),
             in_code("before_a_disabled_breakpoint", |to| {
-                at_the_return(to, Dbgbcr::address_at_el1().with_e(false))
+                at_the_return(to, ADDRESS.with_e(false), Claim::Nothing)
             }),
             in_code("before_a_watched_access", |to| {
-                let watched = Scenario::new().watchpoint(0, TARGET, Dbgwcr::doubleword());
-                vec![through(watched.append(unmasked()), to).access(STORE, TARGET)]
+                let watched = Scenario::new().watchpoint(0, TARGET, DOUBLEWORD).unmask().enable(ON);
+                vec![watched.store(passage(to)).nothing().store(TARGET).takes_watchpoint()]
             }),
             in_code("by_a_watched_store", |to| {
-                let watched = Scenario::new().watchpoint(0, passage(to), Dbgwcr::doubleword());
-                let both = watched.watchpoint(1, TARGET, Dbgwcr::doubleword()).append(unmasked());
-                vec![through(both, to).access(STORE, TARGET)]
+                let watched = Scenario::new().watchpoint(0, passage(to), DOUBLEWORD);
+                let both = watched.watchpoint(1, TARGET, DOUBLEWORD).unmask().enable(ON);
+                let moved = both.store(passage(to)).may(&Claim::Watchpoint);
+                vec![moved.store(TARGET).takes_watchpoint()]
             })
             .and(&[&rule::WATCHPOINT_AFTER_TRANSLATION]),
         ])
@@ -99,45 +101,32 @@ fn into_another_shape(cx: &mut Context<'_>) -> Result<(), Stop> {
     })
 }
 
-const HERE: u8 = 1;
-const STORE: u8 = access::place("str x1");
-/// An exception return enters the code, so that no instruction of the payload itself is stepped or matches.
-const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
-
-fn unmasked() -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).enable(Mdscr::breakpoints_at_el1())
-}
-
 /// Armed, locked, moved, unlocked. The registers that are restored before and after OSLSR_EL1 change neither
 /// the lock nor each other.
 fn locked_while_it_moves(to: Migrate) -> Scenario {
-    let armed =
-        unmasked().breakpoint(0, HERE, Dbgbcr::address_at_el1()).watchpoint(0, TARGET, Dbgwcr::doubleword());
-    let hit = |scenario: Scenario| scenario.exec(HERE).access(STORE, TARGET);
-    let moved = hit(armed.write(OSLAR_EL1, 1).isb().then(Op::Migrate(to))).read(OSLSR_EL1);
-    hit(moved.write(OSLAR_EL1, 0).isb())
-}
-
-/// A store of the guest that migrates the guest in the middle of its code.
-fn through(scenario: Scenario, to: Migrate) -> Scenario {
-    scenario.access(STORE, passage(to))
+    let set = Scenario::new().unmask().enable(ON);
+    let armed = set.breakpoint(0, HERE, ADDRESS).watchpoint(0, TARGET, DOUBLEWORD);
+    let moved = armed.lock().isb().then(Op::Migrate(to));
+    let held = moved.exec(HERE).nothing().store(TARGET).nothing().read(OSLSR_EL1).reads(LOCKED);
+    held.unlock().isb().exec(HERE).takes_breakpoint().store(TARGET).takes_watchpoint()
 }
 
 /// The guest steps the store that migrates it. The step ends in the VM in which the guest continues.
 fn between_steps(to: Migrate) -> Vec<Scenario> {
-    let step = Mdscr::DEFAULT.with_ss(true).with_kde(true);
-    let entries = [Entry::stepped(1), Entry::stepped(2), Entry::Return { ss: false, steps: 1 }];
-    let stepped = |entry| {
-        let set = Scenario::new().then(Op::MaskDebug(false)).enable(step).entered(entry);
-        through(set, to).enable(step).access(STORE, TARGET)
+    let pending = Entry::Return { ss: false, steps: 1 };
+    let stepped = |(entry, steps)| {
+        let moved =
+            Scenario::new().unmask().enable(STEP).entered(entry).store(passage(to)).takes_steps(steps);
+        moved.enable(STEP).store(TARGET).takes_steps(steps)
     };
-    entries.map(stepped).into()
+    [(Entry::stepped(1), 1), (Entry::stepped(2), 2), (pending, 1)].map(stepped).into()
 }
 
-/// A breakpoint on the instruction after the store.
-fn at_the_return(to: Migrate, control: Dbgbcr) -> Vec<Scenario> {
-    let set = unmasked().breakpoint_at(0, access_code(STORE) + 4, control).entered(BY_RETURN);
-    vec![through(set, to).access(STORE, TARGET)]
+/// A breakpoint on the instruction after the store: the guest moves, and there this happens.
+fn at_the_return(to: Migrate, control: Dbgbcr, claim: Claim) -> Vec<Scenario> {
+    let set = Scenario::new().unmask().enable(ON);
+    let set = set.breakpoint_at(0, access_code(STR) + 4, control).entered(BY_RETURN);
+    vec![set.store(passage(to)).claim(claim).store(TARGET).claim(claim)]
 }
 
 /// With which operation and which way to migrate a case begins follows from its name.

@@ -3,27 +3,25 @@
 //! Other vCPUs on the same CPU, and other CPUs for the same vCPU. Whatever runs in between, each vCPU has the
 //! debug registers that it wrote, and takes the exceptions that they cause and no others.
 
+use crate::stage::{
+    ADDRESS, CONTEXT, DOUBLEWORD, HERE, LOCKED, ON, STEP, UNLOCKED, armed as armed_breakpoint,
+};
 use arbitrary_int::u4;
 use dfr0_model::{
-    access,
+    claim::Claim,
     control::{Dbgbcr, Dbgwcr, Mdscr},
     guest_debug::GuestDebug,
     rule::{self, Rule},
-    scenario::{El, Entry, Op, Other, Scenario},
+    scenario::{El, Entry, Op, Other, Scenario, Value},
     shape::Shape,
-    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr},
-    wire::TARGET,
+    sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr, dbgwcr, dbgwvr},
+    wire::{TARGET, marker},
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
     other::{self, everywhere, seen},
     together::Together,
 };
-
-const HERE: u8 = 1;
-const WATCHED: u64 = TARGET;
-const CONTEXT: u64 = 0x5a5a_1234;
-const ON: Mdscr = Mdscr::breakpoints_at_el1();
 
 /// What happens in between, with its part of a case's name.
 const BETWEEN: [(&str, Op, &Rule); 6] = [
@@ -41,21 +39,31 @@ type Around = fn(Shape, Op) -> Vec<Scenario>;
 /// What this vCPU does before and after it, with its part of a case's name.
 const AROUND: [(&str, Around); 10] = [
     ("breakpoints", |shape, between| {
-        shape.breakpoint_numbers().map(|n| breakpoint(around(armed_breakpoint(n), between), n)).collect()
+        let fires = |n| around(armed_breakpoint(n), between, Claim::Breakpoint, Claim::Nothing);
+        let seen = |n| {
+            let value = both_read(fires(n), dbgbvr(n), marker(HERE));
+            both_read(both_read(value, dbgbcr(n), ADDRESS), MDSCR_EL1, ON)
+        };
+        shape.breakpoint_numbers().map(seen).collect()
     }),
     ("watchpoints", |shape, between| {
-        (0..shape.watchpoints).map(|n| watchpoint(around(armed_watchpoint(n), between), n)).collect()
+        let fires = |n| around(armed_watchpoint(n), between, Claim::Nothing, Claim::Watchpoint);
+        let seen = |n| {
+            let value = both_read(fires(n), dbgwvr(n), TARGET);
+            both_read(both_read(value, dbgwcr(n), DOUBLEWORD), MDSCR_EL1, ON)
+        };
+        (0..shape.watchpoints).map(seen).collect()
     }),
     ("all_registers", |shape, between| {
         let all = everywhere(armed(shape).then(between), shape).then(between);
         vec![userspace_sees(seen(all, shape).then(between), shape)]
     }),
     ("before_first_access", |shape, between| {
-        let first = everywhere(Scenario::new().then(Op::MaskDebug(false)).then(between), shape);
+        let first = everywhere(Scenario::new().unmask().then(between), shape);
         vec![everywhere(first.append(armed(shape)), shape)]
     }),
     ("between_writes", |shape, between| {
-        let writes = armed(shape).ops().iter().fold(Scenario::new(), |scenario, op| match op {
+        let writes = Scenario::new().each(armed(shape).ops(), |scenario, op| match op {
             Op::Write { reg, .. } if reg.debug_number().is_none() => {
                 scenario.then(between).then(*op).then(between)
             }
@@ -72,34 +80,29 @@ const AROUND: [(&str, Around); 10] = [
             .into()
     }),
     ("os_lock_held", |shape, between| {
-        let locked = armed(shape).write(OSLAR_EL1, 1).then(between).read(OSLSR_EL1);
-        let unlocked = seen(everywhere(locked, shape), shape).write(OSLAR_EL1, 0).then(between);
-        vec![everywhere(unlocked.read(OSLSR_EL1), shape)]
+        let locked = armed(shape).lock().then(between).read(OSLSR_EL1).reads(LOCKED);
+        let unlocked = seen(everywhere(locked, shape), shape).unlock().then(between);
+        vec![everywhere(unlocked.read(OSLSR_EL1).reads(UNLOCKED), shape)]
     }),
     ("linked_context", |shape, between| linked(shape, between).collect()),
     ("step_enabled", |shape, between| {
-        let on = Mdscr::DEFAULT.with_ss(true).with_kde(true);
-        let stepped = [(El::El1, 1), (El::El1, 2), (El::El0, 2)].into_iter().fold(
-            Scenario::new().then(Op::MaskDebug(false)),
-            |scenario, (el, steps)| {
-                let enabled = scenario.enable(on).at(el).isb().then(between);
-                let stepped = enabled.entered(Entry::stepped(steps)).exec(HERE).read(MDSCR_EL1);
-                stepped.at(El::El1).entered(Entry::Call)
-            },
-        );
+        let ways = [(El::El1, 1), (El::El1, 2), (El::El0, 2)];
+        let stepped = Scenario::new().unmask().each(ways, |scenario, (el, steps)| {
+            let enabled = scenario.enable(STEP).at(el).isb().then(between);
+            let stepped = enabled.entered(Entry::stepped(steps)).exec(HERE).takes_steps(steps.into());
+            stepped.read(MDSCR_EL1).reads(STEP.with_ss(false)).at(El::El1).entered(Entry::Call)
+        });
         vec![everywhere(stepped.then(between), shape)]
     }),
     ("debugged_by_userspace", |shape, between| {
         let debug = GuestDebug::breakpoint(shape.breakpoints - 1, other::MARKER - 1);
-        let debug = Op::Debug(debug.and_watchpoint(shape.watchpoints - 1, WATCHED + 0x200));
-        let store = |scenario: Scenario| scenario.access(STR, WATCHED + 0x200);
-        let debugged = store(everywhere(armed(shape).then(debug).then(between), shape)).then(between);
-        let off = seen(debugged, shape).then(Op::Debug(GuestDebug::OFF)).then(between);
-        vec![store(everywhere(off, shape))]
+        let debug = debug.and_watchpoint(shape.watchpoints - 1, TARGET + 0x200);
+        let debugged = everywhere(armed(shape).userspace_debugs(debug).then(between), shape);
+        let exits = debugged.store(TARGET + 0x200).exits().then(between);
+        let off = everywhere(seen(exits, shape).userspace_stops().then(between), shape);
+        vec![off.store(TARGET + 0x200).nothing()]
     }),
 ];
-
-const STR: u8 = access::place("str x1");
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -115,17 +118,19 @@ pub fn cases() -> Vec<Case> {
     cases.push(Case::new("others_in_turn", &rule::OTHER_VCPU, |cx| {
         let shape = cx.shape();
         let turns = Other::ALL.into_iter().flat_map(|one| Other::ALL.map(|next| [one, next])).flatten();
-        let all = turns.fold(armed(shape), |scenario, other| {
-            scenario.then(Op::Other(other)).exec(0).exec(other::MARKER).read(MDSCR_EL1).read(CONTEXTIDR_EL1)
+        let all = armed(shape).each(turns, |scenario, other| {
+            let kept = scenario.other(other).exec(0).takes_breakpoint().exec(other::MARKER).nothing();
+            kept.read(MDSCR_EL1).reads(ON).read(CONTEXTIDR_EL1).reads(CONTEXT)
         });
         cx.check(&seen(all, shape))
     }));
     cases.push(Case::new("others_and_cpus_in_turn", &rule::OTHER_CPU, |cx| {
         needs_cpus(cx, Op::Move)?;
         let shape = cx.shape();
-        let all = Other::ALL.into_iter().fold(armed(shape), |scenario, other| {
-            let scenario = scenario.then(Op::Other(other)).then(Op::Move).exec(0);
-            scenario.then(Op::Other(other)).exec(other::MARKER).then(Op::Move).then(Op::Move).exec(0)
+        let all = armed(shape).each(Other::ALL, |scenario, other| {
+            let moved = scenario.other(other).then(Op::Move).exec(0).takes_breakpoint();
+            let apart = moved.other(other).exec(other::MARKER).nothing();
+            apart.then(Op::Move).then(Op::Move).exec(0).takes_breakpoint()
         });
         cx.check(&seen(everywhere(all, shape), shape))
     }));
@@ -147,51 +152,39 @@ fn needs_cpus(cx: &Context<'_>, between: Op) -> Result<(), Stop> {
 }
 
 /// Two rounds of executions and accesses that `armed` may match, with `between` before, between and after
-/// them.
-fn around(armed: Scenario, between: Op) -> Scenario {
-    let hit = |scenario: Scenario| {
-        let scenario = scenario.then(between).exec(HERE).exec(other::MARKER);
-        scenario.access(STR, WATCHED).access(STR, other::WATCHED)
-    };
-    hit(hit(armed)).then(between)
-}
-
-fn armed_breakpoint(n: u8) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).breakpoint(n, HERE, Dbgbcr::address_at_el1()).enable(ON)
+/// them. At its marker and at a store to its doubleword this happens; at the other vCPU's, nothing does.
+fn around(armed: Scenario, between: Op, at_marker: Claim, at_store: Claim) -> Scenario {
+    let rounds = armed.each(0..2, |scenario, _| {
+        let markers = scenario.then(between).exec(HERE).claim(at_marker).exec(other::MARKER).nothing();
+        markers.store(TARGET).claim(at_store).store(other::WATCHED).nothing()
+    });
+    rounds.then(between)
 }
 
 fn armed_watchpoint(n: u8) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, WATCHED, Dbgwcr::doubleword()).enable(ON)
+    Scenario::new().unmask().watchpoint(n, TARGET, DOUBLEWORD).enable(ON)
 }
 
-/// The guest and userspace read these registers.
-fn reads(scenario: Scenario, registers: impl IntoIterator<Item = SysReg>) -> Scenario {
-    registers.into_iter().fold(scenario, |scenario, reg| scenario.read(reg).then(Op::KvmGet { reg }))
-}
-
-fn breakpoint(scenario: Scenario, n: u8) -> Scenario {
-    reads(scenario, [dbgbvr(n), dbgbcr(n), MDSCR_EL1])
-}
-
-fn watchpoint(scenario: Scenario, n: u8) -> Scenario {
-    reads(scenario, [dbgwvr(n), dbgwcr(n), MDSCR_EL1])
+/// The guest and userspace read this value of a register.
+fn both_read(scenario: Scenario, reg: SysReg, value: impl Value) -> Scenario {
+    let value = value.bits();
+    scenario.read(reg).reads(value).userspace_reads(reg).reads(value)
 }
 
 /// Every breakpoint except the highest is on the marker of its number, and breakpoint 0 is linked to the
 /// highest. Every watchpoint is on its own doubleword.
 fn armed(shape: Shape) -> Scenario {
     let partner = shape.breakpoints - 1;
-    let start =
-        Scenario::new().then(Op::MaskDebug(false)).breakpoint_at(partner, CONTEXT, Dbgbcr::linked_context());
-    let breakpoints = (0..partner).fold(start, |scenario, n| {
+    let start = Scenario::new().unmask().breakpoint_at(partner, CONTEXT, Dbgbcr::linked_context());
+    let breakpoints = start.each(0..partner, |scenario, n| {
         let control = match n {
             0 => Dbgbcr::address_linked_to(u4::new(partner)),
-            _ => Dbgbcr::address_at_el1(),
+            _ => ADDRESS,
         };
         scenario.breakpoint(n, n, control)
     });
-    let watchpoints = (0..shape.watchpoints).fold(breakpoints, |scenario, n| {
-        scenario.watchpoint(n, WATCHED + 8 * u64::from(n), Dbgwcr::doubleword())
+    let watchpoints = breakpoints.each(0..shape.watchpoints, |scenario, n| {
+        scenario.watchpoint(n, TARGET + 8 * u64::from(n), DOUBLEWORD)
     });
     watchpoints.write(CONTEXTIDR_EL1, CONTEXT).enable(ON)
 }
@@ -202,7 +195,7 @@ fn userspace_sees(scenario: Scenario, shape: Shape) -> Scenario {
     let watchpoints = (0..shape.watchpoints).flat_map(|n| [dbgwvr(n), dbgwcr(n)]);
     let others = [MDSCR_EL1, CONTEXTIDR_EL1, OSLSR_EL1];
     let all = breakpoints.chain(watchpoints).chain(others);
-    all.fold(scenario, |scenario, reg| scenario.then(Op::KvmGet { reg }))
+    scenario.each(all, Scenario::userspace_reads)
 }
 
 /// A breakpoint and a watchpoint linked to each context-aware breakpoint, in their context and in the other
@@ -211,14 +204,18 @@ fn linked(shape: Shape, between: Op) -> impl Iterator<Item = Scenario> {
     shape.context_aware_numbers().map(move |partner| {
         let (n, lbn) = (u8::from(partner == 0), u4::new(partner));
         let linked = Scenario::new()
-            .then(Op::MaskDebug(false))
+            .unmask()
             .breakpoint_at(partner, CONTEXT, Dbgbcr::linked_context())
             .breakpoint(n, HERE, Dbgbcr::address_linked_to(lbn))
-            .watchpoint(0, WATCHED, Dbgwcr::linked_to(lbn))
+            .watchpoint(0, TARGET, Dbgwcr::linked_to(lbn))
             .enable(ON);
-        [CONTEXT, other::CONTEXT, 0, CONTEXT].into_iter().fold(linked, |scenario, context| {
-            let scenario = scenario.write(CONTEXTIDR_EL1, context).then(between).exec(HERE);
-            scenario.access(STR, WATCHED).then(between).read(CONTEXTIDR_EL1)
+        linked.each([CONTEXT, other::CONTEXT, 0, CONTEXT], |scenario, context| {
+            let entered = scenario.write(CONTEXTIDR_EL1, context).then(between);
+            let done = match context {
+                CONTEXT => entered.exec(HERE).takes_breakpoint().store(TARGET).takes_watchpoint(),
+                _ => entered.exec(HERE).nothing().store(TARGET).nothing(),
+            };
+            done.then(between).read(CONTEXTIDR_EL1).reads(context)
         })
     })
 }
@@ -228,9 +225,9 @@ fn linked(shape: Shape, between: Op) -> impl Iterator<Item = Scenario> {
 fn together(shape: Shape) -> [Vec<Scenario>; 2] {
     const ROUNDS: usize = 8;
     let long =
-        |armed: Scenario| (0..ROUNDS).fold(armed, |scenario, _| seen(everywhere(scenario, shape), shape));
+        |armed: Scenario| armed.each(0..ROUNDS, |scenario, _| seen(everywhere(scenario, shape), shape));
     let program = other::scenario(Other::Enabled, shape);
-    let other = (0..ROUNDS).fold(program, |scenario, _| seen(everywhere(scenario, shape), shape));
-    let stepped = long(armed(shape).write(OSLAR_EL1, 1)).write(OSLAR_EL1, 0);
-    [vec![long(armed(shape)), stepped], vec![other, other::scenario(Other::Debugged, shape)]]
+    let other = long(program);
+    let locked = long(armed(shape).lock()).unlock();
+    [vec![long(armed(shape)), locked], vec![other, other::scenario(Other::Debugged, shape)]]
 }

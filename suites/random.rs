@@ -82,7 +82,7 @@ fn step(shape: Shape, os_lock: bool) -> impl Strategy<Value = Scenario> {
             Scenario::new().isb().write(reg, value).then(Op::Exec { marker })
         }),
         1 => Just(Scenario::new().brk()),
-        1 => any::<bool>().prop_map(move |lock| Scenario::new().write(OSLAR_EL1, (lock && os_lock).into())),
+        1 => any::<bool>().prop_map(move |lock| Scenario::new().write(OSLAR_EL1, u64::from(lock && os_lock))),
         1 => any::<bool>().prop_map(move |lock| {
             ops(Op::KvmSet { reg: OSLSR_EL1, value: if lock { 0b1010 } else { 0b1000 } })
         }),

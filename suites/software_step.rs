@@ -3,65 +3,72 @@
 //! Software step by the guest, of code at EL1 and at EL0: one instruction at a time and only when it may,
 //! over exceptions and exclusives, and together with breakpoints and watchpoints on the same instruction.
 
-use crate::forms::{one as case, whole};
+use crate::{
+    forms::{one as case, whole},
+    stage::{ADDRESS, DOUBLEWORD, HERE, LDR, LEVELS, STEP},
+};
 use dfr0_model::{
     access,
-    control::{Dbgbcr, Dbgwcr, LSC_STORE, Mdscr, PMC_EL1_EL0},
+    control::{LSC_STORE, Mdscr, PMC_EL1_EL0},
     feature::Feature,
     rule,
-    scenario::{El, Entry, Op, Scenario},
+    scenario::{El, Entry, Scenario},
     sequence,
     sysreg::MDSCR_EL1,
     wire::{BRK, PRIVILEGED, READ_ONLY, RETURN, TARGET, UNMAPPED, access_code, marker, sequence_ret},
 };
 use dfr0_runner::case::{Case, Context, Stop};
 
-/// Software step enabled from EL1. MDE has no effect on it.
-const ON: Mdscr = Mdscr::DEFAULT.with_ss(true).with_kde(true);
-/// Software step enabled from EL1, and breakpoints and watchpoints too.
-const ALL_ON: Mdscr = ON.with_mde(true);
-/// The marker that is stepped.
-const HERE: u8 = 1;
-const LOAD: u8 = access::place("ldr x1");
-const LEVELS: [El; 2] = [El::El0, El::El1];
+/// Software step is enabled, and breakpoints and watchpoints too.
+const ALL_ON: Mdscr = STEP.with_mde(true);
+/// What the handler of the last step leaves of [`STEP`].
+const SWITCHED_OFF: Mdscr = STEP.with_ss(false);
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("el1_one_instruction", &rule::STEP, || on(El::El1).append(one())),
-        case("el1_two_instructions", &rule::STEP_SYNDROME, || on(El::El1).append(two())),
-        case("el0_one_instruction", &rule::STEP, || on(El::El0).append(one())),
-        case("el0_two_instructions", &rule::STEP_SYNDROME, || on(El::El0).append(two())),
+        case("el1_one_instruction", &rule::STEP, || steps(on(El::El1), 1)),
+        case("el1_two_instructions", &rule::STEP_SYNDROME, || steps(on(El::El1), 2)),
+        case("el0_one_instruction", &rule::STEP, || steps(on(El::El0), 1)),
+        case("el0_two_instructions", &rule::STEP_SYNDROME, || steps(on(El::El0), 2)),
         case("again_after_it_was_switched_off", &rule::STEP_NEEDS_SS, || {
-            let once = on(El::El1).append(one()).append(one()).read(MDSCR_EL1);
-            let el0 = once.enable(ON).append(two()).at(El::El0).enable(ON).append(two());
-            el0.append(two())
+            let off = is_not_stepped(steps(on(El::El1), 1), 1).read(MDSCR_EL1).reads(SWITCHED_OFF);
+            let el0 = steps(off.enable(STEP), 2).at(El::El0).enable(STEP);
+            is_not_stepped(steps(el0, 2), 2)
         }),
         case("ss_clear", &rule::STEP_NEEDS_SS, || {
-            let clear = with(El::El1, ON.with_ss(false)).append(two()).at(El::El0).append(two());
-            clear.enable(ON).append(one())
+            let el1 = is_not_stepped(with(El::El1, STEP.with_ss(false)), 2);
+            steps(is_not_stepped(el1.at(El::El0), 2).enable(STEP), 1)
         }),
         case("pending_at_once", &rule::STEP_PENDING, || {
-            LEVELS.into_iter().fold(Scenario::new(), |scenario, el| {
-                (1..=3).fold(scenario.append(on(el)), |scenario, steps| {
-                    scenario.enable(ON).entered(Entry::Return { ss: false, steps }).exec(HERE)
+            Scenario::new().each(LEVELS, |scenario, el| {
+                scenario.append(on(el)).each(1..=3, |scenario, steps| {
+                    let pending = scenario.enable(STEP).entered(Entry::Return { ss: false, steps });
+                    pending.exec(HERE).takes_steps(steps.into())
                 })
             })
         }),
         case("spsr_ss_without_mdscr_ss", &rule::STEP_NEEDS_SS, || {
-            LEVELS.into_iter().fold(Scenario::new(), |scenario, el| {
-                scenario.append(with(el, Mdscr::DEFAULT.with_kde(true))).append(one()).read(MDSCR_EL1)
+            Scenario::new().each(LEVELS, |scenario, el| {
+                let off = Mdscr::DEFAULT.with_kde(true);
+                is_not_stepped(scenario.append(with(el, off)), 1).read(MDSCR_EL1).reads(off)
             })
         }),
         case("after_exit", &rule::EXIT_KEEPS_STATE, || {
-            let el1 = on(El::El1).then(Op::Exit).append(two()).enable(ON).then(Op::Exit).append(one());
-            el1.at(El::El0).enable(ON).then(Op::Exit).append(two()).read(MDSCR_EL1)
+            let el1 = steps(on(El::El1).exit(), 2);
+            let el1 = steps(el1.enable(STEP).exit(), 1);
+            steps(el1.at(El::El0).enable(STEP).exit(), 2).read(MDSCR_EL1).reads(SWITCHED_OFF)
         }),
         case("enabled_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, || {
-            on(El::El1).by_userspace().append(two()).then(Op::KvmGet { reg: MDSCR_EL1 }).read(MDSCR_EL1)
+            let stepped = steps(on(El::El1).by_userspace(), 2);
+            let seen = stepped.userspace_reads(MDSCR_EL1).reads(SWITCHED_OFF);
+            seen.read(MDSCR_EL1).reads(SWITCHED_OFF)
         }),
         case("over_brk", &rule::STEP_EXCEPTION, || {
-            LEVELS.into_iter().fold(Scenario::new(), |scenario, el| {
-                scenario.append(on(el)).entered(Entry::stepped(1)).brk().enable(ON).entered(PENDING).brk()
+            Scenario::new().each(LEVELS, |scenario, el| {
+                // After the BRK exception, the RET is stepped.
+                let stepped =
+                    scenario.append(on(el)).entered(Entry::stepped(1)).brk().takes_brk().takes_steps(1);
+                stepped.enable(STEP).entered(PENDING).brk().takes_steps(1).takes_brk()
             })
         }),
         whole("over_load_exclusive", &rule::STEP_LOAD_EXCLUSIVE, |cx| {
@@ -83,10 +90,10 @@ pub fn cases() -> Vec<Case> {
         whole("over_aborting_access", &rule::ABORT_FIRST, over_aborting_access),
         whole("over_watched_access", &rule::STEP_EXCEPTION, over_watched_access),
         whole("on_a_breakpoint", &rule::PRIORITY, |cx| {
-            beside_breakpoint(cx, [marker(HERE), access_code(LOAD), BRK])
+            beside_breakpoint(cx, [marker(HERE), access_code(LDR), BRK])
         }),
         whole("before_a_breakpoint", &rule::PRIORITY, |cx| {
-            beside_breakpoint(cx, [marker(HERE) + 4, access_code(LOAD) + 4, BRK + 4])
+            beside_breakpoint(cx, [marker(HERE) + 4, access_code(LDR) + 4, BRK + 4])
         }),
         whole("breakpoint_on_the_last_instruction", &rule::PRIORITY, |cx| beside_breakpoint(cx, [RETURN])),
     ]
@@ -95,23 +102,23 @@ pub fn cases() -> Vec<Case> {
 /// The exception return leaves a Software Step exception pending.
 const PENDING: Entry = Entry::Return { ss: false, steps: 1 };
 
-/// One step of the marker.
-fn one() -> Scenario {
-    Scenario::new().entered(Entry::stepped(1)).exec(HERE)
+/// The marker is entered to be stepped this many times, and is: first its NOP, then its RET.
+fn steps(scenario: Scenario, count: u8) -> Scenario {
+    scenario.entered(Entry::stepped(count)).exec(HERE).takes_steps(count.into())
 }
 
-/// Two steps of the marker: its NOP and its RET.
-fn two() -> Scenario {
-    Scenario::new().entered(Entry::stepped(2)).exec(HERE)
+/// The marker is entered to be stepped this many times, and is not.
+fn is_not_stepped(scenario: Scenario, count: u8) -> Scenario {
+    scenario.entered(Entry::stepped(count)).exec(HERE).nothing()
 }
 
 fn on(el: El) -> Scenario {
-    with(el, ON)
+    with(el, STEP)
 }
 
 /// What follows is executed at `el`, with PSTATE.D clear and MDSCR_EL1 written.
 fn with(el: El, mdscr: Mdscr) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).enable(mdscr).at(el).isb()
+    Scenario::new().unmask().enable(mdscr).at(el).isb()
 }
 
 /// Each access, entered to be stepped and with a step pending.
@@ -151,7 +158,7 @@ fn over(cx: &mut Context<'_>, names: &[&str], x0: u64) -> Result<(), Stop> {
 }
 
 fn over_at(cx: &mut Context<'_>, el: El, names: &[&str], x0: u64) -> Result<(), Stop> {
-    let after = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
+    let after = ADDRESS.with_pmc(PMC_EL1_EL0);
     cx.check_each(pieces(names).flat_map(|piece| {
         let not_stepped = with(el, ALL_ON.with_ss(false)).entered(Entry::Return { ss: true, steps: 1 });
         let stepped = entries().flat_map(move |entry| {
@@ -226,7 +233,7 @@ fn over_return_to_itself(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// At EL1 with PSTATE.D set, which keeps software step inactive.
 fn masked(entry: Entry) -> Scenario {
-    on(El::El1).then(Op::MaskDebug(true)).entered(entry)
+    on(El::El1).mask().entered(entry)
 }
 
 /// The code itself clears PSTATE.D, or sets it where it is already set, or changes it at EL0, where that is
@@ -248,7 +255,7 @@ fn over_aborting_access(cx: &mut Context<'_>) -> Result<(), Stop> {
                 let access = access::place(access);
                 let set = with(el, ALL_ON).entered(entry);
                 cx.check(&set.clone().access(access, page))?;
-                cx.check(&set.watchpoint(0, page, Dbgwcr::doubleword()).access(access, page))?;
+                cx.check(&set.watchpoint(0, page, DOUBLEWORD).access(access, page))?;
             }
         }
     }
@@ -259,7 +266,7 @@ fn over_aborting_access(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn over_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
     const WATCHED: u64 = TARGET + 0x18;
     cx.needs(Feature::Mops)?;
-    let stores = Dbgwcr::doubleword().with_lsc(LSC_STORE);
+    let stores = DOUBLEWORD.with_lsc(LSC_STORE);
     cx.check_each(sequence::places(|piece| piece.moves.is_some()).flat_map(|piece| {
         LEVELS.into_iter().flat_map(move |el| {
             entries().flat_map(move |entry| {
@@ -277,7 +284,7 @@ fn over_watched_access(cx: &mut Context<'_>) -> Result<(), Stop> {
         for el in LEVELS {
             for access in ["ldr x1", "str x1"].map(access::place) {
                 for entry in [Entry::stepped(1), Entry::stepped(2), PENDING] {
-                    let watched = with(el, ALL_ON).watchpoint(n, TARGET, Dbgwcr::doubleword());
+                    let watched = with(el, ALL_ON).watchpoint(n, TARGET, DOUBLEWORD);
                     cx.check(&watched.entered(entry).access(access, TARGET))?;
                 }
             }
@@ -288,14 +295,14 @@ fn over_watched_access(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// A breakpoint at each address while a marker, an access and BRK are stepped.
 fn beside_breakpoint<const N: usize>(cx: &mut Context<'_>, addresses: [u64; N]) -> Result<(), Stop> {
-    let control = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
+    let control = ADDRESS.with_pmc(PMC_EL1_EL0);
     for n in cx.shape().breakpoint_numbers() {
         for el in LEVELS {
             for entry in [Entry::stepped(1), Entry::stepped(3), PENDING] {
                 for address in addresses {
                     let set = with(el, ALL_ON).breakpoint_at(n, address, control).entered(entry);
                     cx.check(&set.clone().exec(HERE))?;
-                    cx.check(&set.clone().access(LOAD, TARGET))?;
+                    cx.check(&set.clone().access(LDR, TARGET))?;
                     cx.check(&set.brk())?;
                 }
             }

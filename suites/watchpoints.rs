@@ -5,16 +5,20 @@
 
 mod sve;
 
-use crate::forms::{each_watchpoint as each, whole};
+use crate::{
+    forms::{each_watchpoint as each, whole},
+    stage::{ADDRESS, BY_RETURN, DOUBLEWORD, LDR, LEVELS, ON, STR, WATCHED, watching, watching_with},
+};
 use arbitrary_int::{u2, u5};
 use dfr0_model::{
     access::{self, ACCESSES, Access, Kind},
-    control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
+    claim::Claim,
+    control::{Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     feature::Feature,
     rule,
-    scenario::{El, Entry, Migrate, Op, Scenario},
+    scenario::{El, Migrate, Op, Scenario},
     sequence,
-    sysreg::{MDSCR_EL1, OSLAR_EL1, dbgbcr, dbgwcr, dbgwvr},
+    sysreg::{MDSCR_EL1, dbgbcr, dbgwcr, dbgwvr},
     wire::{
         MARKERS, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED, access_code, passage, sequence_code,
     },
@@ -25,22 +29,15 @@ use dfr0_runner::{
 };
 use std::ops::RangeInclusive;
 
-/// The doubleword that is watched, and its surroundings, in the middle of the target memory.
-const HERE: u64 = TARGET + TARGET_SIZE / 2;
 /// An address on the same page that is not watched. QEMU 10 reports a load as a store if the previous hit was by a store
 /// and no access to the page missed in between.
-const ELSEWHERE: u64 = HERE + 0x200;
-const ON: Mdscr = Mdscr::breakpoints_at_el1();
-const DOUBLEWORD: Dbgwcr = Dbgwcr::doubleword();
-
-const LDR: u8 = access::place("ldr x1");
-const STR: u8 = access::place("str x1");
+const ELSEWHERE: u64 = WATCHED + 0x200;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
-        each("fires", &rule::WATCHPOINT_MATCHES, |n| both(armed(n))),
+        each("fires", &rule::WATCHPOINT_MATCHES, |n| fires(watching(n))),
         each("disabled", &rule::WATCHPOINT_ENABLED, |n| {
-            both(armed(n).write(dbgwcr(n), DOUBLEWORD.with_e(false).raw_value()))
+            silent(watching(n).write(dbgwcr(n), DOUBLEWORD.with_e(false)))
         }),
         whole("each_access", &rule::WATCHPOINT_LSC, |cx| each_lsc(cx, is_plain)),
         whole("atomic_accesses", &rule::WATCHPOINT_LSC, |cx| each_lsc(cx, is_atomic)),
@@ -57,13 +54,13 @@ pub fn cases() -> Vec<Case> {
         whole("odd_masks", &rule::WATCHPOINT_MASK_UNPREDICTABLE, odd_masks),
         whole("each_state", &rule::STATE_UNPREDICTABLE, each_state),
         whole("bits_above_the_address", &rule::RESS, |cx| {
-            let bits = |n| (48..64).map(move |bit| both(armed(n).write(dbgwvr(n), HERE ^ 1 << bit)));
+            let bits = |n| (48..64).map(move |bit| both(watching(n).write(dbgwvr(n), WATCHED ^ 1 << bit)));
             cx.check_each(numbers(cx).flat_map(bits))
         }),
         whole("each_control_over_exit", &rule::EXIT_KEEPS_STATE, each_control_over_exit),
         whole("fields_of_later_features", &rule::RES0_WITHOUT_FEATURE, fields_of_later_features),
         whole("reserved_lsc", &rule::WATCHPOINT_LSC, |cx| {
-            cx.check_each(numbers(cx).map(|n| both(with(n, DOUBLEWORD.with_lsc(u2::new(0))))))
+            cx.check_each(numbers(cx).map(|n| silent(watching_with(n, DOUBLEWORD.with_lsc(u2::new(0))))))
         }),
         whole("conditional_stores", &rule::WATCHPOINT_CONDITIONAL_STORE, |cx| {
             each_lsc(cx, |access| access.kind == Kind::StoreExclusive)
@@ -94,29 +91,31 @@ pub fn cases() -> Vec<Case> {
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
         whole("after_a_breakpoint", &rule::PRIORITY, after_a_breakpoint),
         whole("each_address_bit", &rule::WATCHPOINT_ADDRESS, each_address_bit),
-        whole("reads_back_all", &rule::REGISTERS_READ_BACK, |cx| all(cx, &[])),
-        whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, &[Op::Exit])),
+        whole("reads_back_all", &rule::REGISTERS_READ_BACK, |cx| all(cx, |scenario| scenario)),
+        whole("reads_back_all_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all(cx, Scenario::exit)),
         whole("reads_back_all_enabled_after_exit", &rule::EXIT_KEEPS_STATE, |cx| {
-            all(cx, &[Op::Write { reg: MDSCR_EL1, value: ON.raw_value() }, Op::Exit])
+            all(cx, |scenario| scenario.enable(ON).exit())
         }),
-        whole("all_armed", &rule::WATCHPOINT_MATCHES, |cx| all_armed(cx, &[])),
-        whole("all_armed_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all_armed(cx, &[Op::Exit])),
+        whole("all_armed", &rule::WATCHPOINT_MATCHES, |cx| all_armed(cx, |scenario| scenario)),
+        whole("all_armed_after_exit", &rule::EXIT_KEEPS_STATE, |cx| all_armed(cx, Scenario::exit)),
         each("fires_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
-            both(both(armed(n).then(Op::Exit)).then(Op::Exit))
+            let once = fires(watching(n).exit());
+            fires(once.exit())
         }),
         each("enabled_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
-            both(armed(n).write(MDSCR_EL1, 0).then(Op::Exit).enable(ON))
+            fires(watching(n).disable().exit().enable(ON))
         }),
         each("enabled_last_after_exit", &rule::EXIT_KEEPS_STATE, |n| {
-            both(armed(n).write(dbgwcr(n), 0).then(Op::Exit).write(dbgwcr(n), DOUBLEWORD.raw_value()))
+            let off = watching(n).write(dbgwcr(n), 0).exit();
+            fires(off.write(dbgwcr(n), DOUBLEWORD))
         }),
         each("armed_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
-            both(armed(n).by_userspace()).read(dbgwvr(n)).read(dbgwcr(n)).read(MDSCR_EL1)
+            let value = fires(watching(n).by_userspace()).read(dbgwvr(n)).reads(WATCHED);
+            value.read(dbgwcr(n)).reads(DOUBLEWORD).read(MDSCR_EL1).reads(ON)
         }),
         each("seen_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |n| {
-            [dbgwvr(n), dbgwcr(n), MDSCR_EL1]
-                .into_iter()
-                .fold(both(armed(n)), |scenario, reg| scenario.then(Op::KvmGet { reg }))
+            let value = fires(watching(n)).userspace_reads(dbgwvr(n)).reads(WATCHED);
+            value.userspace_reads(dbgwcr(n)).reads(DOUBLEWORD).userspace_reads(MDSCR_EL1).reads(ON)
         }),
         whole("written_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, written_by_userspace),
     ];
@@ -128,18 +127,19 @@ fn numbers(cx: &Context<'_>) -> std::ops::Range<u8> {
     0..cx.shape().watchpoints
 }
 
-/// Watchpoint `n` on the doubleword [`HERE`], with nothing that masks it.
-fn armed(n: u8) -> Scenario {
-    with(n, DOUBLEWORD)
-}
-
-fn with(n: u8, control: Dbgwcr) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, HERE, control).enable(ON)
-}
-
 /// A load and a store of what is watched.
 fn both(scenario: Scenario) -> Scenario {
-    scenario.access(LDR, ELSEWHERE).access(LDR, HERE).access(STR, HERE)
+    scenario.load(ELSEWHERE).load(WATCHED).store(WATCHED)
+}
+
+/// The watchpoint fires at a load and at a store.
+fn fires(scenario: Scenario) -> Scenario {
+    scenario.load(ELSEWHERE).load_and_store(WATCHED, Claim::Watchpoint)
+}
+
+/// The watchpoint fires neither at a load nor at a store.
+fn silent(scenario: Scenario) -> Scenario {
+    scenario.load(ELSEWHERE).load_and_store(WATCHED, Claim::Nothing)
 }
 
 /// Accesses that are neither atomic nor unprivileged nor DC IVAC nor of Allocation Tags, which have their own rules.
@@ -175,7 +175,7 @@ fn each_lsc(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<(), Stop
     for (access, _) in accesses(cx, which)? {
         for n in numbers(cx) {
             for lsc in [LSC_LOAD, LSC_STORE, LSC_BOTH] {
-                scenarios.push(with(n, DOUBLEWORD.with_lsc(lsc)).access(access, HERE));
+                scenarios.push(watching_with(n, DOUBLEWORD.with_lsc(lsc)).access(access, WATCHED));
             }
         }
     }
@@ -188,8 +188,8 @@ fn each_privilege(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<()
     for (access, _) in accesses(cx, which)? {
         for n in numbers(cx) {
             for pac in [PMC_EL1, PMC_EL0, PMC_EL1_EL0] {
-                let set = with(n, DOUBLEWORD.with_pac(pac)).access(access, HERE);
-                scenarios.push(set.at(El::El0).access(access, HERE).at(El::El1).access(access, HERE));
+                let set = watching_with(n, DOUBLEWORD.with_pac(pac)).access(access, WATCHED);
+                scenarios.push(set.at(El::El0).access(access, WATCHED).at(El::El1).access(access, WATCHED));
             }
         }
     }
@@ -208,10 +208,10 @@ fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
                     (0..if n == 0 { 64 } else { 32 }).map(move |bits: u8| {
                         let bit = |k: u8| bits >> k & 1 == 1;
                         let control = DOUBLEWORD.with_pac(pac).with_lsc(lsc).with_e(bit(0));
-                        let set = Scenario::new().then(Op::MaskDebug(bit(1))).watchpoint(n, HERE, control);
+                        let set = Scenario::new().pstate_d(bit(1)).watchpoint(n, WATCHED, control);
                         let set = set.enable(ON.with_mde(bit(2)).with_kde(bit(3)));
-                        let set = if bit(5) { set.write(OSLAR_EL1, 1) } else { set };
-                        set.at(if bit(4) { El::El0 } else { El::El1 }).access(access, HERE)
+                        let set = if bit(5) { set.lock() } else { set };
+                        set.at(if bit(4) { El::El0 } else { El::El1 }).access(access, WATCHED)
                     })
                 })
             })
@@ -232,11 +232,13 @@ fn sweep_bytes(cx: &mut Context<'_>) -> Result<(), Stop> {
             .flat_map(|control| {
                 accesses.iter().flat_map(move |(place, access)| {
                     addresses_around(access)
-                        .flat_map(move |address| [El::El0, El::El1].map(|el| (control, *place, address, el)))
+                        .flat_map(move |address| LEVELS.map(|el| (control, *place, address, el)))
                 })
             })
             .zip(&mut turns)
-            .map(|((control, access, address, el), n)| with(n, control).at(el).access(access, address)),
+            .map(|((control, access, address, el), n)| {
+                watching_with(n, control).at(el).access(access, address)
+            }),
     )
 }
 
@@ -245,9 +247,9 @@ fn sweep_bytes(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn sweep_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
     let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
     let mut turns = numbers(cx).cycle();
-    let blocks = (3..8).map(|mask| (HERE, 1 << mask, DOUBLEWORD.with_mask(u5::new(mask))));
+    let blocks = (3..8).map(|mask| (WATCHED, 1 << mask, DOUBLEWORD.with_mask(u5::new(mask))));
     let runs = (0..4).flat_map(|first| (1..=4 - first).map(move |len| ((1_u8 << len) - 1) << first));
-    let words = runs.map(|bas| (HERE + 4, 4, DOUBLEWORD.with_bas(bas)));
+    let words = runs.map(|bas| (WATCHED + 4, 4, DOUBLEWORD.with_bas(bas)));
     let controls = blocks.chain(words).flat_map(|(start, size, control)| {
         [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| (start, size, control.with_lsc(lsc)))
     });
@@ -261,23 +263,23 @@ fn sweep_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
                         let before = end.saturating_sub(u64::from(access.size.max(1)).next_multiple_of(step));
                         [before, before + step, end.saturating_sub(step), end, end + step]
                     });
-                    around.filter(move |address| address.is_multiple_of(step)).flat_map(move |address| {
-                        [El::El0, El::El1].map(|el| (start, control, *place, address, el))
-                    })
+                    around
+                        .filter(move |address| address.is_multiple_of(step))
+                        .flat_map(move |address| LEVELS.map(|el| (start, control, *place, address, el)))
                 })
             })
             .zip(&mut turns)
             .map(|((start, control, access, address, el), n)| {
-                with(n, control).write(dbgwvr(n), start).at(el).access(access, address)
+                watching_with(n, control).write(dbgwvr(n), start).at(el).access(access, address)
             }),
     )
 }
 
-/// The addresses at which an access touches the doubleword [`HERE`], and one step beyond on both sides.
+/// The addresses at which an access touches the doubleword [`WATCHED`], and one step beyond on both sides.
 fn addresses_around(access: &Access) -> impl Iterator<Item = u64> + use<> {
     let size = u64::from(access.size.max(1));
     let step = if access.aligned { size } else { 1 };
-    (HERE - size.max(step)..=HERE + 8).step_by(step as usize)
+    (WATCHED - size.max(step)..=WATCHED + 8).step_by(step as usize)
 }
 
 /// Each block that MASK can watch, with accesses around its ends where these lie in the target memory.
@@ -291,15 +293,14 @@ fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in numbers(cx) {
         for mask in 3..=31 {
             let size = 1_u64 << mask;
-            let start = HERE & !(size - 1);
-            let set = Scenario::new()
-                .then(Op::MaskDebug(false))
-                .watchpoint(n, start, DOUBLEWORD.with_mask(u5::new(mask)))
-                .enable(ON);
+            let start = WATCHED & !(size - 1);
+            let set =
+                Scenario::new().unmask().watchpoint(n, start, DOUBLEWORD.with_mask(u5::new(mask))).enable(ON);
             let edges = [start.wrapping_sub(8), start.wrapping_sub(4), start, start + size - 8, start + size];
             let around =
                 edges.into_iter().filter(inside).flat_map(|address| [(LDR, address), (STR, address + 1)]);
-            let fixed = [(access::place("ldrb w1"), HERE), (access::place("st1 {v0.16b-v3.16b}"), HERE - 64)];
+            let fixed =
+                [(access::place("ldrb w1"), WATCHED), (access::place("st1 {v0.16b-v3.16b}"), WATCHED - 64)];
             for (access, address) in around.chain(fixed) {
                 scenarios.push(set.clone().access(access, address));
             }
@@ -313,14 +314,26 @@ fn every_bas(n: u8) -> impl Iterator<Item = u8> {
     share_of(n, 0..=u8::MAX)
 }
 
-/// Every BAS, with an access of each byte of the doubleword and of its neighbours, and of all.
+/// Every BAS, with an access of each byte of the doubleword and of its neighbours, and of all. One run of set bits watches
+/// just its bytes.
 fn every_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
     let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         every_bas(n).map(move |bas| {
-            let set = with(n, DOUBLEWORD.with_bas(bas)).access(LDR, HERE);
-            let bytes = (HERE - 1..=HERE + 8).fold(set, |scenario, address| scenario.access(byte, address));
-            bytes.access(STR, HERE - 4)
+            let control = DOUBLEWORD.with_bas(bas);
+            let set = watching_with(n, control).load(WATCHED);
+            let bytes = set.each(WATCHED - 1..=WATCHED + 8, |scenario, address| {
+                let accessed = scenario.access(byte, address);
+                let is_selected = (WATCHED..WATCHED + 8).contains(&address) && bas >> (address % 8) & 1 == 1;
+                if !control.bas_is_one_run() {
+                    accessed
+                } else if is_selected {
+                    accessed.takes_watchpoint()
+                } else {
+                    accessed.nothing()
+                }
+            });
+            bytes.store(WATCHED - 4)
         })
     }))
 }
@@ -330,8 +343,8 @@ fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
     let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         every_bas(n).map(move |bas| {
-            let set = with(n, DOUBLEWORD.with_bas(bas)).write(dbgwvr(n), HERE + 4).access(LDR, HERE);
-            (HERE - 1..=HERE + 8).fold(set, |scenario, address| scenario.access(byte, address))
+            let set = watching_with(n, DOUBLEWORD.with_bas(bas)).write(dbgwvr(n), WATCHED + 4).load(WATCHED);
+            (WATCHED - 1..=WATCHED + 8).fold(set, |scenario, address| scenario.access(byte, address))
         })
     }))
 }
@@ -340,15 +353,16 @@ fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn odd_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
     let byte = access::place("strb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
-        let reserved = [1, 2].map(|mask| (HERE, DOUBLEWORD.with_mask(u5::new(mask))));
+        let reserved = [1, 2].map(|mask| (WATCHED, DOUBLEWORD.with_mask(u5::new(mask))));
         let selected = (3..8).flat_map(|mask| {
-            [0, 1, 0x0f, 0xaa].map(|bas| (HERE, DOUBLEWORD.with_mask(u5::new(mask)).with_bas(bas)))
+            [0, 1, 0x0f, 0xaa].map(|bas| (WATCHED, DOUBLEWORD.with_mask(u5::new(mask)).with_bas(bas)))
         });
-        let masked = (4..8).map(|mask| (HERE + 8, DOUBLEWORD.with_mask(u5::new(mask))));
+        let masked = (4..8).map(|mask| (WATCHED + 8, DOUBLEWORD.with_mask(u5::new(mask))));
         let all: Vec<_> = reserved.into_iter().chain(selected).chain(masked).collect();
         all.into_iter().map(move |(address, control)| {
-            let set = with(n, control).write(dbgwvr(n), address);
-            let at = [HERE - 1, HERE, HERE + 7, HERE + 8, HERE + 127, HERE + 128, HERE + 256];
+            let set = watching_with(n, control).write(dbgwvr(n), address);
+            let at =
+                [WATCHED - 1, WATCHED, WATCHED + 7, WATCHED + 8, WATCHED + 127, WATCHED + 128, WATCHED + 256];
             at.into_iter().fold(set, |scenario, address| scenario.access(byte, address)).read(dbgwcr(n))
         })
     }))
@@ -359,7 +373,7 @@ fn each_state(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(numbers(cx).flat_map(|n| {
         (0..32).map(move |bits: u8| {
             let control = DOUBLEWORD.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
-            let set = with(n, control.with_pac(u2::new(bits & 3)));
+            let set = watching_with(n, control.with_pac(u2::new(bits & 3)));
             both(both(set).at(El::El0)).read(dbgwcr(n))
         })
     }))
@@ -369,38 +383,38 @@ fn each_state(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
     let links = (1..4).map(|lbnx| DOUBLEWORD.with_lbnx(u2::new(lbnx)));
     let controls = links.chain([DOUBLEWORD.with_ssce(true), DOUBLEWORD.with_wt2(true)]);
-    cx.check_each(numbers(cx).flat_map(|n| controls.clone().map(move |control| both(with(n, control)))))
+    cx.check_each(
+        numbers(cx).flat_map(|n| controls.clone().map(move |control| both(watching_with(n, control)))),
+    )
 }
 
 /// Each BAS of a doubleword and of its upper word, each MASK and each HMC, SSC and PAC, loaded by KVM after an exit: KVM
 /// loads what the guest wrote, also values that no debugger would write.
 fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let selects = (0..=u8::MAX).flat_map(|bas| [HERE, HERE + 4].map(|at| (at, DOUBLEWORD.with_bas(bas))));
-    let masks = (0..32).map(|mask| (HERE, DOUBLEWORD.with_mask(u5::new(mask))));
+    let selects =
+        (0..=u8::MAX).flat_map(|bas| [WATCHED, WATCHED + 4].map(|at| (at, DOUBLEWORD.with_bas(bas))));
+    let masks = (0..32).map(|mask| (WATCHED, DOUBLEWORD.with_mask(u5::new(mask))));
     let states = (0..32).map(|bits: u8| {
         let control = DOUBLEWORD.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
-        (HERE, control.with_pac(u2::new(bits & 3)))
+        (WATCHED, control.with_pac(u2::new(bits & 3)))
     });
     let controls: Vec<_> = selects.chain(masks).chain(states).collect();
     let byte = access::place("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         share_of(n, &controls).map(move |(at, control)| {
-            let set = with(n, *control).write(dbgwvr(n), *at).then(Op::Exit);
-            let bytes = (HERE..HERE + 8).fold(set, |scenario, address| scenario.access(byte, address));
-            bytes.at(El::El0).access(STR, HERE)
+            let set = watching_with(n, *control).write(dbgwvr(n), *at).exit();
+            let bytes = (WATCHED..WATCHED + 8).fold(set, |scenario, address| scenario.access(byte, address));
+            bytes.at(El::El0).store(WATCHED)
         })
     }))
 }
-
-/// An exception return enters the code, and nothing is stepped.
-const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
 
 /// Pieces of code with a Load-Exclusive and a Store-Exclusive, with each of these LSC, at both Exception levels.
 fn pairs(n: u8, names: &'static [&str], lscs: &'static [u2]) -> impl Iterator<Item = (u8, Scenario)> {
     sequence::places(|piece| names.contains(&piece.name)).flat_map(move |piece| {
         lscs.iter().flat_map(move |lsc| {
-            let set = with(n, DOUBLEWORD.with_lsc(*lsc)).entered(BY_RETURN);
-            [El::El0, El::El1].map(|el| (piece, set.clone().at(el)))
+            let set = watching_with(n, DOUBLEWORD.with_lsc(*lsc)).entered(BY_RETURN);
+            LEVELS.map(|el| (piece, set.clone().at(el)))
         })
     })
 }
@@ -408,7 +422,7 @@ fn pairs(n: u8, names: &'static [&str], lscs: &'static [u2]) -> impl Iterator<It
 fn each_pair(cx: &mut Context<'_>, names: &'static [&str], lscs: &'static [u2]) -> Result<(), Stop> {
     cx.check_each(numbers(cx).flat_map(|n| {
         pairs(n, names, lscs)
-            .flat_map(|(piece, set)| [set.clone().run(piece, HERE), set.run(piece, HERE + 8)])
+            .flat_map(|(piece, set)| [set.clone().run(piece, WATCHED), set.run(piece, WATCHED + 8)])
     }))
 }
 
@@ -418,11 +432,11 @@ fn store_exclusive_lost(cx: &mut Context<'_>) -> Result<(), Stop> {
     const NOP: u64 = 8;
     const LSCS: &[u2] = &[LSC_LOAD, LSC_STORE, LSC_BOTH];
     each_pair(cx, &["ldxr; nop; stxr", "ldxr; clrex; stxr"], LSCS)?;
-    let between = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
+    let between = ADDRESS.with_pmc(PMC_EL1_EL0);
     let breakpoints = cx.shape().breakpoints;
     cx.check_each(numbers(cx).flat_map(|n| {
         pairs(n, &["ldxr; nop; stxr"], LSCS).map(move |(piece, set)| {
-            set.breakpoint_at(n % breakpoints, sequence_code(piece) + NOP, between).run(piece, HERE)
+            set.breakpoint_at(n % breakpoints, sequence_code(piece) + NOP, between).run(piece, WATCHED)
         })
     }))
 }
@@ -432,10 +446,10 @@ fn invalidate(cx: &mut Context<'_>) -> Result<(), Stop> {
     let invalidate = access::place("dc ivac");
     cx.check_each(numbers(cx).flat_map(|n| {
         [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| {
-            let around = [HERE, HERE + 7, HERE + 0x7ff, HERE - 1, HERE + 0x800];
-            around
-                .into_iter()
-                .fold(with(n, DOUBLEWORD.with_lsc(lsc)), |set, address| set.access(invalidate, address))
+            let around = [WATCHED, WATCHED + 7, WATCHED + 0x7ff, WATCHED - 1, WATCHED + 0x800];
+            around.into_iter().fold(watching_with(n, DOUBLEWORD.with_lsc(lsc)), |set, address| {
+                set.access(invalidate, address)
+            })
         })
     }))
 }
@@ -445,7 +459,7 @@ fn invalidate(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn of_tags(cx: &mut Context<'_>, which: fn(&Access) -> bool, size: u64) -> Result<(), Stop> {
     cx.with(Feature::Mte2)?;
     let accesses = accesses(cx, which)?;
-    let bytes = (HERE - 32..HERE + size + 16).flat_map(|byte| [El::El0, El::El1].map(|el| (byte, el)));
+    let bytes = (WATCHED - 32..WATCHED + size + 16).flat_map(|byte| LEVELS.map(|el| (byte, el)));
     let sweep = bytes.flat_map(|(byte, el)| {
         accesses
             .iter()
@@ -454,8 +468,8 @@ fn of_tags(cx: &mut Context<'_>, which: fn(&Access) -> bool, size: u64) -> Resul
     cx.check_each(sweep.zip(numbers(cx).cycle()).map(|((byte, el, access, lsc), n)| {
         let control = DOUBLEWORD.with_bas(1 << (byte % 8)).with_lsc(lsc);
         // The second address is in the granule and does not start it: a store is not aligned.
-        let set = with(n, control).write(dbgwvr(n), byte & !7).at(el);
-        set.access(access, HERE).access(access, HERE + 8)
+        let set = watching_with(n, control).write(dbgwvr(n), byte & !7).at(el);
+        set.access(access, WATCHED).access(access, WATCHED + 8)
     }))
 }
 
@@ -465,9 +479,9 @@ fn with_uao(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(numbers(cx).flat_map(|n| {
         sequence::places(|piece| piece.needs == Some(Feature::Uao)).flat_map(move |piece| {
             [PMC_EL1, PMC_EL0, PMC_EL1_EL0].into_iter().flat_map(move |pac| {
-                [El::El0, El::El1].map(|el| {
-                    let set = with(n, DOUBLEWORD.with_pac(pac)).at(el).entered(BY_RETURN);
-                    set.run(piece, HERE).run(piece, HERE + 8)
+                LEVELS.map(|el| {
+                    let set = watching_with(n, DOUBLEWORD.with_pac(pac)).at(el).entered(BY_RETURN);
+                    set.run(piece, WATCHED).run(piece, WATCHED + 8)
                 })
             })
         })
@@ -475,7 +489,7 @@ fn with_uao(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// The 64 bytes that a piece of code sets or copies: in one page, and with the page's end in its middle.
-const MOVED: [u64; 2] = [TARGET + 0x100, HERE - 32];
+const MOVED: [u64; 2] = [TARGET + 0x100, WATCHED - 32];
 /// Each doubleword of it, and its neighbours.
 const OFFSETS: RangeInclusive<i64> = -8..=64;
 const CLEAR: u8 = sequence::place("set 64 bytes to zeros");
@@ -485,7 +499,7 @@ const COPIES: [u8; 2] = [sequence::place("copy 64 bytes"), sequence::place("copy
 
 /// Each LSC at each Exception level, and at the other one, which PAC does not select.
 fn each_watch() -> impl Iterator<Item = (El, Dbgwcr)> {
-    let watched = [El::El0, El::El1].into_iter().flat_map(|el| {
+    let watched = LEVELS.into_iter().flat_map(|el| {
         let pac = if el == El::El0 { PMC_EL0 } else { PMC_EL1 };
         [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| (el, DOUBLEWORD.with_lsc(lsc).with_pac(pac)))
     });
@@ -494,7 +508,7 @@ fn each_watch() -> impl Iterator<Item = (El, Dbgwcr)> {
 
 /// Watchpoint `n` at `el`, with pieces of code that an exception return enters, and nothing enabled.
 fn set_aside(n: u8, el: El, address: u64, control: Dbgwcr) -> Scenario {
-    Scenario::new().then(Op::MaskDebug(false)).watchpoint(n, address, control).entered(BY_RETURN).at(el)
+    Scenario::new().unmask().watchpoint(n, address, control).entered(BY_RETURN).at(el)
 }
 
 /// Memory is set to zeros, and then to ones, with each doubleword watched; the watchpoints take turns.
@@ -570,9 +584,9 @@ fn tagged_addresses(cx: &mut Context<'_>) -> Result<(), Stop> {
     let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
     cx.check_each(numbers(cx).flat_map(|n| {
         accesses.iter().flat_map(move |(access, _)| {
-            [El::El0, El::El1].into_iter().flat_map(move |el| {
-                let tagged = TAGS.map(|tag| armed(n).at(el).access(*access, tag | HERE));
-                tagged.into_iter().chain([armed(n).at(el).access(*access, TAGS[2] | ELSEWHERE)])
+            LEVELS.into_iter().flat_map(move |el| {
+                let tagged = TAGS.map(|tag| watching(n).at(el).access(*access, tag | WATCHED));
+                tagged.into_iter().chain([watching(n).at(el).access(*access, TAGS[2] | ELSEWHERE)])
             })
         })
     }))
@@ -591,8 +605,8 @@ fn after_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
                 !access.unprivileged || page == UNMAPPED || page == READ_ONLY && access.writes()
             };
             for (access, _) in accesses.iter().filter(|(_, access)| faults(access)) {
-                for el in [El::El0, El::El1] {
-                    let set = armed(n).write(dbgwvr(n), page + 0x40).at(el);
+                for el in LEVELS {
+                    let set = watching(n).write(dbgwvr(n), page + 0x40).at(el);
                     scenarios.push(set.access(*access, page + 0x40).access(*access, page + 0x80));
                 }
             }
@@ -609,9 +623,9 @@ fn after_an_alignment_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     let accesses = accesses(cx, is_ordered)?;
     cx.check_each(numbers(cx).flat_map(|n| {
         accesses.iter().flat_map(move |(access, _)| {
-            [El::El0, El::El1].map(|el| {
-                let set = armed(n).write(dbgwvr(n), HERE + 0x10).at(el);
-                set.access(*access, HERE + 0xc).access(*access, HERE + 0x10)
+            LEVELS.map(|el| {
+                let set = watching(n).write(dbgwvr(n), WATCHED + 0x10).at(el);
+                set.access(*access, WATCHED + 0xc).access(*access, WATCHED + 0x10)
             })
         })
     }))
@@ -624,7 +638,8 @@ fn after_a_stage_2_abort(cx: &mut Context<'_>) -> Result<(), Stop> {
     }
     cx.check_each(numbers(cx).map(|n| {
         let address = passage(Migrate::Fresh);
-        both(armed(n).write(dbgwvr(n), address).access(STR, address).write(dbgwvr(n), HERE))
+        let moved = watching(n).write(dbgwvr(n), address).store(address).may(&Claim::Watchpoint);
+        fires(moved.write(dbgwvr(n), WATCHED))
     }))
 }
 
@@ -635,9 +650,9 @@ fn several_on_one_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(all.clone().flat_map(|n| {
         all.clone().filter(move |other| *other != n).flat_map(move |other| {
             [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| {
-                let low = with(n, DOUBLEWORD.with_bas(0x0c));
-                let set = low.watchpoint(other, HERE + 8, DOUBLEWORD.with_bas(0x30).with_lsc(lsc));
-                set.access(access::place("ldp x1, x2"), HERE).access(LDR, HERE + 8).access(store, HERE)
+                let low = watching_with(n, DOUBLEWORD.with_bas(0x0c));
+                let set = low.watchpoint(other, WATCHED + 8, DOUBLEWORD.with_bas(0x30).with_lsc(lsc));
+                set.access(access::place("ldp x1, x2"), WATCHED).load(WATCHED + 8).access(store, WATCHED)
             })
         })
     }))
@@ -645,32 +660,33 @@ fn several_on_one_access(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// A register write just before an access may take effect there or not; after an ISB it does.
 fn not_synchronised(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const MAY: Claim = Claim::May(&Claim::Watchpoint);
     cx.check_each(numbers(cx).flat_map(|n| {
-        let early = move |reg, value| {
-            Scenario::new().write(reg, value).then(Op::Access { access: LDR, address: HERE })
-        };
+        let fires = |scenario: Scenario| scenario.load(WATCHED).takes_watchpoint();
+        let silent = |scenario: Scenario| scenario.load(WATCHED).nothing();
+        // An access without an ISB before it.
+        let early =
+            |scenario: Scenario| scenario.then(Op::Access { access: LDR, address: WATCHED }).claim(MAY);
         [
-            armed(n).access(LDR, HERE).append(early(dbgwcr(n), 0)).access(LDR, HERE),
-            armed(n).write(dbgwcr(n), 0).append(early(dbgwcr(n), DOUBLEWORD.raw_value())).access(LDR, HERE),
-            armed(n).access(LDR, HERE).append(early(MDSCR_EL1, 0)).access(LDR, HERE),
-            armed(n).access(LDR, HERE).append(early(OSLAR_EL1, 1)).access(LDR, HERE),
-            armed(n)
-                .access(LDR, HERE)
-                .append(early(dbgwvr(n), HERE + 8))
-                .access(LDR, HERE)
-                .access(LDR, HERE + 8),
+            silent(early(fires(watching(n)).write(dbgwcr(n), 0))),
+            fires(early(watching(n).write(dbgwcr(n), 0).write(dbgwcr(n), DOUBLEWORD))),
+            silent(early(fires(watching(n)).disable())),
+            silent(early(fires(watching(n)).lock())),
+            silent(early(fires(watching(n)).write(dbgwvr(n), WATCHED + 8)))
+                .load(WATCHED + 8)
+                .takes_watchpoint(),
         ]
     }))
 }
 
 /// A breakpoint on the instruction that does a watched access: its exception is taken, and the access is not done.
 fn after_a_breakpoint(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let control = Dbgbcr::address_at_el1().with_pmc(PMC_EL1_EL0);
+    let control = ADDRESS.with_pmc(PMC_EL1_EL0);
     let breakpoints = cx.shape().breakpoints;
     cx.check_each(numbers(cx).flat_map(|n| {
-        [El::El0, El::El1].into_iter().flat_map(move |el| {
+        LEVELS.into_iter().flat_map(move |el| {
             [access_code(STR), access_code(STR) + 4, access_code(LDR)].map(|address| {
-                let set = armed(n).at(el).breakpoint_at(n % breakpoints, address, control);
+                let set = watching(n).at(el).breakpoint_at(n % breakpoints, address, control);
                 both(both(set).write(dbgbcr(n % breakpoints), 0))
             })
         })
@@ -682,47 +698,49 @@ fn each_address_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
     for n in numbers(cx) {
         for bit in 3..49 {
-            scenarios.push(both(armed(n).write(dbgwvr(n), HERE ^ 1 << bit)));
+            scenarios.push(silent(watching(n).write(dbgwvr(n), WATCHED ^ 1 << bit)));
         }
     }
     cx.check_each(scenarios)
 }
 
 /// A value and a control that no other watchpoint has; even ones are enabled, at an address that nobody accesses.
-fn distinct(n: u8) -> (u64, u64) {
+fn distinct(n: u8) -> (u64, Dbgwcr) {
     let control = DOUBLEWORD
         .with_e(n.is_multiple_of(2))
         .with_bas(1 << (n % 8))
         .with_lsc(if n.is_multiple_of(3) { LSC_LOAD } else { LSC_STORE })
         .with_pac(if n.is_multiple_of(5) { PMC_EL0 } else { PMC_EL1 });
-    (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control.raw_value())
+    (0x1234_5670_0000 + 0x1_0040 * u64::from(n), control)
 }
 
 /// Every watchpoint keeps its own value, whatever happens in between.
-fn all(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
-    let written = numbers(cx).fold(Scenario::new(), |scenario, n| {
+fn all(cx: &mut Context<'_>, between: fn(Scenario) -> Scenario) -> Result<(), Stop> {
+    let written = Scenario::new().each(numbers(cx), |scenario, n| {
         let (value, control) = distinct(n);
         scenario.write(dbgwvr(n), value).write(dbgwcr(n), control)
     });
-    let scenario = between.iter().fold(written.isb(), |scenario, op| scenario.then(*op)).isb();
-    let read = numbers(cx).rev().fold(scenario, |scenario, n| scenario.read(dbgwvr(n)).read(dbgwcr(n)));
-    let seen = numbers(cx).fold(read, |scenario, n| {
-        scenario.then(Op::KvmGet { reg: dbgwvr(n) }).then(Op::KvmGet { reg: dbgwcr(n) })
+    let after = between(written.isb()).isb();
+    let read = after.each(numbers(cx).rev(), |scenario, n| {
+        let (value, control) = distinct(n);
+        scenario.read(dbgwvr(n)).reads(value).read(dbgwcr(n)).reads(control)
     });
-    cx.check(&seen)
+    cx.check(&read.each(numbers(cx), |scenario, n| {
+        let (value, control) = distinct(n);
+        scenario.userspace_reads(dbgwvr(n)).reads(value).userspace_reads(dbgwcr(n)).reads(control)
+    }))
 }
 
 /// Every watchpoint has its own doubleword; each fires, and accesses between them do not.
-fn all_armed(cx: &mut Context<'_>, between: &[Op]) -> Result<(), Stop> {
+fn all_armed(cx: &mut Context<'_>, between: fn(Scenario) -> Scenario) -> Result<(), Stop> {
     let place = |n: u8| TARGET + 64 * u64::from(n);
-    let armed = numbers(cx).fold(Scenario::new().then(Op::MaskDebug(false)), |scenario, n| {
-        scenario.watchpoint(n, place(n), DOUBLEWORD)
-    });
-    let scenario = between.iter().fold(armed.enable(ON), |scenario, op| scenario.then(*op));
-    let scenario = numbers(cx).fold(scenario, |scenario, n| {
-        scenario.access(LDR, place(n)).access(STR, place(n)).access(STR, place(n) + 8)
-    });
-    cx.check(&scenario)
+    let armed = Scenario::new()
+        .unmask()
+        .each(numbers(cx), |scenario, n| scenario.watchpoint(n, place(n), DOUBLEWORD));
+    let after = between(armed.enable(ON));
+    cx.check(&after.each(numbers(cx), |scenario, n| {
+        scenario.load_and_store(place(n), Claim::Watchpoint).store(place(n) + 8).nothing()
+    }))
 }
 
 /// Userspace and the guest read what userspace wrote.
@@ -730,13 +748,14 @@ fn written_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     let values = [
         (0x0000_5555_5555_5550, DOUBLEWORD.with_e(false).with_mask(u5::new(0b10101))),
         (0xffff_aaaa_aaaa_aaa8, DOUBLEWORD.with_bas(0xf0)),
-        (HERE, DOUBLEWORD.with_lsc(LSC_LOAD).with_pac(PMC_EL0)),
+        (WATCHED, DOUBLEWORD.with_lsc(LSC_LOAD).with_pac(PMC_EL0)),
     ];
     for n in numbers(cx) {
         for (value, control) in values {
             let written = Scenario::new().watchpoint(n, value, control).by_userspace();
-            let seen = written.then(Op::KvmGet { reg: dbgwvr(n) }).then(Op::KvmGet { reg: dbgwcr(n) });
-            cx.check(&seen.read(dbgwvr(n)).read(dbgwcr(n)))?;
+            let value_seen = written.userspace_reads(dbgwvr(n)).reads(value);
+            let seen = value_seen.userspace_reads(dbgwcr(n)).reads(control);
+            cx.check(&seen.read(dbgwvr(n)).reads(value).read(dbgwcr(n)).reads(control))?;
         }
     }
     Ok(())

@@ -17,6 +17,7 @@
 //! | [`shape`] | what a PE or a VM advertises about self-hosted debug |
 //! | [`scenario`] | the language of scenarios: operations and how they print |
 //! | [`guest_debug`] | userspace debugs the guest: KVM_SET_GUEST_DEBUG and the exits that it may cause |
+//! | [`claim`] | what a case says must happen, held against the model |
 //! | [`text`] | parses scenarios in the form in which they are printed |
 //! | [`event`] | what the payload and the runner log |
 //! | [`wire`] | how operations and events are encoded in the guest's memory, and its layout |
@@ -41,6 +42,8 @@ extern crate alloc;
 #[cfg(feature = "oracle")]
 pub mod aarch32;
 pub mod access;
+#[cfg(feature = "oracle")]
+pub mod claim;
 pub mod control;
 pub mod dfr0;
 pub mod event;

@@ -39,8 +39,8 @@ impl Suite {
     }
 }
 
-/// Where nothing runs, a case lists at most this many scenarios: a few to show, and one to know that there
-/// are more.
+/// Where nothing runs, a case lists at most this many scenarios, unless all are wanted: a few to show, and one to know
+/// that there are more.
 pub(crate) const LISTED: usize = 3;
 
 /// What a case does.

@@ -127,7 +127,8 @@ impl Explanation<'_> {
     }
 }
 
-fn imagined(id_aa64dfr0: u64) -> Host {
+/// A host that is not there.
+pub(crate) fn imagined(id_aa64dfr0: u64) -> Host {
     Host {
         kernel: Some("of no version".into()),
         platform: "imagined".into(),

@@ -9,7 +9,7 @@
 //! | [`plan`] | whether a guest may move from one host to another |
 //! | [`profile`] | what is known of CPUs' debug hardware, and whether a host agrees with it |
 //! | [`guest`] | a guest whose payload runs scenarios |
-//! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM; or `paper`, where nothing runs |
+//! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM; or [`paper`], where nothing runs |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one after the other, as one program of the payload |
@@ -63,6 +63,7 @@ pub mod ktap;
 pub mod mimic;
 pub mod other;
 pub mod pairs;
+pub mod paper;
 pub mod pattern;
 pub mod plain;
 pub mod plan;
@@ -89,7 +90,6 @@ mod bounded;
 mod image;
 mod machine;
 mod memory;
-mod paper;
 mod payload;
 mod stage1;
 pub mod vm;

@@ -2,7 +2,8 @@
 
 //! SVE contiguous loads and stores.
 
-use super::{BY_RETURN, DOUBLEWORD, HERE, numbers, with};
+use super::numbers;
+use crate::stage::{BY_RETURN, DOUBLEWORD, LEVELS, WATCHED, watching_with};
 use dfr0_model::{
     control::{LSC_BOTH, LSC_LOAD, LSC_STORE},
     feature::Feature,
@@ -34,20 +35,19 @@ fn pieces(faulting: Faulting) -> impl Iterator<Item = u8> {
 /// turns. Then the vector's doubleword is, by each watchpoint, for each kind of access.
 fn watched(cx: &mut Context<'_>, faulting: Faulting) -> Result<(), Stop> {
     cx.with(Feature::Sve)?;
-    let levels = [El::El0, El::El1];
-    let bytes = [HERE, HERE + 3, HERE + 8]
+    let bytes = [WATCHED, WATCHED + 3, WATCHED + 8]
         .into_iter()
-        .flat_map(|base| (base - 16..base + 40).flat_map(move |byte| levels.map(|el| (base, byte, el))));
+        .flat_map(|base| (base - 16..base + 40).flat_map(move |byte| LEVELS.map(|el| (base, byte, el))));
     let sweep = bytes.flat_map(|(base, byte, el)| pieces(faulting).map(move |piece| (base, byte, el, piece)));
     let sweep = sweep.zip(numbers(cx).cycle()).map(|((base, byte, el, piece), n)| {
-        let set = with(n, DOUBLEWORD.with_bas(1 << (byte % 8))).write(dbgwvr(n), byte & !7);
+        let set = watching_with(n, DOUBLEWORD.with_bas(1 << (byte % 8))).write(dbgwvr(n), byte & !7);
         enter(set, el).run(piece, base)
     });
     let each = numbers(cx).flat_map(|n| {
         pieces(faulting).flat_map(move |piece| {
             [LSC_LOAD, LSC_STORE, LSC_BOTH].into_iter().flat_map(move |lsc| {
-                let set = with(n, DOUBLEWORD.with_lsc(lsc));
-                levels.map(|el| enter(set.clone(), el).run(piece, HERE).run(piece, HERE - 8))
+                let set = watching_with(n, DOUBLEWORD.with_lsc(lsc));
+                LEVELS.map(|el| enter(set.clone(), el).run(piece, WATCHED).run(piece, WATCHED - 8))
             })
         })
     });

@@ -3,7 +3,7 @@
 //! What a case works with: it makes VMs, checks scenarios and reports what departs from the rules.
 
 use super::{
-    Finding, LISTED, Report, Session, Stop,
+    Finding, Report, Session, Stop,
     variation::{Moves, Variation},
 };
 use crate::{
@@ -238,7 +238,7 @@ impl Context<'_> {
         let shape = self.shape();
         self.report.listed.push((shape, scenario));
         self.report.checks += 1;
-        if self.report.listed.len() < LISTED { Ok(()) } else { Stop::skip("enough is listed") }
+        if self.report.listed.len() < self.session.listed { Ok(()) } else { Stop::skip("enough is listed") }
     }
 
     /// The VM that scenarios share. The caller gives it back with [`Self::keep`] if its state is known.

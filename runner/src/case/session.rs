@@ -2,7 +2,7 @@
 
 //! A session: the cases that run one after the other on a host.
 
-use super::Stop;
+use super::{LISTED, Stop};
 use crate::{
     effort::Effort,
     guest::{Config, Error, Guest, LEAST_AFTER_DEATH},
@@ -21,6 +21,8 @@ pub struct Session {
     /// A guest has died on this host.
     pub(super) died: bool,
     pub(super) effort: Effort,
+    /// Where nothing runs: the upper limit of scenarios that a case lists.
+    pub(super) listed: usize,
     /// The guest that was used last is last.
     pub(super) guests: Vec<(Config, Guest)>,
     /// The size in bytes of the block that DC ZVA zeroes, if it is permitted; `None` until a case asks.
@@ -41,6 +43,7 @@ impl Session {
                 deadline,
                 died: false,
                 effort: Effort::default(),
+                listed: LISTED,
                 guests: Vec::new(),
                 zva_block: None,
                 id_registers: BTreeMap::new(),
@@ -60,6 +63,7 @@ impl Session {
             deadline,
             died: false,
             effort: Effort::default(),
+            listed: LISTED,
             guests: Vec::new(),
             zva_block: None,
             id_registers: BTreeMap::new(),
@@ -77,6 +81,7 @@ impl Session {
             deadline: Duration::ZERO,
             died: false,
             effort: Effort::default(),
+            listed: LISTED,
             guests: Vec::new(),
             zva_block: Some(Some(ZVA_BLOCK)),
             id_registers: BTreeMap::new(),
@@ -87,6 +92,11 @@ impl Session {
     /// Sets how much cases do.
     pub fn with_effort(self, effort: Effort) -> Self {
         Self { effort, ..self }
+    }
+
+    /// Where nothing runs, makes cases list all of their scenarios.
+    pub(crate) fn listing_all(self) -> Self {
+        Self { listed: usize::MAX, ..self }
     }
 
     /// How much cases do.
