@@ -927,3 +927,226 @@ impl Scenario {
         makes.then(|| init.unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dfr0::{DOUBLELOCK, PMUVER, WRPS},
+        judge::judge,
+    };
+    use alloc::{string::ToString, vec};
+
+    /// Six breakpoints, four watchpoints, two context-aware, DebugVer 8, no Double Lock, no PMU.
+    const DFR0: u64 = 0xf0_1030_5008;
+    const MASK: u64 = 0xf0_00f0_0f0f;
+    const OTHER: SysReg = SysReg::new(3, 0, 0, 6, 0);
+
+    fn facts(features: Features) -> Arc<Facts> {
+        let register = |default, mask| IdRegister { default, writable: Writable::Mask(mask) };
+        let dfr0 = if features == Features::Pmu { PMUVER.with(DFR0, 5) } else { DFR0 };
+        Arc::new(Facts {
+            features,
+            registers: BTreeMap::from([
+                (ID_AA64DFR0_EL1, register(dfr0, MASK)),
+                (ID_AA64PFR0_EL1, register(0x12, 0)),
+                (ID_DFR0_EL1, register(0x6, u64::MAX)),
+                (OTHER, register(0x10, 0xf0)),
+            ]),
+            mask_ranges: 1,
+            known: BTreeMap::from([(ID_AA64DFR0_EL1, WRPS.mask())]),
+            listed: BTreeMap::from([(OSLSR_EL1, 0b1000)]),
+            zva_block: None,
+            without: (features != Features::None).then(|| facts(Features::None)),
+        })
+    }
+
+    /// The answers that are allowed to the last operation.
+    fn allowed_of(kind: &Arc<Facts>, scenario: &Scenario) -> Vec<String> {
+        let mut vm = Vm::new(Arc::clone(kind));
+        let mut last = None;
+        for op in scenario.ops() {
+            last = Some(vm.step(*op).expect("modelled"));
+        }
+        let last = last.expect("an operation");
+        last.alternatives()
+            .map(|events| events.first().map_or_else(|| "accepted".to_string(), ToString::to_string))
+            .collect()
+    }
+
+    fn allowed(scenario: Scenario) -> Vec<String> {
+        allowed_of(&facts(Features::None), &scenario)
+    }
+
+    fn vm() -> Scenario {
+        Scenario::vm(Features::None)
+    }
+
+    fn set(scenario: Scenario, field: &Field, value: u8) -> Scenario {
+        scenario.sets(ID_AA64DFR0_EL1, field.with(DFR0, value))
+    }
+
+    #[test]
+    fn before_its_initialisation_a_vcpu_refuses_every_access() {
+        let created = Scenario::new().creates_vcpu();
+        let refused = ["refused with errno 8"];
+        assert_eq!(allowed(created.clone().gets(ID_AA64DFR0_EL1)), refused);
+        assert_eq!(allowed(set(created.clone(), &WRPS, 2)), refused);
+        assert_eq!(allowed(created.clone().gets(MDSCR_EL1)), refused);
+        assert_eq!(allowed(created.enters_and_leaves()), refused);
+        assert_eq!(allowed(vm().creates_vcpu().on_vcpu(1).gets(ID_AA64DFR0_EL1)), refused);
+    }
+
+    #[test]
+    fn a_value_is_answered_by_its_fields_and_what_was_accepted_reads_back() {
+        assert_eq!(allowed(set(vm(), &WRPS, 2)), ["accepted"]);
+        assert_eq!(allowed(set(vm(), &WRPS, 4)), ["refused with errno 22"]);
+        assert_eq!(allowed(set(vm(), &dfr0::BRPS, 2)), ["refused with errno 22"], "outside of the mask");
+        assert_eq!(allowed(set(vm(), &WRPS, 2).gets(ID_AA64DFR0_EL1)), ["0xf010205008"]);
+        assert_eq!(allowed(set(vm(), &WRPS, 2).read(ID_AA64DFR0_EL1)), ["0xf010205008"], "by the guest");
+        let both = DOUBLELOCK.with(WRPS.with(DFR0, 2), 0);
+        assert_eq!(allowed(vm().sets(ID_AA64DFR0_EL1, both)), ["refused with errno 22"], "one of two");
+    }
+
+    #[test]
+    fn a_run_of_any_vcpu_freezes_the_registers_and_an_initialisation_does_not_thaw_them() {
+        let busy = ["refused with errno 16"];
+        assert_eq!(allowed(set(vm().isb(), &WRPS, 2)), busy);
+        assert_eq!(allowed(set(vm().enters_and_leaves(), &WRPS, 2)), busy);
+        assert_eq!(allowed(set(vm().isb().inits(Features::None), &WRPS, 2)), busy);
+        let two = vm().creates_vcpu().on_vcpu(1).inits(Features::None);
+        assert_eq!(allowed(set(two.isb().on_vcpu(0), &WRPS, 2)), busy);
+        assert_eq!(allowed(vm().isb().sets(ID_AA64DFR0_EL1, DFR0)), ["accepted"], "the same value");
+        let late = allowed(set(vm().isb(), &WRPS, 4));
+        assert_eq!(late, ["refused with errno 16", "refused with errno 22"], "illegal at any time");
+    }
+
+    #[test]
+    fn a_run_that_fails_freezes_too_and_needs_another_errno_than_that_of_an_exit() {
+        let kind = facts(Features::Pmu);
+        let failed = Scenario::new().creates_vcpu().inits(Features::Pmu).enters_and_leaves();
+        assert_eq!(allowed_of(&kind, &failed), ["refused with an errno other than 4"]);
+        let late = failed.sets(ID_AA64DFR0_EL1, WRPS.with(PMUVER.with(DFR0, 5), 2));
+        assert_eq!(allowed_of(&kind, &late), ["refused with errno 16"]);
+    }
+
+    #[test]
+    fn the_answer_to_an_attempt_decides_what_the_register_holds() {
+        let scenario = vm().tries(ID_AA64DFR0_EL1, DOUBLELOCK.with(DFR0, 8)).gets(ID_AA64DFR0_EL1);
+        let tried = scenario.ops().len() - 2;
+        let judged = |answer: Option<i32>, read| {
+            let refusal =
+                answer.map(|errno| crate::event::Logged { op: tried, event: Event::Refused(errno) });
+            let value = crate::event::Logged { op: tried + 1, event: Event::Value(read) };
+            let log: Vec<_> = refusal.into_iter().chain([value]).collect();
+            let mismatch = judge(Vm::new(facts(Features::None)), scenario.ops(), &log).expect("modelled");
+            mismatch.map(|mismatch| mismatch.observed)
+        };
+        let accepted = DOUBLELOCK.with(DFR0, 8);
+        assert_eq!(judged(Some(22), DFR0), None);
+        assert_eq!(judged(None, accepted), None);
+        let words = |answer: &str| {
+            Some(["DoubleLock 0b1000 ", answer, ", then userspace reads ID_AA64DFR0_EL1 otherwise"].concat())
+        };
+        assert_eq!(judged(None, DFR0), words("accepted"));
+        assert_eq!(judged(Some(22), accepted), words("refused with errno 22"));
+    }
+
+    #[test]
+    fn what_was_accepted_alone_though_it_should_not_may_be_accepted_with_others() {
+        let alone = vm().tries(ID_AA64DFR0_EL1, DOUBLELOCK.with(DFR0, 8)).sets(ID_AA64DFR0_EL1, DFR0);
+        let both = alone.sets(ID_AA64DFR0_EL1, WRPS.with(DOUBLELOCK.with(DFR0, 8), 2));
+        assert_eq!(allowed(both), ["accepted", "refused with errno 22"]);
+    }
+
+    #[test]
+    fn what_kvm_gives_follows_from_the_features() {
+        let reads = |features| {
+            let kind = facts(features);
+            allowed_of(&kind, &Scenario::vm(features).gets(ID_AA64DFR0_EL1))
+        };
+        assert_eq!(reads(Features::None), ["0xf010305008"]);
+        assert_eq!(reads(Features::Pmu), ["0xf010305508"]);
+        let wrong = Facts {
+            registers: BTreeMap::from([(
+                ID_AA64DFR0_EL1,
+                IdRegister { default: PMUVER.with(DFR0, 5), writable: Writable::Unknown },
+            )]),
+            ..(*facts(Features::None)).clone()
+        };
+        assert_eq!(allowed_of(&Arc::new(wrong), &vm().gets(ID_AA64DFR0_EL1)), ["0xf010305008"], "no PMU");
+        let perfmon = allowed_of(&facts(Features::Pmu), &Scenario::vm(Features::Pmu).gets(ID_DFR0_EL1));
+        assert_eq!(perfmon, ["0x5000006"], "the form of PMUVer");
+    }
+
+    #[test]
+    fn a_mask_covers_whole_fields_and_what_it_covered_once() {
+        assert_eq!(allowed(vm().mask_of(ID_AA64DFR0_EL1)), ["0xf000f00f0f"]);
+        let partial = |mask| {
+            let mut changed = (*facts(Features::None)).clone();
+            let register = IdRegister { default: DFR0, writable: Writable::Mask(mask) };
+            changed.registers.insert(ID_AA64DFR0_EL1, register);
+            let scenario = vm().mask_of(ID_AA64DFR0_EL1);
+            let log = [crate::event::Logged { op: 2, event: Event::Value(mask) }];
+            let mismatch = judge(Vm::new(Arc::new(changed)), scenario.ops(), &log).expect("modelled");
+            mismatch.map(|mismatch| mismatch.observed)
+        };
+        assert_eq!(partial(MASK), None);
+        assert_eq!(partial(MASK & !0x1), Some("DebugVer is in the mask in part".into()));
+        let lost = "ID_AA64DFR0_EL1.WRPs cannot be written any more";
+        assert_eq!(partial(MASK & !WRPS.mask()), Some(lost.into()));
+    }
+
+    #[test]
+    fn a_bit_outside_of_the_mask_is_refused_or_ignored_and_one_of_a_debug_feature_refused() {
+        assert_eq!(allowed(vm().sets(OTHER, 0x11)), ["accepted", "refused with errno 22"]);
+        assert_eq!(allowed(vm().sets(OTHER, 0x11).gets(OTHER)), ["0x10"]);
+        assert_eq!(allowed(vm().sets(ID_AA64DFR1_EL1, 1)), ["refused with errno 22"]);
+    }
+
+    #[test]
+    fn userspace_reads_what_it_wrote_until_the_guest_runs_and_a_second_initialisation_resets() {
+        let reg = crate::sysreg::dbgbcr(0);
+        let odd = vm().sets(reg, 0x4000_0000_0000);
+        assert_eq!(allowed(vm().sets(reg, 0x1e7).gets(reg)), ["0x1e7 in the bits 0xffe1e7"]);
+        assert_eq!(allowed(odd.inits(Features::None).gets(reg))[0].split(' ').next(), Some("0x0"));
+    }
+
+    #[test]
+    fn how_code_is_called_is_the_programs_and_not_a_vcpus() {
+        let made = vm().then(Op::MaskDebug(false)).creates_vcpu().on_vcpu(1).inits(Features::None);
+        let armed = made.breakpoint(0, 1, crate::control::Dbgbcr::address_at_el1());
+        let armed = armed.enable(crate::control::Mdscr::breakpoints_at_el1()).isb().exec(1);
+        assert!(allowed(armed)[0].starts_with("Breakpoint exception"), "PSTATE.D is clear here too");
+    }
+
+    #[test]
+    fn a_move_to_another_vm_takes_the_registers_along_and_leaves_the_other_vcpus() {
+        let moved = set(vm(), &WRPS, 2).creates_vcpu().then(Op::Migrate(Migrate::FreshVm));
+        assert_eq!(allowed(moved.clone().gets(ID_AA64DFR0_EL1)), ["0xf010205008"]);
+        assert_eq!(allowed(set(moved.clone(), &WRPS, 3)), ["refused with errno 16"]);
+        let mut vm = Vm::new(facts(Features::None));
+        let gone = moved.on_vcpu(1);
+        let unknown = gone.ops().iter().find_map(|op| vm.step(*op).err());
+        assert_eq!(unknown, Some(Unknown("an operation of a vCPU that was not created")));
+    }
+
+    #[test]
+    fn the_arguments_of_the_masks_are_checked() {
+        let of = |request| allowed(vm().then(Op::Vmm(Vmm::Masks(request))));
+        let plain = MaskRequest::default();
+        assert_eq!(of(plain), ["accepted"]);
+        assert_eq!(of(MaskRequest { range: 1, ..plain }), ["refused with errno 22"]);
+        assert_eq!(of(MaskRequest { reserved: Some((12, 1)), ..plain }), ["refused with errno 22"]);
+        assert_eq!(of(MaskRequest { unmapped: true, ..plain }), ["refused with errno 14"]);
+    }
+
+    #[test]
+    fn the_least_value_is_one_that_must_be_accepted() {
+        let facts = facts(Features::None);
+        assert_eq!(facts.least(), 0xf0_1010_5006);
+        let set = Scenario::vm(Features::None).sets(ID_AA64DFR0_EL1, facts.least());
+        assert_eq!(allowed_of(&facts, &set), ["accepted"]);
+        assert_eq!(vec![facts.shape().watchpoints], [4]);
+    }
+}
