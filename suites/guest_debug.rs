@@ -6,12 +6,13 @@
 
 use crate::{
     forms::{each_breakpoint as each, whole},
-    stage::{ADDRESS, EINVAL, HERE, LOCKED, ON},
+    stage::{ADDRESS, HERE, LOCKED, ON},
 };
 use dfr0_model::{
     claim::Claim,
     control::{Mdscr, PMC_EL0},
     guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP, USE_HW, USE_SW_BP, VALID},
+    id_write::EINVAL,
     rule,
     scenario::{Op, Scenario, Value},
     sysreg::{MDSCR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr},

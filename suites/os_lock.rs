@@ -5,13 +5,12 @@
 
 use crate::{
     forms::{each_breakpoint as each, each_watchpoint, one as case, whole, within},
-    stage::{
-        ADDRESS, DEBUGGER, DOUBLEWORD, EINVAL, HERE, LOCKED, ON, STEP, UNLOCKED, WATCHED, armed, watching,
-    },
+    stage::{ADDRESS, DEBUGGER, DOUBLEWORD, HERE, LOCKED, ON, STEP, UNLOCKED, WATCHED, armed, watching},
 };
 use dfr0_model::{
     claim::Claim,
     control::{LSC_LOAD, Mdscr, PMC_EL0},
+    id_write::EINVAL,
     rule,
     scenario::{El, Entry, Scenario, Value},
     shape::Shape,

@@ -44,9 +44,6 @@ pub const LOCKED: u64 = 0b1010;
 /// OSLSR_EL1 while the OS Lock is unlocked.
 pub const UNLOCKED: u64 = 0b1000;
 
-/// EINVAL.
-pub const EINVAL: i32 = 22;
-
 /// Userspace debugs the guest and asks for no exits.
 pub const DEBUGGER: GuestDebug = GuestDebug::new(ENABLE);
 
