@@ -9,9 +9,10 @@ use dfr0_model::{
     pe::Pe,
     scenario::Scenario,
     shape::Shape,
+    vm::Vm,
 };
-use dfr0_runner::paper;
-use std::collections::BTreeMap;
+use dfr0_runner::{host::Host, paper};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Breakpoints, watchpoints, context-aware breakpoints, DebugVer and whether FEAT_DoubleLock is implemented.
 const SHAPES: [(u8, u8, u8, u8, bool); 5] =
@@ -32,7 +33,9 @@ fn id_aa64dfr0(
 /// What [`migration_hosts`] is called here; it is not a suite.
 const PAIRS: &str = "pairs";
 /// Suites whose cases say what must happen.
-const SUITES: [&str; 11] = [
+const SUITES: [&str; 13] = [
+    "id_regs",
+    "register_access",
     "breakpoints",
     "watchpoints",
     "linked_context",
@@ -49,12 +52,16 @@ const SUITES: [&str; 11] = [
 #[test]
 fn cases_and_model_agree_in_every_shape() {
     let (mut held, mut wrong) = (BTreeMap::<&str, usize>::new(), BTreeMap::<String, Vec<String>>::new());
-    let mut hold = |suite, case: &str, of: Shape, scenario: &Scenario| {
+    let mut hold = |suite, case: &str, host: &Host, of: Shape, scenario: &Scenario| {
         if !scenario.has_claims() {
             return;
         }
         *held.entry(suite).or_default() += 1;
-        let found = match claim::disagreements(Pe::new(of), scenario) {
+        let found = match scenario.features() {
+            Some(features) => claim::disagreements(Vm::new(Arc::new(paper::facts(host, features))), scenario),
+            None => claim::disagreements(Pe::new(of), scenario),
+        };
+        let found = match found {
             Err(unknown) => Some(unknown.to_string()),
             Ok(found) => found.first().map(ToString::to_string),
         };
@@ -63,16 +70,17 @@ fn cases_and_model_agree_in_every_shape() {
         }
     };
     for shape in SHAPES.map(id_aa64dfr0) {
+        let host = &paper::host(shape);
         for suite in ALL {
             for case in suite.cases() {
                 for (of, scenario) in paper::scenarios(&case, shape) {
-                    hold(suite.name, &case.name, of, &scenario);
+                    hold(suite.name, &case.name, host, of, &scenario);
                 }
             }
         }
         let of = Shape::from_id_aa64dfr0(shape);
         for moved in migration_hosts::scenarios(of) {
-            hold(PAIRS, &moved.name, of, &moved.scenario);
+            hold(PAIRS, &moved.name, host, of, &moved.scenario);
         }
     }
     let each = wrong

@@ -35,9 +35,12 @@ pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         case("same_value_accepted", &rule::ID_DEFAULT_ACCEPTED, |cx| {
             let default = cx.facts(Features::None)?.default(DFR0);
-            cx.check_vm(&vm().sets(DFR0, default).gets(DFR0))
+            cx.check_vm(&vm().sets(DFR0, default).nothing().gets(DFR0).reads(default))
         }),
-        case("default_guest_reads", &rule::ID_GUEST_READS, |cx| cx.check_vm(&vm().gets(DFR0).read(DFR0))),
+        case("default_guest_reads", &rule::ID_GUEST_READS, |cx| {
+            let default = cx.facts(Features::None)?.default(DFR0);
+            cx.check_vm(&vm().gets(DFR0).reads(default).read(DFR0).reads(default))
+        }),
         case("raised_again", &rule::ID_SAFE_ACCEPTED, raised_again),
         case("frozen_by_run", &rule::ID_FROZEN_BY_RUN, frozen_by_run),
     ];
@@ -124,9 +127,10 @@ fn mask_agrees(cx: &mut Context<'_>, field: &'static Field) -> Result<(), Stop> 
 /// A register that was lowered may be raised to KVM's default again, as long as nothing has run.
 fn raised_again(cx: &mut Context<'_>) -> Result<(), Stop> {
     let facts = cx.facts(Features::None)?;
-    let raised = legal_others(&facts)
-        .into_iter()
-        .map(|lowered| Scenario::new().tries(DFR0, lowered).sets(DFR0, facts.default(DFR0)).gets(DFR0));
+    let raised = legal_others(&facts).into_iter().map(|lowered| {
+        let (raised, default) = (Scenario::new().tries(DFR0, lowered), facts.default(DFR0));
+        raised.sets(DFR0, default).nothing().gets(DFR0).reads(default)
+    });
     cx.check_after(&vm(), raised)
 }
 
@@ -138,7 +142,11 @@ fn frozen_by_run(cx: &mut Context<'_>) -> Result<(), Stop> {
     let given: Vec<u64> = std::iter::once(facts.default(DFR0)).chain(given).collect();
     cx.each(given, |cx, given| {
         let late = others.iter().copied().filter(|other| *other != given).chain([given]);
-        let late = late.map(|value| Scenario::new().sets(DFR0, value).gets(DFR0).read(DFR0));
+        let late = late.map(|value| {
+            let set = Scenario::new().sets(DFR0, value);
+            let set = if value == given { set.nothing() } else { set };
+            set.gets(DFR0).reads(given).read(DFR0).reads(given)
+        });
         cx.check_after(&vm().sets(DFR0, given).read(MDSCR_EL1), late)
     })
 }

@@ -251,7 +251,8 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
         });
         let registers: Vec<(SysReg, u64)> = breakpoints.chain(watchpoints).collect();
         let set = registers.iter().fold(vm(), |scenario, (reg, value)| scenario.sets(*reg, *value));
-        cx.check_vm(&set.gets_each(registers.into_iter().map(|(reg, _)| reg)))?;
+        let read = |scenario: Scenario, (reg, value)| scenario.gets(reg).reads(value);
+        cx.check_vm(&registers.into_iter().fold(set, read))?;
     }
     Ok(())
 }
@@ -268,7 +269,7 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
             [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED]
                 .into_iter()
                 .fold(scenario, |scenario: Scenario, value| {
-                    scenario.sets_state(state, value).gets_state(state)
+                    scenario.sets_state(state, value).gets_state(state).reads(value)
                 })
         })
     };
@@ -280,9 +281,9 @@ fn vector_catch_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
     /// SF, SI, SD, SP, SS and SU, which exist with and without EL3.
     const CAUGHT: [u64; 3] = [0b1101_1110, 1 << 7, 0];
     let each = |scenario| {
-        CAUGHT
-            .into_iter()
-            .fold(scenario, |scenario: Scenario, value| scenario.sets(DBGVCR32_EL2, value).gets(DBGVCR32_EL2))
+        CAUGHT.into_iter().fold(scenario, |scenario: Scenario, value| {
+            scenario.sets(DBGVCR32_EL2, value).gets(DBGVCR32_EL2).reads(value)
+        })
     };
     cx.check_vm(&each(each(Scenario::vm(Features::AArch32)).enters_and_leaves()))
 }

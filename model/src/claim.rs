@@ -10,8 +10,8 @@ use crate::{
         EC_WATCHPOINT_LOWER_EL, Exception,
     },
     outcome::{Expected, Outcome, Unknown},
-    pe::Pe,
     scenario::{Op, Scenario},
+    vm::Model,
 };
 use alloc::{vec, vec::Vec};
 use core::fmt;
@@ -161,10 +161,10 @@ impl fmt::Display for Disagreement {
 }
 
 /// Holds the claims of a scenario against the model.
-pub fn disagreements(mut pe: Pe, scenario: &Scenario) -> Result<Vec<Disagreement>, Unknown> {
+pub fn disagreements(mut model: impl Model, scenario: &Scenario) -> Result<Vec<Disagreement>, Unknown> {
     let mut found = Vec::new();
     for (place, op) in scenario.ops().iter().enumerate() {
-        let allowed = pe.step(*op)?;
+        let allowed = model.step(*op)?;
         let claims: Vec<Claim> = scenario.claims_at(place).collect();
         if !claims.is_empty() && !agree(&claims, &allowed) {
             found.push(Disagreement { place, op: *op, claims, allowed });
@@ -179,6 +179,7 @@ mod tests {
     use crate::{
         control::{Dbgbcr, Dbgwcr, Mdscr},
         guest_debug::{ENABLE, GuestDebug},
+        pe::Pe,
         scenario::El,
         shape::Shape,
         sysreg::{DBGAUTHSTATUS_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},

@@ -771,6 +771,12 @@ impl Model for Vm {
                 self.last.map(|last| self.write_in_words(Last { refused, ..last }))
             }
             Op::KvmGet { reg } | Op::Read { reg } if reg.is_id_register() => {
+                if !self.written.contains_key(&reg) && self.facts.wrong(reg).is_some() {
+                    return Some(format!(
+                        "KVM gave {reg} a value that no VM with {} should have",
+                        self.facts.features
+                    ));
+                }
                 let who = if matches!(op, Op::Read { .. }) { "the guest" } else { "userspace" };
                 let after = self.last.map_or_else(String::new, |last| self.write_in_words(last) + ", then ");
                 let what = match events {

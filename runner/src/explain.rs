@@ -7,9 +7,15 @@ use crate::{
     case::{Case, LISTED, Report, Session, varied},
     expected::Deviations,
     host::Host,
+    paper,
     results::listing,
 };
-use dfr0_model::id_write::Writable;
+use dfr0_model::{
+    id_write::Writable,
+    outcome::Expected,
+    scenario::{Op, Scenario},
+    shape::Shape,
+};
 use std::fmt;
 
 /// ID_AA64DFR0_EL1 of imagined hosts, where a case that lists no scenarios here is asked for them: a CPU
@@ -78,12 +84,12 @@ impl Explanation<'_> {
 
     /// Prints the first of its scenarios, as a failed case lists them.
     fn scenarios(&self, f: &mut fmt::Formatter<'_>, case: &Case) -> fmt::Result {
-        let (mut report, mut of) = (self.ask(case), "");
+        let ((mut host, mut report), mut of) = (self.ask(case), "");
         if report.listed.is_empty()
             && let Some(varied) =
                 varied(&case.name).and_then(|name| self.all.iter().find(|case| case.name == name))
         {
-            (report, of) = (self.ask(varied), varied.name.as_str());
+            ((host, report), of) = (self.ask(varied), varied.name.as_str());
         }
         let Report { listed, stopped, .. } = report;
         if listed.is_empty() {
@@ -108,23 +114,54 @@ impl Explanation<'_> {
         writeln!(f, "  scenarios: {of}{count}")?;
         for (shape, scenario) in &listed[..shown] {
             writeln!(f, "    in a VM of {shape}:")?;
-            f.write_str(&indented(&listing(scenario.ops()), 4))?;
+            f.write_str(&indented(&listing(&with_outcomes(&host, *shape, scenario)), 4))?;
         }
         Ok(())
     }
 
     /// The scenarios that the case would run here or, if there are none, on an imagined host; and why there
     /// are no more.
-    fn ask(&self, case: &Case) -> Report {
-        let hosts = self.here.ok().cloned().into_iter().chain(IMAGINED.map(imagined));
-        let mut reports = hosts.map(|host| case.run(&mut Session::on_paper(host)));
-        let first = reports.next().unwrap_or_default();
-        if first.listed.is_empty() {
-            reports.find(|report| !report.listed.is_empty()).unwrap_or(first)
-        } else {
-            first
+    fn ask(&self, case: &Case) -> (Host, Report) {
+        let run = |host: Host| (host.clone(), case.run(&mut Session::on_paper(host)));
+        let first = run(self.here.ok().cloned().unwrap_or_else(|| imagined(IMAGINED[0])));
+        let has_some = |(_, report): &(Host, Report)| !report.listed.is_empty();
+        if has_some(&first) {
+            return first;
         }
+        IMAGINED.map(imagined).into_iter().map(run).find(has_some).unwrap_or(first)
     }
+}
+
+/// Each operation, with what it may cause if that is not nothing.
+fn with_outcomes(host: &Host, shape: Shape, scenario: &Scenario) -> Vec<String> {
+    let Ok(outcomes) = paper::outcomes(host, shape, scenario) else {
+        return scenario.ops().iter().map(ToString::to_string).collect();
+    };
+    let explained = scenario.ops().iter().zip(outcomes).map(|(op, outcome)| {
+        let ways: Vec<String> = outcome.alternatives().map(|events| way(*op, events)).collect();
+        match ways.as_slice() {
+            [only] if only.is_empty() => op.to_string(),
+            [first, others @ ..] => {
+                let others = others.iter().map(|other| format!("\n        or:      {}", or_nothing(other)));
+                format!("{op}\n        allowed: {}{}", or_nothing(first), others.collect::<String>())
+            }
+            [] => op.to_string(),
+        }
+    });
+    explained.collect()
+}
+
+/// One way in which an operation may go; empty if nothing happens, as is usual.
+fn way(op: Op, events: &[Expected]) -> String {
+    let answers = matches!(op, Op::KvmSet { reg, .. } | Op::KvmTry { reg, .. } if reg.is_id_register());
+    match events {
+        [] if answers => "accepted".into(),
+        events => events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn or_nothing(way: &str) -> &str {
+    if way.is_empty() { "nothing" } else { way }
 }
 
 /// A host that is not there.
@@ -176,7 +213,10 @@ mod tests {
             rule::MDE
         )));
         assert!(text.contains("  scenarios: the first 2 of more\n    in a VM of 6 breakpoints"), "{text}");
-        assert!(text.contains("       0  isb\n       1  exec brk\n    in a VM of 6 breakpoints"), "{text}");
+        assert!(
+            text.contains("       0  isb\n       1  exec brk\n            allowed: BRK exception: EC 0x3c"),
+            "{text}"
+        );
         assert!(text.ends_with("       0  isb\n  known deviations: none\n"), "{text}");
     }
 

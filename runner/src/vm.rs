@@ -9,15 +9,15 @@ use crate::{
     kernel_version::KernelVersion,
     known_fields::writable_under,
     machine::Machine,
+    paper,
     program::Program,
     results::Departed,
 };
 use dfr0_model::{
-    id_write::Writable,
     judge::{Mismatch, judge_on},
     scenario::{Op, Scenario},
-    sysreg::{ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, ID_DFR1_EL1},
-    vm::{Facts, IdRegister, Vm},
+    sysreg::ID_AA64DFR0_EL1,
+    vm::{Facts, Vm},
     vmm::{Features, Vmm},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -48,35 +48,9 @@ impl Context<'_> {
                 Facts { known, zva_block, without, ..kvm.facts(features)? }
             }
             Machine::Bare(_) => return Stop::skip("needs KVM, and this is a bare CPU: a VM"),
-            Machine::Paper(_) => self.imagined(features),
+            Machine::Paper(host) => paper::facts(host, features),
         };
         Ok(self.keep_facts(facts))
-    }
-
-    /// The facts of a VM where nothing runs: what is known of the host, and AArch32 at EL0.
-    fn imagined(&self, features: Features) -> Facts {
-        const AARCH32: u64 = 0x12;
-        const COPDBG: u64 = 6;
-        let host = self.host();
-        let register = |default, writable| IdRegister { default, writable };
-        let none = Writable::Mask(0);
-        let registers = BTreeMap::from([
-            (ID_AA64DFR0_EL1, register(host.id_aa64dfr0, host.writable)),
-            (ID_AA64DFR1_EL1, register(0, none)),
-            (ID_AA64DFR2_EL1, register(0, none)),
-            (ID_AA64PFR0_EL1, register(AARCH32, none)),
-            (ID_DFR0_EL1, register(COPDBG, none)),
-            (ID_DFR1_EL1, register(0, none)),
-        ]);
-        Facts {
-            features,
-            registers,
-            mask_ranges: 1,
-            known: BTreeMap::new(),
-            listed: BTreeMap::new(),
-            zva_block: None,
-            without: None,
-        }
     }
 
     /// Runs a scenario that makes its VM, and judges it.
@@ -86,6 +60,9 @@ impl Context<'_> {
 
     /// The scenario in the case's variation: the VM has another ID_AA64DFR0_EL1, and the vCPU moves.
     fn varied(&self, scenario: &Scenario) -> Scenario {
+        if !self.is_varied() {
+            return scenario.clone();
+        }
         let is_made = |op: &Op| matches!(op, Op::Vmm(Vmm::Create | Vmm::Init(_) | Vmm::Complete(_)));
         let made = scenario.ops().iter().take_while(|op| is_made(op)).count();
         let (make, rest) = scenario.ops().split_at(made);

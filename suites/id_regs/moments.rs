@@ -10,7 +10,7 @@ use super::{
 };
 use dfr0_model::{
     dfr0::FIELDS,
-    id_write::Writable,
+    id_write::{EINTR, ENOEXEC, Writable},
     rule,
     scenario::Scenario,
     sysreg::MDSCR_EL1,
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
         .and(&[&rule::ID_LATE_AND_ILLEGAL, &rule::ID_PMUVER_IMP_DEF]),
         case("after_run.every_id_register", &rule::ID_FROZEN_BY_RUN, every_id_register_after_run),
         case("immediate_exit.freezes", &rule::ID_FROZEN_BY_IMMEDIATE_EXIT, |cx| {
-            each_late(cx, None, Scenario::enters_and_leaves, Scenario::new())
+            each_late(cx, None, |vm| vm.enters_and_leaves().refused(EINTR), Scenario::new())
         })
         .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
         case("failed_run.sve_not_finalised", &rule::ID_FROZEN_BY_FAILED_RUN, |cx| failed_run(cx, Sve))
@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
         case("second_init.keeps", &rule::ID_KEPT_BY_INIT, |cx| {
             let facts = cx.facts(None)?;
             let again = vm().sets(DFR0, facts.least()).inits(None).gets_each(id_registers(&facts));
-            cx.check_vm(&all_read(again))
+            cx.check_vm(&all_read(again.gets(DFR0).reads(facts.least())))
         }),
         case("second_init.after_run", &rule::ID_KEPT_BY_INIT, second_init_after_run)
             .and(&[&rule::ID_FROZEN_BY_RUN]),
@@ -76,7 +76,8 @@ fn two_vcpus() -> Scenario {
 fn each_access(facts: &Facts) -> impl Iterator<Item = Scenario> {
     let reads = DEBUG_FEATURES.into_iter().map(|reg| Scenario::new().gets(reg));
     let values = FIELDS.into_iter().flat_map(|field| values::of(facts, field));
-    reads.chain(values.map(|value| Scenario::new().sets(DFR0, value)))
+    let all = reads.chain(values.map(|value| Scenario::new().sets(DFR0, value)));
+    all.map(|scenario| scenario.refused(ENOEXEC))
 }
 
 /// The second vCPU behaves like the first, although the first is initialised then.
@@ -147,7 +148,7 @@ fn other_vcpu_guest_reads(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_vms([0, 1].map(|by| {
         let written = two_vcpus().on_vcpu(by).sets(DFR0, facts.least());
         let elsewhere = all_read(written.on_vcpu(1 - by));
-        all_read(elsewhere.on_vcpu(by)).on_vcpu(1 - by).gets(DFR0)
+        all_read(elsewhere.on_vcpu(by)).on_vcpu(1 - by).gets(DFR0).reads(facts.least())
     }))
 }
 

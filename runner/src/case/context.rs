@@ -220,6 +220,11 @@ impl Context<'_> {
         self.run_and_report(guest, &program)
     }
 
+    /// The case's VMs have another ID_AA64DFR0_EL1, or its vCPUs move.
+    pub(crate) fn is_varied(&self) -> bool {
+        self.variation.config.id_aa64dfr0.is_some() || self.variation.migrating.is_some()
+    }
+
     /// The scenario as it moves in the case's variation.
     pub(crate) fn moved(&self, scenario: Scenario) -> Scenario {
         match self.variation.migrating {
