@@ -21,8 +21,8 @@ use dfr0_model::{
     sysreg::{self, DBGVCR32_EL2, ID_AA64DFR0_EL1, ID_DFR0_EL1, MDCCINT_EL1, MDSCR_EL1, OSLSR_EL1, SysReg},
 };
 use dfr0_runner::{
+    a32_vm::A32Vm,
     case::{Case, Context, Stop},
-    plain::{Features, PlainVm, Reads},
 };
 use std::fmt::Write;
 
@@ -72,10 +72,10 @@ fn rewritten(cx: &mut Context<'_>) -> Result<(), Stop> {
     let in_aarch64 = dfr0::FIELDS.map(|field| (ID_AA64DFR0_EL1, field));
     for (register, field) in in_aarch32.into_iter().chain(in_aarch64) {
         for value in (0..16).filter(|value| field.is_architected(*value)) {
-            let mut vm = new_vm(cx, &ID_REGISTERS.map(Op::Read))?;
-            let default = vm.read(0, register)?;
+            let mut vm = cx.a32_vm(&ID_REGISTERS.map(Op::Read))?;
+            let default = vm.read(register)?;
             let other = field.with(default, value);
-            if other != default && vm.set(0, register, other)? == Answer::Accepted {
+            if other != default && vm.set(register, other) == Answer::Accepted {
                 any = true;
                 judge(cx, &mut vm, &ID_REGISTERS.map(Op::Read))?;
             }
@@ -303,8 +303,8 @@ fn masked(armed: &[Op], attempt: &[Op]) -> Vec<Op> {
 fn double_lock(cx: &mut Context<'_>, implemented: bool) -> Result<(), Stop> {
     let ops = [Op::Write(DBGOSDLR, 1), Op::Read(DBGOSDLR), Op::Write(DBGOSDLR, 0), Op::Read(DBGOSDLR)];
     // Skips with its own reason if the host does not have AArch32.
-    let mut vm = new_vm(cx, &ops)?;
-    if Shape::from_id_aa64dfr0(vm.read(0, ID_AA64DFR0_EL1)?).double_lock != implemented {
+    let mut vm = cx.a32_vm(&ops)?;
+    if Shape::from_id_aa64dfr0(vm.read(ID_AA64DFR0_EL1)?).double_lock != implemented {
         return Stop::skip(if implemented {
             "the VM has no OS Double Lock"
         } else {
@@ -416,13 +416,6 @@ fn exceptions() -> Vec<Case> {
     ]
 }
 
-/// A VM whose guest executes these operations.
-fn new_vm(cx: &Context<'_>, ops: &[Op]) -> Result<PlainVm, Stop> {
-    let mut vm = cx.plain_vm(1, Features::AArch32, Reads::A32(ops.to_vec()))?;
-    vm.init(0)?;
-    Ok(vm)
-}
-
 /// Runs the operations in a VM, and checks the result of each against the rules.
 pub fn check(cx: &mut Context<'_>, ops: &[Op]) -> Result<(), Stop> {
     check_with(cx, &[], ops)
@@ -430,17 +423,17 @@ pub fn check(cx: &mut Context<'_>, ops: &[Op]) -> Result<(), Stop> {
 
 /// The same in a VM for which userspace has written registers.
 pub fn check_with(cx: &mut Context<'_>, written: &[(SysReg, u64)], ops: &[Op]) -> Result<(), Stop> {
-    let mut vm = new_vm(cx, ops)?;
+    let mut vm = cx.a32_vm(ops)?;
     for (reg, value) in written {
-        vm.set(0, *reg, *value)?;
+        vm.set(*reg, *value);
     }
     judge(cx, &mut vm, ops)
 }
 
 /// Runs the operations in a VM that was made for them, and checks the result of each against the rules.
-fn judge(cx: &mut Context<'_>, vm: &mut PlainVm, ops: &[Op]) -> Result<(), Stop> {
-    let mut pe = Pe::new(vm.read(0, ID_AA64DFR0_EL1)?, vm.read(0, ID_DFR0_EL1)?);
-    let events = vm.executes(0)?;
+fn judge(cx: &mut Context<'_>, vm: &mut A32Vm, ops: &[Op]) -> Result<(), Stop> {
+    let mut pe = Pe::new(vm.read(ID_AA64DFR0_EL1)?, vm.read(ID_DFR0_EL1)?);
+    let events = vm.executes()?;
     for (k, (op, event)) in ops.iter().zip(&events).enumerate() {
         cx.count();
         let allowed = pe.allowed(*op)?;

@@ -6,7 +6,6 @@
 use crate::{
     image::Words,
     payload::Payload,
-    plain::Features,
     program::{Left, Program},
     snapshot::State,
 };
@@ -15,6 +14,7 @@ use dfr0_model::{
     id_write::Answer,
     scenario::{Op, Other, Scenario},
     sysreg::SysReg,
+    vmm::Features,
     wire::Bell,
 };
 use std::{fmt, io, time::Duration};
@@ -310,9 +310,6 @@ pub enum Error {
     /// The guest did not come back to userspace, or came back in an unexpected way.
     #[error("{0}")]
     Died(Box<Death>),
-    /// The guest of a [`crate::plain::PlainVm`] took an exception when it read the register at this place.
-    #[error("the guest took an exception when it read register {0}")]
-    Exception(usize),
     /// Only a vCPU can do it, and this is a bare CPU.
     #[error("needs KVM, and this is a bare CPU: {0}")]
     NoVcpu(String),

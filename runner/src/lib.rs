@@ -13,8 +13,9 @@
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one after the other, as one program of the payload |
-//! | [`plain`] | a VM without a payload, for what KVM promises to userspace |
-//! | `a32` | the code of such a VM in AArch32 |
+//! | [`a32_vm`] | a VM whose guest is in AArch32, which has scenarios of its own |
+//! | `a32` | the code of such a guest |
+//! | [`vm`] | scenarios that make their VM |
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
 //! | [`together`] | vCPUs that run at the same time |
@@ -41,6 +42,7 @@
 //! | [`mimic`] | the cases as tests of `cargo test` |
 //! | [`cli`] | the commands |
 
+pub mod a32_vm;
 pub mod bench;
 pub mod bless;
 pub mod capabilities;
@@ -65,7 +67,6 @@ pub mod other;
 pub mod pairs;
 pub mod paper;
 pub mod pattern;
-pub mod plain;
 pub mod plan;
 pub mod profile;
 mod program;
@@ -79,6 +80,7 @@ pub mod run;
 pub mod snapshot;
 pub mod together;
 pub mod turn;
+pub mod vm;
 
 pub use image::PAYLOAD;
 
@@ -92,7 +94,6 @@ mod machine;
 mod memory;
 mod payload;
 mod stage1;
-pub mod vm;
 mod whole;
 
 #[cfg(target_arch = "aarch64")]

@@ -8,10 +8,15 @@ use crate::{
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
     image::Words,
-    plain::{Features, Reads},
     snapshot::{RestoreError, Restored, Scope, State},
 };
-use dfr0_model::{aarch32::Event, id_write::Answer, sysreg::SysReg, vm::Facts};
+use dfr0_model::{
+    aarch32::{Event, Op},
+    id_write::Answer,
+    sysreg::SysReg,
+    vm::Facts,
+    vmm::Features,
+};
 use std::time::Duration;
 
 /// `/dev/kvm` of an arm64 host.
@@ -60,34 +65,29 @@ impl Kvm {
         match *self {}
     }
 
-    /// A VM without a payload.
-    pub fn plain_vm(&self, _: usize, _: Features, _: Reads, _: Duration) -> Result<PlainVm, Error> {
+    /// A VM whose guest is in AArch32.
+    pub fn a32_vm(&self, _: &[Op], _: Duration) -> Result<A32Vm, Error> {
         match *self {}
     }
 }
 
-/// A VM and its vCPUs, which are numbered from 0.
+/// A VM with one vCPU.
 #[derive(Debug)]
-pub enum PlainVm {}
+pub enum A32Vm {}
 
-impl PlainVm {
-    /// KVM_ARM_VCPU_INIT, and what the features need after it.
-    pub fn init(&mut self, _: usize) -> Result<(), Error> {
-        match *self {}
-    }
-
+impl A32Vm {
     /// KVM_GET_ONE_REG of a register that must exist.
-    pub fn read(&self, _: usize, _: SysReg) -> Result<u64, Error> {
+    pub fn read(&self, _: SysReg) -> Result<u64, Error> {
         match *self {}
     }
 
     /// KVM_SET_ONE_REG.
-    pub fn set(&self, _: usize, _: SysReg, _: u64) -> Result<Answer, Error> {
+    pub fn set(&self, _: SysReg, _: u64) -> Answer {
         match *self {}
     }
 
-    /// What the guest in AArch32 does.
-    pub fn executes(&mut self, _: usize) -> Result<Vec<Event>, Error> {
+    /// What the guest does.
+    pub fn executes(&mut self) -> Result<Vec<Event>, Error> {
         match *self {}
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     guest::{Config, Error, Guest, OfOther},
     host::Host,
     machine::Machine,
-    plain::Features,
     program::{Departure, Program},
     results::{Departed, Detail},
 };
@@ -24,6 +23,7 @@ use dfr0_model::{
     shape::Shape,
     sysreg::DCZID_EL0,
     vm::Facts,
+    vmm::Features,
 };
 use std::{
     sync::Arc,

@@ -7,12 +7,12 @@ use crate::{
     capabilities::Capabilities,
     guest::{Config, Cpu, Error, Guest},
     host::{Host, Unavailable},
-    plain::Features,
 };
 use dfr0_model::{
     feature::Feature,
     sysreg::{ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, MIDR_EL1},
     vm::{Facts, IdRegister},
+    vmm::Features,
 };
 use kvm_bindings::{
     KVM_CAP_ARM_EL1_32BIT, KVM_CAP_ARM_MTE, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES, KVM_CAP_ARM_VM_IPA_SIZE,

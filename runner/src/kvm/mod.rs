@@ -2,19 +2,20 @@
 
 //! KVM/arm64: the VM and its vCPUs.
 
+mod a32_vm;
 mod deadline;
 mod debug;
 mod device;
+mod features;
 mod fingerprint;
 mod memslot;
 mod one_reg;
 mod others;
-mod plain;
 mod registers;
 mod snapshot;
 mod tables;
 mod vm;
 mod writable_masks;
 
+pub use a32_vm::A32Vm;
 pub use device::Kvm;
-pub use plain::PlainVm;

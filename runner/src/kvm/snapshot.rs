@@ -13,10 +13,10 @@ use crate::{
     image::Words,
     memory::GuestMemory,
     payload::Payload,
-    plain::Features,
     register_id::RegisterId,
     snapshot::{Changed, Pages, Refused, Register, RestoreError, Restored, Scope, State},
 };
+use dfr0_model::vmm::Features;
 use dfr0_model::{id_write::Writable, sysreg::SysReg, wire::RAM};
 use kvm_ioctls::{VcpuFd, VmFd};
 use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed, time::Duration};

@@ -6,9 +6,8 @@ use super::{
     deadline::Deadline,
     debug::{Debugger, Resume, far_of},
     device::Kvm,
-    memslot, one_reg,
+    features, memslot, one_reg,
     others::Others,
-    plain,
     registers::{self, Order, Part, Registers},
     snapshot, tables, writable_masks,
 };
@@ -18,7 +17,6 @@ use crate::{
     memory::GuestMemory,
     other,
     payload::{Payload, Start},
-    plain::Features,
     snapshot::State,
     stage1,
 };
@@ -28,7 +26,7 @@ use dfr0_model::{
     scenario::{Migrate, Op},
     shape::Shape,
     sysreg::{ID_AA64DFR0_EL1, SysReg},
-    vmm::Vmm,
+    vmm::{Features, Vmm},
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
@@ -354,10 +352,10 @@ impl Vcpu {
             Vmm::Init(features) => {
                 self.settle()?;
                 self.scenarios.is_live = false;
-                plain::init(&self.vm, &self.vcpu, features)?;
+                features::init(&self.vm, &self.vcpu, features)?;
                 pend_interrupt(&self.vm, self.scenarios.id).map(|()| None)
             }
-            Vmm::Complete(features) => plain::complete(&self.vcpu, features).map(|()| None),
+            Vmm::Complete(features) => features::complete(&self.vcpu, features).map(|()| None),
             Vmm::Run => {
                 self.vcpu.set_kvm_immediate_exit(1);
                 let answer = self.vcpu.run().err();
@@ -537,8 +535,8 @@ pub(super) fn create_vcpu(vm: &VmFd, id: u64, features: Features) -> Result<Vcpu
         move |error: kvm_ioctls::Error| Error::System { what, source: error.into() }
     };
     let vcpu = vm.create_vcpu(id).map_err(failed("KVM_CREATE_VCPU"))?;
-    plain::init(vm, &vcpu, features)?;
-    plain::complete(&vcpu, features)?;
+    features::init(vm, &vcpu, features)?;
+    features::complete(&vcpu, features)?;
     pend_interrupt(vm, id)?;
     Ok(vcpu)
 }

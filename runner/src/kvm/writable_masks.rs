@@ -2,8 +2,7 @@
 
 //! KVM_ARM_GET_REG_WRITABLE_MASKS (KVM API, 4.139), which kvm-ioctls does not have.
 
-use crate::plain::MaskRequest;
-use dfr0_model::{id_write::Writable, sysreg::SysReg};
+use dfr0_model::{id_write::Writable, sysreg::SysReg, vmm::MaskRequest};
 use kvm_bindings::{
     KVM_ARM_FEATURE_ID_RANGE, KVM_ARM_FEATURE_ID_RANGE_SIZE, KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES,
     reg_mask_range,

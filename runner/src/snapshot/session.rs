@@ -6,12 +6,12 @@ use super::{RestoreError, Resumed, Scope, Snapshot};
 use crate::{
     case::{Context, Session, Stop},
     guest::{Config, Error},
-    plain::Features,
 };
 use dfr0_model::{
     judge::judge,
     pe::Pe,
     scenario::{Migrate, Op, Scenario},
+    vmm::Features,
 };
 
 /// The operation after which a scenario is saved by default: the one before the last operation that executes
