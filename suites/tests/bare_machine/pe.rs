@@ -262,6 +262,8 @@ fn happens(expected: &Expected) -> Event {
             spsr: 0,
             far: 0,
         }),
-        Expected::Refused(_) | Expected::DebugExit { .. } => unreachable!("userspace's events"),
+        Expected::Refused(_) | Expected::RefusedExcept(_) | Expected::DebugExit { .. } => {
+            unreachable!("userspace's events")
+        }
     }
 }
