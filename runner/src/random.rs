@@ -26,7 +26,7 @@ const SHRINKS: usize = 2000;
 const UNFIT_IN_A_ROW: usize = 1000;
 
 /// How many scenarios that share a VM cost as much as one in a VM of its own.
-const SHARED: u32 = 20;
+const SHARED: u32 = 40;
 /// What is observed of a scenario that breaks its guest.
 const BROKEN: &str = "a scenario that could not be run to its end";
 
