@@ -397,13 +397,15 @@ impl Vm {
 
     /// What the writable mask of an ID register may be: it covers whole fields, and those that it covered once.
     fn mask(&self, reg: SysReg) -> Result<Outcome, Unknown> {
-        let Writable::Mask(mask) = self.facts.writable(reg) else {
-            return Err(Unknown("a writable mask under a kernel that has none"));
+        let known = self.facts.known.get(&reg).copied().unwrap_or(0);
+        let mask = match self.facts.writable(reg) {
+            Writable::Mask(mask) => mask,
+            Writable::Unknown if known != 0 => 0,
+            Writable::Unknown => return Err(Unknown("a writable mask under a kernel that has none")),
         };
         if id_register::is_aarch32(reg) && !self.facts.has_aarch32() {
             return Ok(Outcome::value(0, u64::MAX, &rule::MASKS_ARE_NO_MORE));
         }
-        let known = self.facts.known.get(&reg).copied().unwrap_or(0);
         let in_mask = fields(reg).iter().filter(|field| mask & field.mask() != 0);
         let whole = in_mask.fold(mask, |mask, field| mask | field.mask());
         let rule = if known & !mask == 0 { &rule::ID_MASK_COVERS_FIELDS } else { &rule::MASKS_KEEP_FIELDS };
@@ -473,16 +475,23 @@ impl Vm {
     fn take(&mut self, accepted: bool) {
         let Some(Pending { reg, before, accepted: after }) = &self.pending else { return };
         let value = if accepted { *after } else { *before };
-        if accepted
-            && self.started.is_none()
-            && let [(field, value)] = changes(*reg, value, self.facts.default(*reg))[..]
-            && !allowed(field, value, self.facts.default(*reg), self.facts.writable(*reg)).accepted
-        {
-            self.learned.insert((*reg, field.lsb, value));
-        }
-        self.written.insert(*reg, value);
+        match value == self.facts.default(*reg) {
+            true => self.written.remove(reg),
+            false => self.written.insert(*reg, value),
+        };
         let shape = self.shape();
         self.vcpus.iter_mut().for_each(|vcpu| vcpu.pe.show(shape));
+    }
+
+    /// KVM did accept the last write: if it should have refused the value of a field alone, this is learned.
+    fn learn(&mut self) {
+        let Some(Last { reg, value, frozen: None, .. }) = self.last else { return };
+        let (default, writable) = (self.facts.default(reg), self.facts.writable(reg));
+        if let [(field, value)] = changes(reg, value, default)[..]
+            && !allowed(field, value, default, writable).accepted
+        {
+            self.learned.insert((reg, field.lsb, value));
+        }
     }
 
     /// The answers to a write before any vCPU has run.
@@ -755,7 +764,13 @@ impl Model for Vm {
     }
 
     fn saw(&mut self, events: &[Event]) {
+        if self.pending.is_none() {
+            return;
+        }
         self.take(events.is_empty());
+        if events.is_empty() {
+            self.learn();
+        }
         if let (Some(last), [Event::Refused(errno)]) = (&mut self.last, events) {
             last.refused = Some(*errno);
         }
@@ -939,6 +954,7 @@ mod tests {
     use super::*;
     use crate::{
         dfr0::{DOUBLELOCK, PMUVER, WRPS},
+        event::Logged,
         judge::judge,
     };
     use alloc::{string::ToString, vec};
@@ -1041,9 +1057,8 @@ mod tests {
         let scenario = vm().tries(ID_AA64DFR0_EL1, DOUBLELOCK.with(DFR0, 8)).gets(ID_AA64DFR0_EL1);
         let tried = scenario.ops().len() - 2;
         let judged = |answer: Option<i32>, read| {
-            let refusal =
-                answer.map(|errno| crate::event::Logged { op: tried, event: Event::Refused(errno) });
-            let value = crate::event::Logged { op: tried + 1, event: Event::Value(read) };
+            let refusal = answer.map(|errno| Logged { op: tried, event: Event::Refused(errno) });
+            let value = Logged { op: tried + 1, event: Event::Value(read) };
             let log: Vec<_> = refusal.into_iter().chain([value]).collect();
             let mismatch = judge(Vm::new(facts(Features::None)), scenario.ops(), &log).expect("modelled");
             mismatch.map(|mismatch| mismatch.observed)
@@ -1059,10 +1074,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_accepted_alone_though_it_should_not_may_be_accepted_with_others() {
+    fn what_was_accepted_alone_though_it_should_not_may_be_accepted_with_others_and_nothing_else() {
         let alone = vm().tries(ID_AA64DFR0_EL1, DOUBLELOCK.with(DFR0, 8)).sets(ID_AA64DFR0_EL1, DFR0);
         let both = alone.sets(ID_AA64DFR0_EL1, WRPS.with(DOUBLELOCK.with(DFR0, 8), 2));
-        assert_eq!(allowed(both), ["accepted", "refused with errno 22"]);
+        let accepts = |alone: bool, both_too: bool| {
+            let refused = |op| Logged { op, event: Event::Refused(EINVAL) };
+            let log: Vec<_> = [(2, alone), (4, both_too)]
+                .into_iter()
+                .filter(|(_, accepted)| !accepted)
+                .map(|(op, _)| refused(op))
+                .collect();
+            let mismatch = judge(Vm::new(facts(Features::None)), both.ops(), &log).expect("modelled");
+            mismatch.map(|mismatch| mismatch.observed)
+        };
+        assert_eq!(accepts(true, true), None);
+        assert_eq!(accepts(true, false), None);
+        assert_eq!(accepts(false, false), None);
+        let wrong = "DoubleLock and WRPs at once accepted";
+        assert_eq!(accepts(false, true), Some(wrong.into()), "it was refused alone");
     }
 
     #[test]
@@ -1093,11 +1122,17 @@ mod tests {
             let register = IdRegister { default: DFR0, writable: Writable::Mask(mask) };
             changed.registers.insert(ID_AA64DFR0_EL1, register);
             let scenario = vm().mask_of(ID_AA64DFR0_EL1);
-            let log = [crate::event::Logged { op: 2, event: Event::Value(mask) }];
+            let log = [Logged { op: 2, event: Event::Value(mask) }];
             let mismatch = judge(Vm::new(Arc::new(changed)), scenario.ops(), &log).expect("modelled");
             mismatch.map(|mismatch| mismatch.observed)
         };
         assert_eq!(partial(MASK), None);
+        let mut gone = (*facts(Features::None)).clone();
+        gone.registers.insert(ID_AA64DFR0_EL1, IdRegister { default: DFR0, writable: Writable::Unknown });
+        let scenario = vm().mask_of(ID_AA64DFR0_EL1);
+        let mismatch = judge(Vm::new(Arc::new(gone)), scenario.ops(), &[]).expect("modelled");
+        let words = mismatch.map(|mismatch| mismatch.observed);
+        assert_eq!(words, Some("ID_AA64DFR0_EL1 has no writable mask".into()));
         assert_eq!(partial(MASK & !0x1), Some("DebugVer is in the mask in part".into()));
         let lost = "ID_AA64DFR0_EL1.WRPs cannot be written any more";
         assert_eq!(partial(MASK & !WRPS.mask()), Some(lost.into()));
