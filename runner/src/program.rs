@@ -162,9 +162,9 @@ impl Program {
         Self { ops: Vec::new(), parts: Vec::new(), left: left.after_program(), vm: None }
     }
 
-    /// A program without scenarios, each of which finds this VM.
-    pub fn in_vm(vm: Vm) -> Self {
-        Self { ops: Vec::new(), parts: Vec::new(), left: Left::default(), vm: Some(vm) }
+    /// A program without scenarios, each of which finds this VM, after a program that has left this.
+    pub fn in_vm(vm: Vm, left: Left) -> Self {
+        Self { ops: Vec::new(), parts: Vec::new(), left: left.after_program(), vm: Some(vm) }
     }
 
     /// Adds a scenario, unless the program is full; an empty program takes any.

@@ -10,7 +10,7 @@ use crate::{
     known_fields::writable_under,
     machine::Machine,
     paper,
-    program::Program,
+    program::{Left, Program},
     results::Departed,
 };
 use dfr0_model::{
@@ -101,8 +101,9 @@ impl Context<'_> {
         let effort = self.session().effort();
         let some = (0..).zip(scenarios).filter(|(place, _)| effort.includes(Which::All, *place));
         let mut scenarios = some.map(|(_, scenario)| scenario).peekable();
+        let mut left = Left::default();
         while scenarios.peek().is_some() {
-            self.check_some(&mut guest, first, &model, &mut scenarios)?;
+            left = self.check_some(&mut guest, first, (&model, left), &mut scenarios)?;
         }
         Ok(())
     }
@@ -136,15 +137,15 @@ impl Context<'_> {
         self.new_guest_of(Config { features, without_vcpus: true, ..Config::default() })
     }
 
-    /// Runs as many of the scenarios as one program takes.
+    /// Runs as many of the scenarios as one program takes, after one that has left something; returns what it leaves.
     fn check_some(
         &mut self,
         guest: &mut Guest,
         first: &Scenario,
-        model: &Vm,
+        (model, left): (&Vm, Left),
         scenarios: &mut std::iter::Peekable<impl Iterator<Item = Scenario>>,
-    ) -> Result<(), Stop> {
-        let mut program = Program::in_vm(model.clone());
+    ) -> Result<Left, Stop> {
+        let mut program = Program::in_vm(model.clone(), left);
         while scenarios.next_if(|scenario| program.add(scenario)).is_some() {}
         let log = guest.run_ops(program.ops())?;
         self.report.checks += program.len();
@@ -154,7 +155,7 @@ impl Context<'_> {
             let ops = first.ops().iter().copied().chain(departure.ops);
             self.report_vm(ops.collect(), departure.undoing, mismatch, None);
         }
-        Ok(())
+        Ok(program.left().clone())
     }
 
     /// Reports a scenario that departed from the rules.
