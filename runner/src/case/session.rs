@@ -37,18 +37,7 @@ impl Session {
     /// Opens this host; where no guest can run at all, says why. A guest may run for `deadline` at a time.
     pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
         Ok(match Machine::open(deadline)? {
-            Ok(machine) => Ok(Self {
-                host: machine.host()?,
-                machine,
-                deadline,
-                died: false,
-                effort: Effort::default(),
-                listed: LISTED,
-                guests: Vec::new(),
-                zva_block: None,
-                id_registers: BTreeMap::new(),
-                facts: BTreeMap::new(),
-            }),
+            Ok(machine) => Ok(Self::on(machine.host()?, machine, deadline)),
             Err(unavailable) => Err(unavailable),
         })
     }
@@ -57,33 +46,27 @@ impl Session {
     pub(crate) fn beside(host: &Host, deadline: Duration) -> Result<Self, Stop> {
         let machine =
             Machine::open(deadline)?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
-        Ok(Self {
-            machine,
-            host: host.clone(),
-            deadline,
-            died: false,
-            effort: Effort::default(),
-            listed: LISTED,
-            guests: Vec::new(),
-            zva_block: None,
-            id_registers: BTreeMap::new(),
-            facts: BTreeMap::new(),
-        })
+        Ok(Self::on(host.clone(), machine, deadline))
     }
 
     /// A session where nothing runs: cases list the scenarios that they would run on `host`.
     pub(crate) fn on_paper(host: Host) -> Self {
         /// The size on most CPUs.
         const ZVA_BLOCK: u64 = 64;
+        let machine = Machine::Paper(host.clone());
+        Self { zva_block: Some(Some(ZVA_BLOCK)), ..Self::on(host, machine, Duration::ZERO) }
+    }
+
+    fn on(host: Host, machine: Machine, deadline: Duration) -> Self {
         Self {
-            machine: Machine::Paper(host.clone()),
+            machine,
             host,
-            deadline: Duration::ZERO,
+            deadline,
             died: false,
             effort: Effort::default(),
             listed: LISTED,
             guests: Vec::new(),
-            zva_block: Some(Some(ZVA_BLOCK)),
+            zva_block: None,
             id_registers: BTreeMap::new(),
             facts: BTreeMap::new(),
         }
