@@ -121,7 +121,7 @@ fn mask_agrees(cx: &mut Context<'_>, field: &'static Field) -> Result<(), Stop> 
     }
     let legal = (0..16).filter(|value| is_legal(field, *value, default));
     let set = |value| Scenario::new().sets(DFR0, field.with(default, value));
-    cx.check_after(&vm().mask_of(DFR0), legal.map(set))
+    cx.check_after(&vm(), legal.map(set))
 }
 
 /// A register that was lowered may be raised to KVM's default again, as long as nothing has run.
