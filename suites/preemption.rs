@@ -141,7 +141,7 @@ pub fn cases() -> Vec<Case> {
         })
         .within("together")
     }));
-    cases
+    cases.into_iter().map(Case::alone).collect()
 }
 
 fn needs_cpus(cx: &Context<'_>, between: Op) -> Result<(), Stop> {

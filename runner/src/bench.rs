@@ -6,7 +6,6 @@
 use crate::{
     case::{Case, Cost, Session, Stop, Suite},
     guest::{Config, DEADLINE, Error},
-    host::Unavailable,
     run::run_case,
 };
 use dfr0_model::scenario::Scenario;
@@ -25,11 +24,8 @@ const VMS: u32 = 20;
 /// A measurement that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No guest can run here.
-    #[error("{0}")]
-    Unavailable(#[from] Unavailable),
     /// KVM is present but does not work.
-    #[error("KVM does not work here: {0}")]
+    #[error(transparent)]
     Kvm(#[from] Error),
     /// A case of the runner's own failed.
     #[error("{0}")]
@@ -74,7 +70,7 @@ impl fmt::Display for Row<'_> {
 /// Runs `cases` of these suites and writes what they cost.
 pub fn run(suites: &[Suite], cases: &[Case]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    let mut session = Session::open(DEADLINE)??;
+    let mut session = Session::open(DEADLINE)?;
     writeln!(out, "{}", session.host())?;
     let limit = tight_loop(&session)?;
     writeln!(out, "tight loop: {limit:.0} Breakpoint exceptions per second, the limit of this host")?;

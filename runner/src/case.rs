@@ -17,6 +17,7 @@ mod session;
 mod variation;
 
 pub use context::Context;
+pub(crate) use session::Common;
 pub use session::Session;
 
 /// One subject: a test program, and its cases.
@@ -44,7 +45,7 @@ impl Suite {
 pub(crate) const LISTED: usize = 3;
 
 /// What a case does.
-type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send>;
+type Test = Box<dyn Fn(&mut Context<'_>) -> Result<(), Stop> + Send + Sync>;
 
 /// One test point.
 pub struct Case {
@@ -58,6 +59,7 @@ pub struct Case {
     field: Option<&'static Field>,
     stays: Option<&'static str>,
     drawn: bool,
+    alone: bool,
     test: Test,
 }
 
@@ -78,7 +80,7 @@ impl Case {
     pub fn new(
         name: impl Into<String>,
         rule: &'static Rule,
-        test: impl Fn(&mut Context<'_>) -> Result<(), Stop> + Send + 'static,
+        test: impl Fn(&mut Context<'_>) -> Result<(), Stop> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
@@ -88,6 +90,7 @@ impl Case {
             field: None,
             stays: None,
             drawn: false,
+            alone: false,
             test: Box::new(test),
         }
     }
@@ -132,6 +135,11 @@ impl Case {
         Self { drawn: true, ..self }
     }
 
+    /// What it tests depends on what else runs on its CPUs: no other case runs meanwhile.
+    pub fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+
     /// Its turn among the cases: which of the shapes and moves are its own.
     pub fn turn(&self) -> usize {
         turn::of(&self.name)
@@ -157,6 +165,16 @@ impl Case {
         self.drawn
     }
 
+    /// No other case runs meanwhile.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// It takes much longer than most.
+    pub(crate) fn is_long(&self) -> bool {
+        self.drawn || self.again == Again::Never && self.stays.is_none()
+    }
+
     /// All rules that the case tests, its main rule first.
     pub fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
         std::iter::once(self.rule).chain(self.also.iter().copied())
@@ -169,7 +187,7 @@ impl Case {
         let Context { session, mut report, .. } = context;
         report.stopped = stopped;
         if matches!(report.stopped, Some(Stop::Broken(Error::Died(_)))) {
-            session.died = true;
+            session.guest_died();
         }
         report
     }

@@ -4,6 +4,7 @@
 //! program, and its errors.
 
 use crate::{
+    host::Unavailable,
     image::Words,
     payload::Payload,
     program::{Left, Program},
@@ -289,6 +290,9 @@ impl Guest {
 /// Something that no case expects: the case has failed and the VM is not used again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// No guest can run here.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// An ioctl or another system call failed.
     #[error("{what}: {source}")]
     System {

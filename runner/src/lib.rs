@@ -19,6 +19,7 @@
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
 //! | [`together`] | vCPUs that run at the same time |
+//! | `jobs` | cases that run at the same time |
 //! | [`effort`] | how much a run does |
 //! | [`turn`] | the turn of a case, which follows from its name |
 //! | [`random`] | random scenarios, drawn and shrunk |
@@ -90,6 +91,7 @@ mod archive;
 mod bare;
 mod bounded;
 mod image;
+mod jobs;
 mod machine;
 mod memory;
 mod payload;

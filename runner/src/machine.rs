@@ -6,7 +6,7 @@ use crate::{
     bare::{self, Bare},
     fingerprint::Fingerprint,
     guest::{Config, Error, Guest},
-    host::{Host, Unavailable},
+    host::Host,
     image::Words,
     kvm::Kvm,
     paper::Paper,
@@ -30,12 +30,11 @@ pub enum Machine {
 }
 
 impl Machine {
-    /// The bare CPU that DFR0_BARE names, whose machine answers within `deadline`, or else this host's KVM;
-    /// or why no guest can run at all.
-    pub fn open(deadline: Duration) -> Result<Result<Self, Unavailable>, Error> {
+    /// The bare CPU that DFR0_BARE names, whose machine answers within `deadline`, or else this host's KVM.
+    pub fn open(deadline: Duration) -> Result<Self, Error> {
         match env::var_os(BARE) {
-            Some(directory) => Ok(Ok(Self::Bare(Bare::open(Path::new(&directory), deadline)?))),
-            None => Ok(Kvm::open()?.map(Self::Kvm)),
+            Some(directory) => Ok(Self::Bare(Bare::open(Path::new(&directory), deadline)?)),
+            None => Ok(Self::Kvm(Kvm::open()?)),
         }
     }
 

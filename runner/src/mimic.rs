@@ -5,7 +5,7 @@
 use crate::{
     case::{Case, Session, Suite},
     expected::Deviations,
-    guest::DEADLINE,
+    guest::{DEADLINE, Error},
     results::{self, Outcome},
     run::run_case,
 };
@@ -32,9 +32,10 @@ pub fn main(suites: &[Suite]) -> ExitCode {
 
 fn trial(case: Case, deviations: Arc<Deviations>) -> Trial {
     Trial::ignorable_test(case.name.clone(), move || {
-        let mut session = match Session::open(DEADLINE)? {
+        let mut session = match Session::open(DEADLINE) {
             Ok(session) => session,
-            Err(unavailable) => return Ok(Completion::ignored_with(unavailable)),
+            Err(Error::Unavailable(unavailable)) => return Ok(Completion::ignored_with(unavailable)),
+            Err(error) => return Err(error.into()),
         };
         let start = Instant::now();
         let report = run_case(&case, &mut session);

@@ -25,8 +25,8 @@ pub enum Kvm {}
 
 impl Kvm {
     /// There is no KVM/arm64 on this architecture.
-    pub fn open() -> Result<Result<Self, Unavailable>, Error> {
-        Ok(Err(Unavailable::Architecture { arch: std::env::consts::ARCH }))
+    pub fn open() -> Result<Self, Error> {
+        Err(Unavailable::Architecture { arch: std::env::consts::ARCH }.into())
     }
 
     /// The host's facts.

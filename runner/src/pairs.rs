@@ -21,7 +21,6 @@ use crate::{
     case::Stop,
     fingerprint::{self, Fingerprint},
     guest,
-    host::Unavailable,
     plan::{self, Named, Plan},
     snapshot::Problem,
 };
@@ -109,11 +108,8 @@ pub enum Error {
         /// The target.
         to: String,
     },
-    /// No guest can run here.
-    #[error("{0}")]
-    Unavailable(#[from] Unavailable),
     /// KVM is present, but it does not work.
-    #[error("KVM does not work here: {0}")]
+    #[error(transparent)]
     Guest(#[from] guest::Error),
     /// A scenario could not be saved.
     #[error("the scenario `{scenario}` was not saved: {stop}")]

@@ -7,6 +7,7 @@ use crate::{
     effort::Effort,
     exit::Exit,
     expected::Deviations,
+    guest, jobs,
     results::{self, Begin, End, FORMAT, Record, Totals, Unavailable, VERSION, Writer},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,6 +27,8 @@ pub struct Options {
     pub deadline: Duration,
     /// How much cases do.
     pub effort: Effort,
+    /// How many cases run at the same time; `None` is one for each CPU.
+    pub jobs: Option<usize>,
 }
 
 /// A run that could not start or be written.
@@ -33,7 +36,7 @@ pub struct Options {
 pub enum Error {
     /// KVM or the bare CPU is present but does not work.
     #[error("no guest can run here: {0}")]
-    Guest(#[from] crate::guest::Error),
+    Guest(#[from] guest::Error),
     /// The results cannot be written.
     #[error("cannot write the results: {0}")]
     Write(#[from] io::Error),
@@ -47,13 +50,14 @@ pub fn run(
     writers: &mut [Box<dyn Writer>],
 ) -> Result<Exit, Error> {
     let mut write = |record: Record| writers.iter_mut().try_for_each(|writer| writer.write(&record));
-    let Options { strict, deadline, effort } = options;
-    let mut session = match Session::open(deadline)? {
+    let Options { strict, deadline, effort, jobs } = options;
+    let mut session = match Session::open(deadline) {
         Ok(session) => session.with_effort(effort),
-        Err(unavailable) => {
+        Err(guest::Error::Unavailable(unavailable)) => {
             write(Record::Unavailable(Unavailable::because(unavailable.to_string())))?;
             return Ok(Exit::Skipped);
         }
+        Err(error) => return Err(error.into()),
     };
     write(Record::Begin(Begin {
         format: FORMAT.into(),
@@ -71,16 +75,20 @@ pub fn run(
     }))?;
     let progress = progress(cases.len());
     let mut end = End { totals: Totals::default(), checks: 0 };
-    for case in cases {
+    let jobs = session.jobs(jobs)?;
+    let common = session.common(jobs);
+    let judged = |case: &Case, session: &mut Session| {
         progress.set_message(case.name.clone());
         let start = Instant::now();
-        let report = run_case(case, &mut session);
-        let result = results::Case::new(case, &report, (deviations, &session), start.elapsed());
+        let report = run_case(case, session);
+        progress.inc(1);
+        results::Case::new(case, &report, (deviations, session), start.elapsed())
+    };
+    jobs::run(cases, &mut session, (jobs, || common.open()), judged, |result| {
         end.checks += result.checks;
         end.totals.count(result.outcome);
-        write(Record::Case(result))?;
-        progress.inc(1);
-    }
+        write(Record::Case(result)).map_err(Error::Write)
+    })?;
     progress.finish_and_clear();
     write(Record::End(end))?;
     Ok(exit(end.totals, strict))
@@ -90,7 +98,7 @@ pub fn run(
 pub fn run_case(case: &Case, session: &mut Session) -> Report {
     panic::catch_unwind(AssertUnwindSafe(|| case.run(session))).unwrap_or_else(|_| {
         let unfit = "the case panicked; the message is on standard error".into();
-        Report { stopped: Some(Stop::Broken(crate::guest::Error::Unfit(unfit))), ..Report::default() }
+        Report { stopped: Some(Stop::Broken(guest::Error::Unfit(unfit))), ..Report::default() }
     })
 }
 

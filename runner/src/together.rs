@@ -3,7 +3,7 @@
 //! vCPUs that run at the same time, each in a thread and a VM of its own.
 
 use crate::{
-    case::{Context, Report, Session, Stop},
+    case::{Common, Context, Report, Stop},
     cpus::{self, Pinned},
     guest::Error,
 };
@@ -52,11 +52,10 @@ impl Context<'_> {
             return Stop::skip(format!("this thread may run on fewer than {} CPUs", lists.len()));
         }
         let start = Barrier::new(lists.len());
-        let (host, deadline) = (self.host(), self.deadline());
-        let open = || Session::beside(host, deadline);
+        let common = &self.session().common(lists.len());
         let threads: Vec<_> = thread::scope(|scope| {
-            let (start, open) = (&start, &open);
-            let spawn = |place: usize| scope.spawn(move || beside(open, place, on, start, &lists[place]));
+            let start = &start;
+            let spawn = |place: usize| scope.spawn(move || beside(common, place, on, start, &lists[place]));
             let threads: Vec<_> = (0..lists.len()).map(spawn).collect();
             threads.into_iter().map(ScopedJoinHandle::join).collect()
         });
@@ -78,19 +77,13 @@ impl Context<'_> {
 }
 
 /// One thread of [`Context::check_together`].
-fn beside(
-    open: &dyn Fn() -> Result<Session, Stop>,
-    place: usize,
-    on: Together,
-    start: &Barrier,
-    list: &[Scenario],
-) -> Ran {
+fn beside(common: &Common, place: usize, on: Together, start: &Barrier, list: &[Scenario]) -> Ran {
     let place = if on == Together::OneCpu { 0 } else { place };
-    let prepared = Pinned::at(place).map_err(Stop::from).and_then(|pinned| Ok((pinned, open()?)));
+    let prepared = Pinned::at(place).and_then(|pinned| Ok((pinned, common.open()?)));
     // A thread that failed lets the others start too.
     start.wait();
     let mut ran = Ran { report: Report::default(), preemptions: 0, result: Ok(()) };
-    ran.result = prepared.and_then(|(_pinned, mut session)| {
+    ran.result = prepared.map_err(Stop::from).and_then(|(_pinned, mut session)| {
         let mut context = Context::new(&mut session);
         let result = turns(&mut context, on, list, &mut ran.preemptions);
         ran.report = context.report;
@@ -118,5 +111,7 @@ fn turns(
             break;
         }
     }
+    // How many turns it takes is not the same in each run.
+    context.report.checks = list.len();
     Ok(())
 }

@@ -50,7 +50,7 @@ impl Context<'_> {
             Machine::Bare(_) => return Stop::skip("needs KVM, and this is a bare CPU: a VM"),
             Machine::Paper(host) => paper::facts(host, features),
         };
-        Ok(self.keep_facts(facts))
+        Ok(self.session().learn_facts(facts))
     }
 
     /// Runs a scenario that makes its VM, and judges it.

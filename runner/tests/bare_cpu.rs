@@ -18,7 +18,7 @@ use dfr0_runner::{
 use std::time::Duration;
 
 fn session() -> Session {
-    Session::open(DEADLINE).expect("the bare CPU works").expect("a bare CPU")
+    Session::open(DEADLINE).expect("the bare CPU works")
 }
 
 /// Breakpoint `n` on a marker.

@@ -25,7 +25,7 @@ const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
 const DEADLINE: Duration = Duration::from_secs(2);
 
 fn session() -> Session {
-    Session::open(DEADLINE).expect("KVM works").expect("KVM is available")
+    Session::open(DEADLINE).expect("KVM works")
 }
 
 fn death(report: &Report) -> &Death {

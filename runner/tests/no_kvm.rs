@@ -6,14 +6,21 @@
 
 #![cfg(target_arch = "aarch64")]
 
-use dfr0_runner::{case::Session, guest::DEADLINE, host::Unavailable};
+use dfr0_runner::{
+    case::Session,
+    guest::{DEADLINE, Error},
+    host::Unavailable,
+};
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::{Uid, chroot, geteuid, setfsuid},
 };
 
 fn unavailable() -> Unavailable {
-    Session::open(DEADLINE).expect("no error of KVM").expect_err("no guest can run")
+    match Session::open(DEADLINE).expect_err("no guest can run") {
+        Error::Unavailable(unavailable) => unavailable,
+        error => panic!("another error: {error}"),
+    }
 }
 
 #[test]

@@ -22,16 +22,9 @@ use dfr0_model::{
     scenario::{Op, Scenario},
     shape::Shape,
     sysreg::DCZID_EL0,
-    vm::Facts,
     vmm::Features,
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-/// The upper limit of VMs that are kept for the scenarios of the next case: one per configuration.
-const SHARED_GUESTS: usize = 64;
+use std::time::{Duration, Instant};
 
 /// What a case works with.
 #[derive(Debug)]
@@ -53,18 +46,12 @@ impl<'a> Context<'a> {
 impl Context<'_> {
     /// The host's facts.
     pub fn host(&self) -> &Host {
-        &self.session.host
+        &self.session.common.host
     }
 
     /// The session that the case runs in.
     pub(crate) fn session(&self) -> &Session {
         self.session
-    }
-
-    /// Keeps what is known of VMs with the same features.
-    pub(crate) fn keep_facts(&mut self, facts: Facts) -> Arc<Facts> {
-        let features = facts.features;
-        Arc::clone(self.session.facts.entry(features).or_insert_with(|| Arc::new(facts)))
     }
 
     /// The configuration of the case's VMs.
@@ -83,7 +70,7 @@ impl Context<'_> {
         all: impl IntoIterator<Item = T>,
         mut check: impl FnMut(&mut Self, T) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
-        let effort = self.session.effort;
+        let effort = self.session.common.effort;
         let mut all = (0..).zip(all).filter(|(place, _)| effort.includes(Which::All, *place));
         all.try_for_each(|(_, one)| check(self, one))
     }
@@ -100,14 +87,14 @@ impl Context<'_> {
         if self.is_on_paper() || requested != Features::None && requested == Features::for_guest(feature) {
             return Ok(true);
         }
-        if let Some(value) = self.session.id_registers.get(&reg) {
-            return Ok(feature.is_in(*value));
+        if let Some(value) = self.session.id_register(reg) {
+            return Ok(feature.is_in(value));
         }
         let events = self.new_guest_of(Config::default())?.events(&Scenario::new().read(reg))?;
         let &[Event::Value(value)] = events.as_slice() else {
             return Err(Error::Unfit(format!("the guest cannot read {reg}: {events:?}")).into());
         };
-        self.session.id_registers.insert(reg, value);
+        self.session.learn_id_register(reg, value);
         Ok(feature.is_in(value))
     }
 
@@ -143,7 +130,7 @@ impl Context<'_> {
     /// The size in bytes of the block that DC ZVA zeroes; `None` if DC ZVA is prohibited.
     pub fn zva_block(&mut self) -> Result<Option<u64>, Stop> {
         const DZP: u64 = 1 << 4;
-        if let Some(known) = self.session.zva_block {
+        if let Some(known) = self.session.zva_block() {
             return Ok(known);
         }
         let mut guest = self.new_guest()?;
@@ -152,7 +139,7 @@ impl Context<'_> {
             [Event::Value(dczid)] if dczid & DZP == 0 => Some(4 << (dczid & 0xf)),
             _ => None,
         };
-        self.session.zva_block = Some(block);
+        self.session.learn_zva_block(block);
         Ok(block)
     }
 
@@ -175,7 +162,7 @@ impl Context<'_> {
     /// Runs scenarios in the VM of [`Self::check`], many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
         let Variation { which, migrating, until, .. } = self.variation;
-        let effort = self.session.effort;
+        let effort = self.session.common.effort;
         let mut given = self.given;
         let mut scenarios = scenarios
             .into_iter()
@@ -243,7 +230,11 @@ impl Context<'_> {
         let shape = self.shape();
         self.report.listed.push((shape, scenario));
         self.report.checks += 1;
-        if self.report.listed.len() < self.session.listed { Ok(()) } else { Stop::skip("enough is listed") }
+        if self.report.listed.len() < self.session.common.listed {
+            Ok(())
+        } else {
+            Stop::skip("enough is listed")
+        }
     }
 
     /// The VM that scenarios share. The caller gives it back with [`Self::keep`] if its state is known.
@@ -258,7 +249,7 @@ impl Context<'_> {
     /// Gives a shared VM back.
     pub(crate) fn keep(&mut self, guest: Guest) {
         let guests = &mut self.session.guests;
-        if guests.len() >= SHARED_GUESTS {
+        if guests.len() >= self.session.common.kept {
             guests.remove(0);
         }
         guests.push((self.variation.config, guest));
@@ -266,7 +257,7 @@ impl Context<'_> {
 
     /// How many random scenarios the case draws, or for how long instead, and from which seed.
     pub(crate) fn draws(&self) -> (u64, u32, Option<Duration>) {
-        let effort = self.session.effort;
+        let effort = self.session.common.effort;
         let (scenarios, time) = effort.draws(self.variation.which);
         (effort.seed, scenarios, time)
     }
@@ -278,9 +269,9 @@ impl Context<'_> {
 
     fn pe_of(&self, shape: Shape) -> Pe {
         let pe = Pe::new(shape);
-        match self.session.zva_block {
-            Some(Some(bytes)) => pe.with_zva_block(bytes),
-            _ => pe,
+        match self.session.known_zva_block() {
+            Some(bytes) => pe.with_zva_block(bytes),
+            None => pe,
         }
     }
 

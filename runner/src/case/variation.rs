@@ -44,7 +44,7 @@ impl Context<'_> {
     /// skipped if it skips in each. False if it ran no scenario.
     pub fn run_again(&mut self, configs: &[Config], case: &Case) -> Result<bool, Stop> {
         let (mut ran, mut skipped) = (false, None);
-        for (place, which) in self.session.effort.shapes(case, configs.len()) {
+        for (place, which) in self.session.common.effort.shapes(case, configs.len()) {
             match self.run_in(Variation { config: configs[place], which, ..Variation::default() }, case) {
                 Err(Stop::Skip(why)) => skipped = Some(why),
                 result => ran |= result?,
@@ -55,14 +55,14 @@ impl Context<'_> {
 
     /// Runs another case while its vCPU moves, as a part of this case. False if it ran no scenario.
     pub fn run_moving(&mut self, case: &Case) -> Result<bool, Stop> {
-        let moving = self.session.effort.moving(case.turn()).map_err(Stop::Skip)?;
+        let moving = self.session.common.effort.moving(case.turn()).map_err(Stop::Skip)?;
         self.run_in(Variation::moving(moving, case.turn()), case)
     }
 
     /// Runs a few scenarios of another case in a VM of this configuration, as a part of this case. The vCPU moves, first
     /// into a new VM.
     pub fn run_moving_into(&mut self, config: Config, case: &Case) -> Result<(), Stop> {
-        let moving = self.session.effort.moving_a_little();
+        let moving = self.session.common.effort.moving_a_little();
         self.run_in(Variation { config, ..Variation::moving(moving, 0) }, case).map(drop)
     }
 

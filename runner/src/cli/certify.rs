@@ -117,12 +117,12 @@ fn evidence(
     own: Option<Box<dyn Writer>>,
 ) -> Result<Evidence, Box<dyn std::error::Error>> {
     let deviations = Deviations::load(expected, names)?;
-    let fingerprint = Machine::open(DEADLINE)??.fingerprint()?;
+    let fingerprint = Machine::open(DEADLINE)?.fingerprint()?;
     let kernel = Kernel::here(&fingerprint.kernel)?;
     let program = fs::read(env::current_exe()?)?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("results.jsonl");
-    let options = Options { strict: false, deadline: DEADLINE, effort };
+    let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None };
     let file: Box<dyn Writer> = Box::new(results::File::create(&path)?);
     let mut writers: Vec<_> = own.into_iter().chain([file]).collect();
     run::run(cases, &deviations, options, &mut writers)?;

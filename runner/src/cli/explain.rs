@@ -4,7 +4,12 @@
 
 use super::{Outcome, all, select};
 use crate::{
-    case::Suite, exit::Exit, expected::Deviations, explain::Explanation, guest::DEADLINE, machine::Machine,
+    case::Suite,
+    exit::Exit,
+    expected::Deviations,
+    explain::Explanation,
+    guest::{DEADLINE, Error},
+    machine::Machine,
 };
 use clap::Args;
 use std::{
@@ -43,9 +48,10 @@ impl Explain {
         let (cases, names) = all(suites);
         let deviations = Deviations::load(self.expected.as_deref(), &names)?;
         let chosen = select(all(suites).0, &self.patterns)?;
-        let here = match Machine::open(DEADLINE)? {
+        let here = match Machine::open(DEADLINE) {
             Ok(machine) => Ok(machine.host()?),
-            Err(unavailable) => Err(unavailable.to_string()),
+            Err(Error::Unavailable(unavailable)) => Err(unavailable.to_string()),
+            Err(error) => return Err(error.into()),
         };
         let here = here.as_ref().map_err(String::as_str);
         let explanation = Explanation { chosen: &chosen, all: &cases, deviations: &deviations, here };

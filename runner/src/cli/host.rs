@@ -67,7 +67,7 @@ pub fn run(command: Command) -> Outcome {
     match command {
         Command::Show { json: false } => show(),
         Command::Show { json: true } => {
-            let fingerprint = Machine::open(DEADLINE)??.fingerprint()?;
+            let fingerprint = Machine::open(DEADLINE)?.fingerprint()?;
             io::stdout().lock().write_all(fingerprint.to_json().as_bytes())?;
             Ok(Exit::Good)
         }
@@ -83,7 +83,7 @@ pub fn run(command: Command) -> Outcome {
 }
 
 fn show() -> Outcome {
-    let session = Session::open(DEADLINE)??;
+    let session = Session::open(DEADLINE)?;
     let host = session.host();
     let mut out = io::stdout().lock();
     write!(out, "{host}")?;
@@ -98,7 +98,7 @@ fn check(profile: Option<&str>, expected: Option<&Path>, file: Option<&Path>) ->
     let named = profile.map(|name| profiles.get(name)).transpose()?;
     let fingerprint = match file {
         Some(file) => fingerprint::load(file)?,
-        None => Machine::open(DEADLINE)??.fingerprint()?,
+        None => Machine::open(DEADLINE)?.fingerprint()?,
     };
     let check = profiles.check(&fingerprint, named);
     write!(io::stdout().lock(), "{check}")?;

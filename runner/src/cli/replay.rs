@@ -33,7 +33,7 @@ impl Replay {
         } else {
             (vec![replay::case(replay::read(&self.what)?)], Deviations::none(), Effort::default())
         };
-        let options = Options { strict: false, deadline: DEADLINE, effort };
+        let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None };
         Ok(run::run(&cases, &deviations, options, &mut [ktap()])?)
     }
 }

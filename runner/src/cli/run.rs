@@ -39,6 +39,10 @@ pub struct Run {
     /// to answer. After a guest has hung, later guests have a tenth of this time, but at least two seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = DEADLINE.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     deadline: u64,
+    /// Run this many cases at the same time, each in VMs of its own. The results are the same, and in the same order.
+    /// Default: one for each CPU.
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    jobs: Option<usize>,
     /// The seed of random scenarios; the same seed draws the same scenarios on hosts of the same shape.
     #[arg(long, default_value_t = Effort::default().seed)]
     seed: u64,
@@ -69,6 +73,7 @@ impl Run {
             strict: self.strict,
             deadline: Duration::from_secs(self.deadline),
             effort: self.effort(),
+            jobs: self.jobs,
         };
         Ok(run::run(&cases, &deviations, options, &mut self.writers()?)?)
     }

@@ -83,7 +83,7 @@ pub fn run(command: Command) -> Outcome {
 
 fn save(out: &Path, at: Option<usize>, id_aa64dfr0: Option<u64>, scenario: &str) -> Outcome {
     let scenario = replay::read(scenario)?;
-    let session = Session::open(DEADLINE)??;
+    let session = Session::open(DEADLINE)?;
     let place = at.unwrap_or_else(|| snapshot::default_place(&scenario));
     let snapshot = session.snapshot(Config { id_aa64dfr0, ..Config::default() }, &scenario, place)?;
     if out == Path::new("-") {
@@ -110,7 +110,7 @@ fn show(a: &Path, b: Option<&Path>, json: bool) -> Outcome {
 
 fn restore(file: &Path, debug_only: bool) -> Outcome {
     let snapshot = load(file)?;
-    let session = Session::open(DEADLINE)??;
+    let session = Session::open(DEADLINE)?;
     let scope = if debug_only { Scope::Debug } else { Scope::All };
     let resumed = match session.resume(&snapshot, scope) {
         Ok(resumed) => resumed,

@@ -32,14 +32,14 @@ pub struct Kvm(pub(super) kvm_ioctls::Kvm);
 
 impl Kvm {
     /// Opens `/dev/kvm`; where that cannot work at all, says why.
-    pub fn open() -> Result<Result<Self, Unavailable>, Error> {
+    pub fn open() -> Result<Self, Error> {
         let source = match kvm_ioctls::Kvm::new() {
-            Ok(kvm) => return Ok(Ok(Self(kvm))),
+            Ok(kvm) => return Ok(Self(kvm)),
             Err(error) => io::Error::from(error),
         };
         match source.kind() {
-            io::ErrorKind::NotFound => Ok(Err(Unavailable::NoKvm)),
-            io::ErrorKind::PermissionDenied => Ok(Err(Unavailable::NoPermission)),
+            io::ErrorKind::NotFound => Err(Unavailable::NoKvm.into()),
+            io::ErrorKind::PermissionDenied => Err(Unavailable::NoPermission.into()),
             _ => Err(Error::System { what: "open /dev/kvm".into(), source }),
         }
     }

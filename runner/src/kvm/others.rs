@@ -26,7 +26,7 @@ impl Others {
         let guest = match self.guests.entry(other) {
             Entry::Occupied(guest) => guest.into_mut(),
             Entry::Vacant(place) => {
-                let kvm = Kvm::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
+                let kvm = Kvm::open()?;
                 place.insert(kvm.guest(Config::default(), deadline)?)
             }
         };

@@ -441,7 +441,7 @@ impl Vcpu {
 
     /// The vCPU of a new VM with the guest's memory, which has not run. The guest then belongs to the new VM.
     fn vm_beside(&mut self) -> Result<VcpuFd, Error> {
-        let kvm = Kvm::open()?.map_err(|unavailable| Error::Unfit(unavailable.to_string()))?;
+        let kvm = Kvm::open()?;
         let vm = kvm.create_vm(self.config.features)?;
         let vcpu = create_vcpu(&vm, 0, self.config.features)?;
         if let Some(value) = self.config.migrates_into {

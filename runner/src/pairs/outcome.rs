@@ -71,7 +71,7 @@ pub struct Pair {
 pub fn restore(host: &str, directory: &Path, mut out: impl Write) -> Result<(), Error> {
     let hosts = Hosts::load(directory)?;
     hosts.get(host)?;
-    let session = Session::open(DEADLINE)??;
+    let session = Session::open(DEADLINE)?;
     let mut pairs = Vec::new();
     for from in hosts.others(host) {
         let value = hosts.guest_of(from, &hosts.plan(from, host)?)?;

@@ -6,7 +6,7 @@ use super::{
     show::named,
     state::{Register, hexadecimal},
 };
-use crate::{guest, host::Unavailable, register_id::RegisterId};
+use crate::{guest, register_id::RegisterId};
 use dfr0_model::{
     dfr0::FIELDS,
     event::Logged,
@@ -63,9 +63,6 @@ pub enum RestoreError {
     /// KVM_SET_ONE_REG of a register was refused.
     #[error("{0}")]
     Refused(Box<Refused>),
-    /// No guest can run here.
-    #[error("{0}")]
-    Unavailable(#[from] Unavailable),
     /// Something failed before anything ran.
     #[error("the snapshot was not restored: {0}")]
     Host(guest::Error),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 fn session() -> Session {
-    Session::open(DEADLINE).expect("no KVM error").expect("a host with KVM")
+    Session::open(DEADLINE).expect("a host with KVM")
 }
 
 fn armed() -> Scenario {
