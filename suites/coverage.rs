@@ -15,7 +15,7 @@ const INTRO: &str = "\
 <!-- Written by `make coverage`. -->
 # Rules and the cases that test them
 
-Each rule of the model (`model/src/rule.rs`), its document and section, and the cases that test it, with the
+Each rule of the model (`model/src/oracle/rule.rs`), its document and section, and the cases that test it, with the
 names that `dfr0 list` prints. `id_regs.*` is one case per field of ID_AA64DFR0_EL1. The cases that `shapes`
 and `migration` run again, in other shapes and while the vCPU moves, are not listed again.
 `dfr0 list --rules` prints the rules of each case.

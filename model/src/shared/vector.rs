@@ -2,10 +2,7 @@
 
 //! SVE contiguous loads and stores of bytes, with X0 as their base.
 
-use crate::{
-    access::{self, Access},
-    rule::{self, Rule},
-};
+use crate::access::{self, Access};
 use core::ops::Range;
 
 /// The most bytes that a piece of code accesses: the number of elements of the shortest vector.
@@ -54,15 +51,6 @@ impl Vector {
     pub fn rounded(&self, base: u64) -> Range<u64> {
         let Range { start, end } = self.bytes(base);
         start - start % GRANULE..end.next_multiple_of(GRANULE)
-    }
-
-    /// The rule of watchpoints on its Active elements.
-    pub const fn rule(&self) -> &'static Rule {
-        match self.faulting {
-            Faulting::All => &rule::WATCHPOINT_SVE,
-            Faulting::First => &rule::WATCHPOINT_SVE_FIRST_FAULT,
-            Faulting::None => &rule::WATCHPOINT_SVE_NON_FAULT,
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{Hit, Match, Verdict, View};
 use crate::{
-    rule,
+    rule::{self, Rule},
     vector::{Faulting, Vector},
 };
 
@@ -15,6 +15,17 @@ pub(crate) struct VectorHit {
     pub hit: Hit,
     /// Without it, of how many Active elements the FFR may say that they were loaded: the least and the most.
     pub loaded: (u64, u64),
+}
+
+impl Vector {
+    /// The rule of watchpoints on its Active elements.
+    fn rule(&self) -> &'static Rule {
+        match self.faulting {
+            Faulting::All => &rule::WATCHPOINT_SVE,
+            Faulting::First => &rule::WATCHPOINT_SVE_FIRST_FAULT,
+            Faulting::None => &rule::WATCHPOINT_SVE_NON_FAULT,
+        }
+    }
 }
 
 impl View<'_> {
