@@ -11,6 +11,7 @@
 //! | [`matching`] | whether a breakpoint matches an instruction and a watchpoint an access |
 //! | `registers` | the debug and context registers, and which of their bits read as written |
 //! | `fault` | which accesses fault at stage 1 |
+//! | `debugger` | userspace debugs the guest: the exits that it may cause |
 //! | [`vm`] | the VM: vCPUs and ID registers, and what KVM may answer |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a debug feature register, and when |
 //! | [`promise`] | which registers the debug feature registers promise to a guest |
@@ -21,6 +22,7 @@
 
 pub mod aarch32;
 pub mod claim;
+pub(crate) mod debugger;
 pub(crate) mod execution;
 pub(crate) mod fault;
 pub mod id_write;

@@ -7,9 +7,9 @@
 
 use crate::{
     access::{self, Access, Kind},
+    debugger::Debugger,
     execution::{Execution, Instruction, Memory},
     fault::{self, TAG},
-    guest_debug::Debugger,
     id_write::EINVAL,
     matching::{Match, View},
     outcome::{Expected, Outcome, Unknown},
