@@ -4,7 +4,7 @@
 
 use dfr0_model::{
     event::Event,
-    scenario::{El, Entry, Op},
+    op::{El, Entry, Op},
     sysreg::SysReg,
     wire::{self, Bell, OP_WORDS, PROGRAM_LEN, Step},
 };

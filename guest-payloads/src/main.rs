@@ -26,7 +26,7 @@ use dfr0_model::{
         EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC,
         EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
     },
-    scenario::{El, Entry},
+    op::{El, Entry},
     sequence::{self, ERET, SEQUENCE_LEN, SEQUENCES, is_move},
     sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
     wire::{

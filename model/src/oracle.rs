@@ -15,6 +15,7 @@
 //! | [`vm`] | the VM: vCPUs and ID registers, and what KVM may answer |
 //! | [`id_write`] | what KVM may answer when userspace rewrites a debug feature register, and when |
 //! | [`promise`] | which registers the debug feature registers promise to a guest |
+//! | [`scenario`] | scenarios: operations in order, with what a case claims of them |
 //! | [`claim`] | what a case says must happen, held against the model |
 //! | [`judge`] | compares a log with what the rules allow |
 //! | [`text`] | parses scenarios in the form in which they are printed |
@@ -33,5 +34,6 @@ pub mod pe;
 pub mod promise;
 pub(crate) mod registers;
 pub mod rule;
+pub mod scenario;
 pub mod text;
 pub mod vm;

@@ -15,7 +15,7 @@
 //! | [`access`] | the memory accesses that the payload can do |
 //! | [`sequence`] | short pieces of code that the payload executes, besides accesses and markers |
 //! | [`vector`] | the SVE loads and stores in them |
-//! | [`scenario`] | the language of scenarios: operations and how they print |
+//! | [`op`] | the operations of scenarios and how they print |
 //! | [`guest_debug`] | the arguments of KVM_SET_GUEST_DEBUG |
 //! | [`vmm`] | what userspace does to a VM and its vCPUs |
 //! | [`event`] | what the payload and the runner log |
@@ -29,7 +29,7 @@ pub mod feature;
 pub mod guest_debug;
 pub mod id_dfr0;
 pub mod id_register;
-pub mod scenario;
+pub mod op;
 pub mod sequence;
 pub mod shape;
 pub mod sysreg;

@@ -31,7 +31,7 @@
 use crate::{
     access::ACCESSES,
     event::{Event, Exception, Logged},
-    scenario::{El, Entry, Migrate, Op},
+    op::{El, Entry, Migrate, Op},
     sequence::{self, SEQUENCE_LEN, SEQUENCES},
     sysreg,
 };
@@ -128,27 +128,27 @@ const _: () = {
 pub mod code {
     /// The program's end.
     pub const END: u64 = 0;
-    /// [`Op::Write`](crate::scenario::Op::Write).
+    /// [`Op::Write`](crate::op::Op::Write).
     pub const WRITE: u64 = 1;
-    /// [`Op::Read`](crate::scenario::Op::Read).
+    /// [`Op::Read`](crate::op::Op::Read).
     pub const READ: u64 = 2;
-    /// [`Op::Isb`](crate::scenario::Op::Isb).
+    /// [`Op::Isb`](crate::op::Op::Isb).
     pub const ISB: u64 = 3;
-    /// [`Op::MaskDebug`](crate::scenario::Op::MaskDebug).
+    /// [`Op::MaskDebug`](crate::op::Op::MaskDebug).
     pub const MASK_DEBUG: u64 = 4;
-    /// [`Op::Exec`](crate::scenario::Op::Exec).
+    /// [`Op::Exec`](crate::op::Op::Exec).
     pub const EXEC: u64 = 5;
-    /// [`Op::Brk`](crate::scenario::Op::Brk).
+    /// [`Op::Brk`](crate::op::Op::Brk).
     pub const BRK: u64 = 6;
     /// An operation for the runner.
     pub const HOST: u64 = 7;
-    /// [`Op::Level`](crate::scenario::Op::Level).
+    /// [`Op::Level`](crate::op::Op::Level).
     pub const LEVEL: u64 = 8;
-    /// [`Op::Access`](crate::scenario::Op::Access).
+    /// [`Op::Access`](crate::op::Op::Access).
     pub const ACCESS: u64 = 9;
-    /// [`Op::Enter`](crate::scenario::Op::Enter).
+    /// [`Op::Enter`](crate::op::Op::Enter).
     pub const ENTER: u64 = 10;
-    /// [`Op::Run`](crate::scenario::Op::Run).
+    /// [`Op::Run`](crate::op::Op::Run).
     pub const RUN: u64 = 11;
 }
 
