@@ -4,6 +4,7 @@
 
 use dfr0_model::{
     event::Event,
+    layout,
     op::{El, Entry, Op},
     sysreg::SysReg,
     wire::{self, Bell, OP_WORDS, PROGRAM_LEN, Step},
@@ -81,12 +82,12 @@ fn interpret(guest: &impl Guest, op: Op, how: &mut How) {
         Op::Isb => guest.isb(),
         Op::MaskDebug(mask) => how.masked = mask,
         Op::Level(el) => how.el = el,
-        Op::Exec { marker } => _ = guest.call(wire::marker(marker), *how, 0),
-        Op::Brk => _ = guest.call(wire::BRK, *how, 0),
+        Op::Exec { marker } => _ = guest.call(layout::marker(marker), *how, 0),
+        Op::Brk => _ = guest.call(layout::BRK, *how, 0),
         Op::Enter(entry) => how.entry = entry,
-        Op::Access { access, address } => _ = guest.call(wire::access_code(access), *how, address),
+        Op::Access { access, address } => _ = guest.call(layout::access_code(access), *how, address),
         Op::Run { sequence, x0 } => {
-            let x0 = guest.call(wire::sequence_code(sequence), *how, x0);
+            let x0 = guest.call(layout::sequence_code(sequence), *how, x0);
             guest.log(Event::Value(x0));
         }
         _ => guest.ring(Bell::BadProgram),
@@ -181,7 +182,7 @@ mod tests {
             Op::MaskDebug(false),
             Op::Brk,
             Op::Level(El::El0),
-            Op::Access { access: 3, address: wire::TARGET },
+            Op::Access { access: 3, address: layout::TARGET },
             Op::Enter(Entry::stepped(2)),
             Op::Exec { marker: 5 },
             Op::Run { sequence: 2, x0: 7 },
@@ -193,12 +194,12 @@ mod tests {
             [
                 Did::Wrote(sysreg::dbgbcr(3), 0x1e3),
                 Did::Synchronised,
-                Did::Called(wire::marker(2), START, 0),
-                Did::Called(wire::BRK, unmasked, 0),
-                Did::Called(wire::access_code(3), How { el: El::El0, ..unmasked }, wire::TARGET),
-                Did::Called(wire::marker(5), How { el: El::El0, entry: Entry::stepped(2), ..unmasked }, 0),
+                Did::Called(layout::marker(2), START, 0),
+                Did::Called(layout::BRK, unmasked, 0),
+                Did::Called(layout::access_code(3), How { el: El::El0, ..unmasked }, layout::TARGET),
+                Did::Called(layout::marker(5), How { el: El::El0, entry: Entry::stepped(2), ..unmasked }, 0),
                 Did::Called(
-                    wire::sequence_code(2),
+                    layout::sequence_code(2),
                     How { el: El::El0, entry: Entry::stepped(2), ..unmasked },
                     7
                 ),
@@ -225,7 +226,7 @@ mod tests {
         run(&fake, 0);
         let fake = Fake { program: encode(&[Op::Exec { marker: 0 }]), ..fake };
         run(&fake, 0);
-        assert!(fake.did.into_inner().contains(&Did::Called(wire::marker(0), START, 0)));
+        assert!(fake.did.into_inner().contains(&Did::Called(layout::marker(0), START, 0)));
     }
 
     #[test]

@@ -26,12 +26,11 @@ use dfr0_model::{
         EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC,
         EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
     },
+    layout::{self, BRK, BRK_IMMEDIATE, DOORBELL, MARKER_COUNT},
     op::{El, Entry},
     sequence::{self, ERET, SEQUENCE_LEN, SEQUENCES, is_move},
     sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
-    wire::{
-        self, BRK, BRK_IMMEDIATE, Bell, DOORBELL, EVENT_WORDS, LOG_LEN, MARKER_COUNT, OP_WORDS, PROGRAM_LEN,
-    },
+    wire::{self, Bell, EVENT_WORDS, LOG_LEN, OP_WORDS, PROGRAM_LEN},
 };
 use dfr0_payload::interpreter::{self, Guest, How};
 
@@ -209,7 +208,7 @@ impl Guest for Payload {
                     asm!(
                         "adr x1, 2f", "str x1, [{0}]", "msr elr_el1, {1}", "msr spsr_el1, {2}", "mov x30, {3}", "eret",
                         "2:",
-                        in(reg) CONTINUE.as_ptr(), in(reg) address, in(reg) spsr, in(reg) wire::RETURN,
+                        in(reg) CONTINUE.as_ptr(), in(reg) address, in(reg) spsr, in(reg) layout::RETURN,
                         inout("x0") x0, out("x1") _, clobber_abi("C")
                     )
                 };
@@ -260,7 +259,7 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
         )
     };
     let taken = Exception { vector, esr, elr, spsr, far };
-    if taken.ec() == EC_SVC && elr == wire::RETURN + INSTRUCTION {
+    if taken.ec() == EC_SVC && elr == layout::RETURN + INSTRUCTION {
         return leave();
     }
     Payload.log(Event::Exception(taken));
@@ -269,15 +268,15 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
         // This handler overwrites the ELR_EL1 and SPSR_EL1 that an ERET would use: the ERET is skipped.
         return if instruction(elr) == ERET { elr + INSTRUCTION } else { elr };
     }
-    if elr == wire::RETURN {
+    if elr == layout::RETURN {
         return leave();
     }
     let within = |base: u64, len: u64| elr.checked_sub(base).is_some_and(|offset| offset < len);
     let skippable = [
-        (wire::MARKERS, 8 * u64::from(MARKER_COUNT)),
+        (layout::MARKERS, 8 * u64::from(MARKER_COUNT)),
         (BRK, 8),
-        (wire::ACCESS_CODE, 8 * ACCESSES as u64),
-        (wire::SEQUENCE_CODE, size_of_val(&SEQUENCE_STUBS) as u64),
+        (layout::ACCESS_CODE, 8 * ACCESSES as u64),
+        (layout::SEQUENCE_CODE, size_of_val(&SEQUENCE_STUBS) as u64),
         (&raw const ACCESS as u64, size_of_val(&ACCESS) as u64),
     ];
     if !skippable.into_iter().any(|(base, len)| within(base, len)) {

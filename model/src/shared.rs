@@ -19,7 +19,8 @@
 //! | [`guest_debug`] | the arguments of KVM_SET_GUEST_DEBUG |
 //! | [`vmm`] | what userspace does to a VM and its vCPUs |
 //! | [`event`] | what the payload and the runner log |
-//! | [`wire`] | how operations and events are encoded in the guest's memory, and its layout |
+//! | [`layout`] | where everything lies in the guest's memory |
+//! | [`wire`] | how operations and events are encoded there |
 
 pub mod access;
 pub mod control;
@@ -29,6 +30,7 @@ pub mod feature;
 pub mod guest_debug;
 pub mod id_dfr0;
 pub mod id_register;
+pub mod layout;
 pub mod op;
 pub mod sequence;
 pub mod shape;

@@ -179,11 +179,11 @@ mod tests {
     use crate::{
         control::{Dbgbcr, Dbgwcr, Mdscr},
         guest_debug::{ENABLE, GuestDebug},
+        layout::{PRIVILEGED, TARGET},
         pe::Pe,
         scenario::El,
         shape::Shape,
         sysreg::{DBGAUTHSTATUS_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
-        wire::{PRIVILEGED, TARGET},
     };
     use alloc::string::ToString;
 

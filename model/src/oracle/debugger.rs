@@ -12,12 +12,12 @@ use crate::{
     event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL},
     guest_debug::{GuestDebug, OnExit, SINGLESTEP, USE_HW, USE_SW_BP, VALID},
     id_write::EINVAL,
+    layout,
     matching::{Hit, Match},
     outcome::{ESR_IL, Expected, Outcome, Unknown, esr_of_watchpoint},
     registers::Registers,
     rule::{self, Rule},
     sysreg::{dbgwcr, dbgwvr},
-    wire,
 };
 use alloc::vec::Vec;
 
@@ -182,7 +182,7 @@ impl Debugger {
             OnExit::StepOver => return Err(Unknown("a step over BRK, which would exit again")),
             OnExit::SwitchOff => self.0 = None,
         }
-        let brk = exit(EC_BRK, wire::BRK_IMMEDIATE as u64, u32::MAX as u64, wire::BRK);
+        let brk = exit(EC_BRK, layout::BRK_IMMEDIATE as u64, u32::MAX as u64, layout::BRK);
         Ok(Outcome::certain(Vec::from([brk]), &rule::GUEST_DEBUG_SW_EXITS))
     }
 }
@@ -230,12 +230,12 @@ mod tests {
         Event::DebugExit { hsr, pc, far: 0 }
     }
 
-    const WATCHED: u64 = wire::TARGET + 0x40;
+    const WATCHED: u64 = layout::TARGET + 0x40;
     const STR: u8 = access::named("str x1").unwrap();
     const LDR: u8 = access::named("ldr x1").unwrap();
 
     fn watchpoint(hsr: u64, access: u8, far: u64) -> Event {
-        Event::DebugExit { hsr, pc: wire::access_code(access), far }
+        Event::DebugExit { hsr, pc: layout::access_code(access), far }
     }
 
     /// What is observed when the last operation causes these events.
@@ -256,7 +256,7 @@ mod tests {
     const TAKEN: Event = Event::Exception(Exception {
         vector: 4,
         esr: 0xc600_0022,
-        elr: wire::marker(1),
+        elr: layout::marker(1),
         spsr: 0x1c5,
         far: 0,
     });
@@ -264,15 +264,15 @@ mod tests {
     #[test]
     fn userspaces_breakpoint_exits_and_is_not_the_guests() {
         let scenario = debugged(GuestDebug::breakpoint(5, 1)).exec(1);
-        assert_eq!(judged(&scenario, &[exit(0xc200_0022, wire::marker(1))]), None);
+        assert_eq!(judged(&scenario, &[exit(0xc200_0022, layout::marker(1))]), None);
         assert_eq!(judged(&scenario, &[]).as_deref(), Some("exec marker 1: no event"));
         assert_eq!(
-            judged(&scenario, &[exit(0xc200_0022, wire::marker(1) + 4)]).as_deref(),
+            judged(&scenario, &[exit(0xc200_0022, layout::marker(1) + 4)]).as_deref(),
             Some("exec marker 1: KVM_EXIT_DEBUG with EC 0x30 after marker 1")
         );
         assert!(judged(&scenario, &[TAKEN]).is_some());
         assert_eq!(
-            judged(&scenario, &[exit(0xca00_0022, wire::RAM); 7]).as_deref(),
+            judged(&scenario, &[exit(0xca00_0022, layout::RAM); 7]).as_deref(),
             Some("exec marker 1: KVM_EXIT_DEBUG with EC 0x32 again and again")
         );
     }
@@ -320,7 +320,7 @@ mod tests {
         let watchpoint = watchpoint(0xd200_0062, STR, WATCHED);
         let over =
             debugged(GuestDebug::watchpoint(3, WATCHED).on_exit(OnExit::StepOver)).access(STR, WATCHED);
-        let step = exit(0xca00_0022, wire::access_code(STR) + 4);
+        let step = exit(0xca00_0022, layout::access_code(STR) + 4);
         assert_eq!(judged(&over, &[watchpoint, step]), None);
         assert!(judged(&over, &[watchpoint]).is_some());
         let off = debugged(GuestDebug::watchpoint(3, WATCHED).on_exit(OnExit::SwitchOff));
@@ -328,7 +328,7 @@ mod tests {
         let taken = Event::Exception(Exception {
             vector: 4,
             esr: 0xd600_0062,
-            elr: wire::access_code(STR),
+            elr: layout::access_code(STR),
             spsr: 0x1c5,
             far: WATCHED,
         });
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn an_access_is_stepped_as_a_marker_is() {
         let stepped = debugged(GuestDebug::new(ENABLE | SINGLESTEP)).access(STR, WATCHED);
-        let code = wire::access_code(STR);
+        let code = layout::access_code(STR);
         assert_eq!(judged(&stepped, &[exit(0xca00_0022, code), exit(0xca00_0022, code + 4)]), None);
     }
 
@@ -393,16 +393,16 @@ mod tests {
     fn after_userspace_switches_off_at_the_exit_the_guest_takes_its_own_breakpoint() {
         let debug = GuestDebug::breakpoint(5, 1).on_exit(OnExit::SwitchOff);
         let scenario = debugged(debug).exec(1);
-        assert_eq!(judged(&scenario, &[exit(0xc200_0022, wire::marker(1)), TAKEN]), None);
-        assert!(judged(&scenario, &[exit(0xc200_0022, wire::marker(1))]).is_some());
+        assert_eq!(judged(&scenario, &[exit(0xc200_0022, layout::marker(1)), TAKEN]), None);
+        assert!(judged(&scenario, &[exit(0xc200_0022, layout::marker(1))]).is_some());
     }
 
     #[test]
     fn a_step_over_ends_after_the_instruction() {
         let scenario = debugged(GuestDebug::breakpoint(5, 1).on_exit(OnExit::StepOver)).exec(1);
-        let breakpoint = exit(0xc200_0022, wire::marker(1));
+        let breakpoint = exit(0xc200_0022, layout::marker(1));
         for isv_and_ex in [0, 1 << 24, 1 << 24 | 1 << 6] {
-            let step = exit(0xca00_0022 | isv_and_ex, wire::marker(1) + 4);
+            let step = exit(0xca00_0022 | isv_and_ex, layout::marker(1) + 4);
             assert_eq!(judged(&scenario, &[breakpoint, step]), None);
         }
         assert!(judged(&scenario, &[breakpoint]).is_some());
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn the_guests_own_breakpoint_may_exit_or_not_and_is_never_taken() {
         let scenario = debugged(GuestDebug::new(ENABLE)).exec(1);
-        let breakpoint = exit(0xc200_0022, wire::marker(1));
+        let breakpoint = exit(0xc200_0022, layout::marker(1));
         assert_eq!(judged(&scenario, &[]), None);
         assert_eq!(judged(&scenario, &[breakpoint]), None);
         assert!(judged(&scenario, &[breakpoint, breakpoint]).is_some());
@@ -423,10 +423,10 @@ mod tests {
     #[test]
     fn brk_exits_only_with_software_breakpoints() {
         let brk = debugged(GuestDebug::new(ENABLE | USE_SW_BP)).isb().then(Op::Brk);
-        assert_eq!(judged(&brk, &[exit(0xf200_00df, wire::BRK)]), None);
-        assert!(judged(&brk, &[exit(0xf200_009f, wire::BRK)]).is_some(), "another immediate");
+        assert_eq!(judged(&brk, &[exit(0xf200_00df, layout::BRK)]), None);
+        assert!(judged(&brk, &[exit(0xf200_009f, layout::BRK)]).is_some(), "another immediate");
         let off = debugged(GuestDebug::new(USE_SW_BP)).isb().then(Op::Brk);
-        assert!(judged(&off, &[exit(0xf200_00df, wire::BRK)]).is_some(), "without ENABLE it is off");
+        assert!(judged(&off, &[exit(0xf200_00df, layout::BRK)]).is_some(), "without ENABLE it is off");
     }
 
     #[test]
@@ -440,7 +440,7 @@ mod tests {
     fn a_step_exits_after_each_instruction_and_is_not_modelled_on_a_breakpoint() {
         let mut steps = Debugger::default();
         steps.set(GuestDebug::new(ENABLE | SINGLESTEP));
-        let marker = wire::marker(1);
+        let marker = layout::marker(1);
         let outcome = steps.exits_at_marker(marker, 6, false).expect("modelled");
         assert_eq!(outcome.events.len(), 2);
         for (expected, pc) in outcome.events.iter().zip([marker, marker + 4]) {
@@ -468,7 +468,7 @@ mod tests {
         let exits = |dbgbcr: Dbgbcr| {
             let mut debugger = Debugger::default();
             debugger.set(GuestDebug::breakpoint(5, 1).with_dbgbcr(dbgbcr));
-            let outcome = debugger.exits_at_marker(wire::marker(1), 6, false);
+            let outcome = debugger.exits_at_marker(layout::marker(1), 6, false);
             outcome.ok().map(|outcome| (outcome.events.len(), outcome.rule))
         };
         let control = Dbgbcr::address_at_el1();

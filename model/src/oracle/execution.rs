@@ -15,6 +15,7 @@ use crate::{
         VECTOR_LOWER_EL_SYNCHRONOUS,
     },
     fault::Fault,
+    layout,
     matching::{Hit, Match, Verdict, View},
     outcome::{ESR_FNP, ESR_FNV, ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown, esr_of_watchpoint},
     registers::Registers,
@@ -23,7 +24,6 @@ use crate::{
     sequence::Does,
     shape::Shape,
     vector::{ELEMENTS, Faulting, Vector},
-    wire,
 };
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
@@ -365,7 +365,7 @@ impl Execution<'_> {
         if (self.code..ret).contains(&path.pc) {
             Path { pc: path.pc + 4, ..path }
         } else if path.pc == ret && self.by_return() {
-            Path { pc: wire::RETURN, ..path }
+            Path { pc: layout::RETURN, ..path }
         } else {
             Path { over: true, ..path }
         }
@@ -388,7 +388,7 @@ impl Execution<'_> {
             None => open.push(self.done(path, Stepped::One(false))),
             Some(Instruction::Brk) => {
                 decided.get_or_insert(&rule::BRK_UNMASKED);
-                let esr = u64::from(EC_BRK) << 26 | ESR_IL | u64::from(wire::BRK_IMMEDIATE);
+                let esr = u64::from(EC_BRK) << 26 | ESR_IL | u64::from(layout::BRK_IMMEDIATE);
                 let event = exception(esr, &path);
                 open.push(self.taken(path, event));
             }
@@ -734,7 +734,7 @@ impl Path {
 impl Memory {
     /// Userspace does the access for the guest.
     fn passes(&self) -> bool {
-        wire::passage_at(self.bytes.start).is_some()
+        layout::passage_at(self.bytes.start).is_some()
     }
 }
 
@@ -834,8 +834,8 @@ mod tests {
     const ON: Mdscr = Mdscr::breakpoints_at_el1();
     const BY_RETURN: Entry = Entry::Return { ss: false, steps: 0 };
     const PENDING: Entry = Entry::Return { ss: false, steps: 1 };
-    const WATCHED: u64 = wire::TARGET + 0x40;
-    const MARKER: u64 = wire::marker(1);
+    const WATCHED: u64 = layout::TARGET + 0x40;
+    const MARKER: u64 = layout::marker(1);
     const RET: u64 = MARKER + 4;
     const WNR: u64 = 1 << 6;
 
@@ -870,11 +870,11 @@ mod tests {
 
     const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 
-    const MOVED: u64 = wire::TARGET + 0x100;
+    const MOVED: u64 = layout::TARGET + 0x100;
 
     fn code_of(name: &str) -> (u8, u64) {
         let piece = sequence::place(name);
-        (piece, wire::sequence_code(piece))
+        (piece, layout::sequence_code(piece))
     }
 
     /// The ELR, WnR and FAR of the first event of each outcome, and the value that the piece ends with.
@@ -918,17 +918,17 @@ mod tests {
             let (_, code) = code_of(name);
             let value = 0xd65f_03c0_d503_201f;
             let parts = [2, 3, 4].map(|place| code + 4 * place);
-            let source = move_of(name, wire::MARKERS + 8, Dbgwcr::doubleword());
-            let read = (wire::MARKERS, wire::MARKERS + 15);
+            let source = move_of(name, layout::MARKERS + 8, Dbgwcr::doubleword());
+            let read = (layout::MARKERS, layout::MARKERS + 15);
             assert_eq!(moved(&source), parts.map(|elr| (elr, false, read, value)));
             let target = |lsc| move_of(name, MOVED + 8, Dbgwcr::doubleword().with_lsc(lsc));
             let write = (MOVED, MOVED + 15);
             assert_eq!(moved(&target(LSC_STORE)), parts.map(|elr| (elr, true, write, value)));
-            let stores = move_of(name, wire::MARKERS + 8, Dbgwcr::doubleword().with_lsc(LSC_STORE));
+            let stores = move_of(name, layout::MARKERS + 8, Dbgwcr::doubleword().with_lsc(LSC_STORE));
             assert_eq!(outcome(&stores).expect("modelled").events.len(), 1, "nothing is written there");
             let (piece, _) = code_of(name);
             let both = start(ON).watchpoint(0, MOVED, Dbgwcr::doubleword());
-            let both = both.watchpoint(1, wire::MARKERS, Dbgwcr::doubleword()).entered(BY_RETURN);
+            let both = both.watchpoint(1, layout::MARKERS, Dbgwcr::doubleword()).entered(BY_RETURN);
             assert_eq!(moved(&both.run(piece, MOVED)).len(), 6, "either side may be first");
         }
     }
@@ -936,7 +936,7 @@ mod tests {
     #[test]
     fn far_of_a_memory_set_lies_in_the_page_of_the_watched_address() {
         let (piece, _) = code_of("set 64 bytes to ones");
-        let page = wire::TARGET + wire::PAGE;
+        let page = layout::TARGET + layout::PAGE;
         let far = |address, control: Dbgwcr| {
             let set = start(ON).watchpoint(0, address, control).entered(BY_RETURN).run(piece, page - 32);
             moved(&set)[0].2
@@ -945,7 +945,7 @@ mod tests {
         assert_eq!(far(page + 8, doubleword), (page, page + 15));
         assert_eq!(far(page - 8, doubleword), (page - 32, page - 1));
         assert_eq!(
-            far(wire::TARGET, doubleword.with_mask(u5::new(13))),
+            far(layout::TARGET, doubleword.with_mask(u5::new(13))),
             (page - 32, page + 31),
             "both pages"
         );
@@ -988,7 +988,7 @@ mod tests {
     fn a_memory_set_that_may_or_may_not_be_interrupted_is_not_modelled() {
         let odd = move_of("set 64 bytes to ones", MOVED, Dbgwcr::doubleword().with_bas(0b101));
         assert!(outcome(&odd).is_err());
-        let fault = start(ON).entered(BY_RETURN).run(code_of("set 64 bytes to ones").0, wire::READ_ONLY);
+        let fault = start(ON).entered(BY_RETURN).run(code_of("set 64 bytes to ones").0, layout::READ_ONLY);
         assert!(outcome(&fault).is_err());
     }
 
@@ -1004,7 +1004,11 @@ mod tests {
         let steps: Vec<u64> = events.iter().filter_map(elr).collect();
         assert_eq!(
             steps,
-            [1, 2, 3, 4, 5, 6, 7].map(|k| code + 4 * k).into_iter().chain([wire::RETURN]).collect::<Vec<_>>()
+            [1, 2, 3, 4, 5, 6, 7]
+                .map(|k| code + 4 * k)
+                .into_iter()
+                .chain([layout::RETURN])
+                .collect::<Vec<_>>()
         );
         let watched = start(ON.with_ss(true)).watchpoint(0, MOVED, Dbgwcr::doubleword());
         let watched = outcome(&watched.entered(Entry::stepped(8)).run(piece, MOVED)).expect("modelled");
@@ -1038,7 +1042,7 @@ mod tests {
         assert_eq!(sequences(&off), [vec![(0x31, MARKER)]], "the RET is after the first exception");
         let elsewhere = breakpoint(ADDRESS).breakpoint(4, 2, ADDRESS).isb().write(dbgbcr(4), 0);
         let then = |scenario: Scenario| sequences(&scenario.then(Op::Exec { marker: 2 }));
-        assert_eq!(then(elsewhere.clone()), [vec![(0x31, wire::marker(2))], vec![]], "old or new");
+        assert_eq!(then(elsewhere.clone()), [vec![(0x31, layout::marker(2))], vec![]], "old or new");
         assert_eq!(then(elsewhere.clone().then(Op::Exec { marker: 3 })).len(), 2, "no exception");
         assert_eq!(then(elsewhere.then(Op::Exec { marker: 1 })), [vec![]], "after the exception");
     }
@@ -1047,12 +1051,12 @@ mod tests {
     fn of_several_rules_that_decide_the_first_is_named() {
         let odd = |address| start(ON).breakpoint_at(0, address, ADDRESS.with_bas(u4::new(4)));
         let load = access::named("ldr x1").expect("an access");
-        let watched = odd(wire::access_code(load)).watchpoint(0, WATCHED, Dbgwcr::doubleword());
-        for scenario in [odd(wire::BRK).brk(), watched.access(load, WATCHED)] {
+        let watched = odd(layout::access_code(load)).watchpoint(0, WATCHED, Dbgwcr::doubleword());
+        for scenario in [odd(layout::BRK).brk(), watched.access(load, WATCHED)] {
             assert_eq!(sequences(&scenario).len(), 2, "{scenario}");
             assert_eq!(rule_of(&scenario), &rule::BREAKPOINT_BAS, "{scenario}");
         }
-        let new = start(ON).isb().breakpoint_at(0, wire::BRK, ADDRESS).then(Op::Brk);
+        let new = start(ON).isb().breakpoint_at(0, layout::BRK, ADDRESS).then(Op::Brk);
         assert_eq!(rule_of(&new), &rule::CONTEXT_SYNCHRONIZATION);
         let beside = odd(MARKER).isb().write(CONTEXTIDR_EL1, 1).then(Op::Exec { marker: 1 });
         assert_eq!(sequences(&beside).len(), 2);
@@ -1222,7 +1226,7 @@ mod tests {
         }
 
         fn access(&self, access: u8) -> u8 {
-            taken_at(&self.0.clone().access(access, WATCHED), wire::access_code(access))
+            taken_at(&self.0.clone().access(access, WATCHED), layout::access_code(access))
         }
     }
 
@@ -1258,7 +1262,7 @@ mod tests {
             set.write(CONTEXTIDR_EL1, context).entered(BY_RETURN)
         };
         for bt in [BT_CONTEXT, BT_CONTEXTIDR_EL1] {
-            let each = [(0x31, MARKER), (0x31, RET), (0x31, wire::RETURN)];
+            let each = [(0x31, MARKER), (0x31, RET), (0x31, layout::RETURN)];
             assert_eq!(sequences(&by(bt, 7).exec(1)), [each.to_vec()]);
             let at_el0 = each.map(|(ec, elr)| (ec - 1, elr));
             assert_eq!(sequences(&by(bt, 7).at(El::El0).exec(1)), [at_el0.to_vec()]);
@@ -1288,7 +1292,7 @@ mod tests {
                 let partner = Dbgbcr::linked_context();
                 let set = start(mdscr).breakpoint(n, 1, control).write(dbgbvr(4), contextidr);
                 let set = set.write(dbgbcr(4), partner.raw_value()).write(CONTEXTIDR_EL1, contextidr);
-                let code = wire::marker(marker);
+                let code = layout::marker(marker);
                 taken_at(&set.entered(BY_RETURN).exec(marker), code)
             };
             // At its address, elsewhere, and elsewhere while CONTEXTIDR_EL1 is the low half of DBGBVR.
@@ -1388,10 +1392,13 @@ mod tests {
     #[test]
     fn a_breakpoint_comes_before_brk_and_before_the_access() {
         let on = |address| start(ON).breakpoint_at(0, address, ADDRESS);
-        assert_eq!(sequences(&on(wire::BRK).brk()), [vec![(0x31, wire::BRK)]]);
-        assert_eq!(sequences(&on(wire::BRK + 4).brk()), [vec![(0x3c, wire::BRK), (0x31, wire::BRK + 4)]]);
+        assert_eq!(sequences(&on(layout::BRK).brk()), [vec![(0x31, layout::BRK)]]);
+        assert_eq!(
+            sequences(&on(layout::BRK + 4).brk()),
+            [vec![(0x3c, layout::BRK), (0x31, layout::BRK + 4)]]
+        );
         let load = access::named("ldr x1").expect("an access");
-        let code = wire::access_code(load);
+        let code = layout::access_code(load);
         let watched =
             |address| on(address).watchpoint(0, WATCHED, Dbgwcr::doubleword()).access(load, WATCHED);
         assert_eq!(sequences(&watched(code)), [vec![(0x31, code)]]);
@@ -1417,7 +1424,7 @@ mod tests {
         assert_eq!(sequences(&pending), [vec![(0x33, MARKER)]]);
         assert_eq!(step_bits(&pending), [(false, false, false)], "nothing was stepped");
         let and_on = start(STEP).entered(Entry::Return { ss: false, steps: 3 }).exec(1);
-        assert_eq!(sequences(&and_on), [vec![(0x33, MARKER), (0x33, RET), (0x33, wire::RETURN)]]);
+        assert_eq!(sequences(&and_on), [vec![(0x33, MARKER), (0x33, RET), (0x33, layout::RETURN)]]);
         assert_eq!(step_bits(&and_on)[1..], [(false, true, false); 2]);
     }
 
@@ -1427,19 +1434,19 @@ mod tests {
         let order = [(0x33, MARKER), (0x31, MARKER)];
         assert_eq!(sequences(&beside(PENDING)), [order.to_vec()]);
         let stepped = beside(Entry::stepped(1));
-        assert_eq!(sequences(&stepped), [vec![(0x31, MARKER), (0x33, wire::RETURN)]]);
+        assert_eq!(sequences(&stepped), [vec![(0x31, MARKER), (0x33, layout::RETURN)]]);
         assert_eq!(step_bits(&stepped), [(true, false, false), (false, true, false)]);
     }
 
     #[test]
     fn an_exception_of_the_stepped_instruction_keeps_spsr_ss() {
         let brk = start(STEP).entered(Entry::stepped(1)).brk();
-        assert_eq!(sequences(&brk), [vec![(0x3c, wire::BRK), (0x33, wire::RETURN)]]);
+        assert_eq!(sequences(&brk), [vec![(0x3c, layout::BRK), (0x33, layout::RETURN)]]);
         assert!(step_bits(&brk)[0].0);
         let load = access::named("ldr x1").expect("an access");
         let watched = start(STEP).watchpoint(0, WATCHED, Dbgwcr::doubleword()).entered(Entry::stepped(1));
         let watched = watched.access(load, WATCHED);
-        assert_eq!(sequences(&watched), [vec![(0x35, wire::access_code(load)), (0x33, wire::RETURN)]]);
+        assert_eq!(sequences(&watched), [vec![(0x35, layout::access_code(load)), (0x33, layout::RETURN)]]);
         assert!(step_bits(&watched)[0].0);
     }
 
@@ -1581,7 +1588,7 @@ mod tests {
         let then =
             |scenario: Scenario| sequences(&scenario.then(Op::Access { access: load, address: WATCHED }));
         let on = || start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword()).isb();
-        let hit = vec![(0x35, wire::access_code(load))];
+        let hit = vec![(0x35, layout::access_code(load))];
         let off = on().write(dbgwcr(0), 0);
         assert_eq!(then(off.clone()), [hit.clone(), vec![]], "old or new");
         assert_eq!(
@@ -1620,7 +1627,7 @@ mod tests {
     #[test]
     fn after_the_last_step_an_exception_finds_ss_clear() {
         let brk = start(STEP).entered(PENDING).brk();
-        assert_eq!(sequences(&brk), [vec![(0x33, wire::BRK), (0x3c, wire::BRK)]]);
+        assert_eq!(sequences(&brk), [vec![(0x33, layout::BRK), (0x3c, layout::BRK)]]);
         assert!(!step_bits(&brk)[1].0);
     }
 
@@ -1630,7 +1637,7 @@ mod tests {
     /// What a piece may cause, with ELRs from its start on.
     fn piece(scenario: Scenario, name: &str, x0: u64) -> Vec<Way> {
         let piece = sequence::named(name).expect("a piece");
-        let code = wire::sequence_code(piece);
+        let code = layout::sequence_code(piece);
         let outcome = outcome(&scenario.run(piece, x0)).expect("modelled");
         let ways = outcome.alternatives().map(|events| {
             let exceptions = events.iter().filter_map(|event| match *event {
@@ -1709,7 +1716,7 @@ mod tests {
         const PIECE: &str = "msr spsr_el1, x0; eret";
         let masked = || start(STEP).then(Op::MaskDebug(true)).entered(Entry::stepped(1));
         assert_eq!(piece(masked(), PIECE, 0x1c5), [(vec![(0x33, 16, AT_EL1)], 0x1c5)]);
-        let end = wire::RETURN - wire::sequence_code(sequence::named(PIECE).expect("a piece"));
+        let end = layout::RETURN - layout::sequence_code(sequence::named(PIECE).expect("a piece"));
         assert_eq!(piece(masked(), PIECE, 0x2001c5), [(vec![(0x33, end, AT_EL1)], 0x2001c5)]);
         assert_eq!(piece(masked(), PIECE, 0x2001c0), [(vec![(0x32, end, 0x1c0)], 0x2001c0)]);
         assert_eq!(piece(masked(), PIECE, 0x2003c5), [(vec![], 0x2003c5)]);
@@ -1728,7 +1735,7 @@ mod tests {
         assert!(outcome(&start(STEP).run(place, 0x1c5)).is_err(), "a call does not end with an SVC");
         let alone = sequence::named("eret").expect("a piece");
         assert!(outcome(&start(ON).entered(BY_RETURN).run(alone, 0)).is_err(), "nobody ends it");
-        let broken = start(ON).breakpoint_at(0, wire::sequence_code(place) + 4, ADDRESS).entered(BY_RETURN);
+        let broken = start(ON).breakpoint_at(0, layout::sequence_code(place) + 4, ADDRESS).entered(BY_RETURN);
         assert!(outcome(&broken.run(place, 0x1c5)).is_err(), "its target is not known");
     }
 
@@ -1760,7 +1767,10 @@ mod tests {
             outcome(&set.access(ivac, address)).expect("modelled").alternatives().count()
         };
         assert_eq!([ways(LSC_STORE, WATCHED), ways(LSC_LOAD, WATCHED)], [2, 1]);
-        assert_eq!([ways(LSC_STORE, wire::TARGET + 0x7ff), ways(LSC_STORE, wire::TARGET + 0x800)], [2, 1]);
+        assert_eq!(
+            [ways(LSC_STORE, layout::TARGET + 0x7ff), ways(LSC_STORE, layout::TARGET + 0x800)],
+            [2, 1]
+        );
         assert!(outcome(&start(ON).at(El::El0).access(ivac, WATCHED)).is_err(), "it is UNDEFINED there");
     }
 
@@ -1789,8 +1799,8 @@ mod tests {
         };
         let bytes = (WATCHED | TAG, (WATCHED + 7) | TAG);
         assert_eq!(event(WATCHED | TAG, WATCHED), (0x35, bytes, true));
-        let bytes = (wire::UNMAPPED, wire::UNMAPPED + 7);
-        assert_eq!(event(wire::UNMAPPED, wire::UNMAPPED), (0x25, bytes, true));
+        let bytes = (layout::UNMAPPED, layout::UNMAPPED + 7);
+        assert_eq!(event(layout::UNMAPPED, layout::UNMAPPED), (0x25, bytes, true));
     }
 
     proptest! {

@@ -4,9 +4,9 @@
 
 use crate::{
     access::{Access, Kind},
+    layout::{MARKERS, PAGE, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED},
     outcome::Unknown,
     scenario::El,
-    wire::{MARKERS, PAGE, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED},
 };
 use core::ops::Range;
 

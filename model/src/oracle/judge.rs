@@ -9,12 +9,12 @@ use crate::{
         EC_DATA_ABORT_LOWER_EL, EC_ILLEGAL_STATE, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_UNKNOWN,
         EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged, debug_exit_class,
     },
+    layout,
     outcome::{Outcome, Unknown},
     rule::Rule,
     scenario::Op,
     sequence,
     vm::Model,
-    wire,
 };
 use alloc::{
     format,
@@ -180,8 +180,8 @@ fn describe_exception(exception: &Exception) -> String {
 
 /// `what`, and the marker where it happened.
 fn describe_place(what: String, address: u64) -> String {
-    match address.checked_sub(wire::MARKERS) {
-        Some(offset) if offset < 8 * u64::from(wire::MARKER_COUNT) => match offset % 8 {
+    match address.checked_sub(layout::MARKERS) {
+        Some(offset) if offset < 8 * u64::from(layout::MARKER_COUNT) => match offset % 8 {
             0 => format!("{what} at marker {}", offset / 8),
             _ => format!("{what} after marker {}", offset / 8),
         },
@@ -234,12 +234,12 @@ mod tests {
     #[test]
     fn an_exception_among_the_markers_is_described_by_its_marker() {
         let at = |elr| described(Op::Exec { marker: 3 }, 0xc600_0022, elr);
-        assert_eq!(at(wire::marker(0)), "exec marker 3: Breakpoint exception at marker 0");
-        assert_eq!(at(wire::marker(3)), "exec marker 3: Breakpoint exception at marker 3");
-        assert_eq!(at(wire::marker(3) + 4), "exec marker 3: Breakpoint exception after marker 3");
-        assert_eq!(at(wire::marker(255) + 4), "exec marker 3: Breakpoint exception");
-        assert_eq!(at(wire::BRK), "exec marker 3: Breakpoint exception");
-        assert_eq!(at(wire::MARKERS - 4), "exec marker 3: Breakpoint exception");
+        assert_eq!(at(layout::marker(0)), "exec marker 3: Breakpoint exception at marker 0");
+        assert_eq!(at(layout::marker(3)), "exec marker 3: Breakpoint exception at marker 3");
+        assert_eq!(at(layout::marker(3) + 4), "exec marker 3: Breakpoint exception after marker 3");
+        assert_eq!(at(layout::marker(255) + 4), "exec marker 3: Breakpoint exception");
+        assert_eq!(at(layout::BRK), "exec marker 3: Breakpoint exception");
+        assert_eq!(at(layout::MARKERS - 4), "exec marker 3: Breakpoint exception");
     }
 
     #[test]

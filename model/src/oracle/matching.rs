@@ -10,11 +10,11 @@
 use crate::{
     access::{Access, Kind},
     control::{BAS_A64, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE, PMC_EL0, PMC_EL1},
+    layout::PAGE,
     registers::Registers,
     rule::{self, Rule},
     scenario::El,
     shape::Shape,
-    wire::PAGE,
 };
 use arbitrary_int::{u2, u4};
 use core::ops::Range;

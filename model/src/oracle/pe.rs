@@ -11,6 +11,7 @@ use crate::{
     execution::{Execution, Instruction, Memory},
     fault::{self, TAG},
     id_write::EINVAL,
+    layout::{self, TARGET, TARGET_SIZE},
     matching::{Match, View},
     outcome::{Expected, Outcome, Unknown},
     registers::Registers,
@@ -20,7 +21,6 @@ use crate::{
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
     vector::{ELEMENTS, Vector},
-    wire::{self, TARGET, TARGET_SIZE},
 };
 use alloc::vec::Vec;
 
@@ -130,12 +130,12 @@ impl Pe {
             {
                 Err(Unknown("code at EL0, or entered by an exception return, while userspace debugs"))
             }
-            Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(wire::marker(marker)),
+            Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(layout::marker(marker)),
             Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
-            Op::Exec { marker } => self.execute(wire::marker(marker), &[NOP], None),
+            Op::Exec { marker } => self.execute(layout::marker(marker), &[NOP], None),
             Op::Access { access, address } => self.access(access, address),
             Op::Run { sequence, x0 } => self.run(sequence, x0),
-            Op::Brk => self.execute(wire::BRK, &[Instruction::Brk], None),
+            Op::Brk => self.execute(layout::BRK, &[Instruction::Brk], None),
             Op::Exit => {
                 self.earlier.clear();
                 Ok(Outcome::silent(&rule::EXIT_KEEPS_STATE))
@@ -305,7 +305,7 @@ impl Pe {
     }
 
     fn access(&mut self, access: u8, address: u64) -> Result<Outcome, Unknown> {
-        let code = wire::access_code(access);
+        let code = layout::access_code(access);
         let memory = self.memory(access, address)?;
         if self.debugger.is_on() {
             return self.access_debugged(code, memory);
@@ -320,7 +320,7 @@ impl Pe {
         let access =
             access::TABLE.get(usize::from(access)).ok_or(Unknown("an access that does not exist"))?;
         // KVM can describe only this access to userspace, and only EL1 may do it.
-        let passes = wire::passage_at(address).is_some() && access.name == "str x1" && self.el == El::El1;
+        let passes = layout::passage_at(address).is_some() && access.name == "str x1" && self.el == El::El1;
         let bytes = access
             .bytes(address & !TAG, self.zva_block)
             .ok_or(Unknown("an access outside of the target memory"))?;
@@ -338,7 +338,7 @@ impl Pe {
 
     /// Runs a piece of code with this X0.
     fn run(&mut self, sequence: u8, x0: u64) -> Result<Outcome, Unknown> {
-        let code = wire::sequence_code(sequence);
+        let code = layout::sequence_code(sequence);
         let sequence = sequence::TABLE
             .get(usize::from(sequence))
             .ok_or(Unknown("a piece of code that does not exist"))?;
@@ -430,12 +430,12 @@ impl Pe {
 
     /// The BRK marker while userspace debugs.
     fn execute_brk_debugged(&mut self) -> Result<Outcome, Unknown> {
-        if self.guests_breakpoint_matches(wire::BRK)? || self.guests_breakpoint_matches(wire::BRK + 4)? {
+        if self.guests_breakpoint_matches(layout::BRK)? || self.guests_breakpoint_matches(layout::BRK + 4)? {
             return Err(Unknown("a breakpoint on the BRK marker while userspace debugs"));
         }
         let mut outcome = self.debugger.exits_at_brk()?;
         if !self.debugger.is_on() {
-            outcome.events.extend(self.execute(wire::BRK, &[Instruction::Brk], None)?.events);
+            outcome.events.extend(self.execute(layout::BRK, &[Instruction::Brk], None)?.events);
         }
         Ok(outcome)
     }
@@ -513,17 +513,17 @@ mod tests {
     #[test]
     fn an_enabled_breakpoint_fires_at_its_instruction() {
         let outcome = last(SHAPE, &armed(Dbgbcr::address_at_el1(), ARMED).exec(1));
-        assert_eq!(outcome.events, breakpoint_at(wire::marker(1)));
+        assert_eq!(outcome.events, breakpoint_at(layout::marker(1)));
     }
 
     #[test]
     fn a_breakpoint_on_the_return_fires_there_and_not_at_the_marker() {
         let scenario = Scenario::new()
             .then(Op::MaskDebug(false))
-            .breakpoint_at(0, wire::marker(1) + 4, Dbgbcr::address_at_el1())
+            .breakpoint_at(0, layout::marker(1) + 4, Dbgbcr::address_at_el1())
             .enable(ARMED)
             .exec(1);
-        assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(wire::marker(1) + 4));
+        assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(layout::marker(1) + 4));
     }
 
     #[test]
@@ -557,7 +557,7 @@ mod tests {
         let locked = armed(Dbgbcr::address_at_el1(), ARMED).write(sysreg::OSLAR_EL1, 1);
         silent_by(&locked.clone().exec(1), &rule::OS_LOCK);
         let unlocked = locked.write(sysreg::OSLAR_EL1, 0).exec(1);
-        assert_eq!(last(SHAPE, &unlocked).events, breakpoint_at(wire::marker(1)));
+        assert_eq!(last(SHAPE, &unlocked).events, breakpoint_at(layout::marker(1)));
     }
 
     #[test]
@@ -565,7 +565,7 @@ mod tests {
         let locked = armed(Dbgbcr::address_at_el1(), ARMED).write(sysreg::OSDLR_EL1, 1);
         silent_by(&locked.clone().exec(1), &rule::DOUBLE_LOCK);
         let without = Shape { double_lock: false, ..SHAPE };
-        assert_eq!(last(without, &locked.exec(1)).events, breakpoint_at(wire::marker(1)));
+        assert_eq!(last(without, &locked.exec(1)).events, breakpoint_at(layout::marker(1)));
     }
 
     #[test]
@@ -592,7 +592,7 @@ mod tests {
         let masked = Scenario::new().write(sysreg::OSLAR_EL1, 1).write(sysreg::OSDLR_EL1, 1).isb();
         let outcome = last(SHAPE, &masked.then(Op::Brk));
         let (vector, esr, esr_mask, elr, spsr, far) =
-            (4, 0xf200_00df, u64::MAX, wire::BRK, 0x3c5, FAR_UNKNOWN);
+            (4, 0xf200_00df, u64::MAX, layout::BRK, 0x3c5, FAR_UNKNOWN);
         let brk = Expected::Exception { vector, esr, esr_mask, elr, spsr, far };
         assert_eq!(outcome.events, [brk]);
     }
@@ -608,12 +608,12 @@ mod tests {
     #[test]
     fn a_linked_breakpoint_fires_only_in_its_context() {
         let fires = linked(5, Dbgbcr::linked_context(), 0x1234, 0x1234);
-        assert_eq!(last(SHAPE, &fires).events, breakpoint_at(wire::marker(1)));
+        assert_eq!(last(SHAPE, &fires).events, breakpoint_at(layout::marker(1)));
         silent_by(&linked(5, Dbgbcr::linked_context(), 0x1234, 0x1235), &rule::LINKED_CONTEXT);
         silent_by(&linked(5, Dbgbcr::linked_context().with_e(false), 0x1234, 0x1234), &rule::LINKED_CONTEXT);
     }
 
-    const WATCHED: u64 = wire::TARGET + 0x40;
+    const WATCHED: u64 = layout::TARGET + 0x40;
 
     /// Watchpoint 0 on [`WATCHED`], and an access by name.
     fn watched(control: Dbgwcr, el: El, name: &str, address: u64) -> Scenario {
@@ -747,7 +747,7 @@ mod tests {
             exceptions.collect()
         };
         let on = ARMED.with_ss(true);
-        let (next, end) = (wire::marker(1) + 4, wire::RETURN);
+        let (next, end) = (layout::marker(1) + 4, layout::RETURN);
         assert_eq!(elrs(&stepped(El::El1, on, false, 1)), [(4, 0xcf00_0022, next)]);
         assert_eq!(elrs(&stepped(El::El1, on, false, 2)), [(4, 0xcf00_0022, next), (4, 0xcf00_0022, end)]);
         assert_eq!(elrs(&stepped(El::El0, on.with_kde(false), true, 1)), [(8, 0xcb00_0022, next)]);
@@ -769,7 +769,7 @@ mod tests {
         let control = Dbgbcr::address_at_el1().with_pmc(PMC_EL0);
         let scenario = armed(control, ARMED.with_kde(false)).then(Op::MaskDebug(true)).at(El::El0).exec(1);
         let (vector, esr, esr_mask, spsr, far) = (8, 0xc200_0022, u64::MAX, 0x3c0, FAR_UNKNOWN);
-        let elr = wire::marker(1);
+        let elr = layout::marker(1);
         assert_eq!(
             last(SHAPE, &scenario).events,
             [Expected::Exception { vector, esr, esr_mask, elr, spsr, far }]
@@ -802,7 +802,7 @@ mod tests {
     fn an_extra_event_or_a_wrong_vector_is_a_mismatch() {
         let scenario = armed(Dbgbcr::address_at_el1(), ARMED).exec(1);
         let place = scenario.ops().len() - 1;
-        let taken = Exception { vector: 4, esr: 0xc600_0022, elr: wire::marker(1), spsr: 0x1c5, far: 7 };
+        let taken = Exception { vector: 4, esr: 0xc600_0022, elr: layout::marker(1), spsr: 0x1c5, far: 7 };
         let judged = |taken: &[Exception]| {
             let log: Vec<Logged> =
                 taken.iter().map(|taken| Logged { op: place, event: Event::Exception(*taken) }).collect();
@@ -814,7 +814,7 @@ mod tests {
         assert!(judged(&[Exception { vector: 0, ..taken }]).is_some());
         assert!(judged(&[Exception { esr: 0xc200_0022, ..taken }]).is_some());
         assert!(judged(&[Exception { spsr: 0x3c5, ..taken }]).is_some());
-        assert!(judged(&[Exception { elr: wire::marker(2), ..taken }]).is_some());
+        assert!(judged(&[Exception { elr: layout::marker(2), ..taken }]).is_some());
         assert!(judged(&[Exception { spsr: 0x6000_01c5, ..taken }]).is_none(), "flags are the payload's own");
     }
 
@@ -874,7 +874,7 @@ mod tests {
                 .breakpoint(n, marker, Dbgbcr::address_at_el1())
                 .enable(ARMED)
                 .exec(marker);
-            prop_assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(wire::marker(marker)));
+            prop_assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(layout::marker(marker)));
         }
     }
 
@@ -910,7 +910,7 @@ mod tests {
     #[test]
     fn a_breakpoint_exception_is_compared_in_all_but_the_flags_and_far() {
         let outcome = last(SHAPE, &armed(Dbgbcr::address_at_el1(), ARMED).exec(1));
-        let taken = Exception { vector: 4, esr: 0xc600_0022, elr: wire::marker(1), spsr: 0x1c5, far: 7 };
+        let taken = Exception { vector: 4, esr: 0xc600_0022, elr: layout::marker(1), spsr: 0x1c5, far: 7 };
         let free = |flip| not_compared(&outcome.events[0], taken, flip);
         assert_eq!(free(|taken, bit| taken.vector ^= bit), 0);
         assert_eq!(free(|taken, bit| taken.esr ^= bit), 0);
@@ -922,7 +922,7 @@ mod tests {
     #[test]
     fn a_watchpoint_exception_may_set_the_bits_of_debugv8p9() {
         let outcome = last(SHAPE, &watched(Dbgwcr::doubleword(), El::El1, "ldr x1", WATCHED));
-        let elr = wire::access_code(access::named("ldr x1").expect("an access"));
+        let elr = layout::access_code(access::named("ldr x1").expect("an access"));
         let taken = Exception { vector: 4, esr: 0xd600_0022, elr, spsr: 0x1c5, far: WATCHED };
         let free = |flip| not_compared(&outcome.events[0], taken, flip);
         assert_eq!(free(|taken, bit| taken.esr ^= bit), set_bits([10, 15, 16, 17, 18, 19, 20, 21, 22, 23]));
@@ -1095,7 +1095,7 @@ mod tests {
             assert_eq!(compared(&watchpoint.read(sysreg::dbgwvr(0))).1, breakpoint, "{address:#x}");
             breakpoint
         };
-        for copies in [0, wire::marker(1), (1 << 48) - 1, u64::MAX, u64::MAX << 48] {
+        for copies in [0, layout::marker(1), (1 << 48) - 1, u64::MAX, u64::MAX << 48] {
             assert_eq!(defined(copies), !0b11, "{copies:#x}");
             for bit in 48..64 {
                 assert_eq!(defined(copies ^ 1 << bit), 0x1_ffff_ffff_fffc, "{copies:#x} but for bit {bit}");
@@ -1166,7 +1166,7 @@ mod tests {
     fn six_unsynchronised_writes_are_modelled_and_seven_are_not() {
         let written = |count| {
             let writes = (0..count).map(sysreg::dbgbvr);
-            writes.fold(Scenario::new(), |scenario, reg| scenario.write(reg, wire::marker(1)))
+            writes.fold(Scenario::new(), |scenario, reg| scenario.write(reg, layout::marker(1)))
         };
         assert_eq!(unknown(&written(5).write(sysreg::MDSCR_EL1, 1 << 15).then(Op::Exec { marker: 1 })), None);
         assert_eq!(
@@ -1194,7 +1194,7 @@ mod tests {
             Op::KvmSet { reg: sysreg::CONTEXTIDR_EL1, value: 0 },
         ] {
             let scenario = written().then(op).then(Op::Exec { marker: 1 });
-            assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(wire::marker(1)), "{op}");
+            assert_eq!(last(SHAPE, &scenario).events, breakpoint_at(layout::marker(1)), "{op}");
         }
     }
 
@@ -1222,8 +1222,8 @@ mod tests {
                 })
                 .collect::<Vec<bool>>()
         };
-        assert_eq!(isv_compared(wire::passage(Migrate::Fresh)), [false, true]);
-        assert_eq!(isv_compared(wire::TARGET), [true, true]);
+        assert_eq!(isv_compared(layout::passage(Migrate::Fresh)), [false, true]);
+        assert_eq!(isv_compared(layout::TARGET), [true, true]);
     }
 
     #[test]
@@ -1232,22 +1232,22 @@ mod tests {
             unknown(&Scenario::new().access(access::named(name).expect("an access"), address))
         };
         let outside = Some("an access outside of the target memory");
-        let end = wire::TARGET + wire::TARGET_SIZE;
-        assert_eq!(access("ldr x1", wire::TARGET), None);
-        assert_eq!(access("ldr x1", wire::TARGET - 1), outside);
+        let end = layout::TARGET + layout::TARGET_SIZE;
+        assert_eq!(access("ldr x1", layout::TARGET), None);
+        assert_eq!(access("ldr x1", layout::TARGET - 1), outside);
         assert_eq!(access("ldr x1", end - 8), None);
         assert_eq!(access("ldr x1", end - 7), outside, "two pages that stage 1 maps differently");
-        assert_eq!(access("ldr x1", wire::UNMAPPED + wire::PAGE - 8), None);
-        assert_eq!(access("ldr x1", wire::UNMAPPED + wire::PAGE), outside);
+        assert_eq!(access("ldr x1", layout::UNMAPPED + layout::PAGE - 8), None);
+        assert_eq!(access("ldr x1", layout::UNMAPPED + layout::PAGE), outside);
         assert_eq!(access("ldr x1", u64::MAX), outside);
-        let passage = wire::passage(Migrate::Back);
+        let passage = layout::passage(Migrate::Back);
         assert_eq!(access("str x1", passage), None, "it migrates");
-        assert_eq!(access("str x1", wire::passage(Migrate::FreshVm) + 1), outside);
+        assert_eq!(access("str x1", layout::passage(Migrate::FreshVm) + 1), outside);
         assert_eq!(access("stp x1, x2", passage), outside);
         let at_el0 = Scenario::new().at(El::El0).access(access::place("str x1"), passage);
         assert_eq!(unknown(&at_el0), outside);
         assert_eq!(
-            unknown(&Scenario::new().access(access::ACCESSES as u8, wire::TARGET)),
+            unknown(&Scenario::new().access(access::ACCESSES as u8, layout::TARGET)),
             Some("an access that does not exist")
         );
     }
@@ -1345,20 +1345,20 @@ mod tests {
     fn a_breakpoint_of_the_guest_on_brk_or_an_access_or_after_a_marker_is_not_modelled_while_userspace_debugs()
      {
         let brk = |address| unknown(&debugged(address, ENABLE | USE_SW_BP).isb().then(Op::Brk));
-        assert_eq!(brk(wire::BRK), Some("a breakpoint on the BRK marker while userspace debugs"));
-        assert_eq!(brk(wire::BRK + 4), Some("a breakpoint on the BRK marker while userspace debugs"));
-        assert_eq!(brk(wire::BRK - 4), None);
+        assert_eq!(brk(layout::BRK), Some("a breakpoint on the BRK marker while userspace debugs"));
+        assert_eq!(brk(layout::BRK + 4), Some("a breakpoint on the BRK marker while userspace debugs"));
+        assert_eq!(brk(layout::BRK - 4), None);
         let exec = |address| unknown(&debugged(address, ENABLE).exec(1));
         let after = Some("a breakpoint of the guest after a marker while userspace debugs");
-        assert_eq!(exec(wire::marker(1) + 4), after);
-        assert_eq!(exec(wire::marker(1) - 4), None);
+        assert_eq!(exec(layout::marker(1) + 4), after);
+        assert_eq!(exec(layout::marker(1) - 4), None);
         let load = access::named("ldr x1").expect("an access");
         let access = |address| unknown(&debugged(address, ENABLE).access(load, WATCHED));
         let on_it = Some("a breakpoint of the guest on an access while userspace debugs");
-        assert_eq!(access(wire::access_code(load)), on_it);
-        assert_eq!(access(wire::access_code(load) + 4), on_it);
-        assert_eq!(access(wire::access_code(load) - 4), None);
-        assert_eq!(access(wire::access_code(load) + 8), None);
+        assert_eq!(access(layout::access_code(load)), on_it);
+        assert_eq!(access(layout::access_code(load) + 4), on_it);
+        assert_eq!(access(layout::access_code(load) - 4), None);
+        assert_eq!(access(layout::access_code(load) + 8), None);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use crate::{
     claim::Claim,
     control::{Dbgbcr, Dbgwcr, Mdscr},
     guest_debug::GuestDebug,
+    layout,
     sysreg::{self, SysReg},
-    wire,
 };
 use alloc::vec::Vec;
 use core::fmt;
@@ -138,7 +138,7 @@ impl Scenario {
 
     /// Breakpoint `n` on marker `marker`, with `control` as DBGBCR.
     pub fn breakpoint(self, n: u8, marker: u8, control: Dbgbcr) -> Self {
-        self.breakpoint_at(n, wire::marker(marker), control)
+        self.breakpoint_at(n, layout::marker(marker), control)
     }
 
     /// Breakpoint `n` on an address, with `control` as DBGBCR.

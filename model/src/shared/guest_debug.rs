@@ -4,7 +4,7 @@
 
 use crate::{
     control::{Dbgbcr, Dbgwcr},
-    wire,
+    layout,
 };
 use core::fmt;
 
@@ -69,7 +69,7 @@ impl GuestDebug {
             marker: 0,
             dbgbcr: Dbgbcr::address_at_el1(),
             watchpoints: 0,
-            watched: wire::TARGET,
+            watched: layout::TARGET,
             dbgwcr: Dbgwcr::doubleword(),
             on_exit: OnExit::Skip,
         }
@@ -133,7 +133,7 @@ impl GuestDebug {
     /// The numbers of the breakpoints that userspace supplies, and their addresses.
     pub fn addresses(&self) -> impl Iterator<Item = (u8, u64)> {
         let numbers = self.breakpoints;
-        (0..16).filter(move |n| numbers & 1 << n != 0).zip((self.marker..).map(wire::marker))
+        (0..16).filter(move |n| numbers & 1 << n != 0).zip((self.marker..).map(layout::marker))
     }
 
     /// The numbers of the watchpoints that userspace supplies, and their addresses.
@@ -203,7 +203,7 @@ mod tests {
             "KVM_SET_GUEST_DEBUG ENABLE|USE_HW, breakpoint 0 on marker 7, breakpoint 2 on marker 8  \
              (E=1 PMC=0b01 BAS=0b1111 HMC=0 SSC=0b00 LBN=0 BT=0b0000)"
         );
-        assert_eq!(GuestDebug::first_breakpoints(16).addresses().last(), Some((15, wire::marker(15))));
+        assert_eq!(GuestDebug::first_breakpoints(16).addresses().last(), Some((15, layout::marker(15))));
         assert_eq!(
             GuestDebug { watchpoints: 0b101, ..GuestDebug::watchpoint(0, 0x40) }.to_string(),
             "KVM_SET_GUEST_DEBUG ENABLE|USE_HW, watchpoint 0 on 0x40, watchpoint 2 on 0x48  \
@@ -222,7 +222,7 @@ mod tests {
     fn a_request_for_breakpoints_or_watchpoints_enables_guest_debugging() {
         let first = GuestDebug::first_breakpoints(3);
         assert_eq!((first.control, first.breakpoints), (ENABLE | USE_HW, 0b111));
-        let watching = GuestDebug::first_watchpoints(3, wire::TARGET);
+        let watching = GuestDebug::first_watchpoints(3, layout::TARGET);
         assert_eq!((watching.control, watching.watchpoints), (ENABLE | USE_HW, 0b111));
         assert_eq!(GuestDebug::new(ENABLE).and(SINGLESTEP).control, ENABLE | SINGLESTEP);
         assert!(first.is_on() && !GuestDebug::OFF.is_on());

@@ -163,12 +163,12 @@ pub enum Op {
         /// X0 as it finds it.
         x0: u64,
     },
-    /// Calls marker k: a NOP at [`crate::wire::marker`]`(k)` and a RET after it.
+    /// Calls marker k: a NOP at [`crate::layout::marker`]`(k)` and a RET after it.
     Exec {
         /// The marker's number.
         marker: u8,
     },
-    /// Calls the marker that is a `BRK #0xdf` at [`crate::wire::BRK`] and a RET after it.
+    /// Calls the marker that is a `BRK #0xdf` at [`crate::layout::BRK`] and a RET after it.
     Brk,
     /// Userspace gets the vCPU back and enters it again.
     Exit,

@@ -6,8 +6,8 @@
 use crate::{
     access,
     feature::Feature,
+    layout,
     vector::{ELEMENTS, Faulting, Vector},
-    wire,
 };
 use core::fmt;
 
@@ -187,7 +187,7 @@ const READ_BACK: (u32, Does) = (0xf85d_8000, Does::ReadBack);
 const ADD_REST_OF_SET: (u32, Does) = (0x8b01_0000, Does::Nothing);
 const ADD_REST_OF_COPY: (u32, Does) = (0x8b02_0000, Does::Nothing);
 /// What the first markers are, a NOP and a RET each. ADRP finds them at the start of the page that the piece is in.
-const MARKERS: Moves = Moves { size: 64, from: Some(wire::MARKERS), value: 0xd65f_03c0_d503_201f };
+const MARKERS: Moves = Moves { size: 64, from: Some(layout::MARKERS), value: 0xd65f_03c0_d503_201f };
 /// `CPYP [X0]!, [X1]!, X2!` and `CPYFP [X0]!, [X1]!, X2!`.
 const CPYP: u32 = 0x1d01_0440;
 const CPYFP: u32 = 0x1901_0440;
@@ -529,7 +529,7 @@ mod tests {
             match moves.from {
                 Some(from) => {
                     assert!(
-                        has("adrp x1, .") && from == wire::MARKERS && has("add x0, x0, x2"),
+                        has("adrp x1, .") && from == layout::MARKERS && has("add x0, x0, x2"),
                         "{sequence}"
                     );
                     assert!(has("mov x2, #64") && moves.size == 64, "{sequence}");

@@ -1,21 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! How a program and its log are passed in the guest's memory, and the layout of that memory.
-//!
-//! ```text
-//!   DOORBELL     0x1000_0000   no memory: a store exits to userspace; from 0x100 on it asks to be migrated
-//!   RAM          0x4000_0000   the payload, linked here, data and stack included
-//!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair per marker   executable at EL0 and EL1
-//!   SEQUENCES    0x4001_0400   pieces of code of up to seven instructions, and RET
-//!   BRK          0x4001_0800   BRK #0xdf, RET
-//!   RETURN       0x4001_0808   SVC #0, which ends code that an exception return entered
-//!   ACCESSES     0x4001_0900   an access, RET; …: one pair per access
-//!   TARGET       0x400f_0000   what accesses access                      readable and writable at EL0 and EL1
-//!   READ_ONLY    0x400f_2000   memory that no store reaches              readable at EL0 and EL1
-//!   PRIVILEGED   0x400f_3000   memory that EL0 does not reach            readable and writable at EL1
-//!   UNMAPPED     0x400f_4000   a page that stage 1 does not map
-//!   TABLES       0x4010_0000   stage 1 tables, written by the runner
-//! ```
+//! How a program and its log are passed in the guest's memory.
 //!
 //! A program is an array of records of [`OP_WORDS`] words, a log one of [`EVENT_WORDS`] words; both are arrays in
 //! the payload that the runner finds by their symbols `PROGRAM` and `LOG`. The payload rings the doorbell with a
@@ -28,50 +13,14 @@
 //!   event:  op's place | kind | value, or vector | esr | elr | spsr | far
 //! ```
 
+pub use crate::layout::*;
 use crate::{
     access::ACCESSES,
     event::{Event, Exception, Logged},
-    op::{El, Entry, Migrate, Op},
-    sequence::{self, SEQUENCE_LEN, SEQUENCES},
+    op::{El, Entry, Op},
+    sequence::SEQUENCES,
     sysreg,
 };
-
-/// A store here exits to userspace; the value is a [`Bell`].
-pub const DOORBELL: u64 = 0x1000_0000;
-/// A store here exits to userspace in the middle of code, and the vCPU migrates.
-const PASSAGE: u64 = DOORBELL + 0x100;
-/// Where the guest's memory starts.
-pub const RAM: u64 = 0x4000_0000;
-/// How much memory the guest has, in bytes.
-pub const RAM_SIZE: usize = 0x20_0000;
-/// Where the markers start.
-pub const MARKERS: u64 = 0x4001_0000;
-/// The number of markers.
-pub const MARKER_COUNT: u8 = 32;
-/// Where the BRK marker is.
-pub const BRK: u64 = 0x4001_0800;
-/// Where the SVC is that ends code which an exception return entered.
-pub const RETURN: u64 = BRK + 8;
-/// Where the memory accesses are, in the order of [`crate::access::TABLE`].
-pub const ACCESS_CODE: u64 = 0x4001_0900;
-/// Where the pieces of code are, in the order of [`crate::sequence::TABLE`].
-pub const SEQUENCE_CODE: u64 = 0x4001_0400;
-/// The memory that accesses access.
-pub const TARGET: u64 = 0x400f_0000;
-/// Its size in bytes.
-pub const TARGET_SIZE: u64 = 0x2000;
-/// The size of a page in bytes.
-pub const PAGE: u64 = 0x1000;
-/// A page that stage 1 maps read-only.
-pub const READ_ONLY: u64 = TARGET + TARGET_SIZE;
-/// A page that stage 1 maps for EL1 alone.
-pub const PRIVILEGED: u64 = READ_ONLY + PAGE;
-/// A page that stage 1 does not map.
-pub const UNMAPPED: u64 = PRIVILEGED + PAGE;
-/// The immediate of the BRK marker.
-pub const BRK_IMMEDIATE: u16 = 0xdf;
-/// Where the runner writes the stage 1 tables.
-pub const TABLES: u64 = 0x4010_0000;
 
 /// The most operations that a program may have.
 pub const PROGRAM_LEN: usize = 4096;
@@ -81,48 +30,6 @@ pub const LOG_LEN: usize = 4096;
 pub const OP_WORDS: usize = 3;
 /// Words in an event's record.
 pub const EVENT_WORDS: usize = 7;
-
-/// The address of marker `k`'s NOP; its RET is the next instruction.
-pub const fn marker(k: u8) -> u64 {
-    MARKERS + 8 * k as u64
-}
-
-/// The address to which EL1 stores to migrate.
-pub const fn passage(to: Migrate) -> u64 {
-    PASSAGE + 8 * to as u64
-}
-
-/// How a vCPU migrates after a store to this address.
-pub fn passage_at(address: u64) -> Option<Migrate> {
-    Migrate::ALL.into_iter().find(|to| passage(*to) == address)
-}
-
-/// The address of an access's instruction; its RET is the next one.
-pub const fn access_code(access: u8) -> u64 {
-    ACCESS_CODE + 8 * access as u64
-}
-
-/// The address of a piece of code.
-pub const fn sequence_code(sequence: u8) -> u64 {
-    SEQUENCE_CODE + SEQUENCE_SIZE * sequence as u64
-}
-
-/// The address of its RET.
-pub const fn sequence_ret(sequence: u8) -> u64 {
-    sequence_code(sequence) + 4 * sequence::TABLE[sequence as usize].instructions.len() as u64
-}
-
-/// The number of bytes of a piece of code.
-const SEQUENCE_SIZE: u64 = 4 * SEQUENCE_LEN as u64;
-
-// Nothing of the layout overlaps, and all of it lies in memory.
-const _: () = {
-    assert!(marker(MARKER_COUNT - 1) + 8 <= SEQUENCE_CODE);
-    assert!(sequence_code(SEQUENCES as u8) <= BRK && RETURN + 4 <= ACCESS_CODE);
-    assert!(access_code(ACCESSES as u8 - 1) + 8 <= MARKERS + 0x1000);
-    assert!(RAM < MARKERS && MARKERS + 0x1000 <= TARGET);
-    assert!(UNMAPPED + PAGE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
-};
 
 /// The operation codes.
 pub mod code {
@@ -319,17 +226,6 @@ mod tests {
             assert!(op.is_hosts());
             assert_eq!(encode(op).and_then(decode), Some(Step::Host));
         }
-    }
-
-    #[test]
-    fn code_lies_where_the_map_of_this_module_has_it() {
-        assert_eq!([marker(0), marker(1), marker(31)], [0x4001_0000, 0x4001_0008, 0x4001_00f8]);
-        assert_eq!([BRK, RETURN], [0x4001_0800, 0x4001_0808]);
-        assert_eq!([sequence_code(0), sequence_code(1)], [0x4001_0400, 0x4001_0420]);
-        assert_eq!(
-            [access_code(0), access_code(1), access_code(26)],
-            [0x4001_0900, 0x4001_0908, 0x4001_09d0]
-        );
     }
 
     #[test]

@@ -104,6 +104,7 @@ mod tests {
     use crate::{
         control::{Dbgwcr, LSC_LOAD, LSC_STORE, Mdscr},
         event::{Event, Exception},
+        layout::{TARGET, sequence_code},
         outcome::{Expected, Outcome},
         pe::Pe,
         rule::{self, Rule},
@@ -111,7 +112,6 @@ mod tests {
         sequence,
         shape::Shape,
         sysreg::dbgwcr,
-        wire::{TARGET, sequence_code},
     };
     use alloc::vec::Vec;
 
