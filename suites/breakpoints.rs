@@ -14,7 +14,7 @@ use dfr0_model::{
     feature::Feature,
     rule,
     scenario::{El, Op, Scenario},
-    sequence::{self, Does},
+    sequence::{self, Does, Sequence},
     sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLSR_EL1, dbgbcr, dbgbvr},
     wire::{BRK, TARGET, marker, sequence_code},
 };
@@ -104,13 +104,13 @@ fn in_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.needs(Feature::Mops)?;
     let control = ADDRESS.with_pmc(PMC_EL1_EL0);
     cx.check_each(cx.shape().breakpoint_numbers().flat_map(|n| {
-        sequence::places(|piece| piece.moves.is_some()).flat_map(move |piece| {
-            let parts = sequence::TABLE[usize::from(piece)].instructions.iter().enumerate();
+        sequence::TABLE.iter().filter(|piece| piece.moves.is_some()).flat_map(move |piece| {
+            let parts = piece.instructions.iter().enumerate();
             let parts = parts.filter(|(_, (_, does))| matches!(does, Does::Move { .. }));
             parts.flat_map(move |(place, _)| {
                 [El::El0, El::El1].map(|el| {
                     let set = Scenario::new().unmask().entered(BY_RETURN).at(el);
-                    let cleared = set.run(sequence::place("set 64 bytes to zeros"), TARGET);
+                    let cleared = set.run(Sequence::named("set 64 bytes to zeros"), TARGET);
                     let address = sequence_code(piece) + 4 * place as u64;
                     cleared.breakpoint_at(n, address, control).enable(ON).run(piece, TARGET)
                 })

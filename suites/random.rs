@@ -7,7 +7,7 @@ mod vms;
 
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
-    access,
+    access::Access,
     control::{BT_ADDRESS_LINKED, BT_CONTEXT_LINKED, BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, Mdscr},
     rule,
     scenario::{El, Entry, Op, Scenario},
@@ -190,8 +190,8 @@ fn register(shape: Shape) -> impl Strategy<Value = SysReg> {
 }
 
 /// Accesses inside one doubleword.
-fn memory_access() -> impl Strategy<Value = u8> {
+fn memory_access() -> impl Strategy<Value = &'static Access> {
     const NAMES: [&str; 8] =
         ["ldrb w1", "ldrh w1", "ldr w1", "ldr x1", "strb w1", "strh w1", "str w1", "str x1"];
-    (0..NAMES.len()).prop_map(|place| access::place(NAMES[place]))
+    (0..NAMES.len()).prop_map(|place| Access::named(NAMES[place]))
 }

@@ -8,12 +8,12 @@ use crate::{
     stage::{ADDRESS, DOUBLEWORD, HERE, LDR, LEVELS, STEP},
 };
 use dfr0_model::{
-    access,
+    access::Access,
     control::{LSC_STORE, Mdscr, PMC_EL1_EL0},
     feature::Feature,
     rule,
     scenario::{El, Entry, Scenario},
-    sequence,
+    sequence::{self, Sequence},
     sysreg::MDSCR_EL1,
     wire::{BRK, PRIVILEGED, READ_ONLY, RETURN, TARGET, UNMAPPED, access_code, marker, sequence_ret},
 };
@@ -124,7 +124,7 @@ fn with(el: El, mdscr: Mdscr) -> Scenario {
 /// Each access, entered to be stepped and with a step pending.
 fn each_access(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
     for el in LEVELS {
-        for access in names.iter().map(|name| access::place(name)) {
+        for access in names.iter().map(|name| Access::named(name)) {
             for entry in [Entry::stepped(1), Entry::stepped(2), PENDING] {
                 cx.check(&on(el).entered(entry).access(access, TARGET))?;
             }
@@ -170,8 +170,8 @@ fn over_at(cx: &mut Context<'_>, el: El, names: &[&str], x0: u64) -> Result<(), 
     }))
 }
 
-fn pieces(names: &[&str]) -> impl Iterator<Item = u8> {
-    sequence::places(|piece| names.contains(&piece.name))
+fn pieces(names: &[&str]) -> impl Iterator<Item = &'static Sequence> {
+    sequence::TABLE.iter().filter(|piece| names.contains(&piece.name))
 }
 
 /// Pieces of code, stepped, that make calls that KVM answers.
@@ -241,7 +241,7 @@ fn masked(entry: Entry) -> Scenario {
 fn over_unmasking(cx: &mut Context<'_>) -> Result<(), Stop> {
     over(cx, &["msr daifclr, #8"], 0)?;
     over_at(cx, El::El0, &MASKING, 0)?;
-    let all = sequence::places(|piece| piece.name.starts_with("msr daif"));
+    let all = sequence::TABLE.iter().filter(|piece| piece.name.starts_with("msr daif"));
     cx.check_each(all.flat_map(|piece| entries().map(move |entry| masked(entry).run(piece, 0))))
 }
 
@@ -252,7 +252,7 @@ fn over_aborting_access(cx: &mut Context<'_>) -> Result<(), Stop> {
             [("ldr x1", UNMAPPED), ("str x1", UNMAPPED), ("str x1", READ_ONLY), ("ldr x1", PRIVILEGED)]
         {
             for entry in entries() {
-                let access = access::place(access);
+                let access = Access::named(access);
                 let set = with(el, ALL_ON).entered(entry);
                 cx.check(&set.clone().access(access, page))?;
                 cx.check(&set.watchpoint(0, page, DOUBLEWORD).access(access, page))?;
@@ -267,7 +267,7 @@ fn over_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
     const WATCHED: u64 = TARGET + 0x18;
     cx.needs(Feature::Mops)?;
     let stores = DOUBLEWORD.with_lsc(LSC_STORE);
-    cx.check_each(sequence::places(|piece| piece.moves.is_some()).flat_map(|piece| {
+    cx.check_each(sequence::TABLE.iter().filter(|piece| piece.moves.is_some()).flat_map(|piece| {
         LEVELS.into_iter().flat_map(move |el| {
             entries().flat_map(move |entry| {
                 let set = with(el, ALL_ON).entered(entry);
@@ -282,7 +282,7 @@ fn over_memory_set_and_copy(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn over_watched_access(cx: &mut Context<'_>) -> Result<(), Stop> {
     for n in 0..cx.shape().watchpoints {
         for el in LEVELS {
-            for access in ["ldr x1", "str x1"].map(access::place) {
+            for access in ["ldr x1", "str x1"].map(Access::named) {
                 for entry in [Entry::stepped(1), Entry::stepped(2), PENDING] {
                     let watched = with(el, ALL_ON).watchpoint(n, TARGET, DOUBLEWORD);
                     cx.check(&watched.entered(entry).access(access, TARGET))?;

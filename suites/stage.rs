@@ -4,7 +4,7 @@
 //! watched. A suite that needs another stage says so with a name of its own.
 
 use dfr0_model::{
-    access,
+    access::Access,
     control::{Dbgbcr, Dbgwcr, Mdscr},
     guest_debug::{ENABLE, GuestDebug},
     scenario::{El, Entry, Scenario},
@@ -29,9 +29,9 @@ pub const ADDRESS: Dbgbcr = Dbgbcr::address_at_el1();
 pub const DOUBLEWORD: Dbgwcr = Dbgwcr::doubleword();
 
 /// A load of a doubleword.
-pub const LDR: u8 = access::place("ldr x1");
+pub const LDR: &Access = Access::named("ldr x1");
 /// A store of a doubleword.
-pub const STR: u8 = access::place("str x1");
+pub const STR: &Access = Access::named("str x1");
 
 /// The Exception levels of a guest.
 pub const LEVELS: [El; 2] = [El::El0, El::El1];

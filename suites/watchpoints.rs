@@ -11,13 +11,13 @@ use crate::{
 };
 use arbitrary_int::{u2, u5};
 use dfr0_model::{
-    access::{self, ACCESSES, Access, Kind},
+    access::{self, Access, Kind},
     claim::Claim,
     control::{Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     feature::Feature,
     rule,
     scenario::{El, Migrate, Op, Scenario},
-    sequence,
+    sequence::{self, Sequence},
     sysreg::{MDSCR_EL1, dbgbcr, dbgwcr, dbgwvr},
     wire::{
         MARKERS, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED, access_code, passage, sequence_code,
@@ -153,14 +153,14 @@ fn is_atomic(access: &Access) -> bool {
 }
 
 /// The accesses of some kind that this host's guests can do.
-fn accesses(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<Vec<(u8, &'static Access)>, Stop> {
+fn accesses(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<Vec<&'static Access>, Stop> {
     let zva = cx.zva_block()?.is_some();
     let (mut accesses, mut missing) = (Vec::new(), None);
-    for (place, access) in (0..ACCESSES as u8).zip(&access::TABLE).filter(|(_, access)| which(access)) {
+    for access in access::TABLE.iter().filter(|access| which(access)) {
         match access.needs {
             Some(feature) if !cx.has(feature)? => missing = Some(feature),
             _ if access.kind == Kind::Block && !zva => {}
-            _ => accesses.push((place, access)),
+            _ => accesses.push(access),
         }
     }
     match missing {
@@ -172,7 +172,7 @@ fn accesses(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<Vec<(u8,
 /// Each access with each LSC.
 fn each_lsc(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
-    for (access, _) in accesses(cx, which)? {
+    for access in accesses(cx, which)? {
         for n in numbers(cx) {
             for lsc in [LSC_LOAD, LSC_STORE, LSC_BOTH] {
                 scenarios.push(watching_with(n, DOUBLEWORD.with_lsc(lsc)).access(access, WATCHED));
@@ -185,7 +185,7 @@ fn each_lsc(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<(), Stop
 /// Each PAC at each Exception level.
 fn each_privilege(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<(), Stop> {
     let mut scenarios = Vec::new();
-    for (access, _) in accesses(cx, which)? {
+    for access in accesses(cx, which)? {
         for n in numbers(cx) {
             for pac in [PMC_EL1, PMC_EL0, PMC_EL1_EL0] {
                 let set = watching_with(n, DOUBLEWORD.with_pac(pac)).access(access, WATCHED);
@@ -199,7 +199,7 @@ fn each_privilege(cx: &mut Context<'_>, which: fn(&Access) -> bool) -> Result<()
 /// Each watchpoint with each privilege and direction, enabled or not, at each Exception level, with each of the bits that
 /// mask it; the OS Lock, whose writes trap, with number 0 alone.
 fn sweep(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let accesses = [LDR, STR, access::place("ldrb w1"), access::place("stp x1, x2")];
+    let accesses = [LDR, STR, Access::named("ldrb w1"), Access::named("stp x1, x2")];
     let privileges = [PMC_EL1, PMC_EL0, PMC_EL1_EL0];
     cx.check_each(numbers(cx).flat_map(|n| {
         privileges.into_iter().flat_map(move |pac| {
@@ -230,9 +230,9 @@ fn sweep_bytes(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(
         controls
             .flat_map(|control| {
-                accesses.iter().flat_map(move |(place, access)| {
+                accesses.iter().flat_map(move |access| {
                     addresses_around(access)
-                        .flat_map(move |address| LEVELS.map(|el| (control, *place, address, el)))
+                        .flat_map(move |address| LEVELS.map(|el| (control, *access, address, el)))
                 })
             })
             .zip(&mut turns)
@@ -256,7 +256,7 @@ fn sweep_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(
         controls
             .flat_map(|(start, size, control)| {
-                accesses.iter().flat_map(move |(place, access)| {
+                accesses.iter().flat_map(move |access| {
                     let step = if access.aligned { u64::from(access.size) } else { 1 };
                     let ends = [start & !(step - 1), start + size];
                     let around = ends.into_iter().flat_map(move |end| {
@@ -265,7 +265,7 @@ fn sweep_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
                     });
                     around
                         .filter(move |address| address.is_multiple_of(step))
-                        .flat_map(move |address| LEVELS.map(|el| (start, control, *place, address, el)))
+                        .flat_map(move |address| LEVELS.map(|el| (start, control, *access, address, el)))
                 })
             })
             .zip(&mut turns)
@@ -300,7 +300,7 @@ fn each_mask(cx: &mut Context<'_>) -> Result<(), Stop> {
             let around =
                 edges.into_iter().filter(inside).flat_map(|address| [(LDR, address), (STR, address + 1)]);
             let fixed =
-                [(access::place("ldrb w1"), WATCHED), (access::place("st1 {v0.16b-v3.16b}"), WATCHED - 64)];
+                [(Access::named("ldrb w1"), WATCHED), (Access::named("st1 {v0.16b-v3.16b}"), WATCHED - 64)];
             for (access, address) in around.chain(fixed) {
                 scenarios.push(set.clone().access(access, address));
             }
@@ -317,7 +317,7 @@ fn every_bas(n: u8) -> impl Iterator<Item = u8> {
 /// Every BAS, with an access of each byte of the doubleword and of its neighbours, and of all. One run of set bits watches
 /// just its bytes.
 fn every_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let byte = access::place("ldrb w1");
+    let byte = Access::named("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         every_bas(n).map(move |bas| {
             let control = DOUBLEWORD.with_bas(bas);
@@ -340,7 +340,7 @@ fn every_byte_select(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// DBGWVR names the upper word of a doubleword: BAS[3:0] are its bytes.
 fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let byte = access::place("ldrb w1");
+    let byte = Access::named("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         every_bas(n).map(move |bas| {
             let set = watching_with(n, DOUBLEWORD.with_bas(bas)).write(dbgwvr(n), WATCHED + 4).load(WATCHED);
@@ -351,7 +351,7 @@ fn words(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// MASK in reserved combinations: the watchpoint may watch its block or not, and watches nothing else.
 fn odd_masks(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let byte = access::place("strb w1");
+    let byte = Access::named("strb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         let reserved = [1, 2].map(|mask| (WATCHED, DOUBLEWORD.with_mask(u5::new(mask))));
         let selected = (3..8).flat_map(|mask| {
@@ -399,7 +399,7 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
         (WATCHED, control.with_pac(u2::new(bits & 3)))
     });
     let controls: Vec<_> = selects.chain(masks).chain(states).collect();
-    let byte = access::place("ldrb w1");
+    let byte = Access::named("ldrb w1");
     cx.check_each(numbers(cx).flat_map(|n| {
         share_of(n, &controls).map(move |(at, control)| {
             let set = watching_with(n, *control).write(dbgwvr(n), *at).exit();
@@ -410,8 +410,12 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// Pieces of code with a Load-Exclusive and a Store-Exclusive, with each of these LSC, at both Exception levels.
-fn pairs(n: u8, names: &'static [&str], lscs: &'static [u2]) -> impl Iterator<Item = (u8, Scenario)> {
-    sequence::places(|piece| names.contains(&piece.name)).flat_map(move |piece| {
+fn pairs(
+    n: u8,
+    names: &'static [&str],
+    lscs: &'static [u2],
+) -> impl Iterator<Item = (&'static Sequence, Scenario)> {
+    sequence::TABLE.iter().filter(|piece| names.contains(&piece.name)).flat_map(move |piece| {
         lscs.iter().flat_map(move |lsc| {
             let set = watching_with(n, DOUBLEWORD.with_lsc(*lsc)).entered(BY_RETURN);
             LEVELS.map(|el| (piece, set.clone().at(el)))
@@ -443,7 +447,7 @@ fn store_exclusive_lost(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// DC IVAC of the watched line and of others.
 fn invalidate(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let invalidate = access::place("dc ivac");
+    let invalidate = Access::named("dc ivac");
     cx.check_each(numbers(cx).flat_map(|n| {
         [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| {
             let around = [WATCHED, WATCHED + 7, WATCHED + 0x7ff, WATCHED - 1, WATCHED + 0x800];
@@ -463,7 +467,7 @@ fn of_tags(cx: &mut Context<'_>, which: fn(&Access) -> bool, size: u64) -> Resul
     let sweep = bytes.flat_map(|(byte, el)| {
         accesses
             .iter()
-            .flat_map(move |(access, _)| [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| (byte, el, *access, lsc)))
+            .flat_map(move |access| [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| (byte, el, *access, lsc)))
     });
     cx.check_each(sweep.zip(numbers(cx).cycle()).map(|((byte, el, access, lsc), n)| {
         let control = DOUBLEWORD.with_bas(1 << (byte % 8)).with_lsc(lsc);
@@ -477,7 +481,7 @@ fn of_tags(cx: &mut Context<'_>, which: fn(&Access) -> bool, size: u64) -> Resul
 fn with_uao(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.needs(Feature::Uao)?;
     cx.check_each(numbers(cx).flat_map(|n| {
-        sequence::places(|piece| piece.needs == Some(Feature::Uao)).flat_map(move |piece| {
+        sequence::TABLE.iter().filter(|piece| piece.needs == Some(Feature::Uao)).flat_map(move |piece| {
             [PMC_EL1, PMC_EL0, PMC_EL1_EL0].into_iter().flat_map(move |pac| {
                 LEVELS.map(|el| {
                     let set = watching_with(n, DOUBLEWORD.with_pac(pac)).at(el).entered(BY_RETURN);
@@ -492,10 +496,10 @@ fn with_uao(cx: &mut Context<'_>) -> Result<(), Stop> {
 const MOVED: [u64; 2] = [TARGET + 0x100, WATCHED - 32];
 /// Each doubleword of it, and its neighbours.
 const OFFSETS: RangeInclusive<i64> = -8..=64;
-const CLEAR: u8 = sequence::place("set 64 bytes to zeros");
-const FILL: u8 = sequence::place("set 64 bytes to ones");
-const FILL_PAGES: u8 = sequence::place("set 8 KiB to ones");
-const COPIES: [u8; 2] = [sequence::place("copy 64 bytes"), sequence::place("copy 64 bytes forwards")];
+const CLEAR: &Sequence = Sequence::named("set 64 bytes to zeros");
+const FILL: &Sequence = Sequence::named("set 64 bytes to ones");
+const FILL_PAGES: &Sequence = Sequence::named("set 8 KiB to ones");
+const COPIES: [&Sequence; 2] = [Sequence::named("copy 64 bytes"), Sequence::named("copy 64 bytes forwards")];
 
 /// Each LSC at each Exception level, and at the other one, which PAC does not select.
 fn each_watch() -> impl Iterator<Item = (El, Dbgwcr)> {
@@ -583,7 +587,7 @@ fn tagged_addresses(cx: &mut Context<'_>) -> Result<(), Stop> {
     const TAGS: [u64; 4] = [0x01 << 56, 0x80 << 56, 0x5a << 56, 0xff << 56];
     let accesses = accesses(cx, |access| is_plain(access) && access.kind != Kind::Prefetch)?;
     cx.check_each(numbers(cx).flat_map(|n| {
-        accesses.iter().flat_map(move |(access, _)| {
+        accesses.iter().flat_map(move |access| {
             LEVELS.into_iter().flat_map(move |el| {
                 let tagged = TAGS.map(|tag| watching(n).at(el).access(*access, tag | WATCHED));
                 tagged.into_iter().chain([watching(n).at(el).access(*access, TAGS[2] | ELSEWHERE)])
@@ -604,7 +608,7 @@ fn after_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
             let faults = |access: &Access| {
                 !access.unprivileged || page == UNMAPPED || page == READ_ONLY && access.writes()
             };
-            for (access, _) in accesses.iter().filter(|(_, access)| faults(access)) {
+            for access in accesses.iter().filter(|access| faults(access)) {
                 for el in LEVELS {
                     let set = watching(n).write(dbgwvr(n), page + 0x40).at(el);
                     scenarios.push(set.access(*access, page + 0x40).access(*access, page + 0x80));
@@ -622,7 +626,7 @@ fn after_an_alignment_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
     };
     let accesses = accesses(cx, is_ordered)?;
     cx.check_each(numbers(cx).flat_map(|n| {
-        accesses.iter().flat_map(move |(access, _)| {
+        accesses.iter().flat_map(move |access| {
             LEVELS.map(|el| {
                 let set = watching(n).write(dbgwvr(n), WATCHED + 0x10).at(el);
                 set.access(*access, WATCHED + 0xc).access(*access, WATCHED + 0x10)
@@ -645,14 +649,14 @@ fn after_a_stage_2_abort(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// Two watchpoints on the bytes of one access: either may be the one that is reported.
 fn several_on_one_access(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let store = access::place("stp x1, x2");
+    let store = Access::named("stp x1, x2");
     let all = numbers(cx);
     cx.check_each(all.clone().flat_map(|n| {
         all.clone().filter(move |other| *other != n).flat_map(move |other| {
             [LSC_LOAD, LSC_STORE, LSC_BOTH].map(|lsc| {
                 let low = watching_with(n, DOUBLEWORD.with_bas(0x0c));
                 let set = low.watchpoint(other, WATCHED + 8, DOUBLEWORD.with_bas(0x30).with_lsc(lsc));
-                set.access(access::place("ldp x1, x2"), WATCHED).load(WATCHED + 8).access(store, WATCHED)
+                set.access(Access::named("ldp x1, x2"), WATCHED).load(WATCHED + 8).access(store, WATCHED)
             })
         })
     }))

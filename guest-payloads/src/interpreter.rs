@@ -100,7 +100,9 @@ mod tests {
 
     use super::*;
     use dfr0_model::{
+        access::Access,
         event::Exception,
+        sequence::Sequence,
         sysreg::{self, MDSCR_EL1, OSDLR_EL1},
     };
     use std::{cell::RefCell, vec, vec::Vec};
@@ -182,10 +184,10 @@ mod tests {
             Op::MaskDebug(false),
             Op::Brk,
             Op::Level(El::El0),
-            Op::Access { access: 3, address: layout::TARGET },
+            Op::Access { access: Access::named("ldr x1"), address: layout::TARGET },
             Op::Enter(Entry::stepped(2)),
             Op::Exec { marker: 5 },
-            Op::Run { sequence: 2, x0: 7 },
+            Op::Run { sequence: Sequence::named("isb"), x0: 7 },
             Op::Exit,
         ];
         let unmasked = How { masked: false, ..START };
@@ -196,10 +198,14 @@ mod tests {
                 Did::Synchronised,
                 Did::Called(layout::marker(2), START, 0),
                 Did::Called(layout::BRK, unmasked, 0),
-                Did::Called(layout::access_code(3), How { el: El::El0, ..unmasked }, layout::TARGET),
+                Did::Called(
+                    layout::access_code(Access::named("ldr x1")),
+                    How { el: El::El0, ..unmasked },
+                    layout::TARGET
+                ),
                 Did::Called(layout::marker(5), How { el: El::El0, entry: Entry::stepped(2), ..unmasked }, 0),
                 Did::Called(
-                    layout::sequence_code(2),
+                    layout::sequence_code(Sequence::named("isb")),
                     How { el: El::El0, entry: Entry::stepped(2), ..unmasked },
                     7
                 ),

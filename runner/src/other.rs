@@ -9,7 +9,6 @@
 
 use arbitrary_int::u4;
 use dfr0_model::{
-    access,
     control::{Dbgbcr, Dbgwcr, Mdscr},
     guest_debug::GuestDebug,
     scenario::{Op, Other, Scenario},
@@ -76,12 +75,11 @@ fn armed(scenario: Scenario, shape: Shape) -> Scenario {
 
 /// Executes every marker and accesses every doubleword that it or the guest beside it may have armed.
 pub fn everywhere(scenario: Scenario, shape: Shape) -> Scenario {
-    let store = access::place("str x1");
     let scenario = (0..MARKER_COUNT).fold(scenario, Scenario::exec);
     (0..shape.watchpoints).map(|n| 8 * u64::from(n)).fold(scenario, |scenario, offset| {
         [TARGET, WATCHED, WATCHED + 0x100]
             .into_iter()
-            .fold(scenario, |scenario, start| scenario.access(store, start + offset))
+            .fold(scenario, |scenario, start| scenario.store(start + offset))
     })
 }
 

@@ -61,9 +61,9 @@ fn userspaces() -> Vec<Case> {
                 [WATCHED, WATCHED + beside, WATCHED - beside]
             };
             cx.check_each([LSC_LOAD, LSC_STORE, LSC_BOTH].into_iter().flat_map(|lsc| {
-                accesses.iter().map(move |(place, access)| {
+                accesses.iter().map(move |access| {
                     let debugged = with(n, DOUBLEWORD.with_lsc(lsc));
-                    debugged.each(places(access), |scenario, at| scenario.access(*place, at))
+                    debugged.each(places(access), |scenario, at| scenario.access(access, at))
                 })
             }))
         }),
@@ -72,7 +72,7 @@ fn userspaces() -> Vec<Case> {
             let n = cx.shape().watchpoints - 1;
             cx.check_each((0..8).flat_map(|byte| {
                 let debugged = with(n, DOUBLEWORD.with_bas(1 << byte));
-                accesses.iter().map(move |(place, _)| debugged.clone().access(*place, WATCHED))
+                accesses.iter().map(move |access| debugged.clone().access(access, WATCHED))
             }))
         }),
         each("watchpoint_for_one_level", &rule::WATCHPOINT_PRIVILEGE, |n| {
@@ -221,14 +221,14 @@ const MAY_EXIT: Claim = Claim::May(&Exit);
 
 /// The accesses that only read or only write, with the privilege of their Exception level, and their places
 /// in the table.
-fn accesses(cx: &mut Context<'_>) -> Result<Vec<(u8, &'static Access)>, Stop> {
+fn accesses(cx: &mut Context<'_>) -> Result<Vec<&'static Access>, Stop> {
     let zva = cx.zva_block()?.is_some();
     let fits = |access: &Access| match access.kind {
         Kind::Load | Kind::Store => !access.unprivileged,
         Kind::Block => zva && !access.is_of_tags(),
         _ => false,
     };
-    Ok((0..).zip(&access::TABLE).filter(|(_, access)| fits(access)).collect())
+    Ok(access::TABLE.iter().filter(|access| fits(access)).collect())
 }
 
 /// The guest's own watchpoint `n`, on the doubleword at an address, with nothing that masks it.

@@ -9,7 +9,7 @@ use dfr0_model::{
     feature::Feature,
     rule,
     scenario::{El, Scenario},
-    sequence::{self, Does},
+    sequence::{self, Does, Sequence},
     sysreg::dbgwvr,
     vector::Faulting,
 };
@@ -25,8 +25,8 @@ pub fn cases() -> [Case; 3] {
 }
 
 /// The pieces of code whose load or store is of this kind.
-fn pieces(faulting: Faulting) -> impl Iterator<Item = u8> {
-    sequence::places(move |piece| {
+fn pieces(faulting: Faulting) -> impl Iterator<Item = &'static Sequence> {
+    sequence::TABLE.iter().filter(move |piece| {
         piece.instructions.iter().any(|(_, does)| matches!(does, Does::Vector(v) if v.faulting == faulting))
     })
 }

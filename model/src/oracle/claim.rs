@@ -177,6 +177,7 @@ pub fn disagreements(mut model: impl Model, scenario: &Scenario) -> Result<Vec<D
 mod tests {
     use super::*;
     use crate::{
+        access::Access,
         control::{Dbgbcr, Dbgwcr, Mdscr},
         guest_debug::{ENABLE, GuestDebug},
         layout::{PRIVILEGED, TARGET},
@@ -189,7 +190,7 @@ mod tests {
 
     const SHAPE: Shape =
         Shape { debug_ver: 8, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: true };
-    const LDR: u8 = crate::access::place("ldr x1");
+    const LDR: &Access = Access::named("ldr x1");
 
     fn armed() -> Scenario {
         Scenario::new()

@@ -211,7 +211,7 @@ fn hit(debug: &GuestDebug, marker: u64, breakpoints: u8) -> Result<(bool, &'stat
 mod tests {
     use super::*;
     use crate::{
-        access,
+        access::Access,
         control::{BT_ADDRESS_LINKED, Dbgbcr, Dbgwcr, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0},
         event::{Event, Exception, Logged},
         guest_debug::ENABLE,
@@ -231,10 +231,10 @@ mod tests {
     }
 
     const WATCHED: u64 = layout::TARGET + 0x40;
-    const STR: u8 = access::named("str x1").unwrap();
-    const LDR: u8 = access::named("ldr x1").unwrap();
+    const STR: &Access = Access::named("str x1");
+    const LDR: &Access = Access::named("ldr x1");
 
-    fn watchpoint(hsr: u64, access: u8, far: u64) -> Event {
+    fn watchpoint(hsr: u64, access: &Access, far: u64) -> Event {
         Event::DebugExit { hsr, pc: layout::access_code(access), far }
     }
 

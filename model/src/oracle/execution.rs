@@ -823,7 +823,7 @@ mod tests {
         event::Exception,
         pe::Pe,
         scenario::{Op, Scenario},
-        sequence,
+        sequence::Sequence,
         sysreg::{CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr, dbgbvr, dbgwcr},
     };
     use arbitrary_int::{u2, u4, u5};
@@ -872,8 +872,8 @@ mod tests {
 
     const MOVED: u64 = layout::TARGET + 0x100;
 
-    fn code_of(name: &str) -> (u8, u64) {
-        let piece = sequence::place(name);
+    fn code_of(name: &str) -> (&'static Sequence, u64) {
+        let piece = Sequence::named(name);
         (piece, layout::sequence_code(piece))
     }
 
@@ -1050,7 +1050,7 @@ mod tests {
     #[test]
     fn of_several_rules_that_decide_the_first_is_named() {
         let odd = |address| start(ON).breakpoint_at(0, address, ADDRESS.with_bas(u4::new(4)));
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let watched = odd(layout::access_code(load)).watchpoint(0, WATCHED, Dbgwcr::doubleword());
         for scenario in [odd(layout::BRK).brk(), watched.access(load, WATCHED)] {
             assert_eq!(sequences(&scenario).len(), 2, "{scenario}");
@@ -1065,7 +1065,7 @@ mod tests {
 
     #[test]
     fn where_the_views_differ_that_is_the_rule_though_the_last_of_them_leaves_a_choice_of_its_own() {
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let (certain, odd) = (Dbgwcr::doubleword(), Dbgwcr::doubleword().with_bas(0b101));
         let watched = start(ON).watchpoint(0, WATCHED, certain.with_e(false)).isb();
         let watched = watched.write(dbgwcr(0), certain.raw_value()).write(dbgwcr(0), odd.raw_value());
@@ -1156,7 +1156,7 @@ mod tests {
                     let control = ADDRESS.with_hmc(hmc).with_ssc(u2::new(ssc)).with_pmc(u2::new(privilege));
                     let watch = Dbgwcr::doubleword().with_hmc(hmc).with_ssc(u2::new(ssc));
                     let watch = watch.with_pac(u2::new(privilege));
-                    let load = access::named("ldr x1").expect("an access");
+                    let load = Access::named("ldr x1");
                     let watched = start(ON).watchpoint(0, WATCHED, watch);
                     for (el, expected) in [El::El1, El::El0].into_iter().zip(expected) {
                         let at = |scenario: Scenario| certainty(&scenario.entered(BY_RETURN).at(el));
@@ -1170,7 +1170,7 @@ mod tests {
 
     #[test]
     fn an_ssce_that_a_pe_with_rme_would_heed_may_keep_a_match_from_happening() {
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         assert_eq!(certainty(&breakpoint(ADDRESS.with_ssce(true)).entered(BY_RETURN)).exec(), 1);
         let watched = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_ssce(true));
         assert_eq!(certainty(&watched).access(load), 1);
@@ -1203,7 +1203,7 @@ mod tests {
 
     #[test]
     fn a_watchpoint_that_a_pe_with_bwe2_takes_for_a_mismatch_may_hit_anywhere() {
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let one = |address, control| start(ON).watchpoint(0, address, control);
         let mismatch = Dbgwcr::doubleword().with_wt2(true);
         assert_eq!(certainty(&one(WATCHED + 0x100, mismatch)).access(load), 1);
@@ -1225,7 +1225,7 @@ mod tests {
             taken_at(&self.0.clone().exec(1), MARKER)
         }
 
-        fn access(&self, access: u8) -> u8 {
+        fn access(&self, access: &'static Access) -> u8 {
             taken_at(&self.0.clone().access(access, WATCHED), layout::access_code(access))
         }
     }
@@ -1241,7 +1241,7 @@ mod tests {
 
     #[test]
     fn address_bits_above_48_may_be_compared_and_those_up_to_it_are() {
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         for bit in 2..64 {
             let expected = u8::from(bit > 48);
             let at = |address| certainty(&start(ON).breakpoint_at(5, address, ADDRESS).entered(BY_RETURN));
@@ -1318,7 +1318,7 @@ mod tests {
 
     #[test]
     fn what_each_type_of_breakpoint_is_as_the_partner_of_a_link() {
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         for bt in 0..16 {
             let partner = |set: Scenario, contextidr| {
                 let control = Dbgbcr::linked_context()
@@ -1397,7 +1397,7 @@ mod tests {
             sequences(&on(layout::BRK + 4).brk()),
             [vec![(0x3c, layout::BRK), (0x31, layout::BRK + 4)]]
         );
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let code = layout::access_code(load);
         let watched =
             |address| on(address).watchpoint(0, WATCHED, Dbgwcr::doubleword()).access(load, WATCHED);
@@ -1443,7 +1443,7 @@ mod tests {
         let brk = start(STEP).entered(Entry::stepped(1)).brk();
         assert_eq!(sequences(&brk), [vec![(0x3c, layout::BRK), (0x33, layout::RETURN)]]);
         assert!(step_bits(&brk)[0].0);
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let watched = start(STEP).watchpoint(0, WATCHED, Dbgwcr::doubleword()).entered(Entry::stepped(1));
         let watched = watched.access(load, WATCHED);
         assert_eq!(sequences(&watched), [vec![(0x35, layout::access_code(load)), (0x33, layout::RETURN)]]);
@@ -1452,8 +1452,8 @@ mod tests {
 
     #[test]
     fn ex_is_set_for_a_load_exclusive_and_for_nothing_else() {
-        for (place, access) in (0..).zip(&access::TABLE) {
-            let stepped = start(STEP).entered(Entry::stepped(2)).access(place, WATCHED);
+        for access in &access::TABLE {
+            let stepped = start(STEP).entered(Entry::stepped(2)).access(access, WATCHED);
             assert_eq!(
                 step_bits(&stepped),
                 [(false, true, access.load_exclusive), (false, true, false)],
@@ -1479,7 +1479,7 @@ mod tests {
     /// Whether a watchpoint with this address and control must (2), may (1) or must not (0) hit each byte from the
     /// doubleword before the watched one on.
     fn bytes(address: u64, control: Dbgwcr) -> [u8; 24] {
-        let byte = access::named("ldrb w1").expect("an access");
+        let byte = Access::named("ldrb w1");
         core::array::from_fn(|k| {
             let scenario = start(ON).watchpoint(0, address, control).access(byte, WATCHED - 8 + k as u64);
             let sequences = sequences(&scenario);
@@ -1538,7 +1538,7 @@ mod tests {
     #[test]
     fn a_store_that_the_monitor_may_forbid_may_be_reported_and_a_compare_and_swap_is() {
         let watched = |lsc, name| {
-            let access = access::named(name).expect("an access");
+            let access = Access::named(name);
             let scenario = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_lsc(lsc));
             sequences(&scenario.access(access, WATCHED)).len()
         };
@@ -1550,7 +1550,7 @@ mod tests {
 
     #[test]
     fn dc_zva_stores_to_the_whole_block_around_its_address() {
-        let zva = access::named("dc zva").expect("an access");
+        let zva = Access::named("dc zva");
         let far = |address, block| {
             let scenario = start(ON).watchpoint(0, WATCHED + 0x38, Dbgwcr::doubleword()).access(zva, address);
             let mut pe = Pe::new(SHAPE).with_zva_block(block);
@@ -1574,7 +1574,7 @@ mod tests {
 
     #[test]
     fn where_the_pe_may_see_old_or_new_watchpoints_their_reports_are_merged() {
-        let store = access::named("str x1").expect("an access");
+        let store = Access::named("str x1");
         let moved = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_bas(1)).isb();
         let moved = moved.write(dbgwcr(0), Dbgwcr::doubleword().with_bas(0x80).raw_value());
         let both = outcome(&moved.then(Op::Access { access: store, address: WATCHED })).expect("modelled");
@@ -1584,7 +1584,7 @@ mod tests {
 
     #[test]
     fn a_watchpoint_that_the_pe_may_see_old_or_new_may_hit() {
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let then =
             |scenario: Scenario| sequences(&scenario.then(Op::Access { access: load, address: WATCHED }));
         let on = || start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword()).isb();
@@ -1601,7 +1601,7 @@ mod tests {
         for (scenario, name, wnr) in
             [(&off, "ldr x1", 0), (&enabled, "ldr x1", 0), (&off, "str x1", WNR), (&enabled, "str x1", WNR)]
         {
-            let access = access::named(name).expect("an access");
+            let access = Access::named(name);
             let either = scenario.clone().then(Op::Access { access, address: WATCHED });
             let events = outcome(&either).expect("modelled").events;
             let [Expected::Exception { esr, esr_mask, .. }] = events[..] else { panic!("{events:?}") };
@@ -1614,7 +1614,7 @@ mod tests {
 
     #[test]
     fn where_old_and_new_report_different_directions_either_may_be() {
-        let swap = access::named("swp x1, x2").expect("an access");
+        let swap = Access::named("swp x1, x2");
         let stores = Dbgwcr::doubleword().with_lsc(LSC_STORE);
         let changed = start(ON).watchpoint(0, WATCHED, stores).isb();
         let changed = changed.write(dbgwcr(0), stores.with_lsc(LSC_LOAD).raw_value());
@@ -1636,7 +1636,7 @@ mod tests {
 
     /// What a piece may cause, with ELRs from its start on.
     fn piece(scenario: Scenario, name: &str, x0: u64) -> Vec<Way> {
-        let piece = sequence::named(name).expect("a piece");
+        let piece = Sequence::named(name);
         let code = layout::sequence_code(piece);
         let outcome = outcome(&scenario.run(piece, x0)).expect("modelled");
         let ways = outcome.alternatives().map(|events| {
@@ -1675,20 +1675,18 @@ mod tests {
             let undefined = (0, 0, 0x2001c0);
             assert_eq!(el0[0].0[0], undefined, "{name}");
             assert_eq!((el0.len(), el0[0].1), (1, 7), "{name}");
-            let place = sequence::named(name).expect("a piece");
+            let place = Sequence::named(name);
             assert_eq!(isv(&stepped().run(place, 7)), [(false, true)], "{name}: nothing was stepped");
         }
         let mut old = Pe::new(Shape { debug_ver: 8, ..SHAPE });
-        let smc = stepped().run(sequence::named("smc #0").expect("a piece"), 7);
+        let smc = stepped().run(Sequence::named("smc #0"), 7);
         let last = smc.ops().iter().map(|op| old.step(*op)).last().expect("an operation").expect("modelled");
         assert_eq!(last.alternatives().count(), 2, "UNDEFINED, if it has no EL3");
     }
 
     #[test]
     fn of_an_isb_the_pe_may_say_nothing_and_a_wait_may_be_trapped() {
-        let step = |name| {
-            isv(&start(STEP).entered(Entry::stepped(1)).run(sequence::named(name).expect("a piece"), 0))
-        };
+        let step = |name| isv(&start(STEP).entered(Entry::stepped(1)).run(Sequence::named(name), 0));
         assert_eq!(step("isb"), [(false, false)]);
         assert_eq!(step("wfi"), [(false, false)]);
         let el0 = start(STEP).at(El::El0).entered(Entry::stepped(1));
@@ -1705,7 +1703,7 @@ mod tests {
         assert_eq!(piece(enter(false, Entry::stepped(1)), both, 0), [(vec![(0x33, 8, AT_EL1)], 0)]);
         let clear = enter(true, Entry::stepped(1));
         assert_eq!(piece(clear.clone(), "msr daifclr, #8", 0), [(vec![(0x33, 4, AT_EL1)], 0)]);
-        let place = sequence::named("msr daifclr, #8").expect("a piece");
+        let place = Sequence::named("msr daifclr, #8");
         assert_eq!(isv(&clear.run(place, 0)), [(false, true)], "nothing was stepped");
         let trapped = piece(enter(false, Entry::stepped(1)).at(El::El0), "msr daifclr, #8", 0);
         assert_eq!(trapped[0].0[0], (0x18, 0, 0x2001c0));
@@ -1716,7 +1714,7 @@ mod tests {
         const PIECE: &str = "msr spsr_el1, x0; eret";
         let masked = || start(STEP).then(Op::MaskDebug(true)).entered(Entry::stepped(1));
         assert_eq!(piece(masked(), PIECE, 0x1c5), [(vec![(0x33, 16, AT_EL1)], 0x1c5)]);
-        let end = layout::RETURN - layout::sequence_code(sequence::named(PIECE).expect("a piece"));
+        let end = layout::RETURN - layout::sequence_code(Sequence::named(PIECE));
         assert_eq!(piece(masked(), PIECE, 0x2001c5), [(vec![(0x33, end, AT_EL1)], 0x2001c5)]);
         assert_eq!(piece(masked(), PIECE, 0x2001c0), [(vec![(0x32, end, 0x1c0)], 0x2001c0)]);
         assert_eq!(piece(masked(), PIECE, 0x2003c5), [(vec![], 0x2003c5)]);
@@ -1728,12 +1726,12 @@ mod tests {
         assert_eq!(illegal, [(vec![(0xe, 16, ss), (0xe, end, ss)], 0x2001c9)]);
         let to_itself = piece(start(STEP).entered(Entry::stepped(1)), "eret", 0);
         assert_eq!(to_itself, [(vec![(0x33, 0, AT_EL1)], 0)]);
-        let place = sequence::named(PIECE).expect("a piece");
+        let place = Sequence::named(PIECE);
         for x0 in [0x1c1, 0x1d0, 0x145, 0x4001c5] {
             assert!(outcome(&masked().run(place, x0)).is_err(), "{x0:#x}");
         }
         assert!(outcome(&start(STEP).run(place, 0x1c5)).is_err(), "a call does not end with an SVC");
-        let alone = sequence::named("eret").expect("a piece");
+        let alone = Sequence::named("eret");
         assert!(outcome(&start(ON).entered(BY_RETURN).run(alone, 0)).is_err(), "nobody ends it");
         let broken = start(ON).breakpoint_at(0, layout::sequence_code(place) + 4, ADDRESS).entered(BY_RETURN);
         assert!(outcome(&broken.run(place, 0x1c5)).is_err(), "its target is not known");
@@ -1754,14 +1752,14 @@ mod tests {
         assert_eq!(lost, [(vec![hit(4)], 1)], "the return from the exception loses the monitor");
         let unwatched = piece(start(ON).entered(BY_RETURN), "ldxr; nop; stxr", WATCHED);
         assert_eq!(unwatched, [(vec![], 0), (vec![], 1)]);
-        let place = sequence::named("ldxr; stxr, until it is done").expect("a piece");
+        let place = Sequence::named("ldxr; stxr, until it is done");
         let forever = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword()).entered(BY_RETURN);
         assert!(outcome(&forever.run(place, WATCHED)).is_err(), "it never comes to an end");
     }
 
     #[test]
     fn dc_ivac_may_be_a_store_to_the_line_around_its_address() {
-        let ivac = access::named("dc ivac").expect("an access");
+        let ivac = Access::named("dc ivac");
         let ways = |lsc, address| {
             let set = start(ON).watchpoint(0, WATCHED, Dbgwcr::doubleword().with_lsc(lsc));
             outcome(&set.access(ivac, address)).expect("modelled").alternatives().count()
@@ -1788,7 +1786,7 @@ mod tests {
     #[test]
     fn a_tag_is_reported_and_not_compared_and_a_fault_comes_before_the_watchpoint() {
         const TAG: u64 = 0x5a << 56;
-        let store = access::named("str x1").expect("an access");
+        let store = Access::named("str x1");
         let event = |address, watched| {
             let set = start(STEP).watchpoint(0, watched, Dbgwcr::doubleword()).entered(Entry::stepped(1));
             let events = outcome(&set.access(store, address)).expect("modelled").events;

@@ -83,10 +83,9 @@ pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<F
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access;
 
     fn fault(name: &str, el: El, address: u64) -> Option<(u64, bool)> {
-        let access = &access::TABLE[usize::from(access::named(name).expect("an access"))];
+        let access = Access::named(name);
         let bytes = access.bytes(address, 64).expect("bytes");
         of(access, el, &bytes).expect("modelled").map(|fault| (fault.dfsc, fault.wnr))
     }
@@ -131,7 +130,7 @@ mod tests {
             ("ldg x1", UNMAPPED),
             ("stg x1", READ_ONLY),
         ] {
-            let access = &access::TABLE[usize::from(access::named(name).expect("an access"))];
+            let access = Access::named(name);
             let bytes = access.bytes(address, 64).expect("bytes");
             assert!(of(access, El::El1, &bytes).is_err(), "{name} {address:#x}");
         }

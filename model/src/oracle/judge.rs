@@ -3,7 +3,6 @@
 //! The judge: compares what a scenario caused with what the rules allow.
 
 use crate::{
-    access,
     event::{
         EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_DATA_ABORT_CURRENT_EL,
         EC_DATA_ABORT_LOWER_EL, EC_ILLEGAL_STATE, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_UNKNOWN,
@@ -13,7 +12,6 @@ use crate::{
     outcome::{Outcome, Unknown},
     rule::Rule,
     scenario::Op,
-    sequence,
     vm::Model,
 };
 use alloc::{
@@ -129,12 +127,8 @@ fn describe(op: Op, events: &[Event]) -> String {
     let name = match op {
         Op::Write { reg, .. } => format!("msr {reg}"),
         Op::KvmSet { reg, .. } => format!("KVM_SET_ONE_REG {reg}"),
-        Op::Access { access, .. } => {
-            access::TABLE.get(usize::from(access)).map_or("?", |access| access.name).into()
-        }
-        Op::Run { sequence, .. } => sequence::TABLE
-            .get(usize::from(sequence))
-            .map_or_else(|| "?".into(), |sequence| format!("`{sequence}`")),
+        Op::Access { access, .. } => access.name.into(),
+        Op::Run { sequence, .. } => format!("`{sequence}`"),
         Op::Debug(debug) => format!("KVM_SET_GUEST_DEBUG {}", debug.control_names()),
         other => other.to_string(),
     };
@@ -192,7 +186,7 @@ fn describe_place(what: String, address: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{pe::Pe, scenario::Scenario, shape::Shape, sysreg::MDSCR_EL1};
+    use crate::{access::Access, pe::Pe, scenario::Scenario, shape::Shape, sysreg::MDSCR_EL1};
 
     fn described(op: Op, esr: u64, elr: u64) -> String {
         describe(op, &[Event::Exception(Exception { vector: 4, esr, elr, spsr: 0, far: 0 })])
@@ -250,8 +244,10 @@ mod tests {
             describe(Op::KvmSet { reg, value: 5 }, &[Event::Refused(22)]),
             "KVM_SET_ONE_REG OSDLR_EL1: errno 22"
         );
-        assert_eq!(describe(Op::Access { access: 0, address: 5 }, &[]), "ldrb w1: no event");
-        assert_eq!(describe(Op::Access { access: 255, address: 5 }, &[]), "?: no event");
+        assert_eq!(
+            describe(Op::Access { access: Access::named("ldrb w1"), address: 5 }, &[]),
+            "ldrb w1: no event"
+        );
         assert_eq!(
             describe(Op::Read { reg }, &[Event::Value(1), Event::Value(2)]),
             "mrs OSDLR_EL1: 0x1, 0x2"

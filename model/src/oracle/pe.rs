@@ -17,7 +17,7 @@ use crate::{
     registers::Registers,
     rule::{self, Rule},
     scenario::{El, Entry, Op},
-    sequence::{self, Does, Moves},
+    sequence::{Does, Moves, Sequence},
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
     vector::{ELEMENTS, Vector},
@@ -304,7 +304,7 @@ impl Pe {
         Ok(executed.outcome)
     }
 
-    fn access(&mut self, access: u8, address: u64) -> Result<Outcome, Unknown> {
+    fn access(&mut self, access: &'static Access, address: u64) -> Result<Outcome, Unknown> {
         let code = layout::access_code(access);
         let memory = self.memory(access, address)?;
         if self.debugger.is_on() {
@@ -316,9 +316,7 @@ impl Pe {
     }
 
     /// What an access to this address accesses, and its fault.
-    fn memory(&self, access: u8, address: u64) -> Result<Memory, Unknown> {
-        let access =
-            access::TABLE.get(usize::from(access)).ok_or(Unknown("an access that does not exist"))?;
+    fn memory(&self, access: &'static Access, address: u64) -> Result<Memory, Unknown> {
         // KVM can describe only this access to userspace, and only EL1 may do it.
         let passes = layout::passage_at(address).is_some() && access.name == "str x1" && self.el == El::El1;
         let bytes = access
@@ -337,11 +335,8 @@ impl Pe {
     }
 
     /// Runs a piece of code with this X0.
-    fn run(&mut self, sequence: u8, x0: u64) -> Result<Outcome, Unknown> {
+    fn run(&mut self, sequence: &Sequence, x0: u64) -> Result<Outcome, Unknown> {
         let code = layout::sequence_code(sequence);
-        let sequence = sequence::TABLE
-            .get(usize::from(sequence))
-            .ok_or(Unknown("a piece of code that does not exist"))?;
         let again = sequence.instructions.iter().any(|(_, does)| *does == Does::Retry);
         let moved = || {
             let moves = sequence.moves.ok_or(Unknown("a piece of code that moves nothing"))?;
@@ -359,15 +354,15 @@ impl Pe {
             Ok(match does {
                 Does::Access(access) => Instruction::Access(self.memory(access, x0)?),
                 Does::StoreExclusive => Instruction::StoreExclusive {
-                    held: self.memory(access::place("str x1"), x0)?,
-                    lost: self.memory(access::place("stxr w1, x2"), x0)?,
+                    held: self.memory(Access::named("str x1"), x0)?,
+                    lost: self.memory(Access::named("stxr w1, x2"), x0)?,
                     again,
                 },
                 Does::Vector(vector) => self.vector(vector, x0)?,
                 Does::Move { last } => Instruction::Move { accesses: moved()?, last },
                 Does::ReadBack => {
                     let (address, value) = read_back.ok_or(Unknown("a piece of code that moves nothing"))?;
-                    Instruction::ReadBack { memory: self.memory(access::place("ldr x1"), address)?, value }
+                    Instruction::ReadBack { memory: self.memory(Access::named("ldr x1"), address)?, value }
                 }
                 other => Instruction::Other(other),
             })
@@ -617,7 +612,7 @@ mod tests {
 
     /// Watchpoint 0 on [`WATCHED`], and an access by name.
     fn watched(control: Dbgwcr, el: El, name: &str, address: u64) -> Scenario {
-        let access = access::named(name).expect("an access");
+        let access = Access::named(name);
         Scenario::new()
             .then(Op::MaskDebug(false))
             .watchpoint(0, WATCHED, control)
@@ -674,7 +669,7 @@ mod tests {
 
     #[test]
     fn what_masks_a_breakpoint_masks_a_watchpoint() {
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let armed = || {
             let scenario = Scenario::new().then(Op::MaskDebug(false)).enable(ARMED);
             scenario.watchpoint(0, WATCHED, Dbgwcr::doubleword())
@@ -922,7 +917,7 @@ mod tests {
     #[test]
     fn a_watchpoint_exception_may_set_the_bits_of_debugv8p9() {
         let outcome = last(SHAPE, &watched(Dbgwcr::doubleword(), El::El1, "ldr x1", WATCHED));
-        let elr = layout::access_code(access::named("ldr x1").expect("an access"));
+        let elr = layout::access_code(Access::named("ldr x1"));
         let taken = Exception { vector: 4, esr: 0xd600_0022, elr, spsr: 0x1c5, far: WATCHED };
         let free = |flip| not_compared(&outcome.events[0], taken, flip);
         assert_eq!(free(|taken, bit| taken.esr ^= bit), set_bits([10, 15, 16, 17, 18, 19, 20, 21, 22, 23]));
@@ -1212,7 +1207,7 @@ mod tests {
         let step = Mdscr::DEFAULT.with_ss(true).with_kde(true);
         let isv_compared = |address| {
             let set = Scenario::new().then(Op::MaskDebug(false)).enable(step).entered(Entry::stepped(2));
-            let outcome = last(SHAPE, &set.access(access::place("str x1"), address));
+            let outcome = last(SHAPE, &set.access(Access::named("str x1"), address));
             outcome
                 .events
                 .iter()
@@ -1228,9 +1223,7 @@ mod tests {
 
     #[test]
     fn an_access_lies_entirely_in_the_target_memory() {
-        let access = |name, address| {
-            unknown(&Scenario::new().access(access::named(name).expect("an access"), address))
-        };
+        let access = |name, address| unknown(&Scenario::new().access(Access::named(name), address));
         let outside = Some("an access outside of the target memory");
         let end = layout::TARGET + layout::TARGET_SIZE;
         assert_eq!(access("ldr x1", layout::TARGET), None);
@@ -1244,18 +1237,13 @@ mod tests {
         assert_eq!(access("str x1", passage), None, "it migrates");
         assert_eq!(access("str x1", layout::passage(Migrate::FreshVm) + 1), outside);
         assert_eq!(access("stp x1, x2", passage), outside);
-        let at_el0 = Scenario::new().at(El::El0).access(access::place("str x1"), passage);
+        let at_el0 = Scenario::new().at(El::El0).access(Access::named("str x1"), passage);
         assert_eq!(unknown(&at_el0), outside);
-        assert_eq!(
-            unknown(&Scenario::new().access(access::ACCESSES as u8, layout::TARGET)),
-            Some("an access that does not exist")
-        );
     }
 
     #[test]
     fn an_ordered_access_is_aligned() {
-        let access =
-            |address| unknown(&Scenario::new().access(access::named("ldar x1").expect("an access"), address));
+        let access = |address| unknown(&Scenario::new().access(Access::named("ldar x1"), address));
         assert_eq!(access(WATCHED + 8), None);
         assert_eq!(access(WATCHED + 4), Some("an access that faults on its alignment, or not"));
     }
@@ -1277,7 +1265,7 @@ mod tests {
     #[test]
     fn of_several_watchpoints_any_may_report_and_wnr_is_set_only_if_all_say_write() {
         let several = |first: Dbgwcr, second: Dbgwcr| {
-            let access = access::named("ldadd x1, x2").expect("an access");
+            let access = Access::named("ldadd x1, x2");
             let scenario = Scenario::new().then(Op::MaskDebug(false)).watchpoint(0, WATCHED, first);
             watchpoint(&scenario.watchpoint(1, WATCHED, second).enable(ARMED).access(access, WATCHED))
         };
@@ -1292,7 +1280,7 @@ mod tests {
     #[test]
     fn a_linked_watchpoint_fires_only_in_its_context() {
         let linked = |contextidr| {
-            let access = access::named("ldr x1").expect("an access");
+            let access = Access::named("ldr x1");
             let scenario = Scenario::new()
                 .then(Op::MaskDebug(false))
                 .watchpoint(0, WATCHED, Dbgwcr::linked_to(u4::new(5)))
@@ -1308,7 +1296,7 @@ mod tests {
     #[test]
     fn far_is_not_a_byte_that_only_a_watchpoint_in_another_context_watches() {
         let far = |contextidr| {
-            let access = access::named("ldr x1").expect("an access");
+            let access = Access::named("ldr x1");
             let scenario = Scenario::new()
                 .then(Op::MaskDebug(false))
                 .watchpoint(0, WATCHED, Dbgwcr::doubleword().with_bas(0b1))
@@ -1335,8 +1323,8 @@ mod tests {
         let at_el0 = Some("code at EL0, or entered by an exception return, while userspace debugs");
         assert_eq!(unknown(&on().at(El::El0).exec(1)), at_el0);
         assert_eq!(unknown(&on().at(El::El0).isb().then(Op::Brk)), at_el0);
-        assert_eq!(unknown(&on().at(El::El0).access(0, WATCHED)), at_el0);
-        assert_eq!(unknown(&on().access(0, WATCHED)), None);
+        assert_eq!(unknown(&on().at(El::El0).access(Access::named("ldr x1"), WATCHED)), at_el0);
+        assert_eq!(unknown(&on().access(Access::named("ldr x1"), WATCHED)), None);
         assert_eq!(unknown(&on().entered(Entry::stepped(1)).exec(1)), at_el0);
         assert_eq!(unknown(&on().exec(1).then(Op::Brk)), None);
     }
@@ -1352,7 +1340,7 @@ mod tests {
         let after = Some("a breakpoint of the guest after a marker while userspace debugs");
         assert_eq!(exec(layout::marker(1) + 4), after);
         assert_eq!(exec(layout::marker(1) - 4), None);
-        let load = access::named("ldr x1").expect("an access");
+        let load = Access::named("ldr x1");
         let access = |address| unknown(&debugged(address, ENABLE).access(load, WATCHED));
         let on_it = Some("a breakpoint of the guest on an access while userspace debugs");
         assert_eq!(access(layout::access_code(load)), on_it);

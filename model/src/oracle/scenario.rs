@@ -4,18 +4,19 @@
 
 pub use crate::op::{El, Entry, Migrate, Op, Other};
 use crate::{
-    access,
+    access::Access,
     claim::Claim,
     control::{Dbgbcr, Dbgwcr, Mdscr},
     guest_debug::GuestDebug,
     layout,
+    sequence::Sequence,
     sysreg::{self, SysReg},
 };
 use alloc::vec::Vec;
 use core::fmt;
 
-const LDR: u8 = access::place("ldr x1");
-const STR: u8 = access::place("str x1");
+const LDR: &Access = Access::named("ldr x1");
+const STR: &Access = Access::named("str x1");
 
 /// What may be written to a register: a number, or the register's own type.
 pub trait Value {
@@ -182,12 +183,12 @@ impl Scenario {
     }
 
     /// `ISB`, and a piece of code, with X0.
-    pub fn run(self, sequence: u8, x0: u64) -> Self {
+    pub fn run(self, sequence: &'static Sequence, x0: u64) -> Self {
         self.isb().then(Op::Run { sequence, x0 })
     }
 
     /// `ISB`, and one memory access at the Exception level as it stands.
-    pub fn access(self, access: u8, address: u64) -> Self {
+    pub fn access(self, access: &'static Access, address: u64) -> Self {
         self.isb().then(Op::Access { access, address })
     }
 

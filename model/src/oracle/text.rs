@@ -3,9 +3,9 @@
 //! Parses scenarios from text, in the form in which they are printed.
 
 use crate::{
-    access,
+    access::Access,
     scenario::{El, Entry, Migrate, Op, Other, Scenario},
-    sequence,
+    sequence::Sequence,
     sysreg::{SysReg, TABLE},
     vmm::{Features, MaskRequest, StepState, Vmm},
 };
@@ -113,14 +113,14 @@ impl FromStr for Op {
                 .split_once("` with X0 = ")
                 .ok_or_else(|| format!("`{text}` is not `run `PIECE` with X0 = 0xVALUE`"))?;
             let sequence =
-                sequence::named(name).ok_or_else(|| format!("there is no piece of code `{name}`"))?;
+                Sequence::find(name).ok_or_else(|| format!("there is no piece of code `{name}`"))?;
             return Ok(Self::Run { sequence, x0: number(x0)? });
         }
         if let Some(rest) = text.strip_prefix("by exception returns with SS = ") {
             return entry(rest).ok_or_else(|| format!("`{rest}` is not `0|1, up to N steps:`"));
         }
         if let Some((name, address)) = text.split_once(", [") {
-            let access = access::named(name).ok_or_else(|| format!("there is no access `{name}`"))?;
+            let access = Access::find(name).ok_or_else(|| format!("there is no access `{name}`"))?;
             let address = address.strip_suffix(']').ok_or("an address ends with `]`")?;
             return Ok(Self::Access { access, address: number(address)? });
         }
@@ -246,8 +246,8 @@ mod tests {
             .at(El::El0)
             .entered(Entry::stepped(2))
             .exec(1)
-            .access(3, 0x400f_0001)
-            .run(4, 0x2003c5)
+            .access(Access::named("ldr x1"), 0x400f_0001)
+            .run(Sequence::named("msr spsr_el1, x0; eret"), 0x2003c5)
             .brk()
             .then(Op::Exit)
             .then(Op::Other(Other::Locked))

@@ -37,6 +37,8 @@ pub enum Kind {
 /// One instruction that accesses memory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Access {
+    /// Its place in [`TABLE`].
+    pub(crate) place: u8,
     /// Its mnemonic and transfer registers.
     pub name: &'static str,
     /// The instruction, with X0 as its base.
@@ -57,6 +59,7 @@ pub struct Access {
 
 pub(crate) const fn access(name: &'static str, instruction: u32, kind: Kind, size: u8) -> Access {
     Access {
+        place: u8::MAX,
         name,
         instruction,
         kind,
@@ -96,8 +99,8 @@ const LARGEST_LINE: u64 = 2048;
 /// The bytes that one Allocation Tag is for (DDI 0487 D10.2, Tag Granule).
 const GRANULE: u64 = 16;
 
-/// Every access; an operation names one by its place here. New ones go last, because snapshots hold places.
-pub const TABLE: [Access; ACCESSES] = [
+/// Every access. New ones go last, because snapshots hold places.
+pub static TABLE: [Access; ACCESSES] = placed([
     access("ldrb w1", 0x3940_0001, Kind::Load, 1),
     access("ldrh w1", 0x7940_0001, Kind::Load, 2),
     access("ldr w1", 0xb940_0001, Kind::Load, 4),
@@ -139,18 +142,15 @@ pub const TABLE: [Access; ACCESSES] = [
     tags("stgp x1, x2", 0x6900_0801, Kind::StoreTag, 16),
     tags("dc gva", 0xd50b_7460, Kind::Block, 0),
     tags("dc gzva", 0xd50b_7480, Kind::Block, 0),
-];
+]);
 
-/// The place in [`TABLE`] of the access of this name.
-pub const fn named(name: &str) -> Option<u8> {
+const fn placed(mut table: [Access; ACCESSES]) -> [Access; ACCESSES] {
     let mut place = 0;
     while place < ACCESSES {
-        if is_same(TABLE[place].name, name) {
-            return Some(place as u8);
-        }
+        table[place].place = place as u8;
         place += 1;
     }
-    None
+    table
 }
 
 /// Whether two names are equal, in constants.
@@ -165,15 +165,24 @@ pub(crate) const fn is_same(one: &str, other: &str) -> bool {
     same
 }
 
-/// The place of an access that exists, in constants.
-pub const fn place(name: &str) -> u8 {
-    match named(name) {
-        Some(place) => place,
-        None => panic!("no access has this name"),
-    }
-}
-
 impl Access {
+    /// The access of this name, if there is one.
+    pub const fn find(name: &str) -> Option<&'static Self> {
+        let mut place = 0;
+        while place < ACCESSES {
+            if is_same(TABLE[place].name, name) {
+                return Some(&TABLE[place]);
+            }
+            place += 1;
+        }
+        None
+    }
+
+    /// The access of this name, which exists.
+    pub const fn named(name: &str) -> &'static Self {
+        Self::find(name).expect("no access has this name")
+    }
+
     /// It reads memory.
     pub fn reads(&self) -> bool {
         matches!(self.kind, Kind::Load | Kind::LoadTag | Kind::Atomic | Kind::CompareAndSwap | Kind::MoveLoad)
@@ -226,14 +235,14 @@ mod tests {
     #[test]
     fn every_access_is_found_by_its_name() {
         for (place, access) in TABLE.iter().enumerate() {
-            assert_eq!(named(access.name), Some(place as u8), "{access}");
+            assert_eq!(usize::from(Access::named(access.name).place), place, "{access}");
         }
-        assert_eq!(named("ldr"), None);
+        assert_eq!(Access::find("ldr"), None);
     }
 
     #[test]
     fn the_base_is_x0_and_no_transfer_register_is_the_base() {
-        for access in TABLE {
+        for access in &TABLE {
             let base = if matches!(access.kind, Kind::Block | Kind::Invalidate) { 0 } else { 5 };
             assert_eq!(access.instruction >> base & 0x1f, 0, "{access}");
         }
@@ -293,8 +302,9 @@ mod tests {
 
     #[test]
     fn what_an_access_does_is_what_its_encoding_says() {
-        for access in TABLE {
-            assert_eq!(access, Access { name: access.name, ..decode(access.instruction) });
+        for access in &TABLE {
+            let Access { place, name, .. } = *access;
+            assert_eq!(*access, Access { place, name, ..decode(access.instruction) });
         }
     }
 
@@ -328,7 +338,7 @@ mod tests {
     #[test]
     fn an_atomic_access_reads_and_writes_and_a_prefetch_does_neither() {
         let does = |name| {
-            let access = &TABLE[usize::from(named(name).expect("an access"))];
+            let access = Access::named(name);
             (access.reads(), access.writes())
         };
         assert_eq!(does("ldr x1"), (true, false));
@@ -346,7 +356,7 @@ mod tests {
     #[test]
     fn the_bytes_of_an_access_start_at_its_address_and_those_of_dc_zva_are_its_block() {
         let bytes = |name, address| {
-            let access = &TABLE[usize::from(named(name).expect("an access"))];
+            let access = Access::named(name);
             access.bytes(address, 64)
         };
         assert_eq!(bytes("ldr x1", 0x103), Some(0x103..0x10b));

@@ -18,9 +18,9 @@
 //! ```
 
 use crate::{
-    access::ACCESSES,
+    access::{ACCESSES, Access},
     op::Migrate,
-    sequence::{self, SEQUENCE_LEN, SEQUENCES},
+    sequence::{SEQUENCE_LEN, SEQUENCES, Sequence},
 };
 
 /// A store here exits to userspace; the value is a [`Bell`](crate::wire::Bell).
@@ -41,6 +41,8 @@ pub const BRK: u64 = 0x4001_0800;
 pub const RETURN: u64 = BRK + 8;
 /// Where the memory accesses are, in the order of [`crate::access::TABLE`].
 pub const ACCESS_CODE: u64 = 0x4001_0900;
+/// Where they end.
+pub const ACCESS_CODE_END: u64 = ACCESS_CODE + 8 * ACCESSES as u64;
 /// Where the pieces of code are, in the order of [`crate::sequence::TABLE`].
 pub const SEQUENCE_CODE: u64 = 0x4001_0400;
 /// The memory that accesses access.
@@ -76,18 +78,18 @@ pub fn passage_at(address: u64) -> Option<Migrate> {
 }
 
 /// The address of an access's instruction; its RET is the next one.
-pub const fn access_code(access: u8) -> u64 {
-    ACCESS_CODE + 8 * access as u64
+pub const fn access_code(access: &Access) -> u64 {
+    ACCESS_CODE + 8 * access.place as u64
 }
 
 /// The address of a piece of code.
-pub const fn sequence_code(sequence: u8) -> u64 {
-    SEQUENCE_CODE + SEQUENCE_SIZE * sequence as u64
+pub const fn sequence_code(sequence: &Sequence) -> u64 {
+    SEQUENCE_CODE + SEQUENCE_SIZE * sequence.place as u64
 }
 
 /// The address of its RET.
-pub const fn sequence_ret(sequence: u8) -> u64 {
-    sequence_code(sequence) + 4 * sequence::TABLE[sequence as usize].instructions.len() as u64
+pub const fn sequence_ret(sequence: &Sequence) -> u64 {
+    sequence_code(sequence) + 4 * sequence.instructions.len() as u64
 }
 
 /// The number of bytes of a piece of code.
@@ -96,8 +98,8 @@ const SEQUENCE_SIZE: u64 = 4 * SEQUENCE_LEN as u64;
 // Nothing of the layout overlaps, and all of it lies in memory.
 const _: () = {
     assert!(marker(MARKER_COUNT - 1) + 8 <= SEQUENCE_CODE);
-    assert!(sequence_code(SEQUENCES as u8) <= BRK && RETURN + 4 <= ACCESS_CODE);
-    assert!(access_code(ACCESSES as u8 - 1) + 8 <= MARKERS + 0x1000);
+    assert!(SEQUENCE_CODE + SEQUENCE_SIZE * SEQUENCES as u64 <= BRK && RETURN + 4 <= ACCESS_CODE);
+    assert!(ACCESS_CODE_END <= MARKERS + 0x1000);
     assert!(RAM < MARKERS && MARKERS + 0x1000 <= TARGET);
     assert!(UNMAPPED + PAGE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
 };
@@ -105,14 +107,15 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{access, sequence};
 
     #[test]
     fn code_lies_where_the_map_of_this_module_has_it() {
         assert_eq!([marker(0), marker(1), marker(31)], [0x4001_0000, 0x4001_0008, 0x4001_00f8]);
         assert_eq!([BRK, RETURN], [0x4001_0800, 0x4001_0808]);
-        assert_eq!([sequence_code(0), sequence_code(1)], [0x4001_0400, 0x4001_0420]);
+        assert_eq!([0, 1].map(|place| sequence_code(&sequence::TABLE[place])), [0x4001_0400, 0x4001_0420]);
         assert_eq!(
-            [access_code(0), access_code(1), access_code(26)],
+            [0, 1, 26].map(|place| access_code(&access::TABLE[place])),
             [0x4001_0900, 0x4001_0908, 0x4001_09d0]
         );
     }

@@ -3,11 +3,11 @@
 //! The operations of scenarios: what the guest, and userspace beside it, is told to do, and how it prints.
 
 use crate::{
-    access,
+    access::Access,
     control::{Dbgbcr, Dbgwcr, Mdscr},
     feature::Feature,
     guest_debug::GuestDebug,
-    sequence,
+    sequence::Sequence,
     sysreg::{self, DebugRegister, SysReg},
     vmm::Vmm,
 };
@@ -151,15 +151,15 @@ pub enum Op {
     ),
     /// One memory access.
     Access {
-        /// Which, by its place in [`access::TABLE`].
-        access: u8,
+        /// Which.
+        access: &'static Access,
         /// The address.
         address: u64,
     },
     /// A piece of code, entered by an exception return; logs X0 as it leaves it.
     Run {
-        /// Which, by its place in [`sequence::TABLE`].
-        sequence: u8,
+        /// Which.
+        sequence: &'static Sequence,
         /// X0 as it finds it.
         x0: u64,
     },
@@ -220,8 +220,8 @@ impl Op {
     /// The feature that its instructions need.
     pub fn needs(self) -> Option<Feature> {
         match self {
-            Self::Access { access, .. } => access::TABLE.get(usize::from(access))?.needs,
-            Self::Run { sequence, .. } => sequence::TABLE.get(usize::from(sequence))?.needs,
+            Self::Access { access, .. } => access.needs,
+            Self::Run { sequence, .. } => sequence.needs,
             _ => None,
         }
     }
@@ -271,14 +271,8 @@ impl fmt::Display for Op {
             Self::Enter(Entry::Return { ss, steps }) => {
                 write!(f, "by exception returns with SS = {}, up to {steps} steps:", u8::from(ss))
             }
-            Self::Access { access, address } => match access::TABLE.get(usize::from(access)) {
-                Some(access) => write!(f, "{access}, [{address:#x}]"),
-                None => write!(f, "access {access}, which does not exist, [{address:#x}]"),
-            },
-            Self::Run { sequence, x0 } => match sequence::TABLE.get(usize::from(sequence)) {
-                Some(sequence) => write!(f, "run `{sequence}` with X0 = {x0:#x}"),
-                None => write!(f, "run piece {sequence}, which does not exist, with X0 = {x0:#x}"),
-            },
+            Self::Access { access, address } => write!(f, "{access}, [{address:#x}]"),
+            Self::Run { sequence, x0 } => write!(f, "run `{sequence}` with X0 = {x0:#x}"),
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
             Self::Exit => f.write_str("exit to userspace and back"),
@@ -321,8 +315,8 @@ mod tests {
             Op::MaskDebug(true),
             Op::Level(El::El0),
             Op::Enter(Entry::Call),
-            Op::Access { access: 0, address: 0 },
-            Op::Run { sequence: 0, x0: 0 },
+            Op::Access { access: Access::named("ldr x1"), address: 0 },
+            Op::Run { sequence: Sequence::named("isb"), x0: 0 },
             Op::Exec { marker: 0 },
             Op::Brk,
         ] {
@@ -346,10 +340,8 @@ mod tests {
             (Op::Level(El::El1), "at EL1:"),
             (Op::Enter(Entry::Call), "by calls:"),
             (Op::Enter(Entry::stepped(2)), "by exception returns with SS = 1, up to 2 steps:"),
-            (Op::Access { access: 3, address: 0x40 }, "ldr x1, [0x40]"),
-            (Op::Access { access: 255, address: 0x40 }, "access 255, which does not exist, [0x40]"),
-            (Op::Run { sequence: 0, x0: 0x40 }, "run `isb` with X0 = 0x40"),
-            (Op::Run { sequence: 255, x0: 0x40 }, "run piece 255, which does not exist, with X0 = 0x40"),
+            (Op::Access { access: Access::named("ldr x1"), address: 0x40 }, "ldr x1, [0x40]"),
+            (Op::Run { sequence: Sequence::named("isb"), x0: 0x40 }, "run `isb` with X0 = 0x40"),
             (Op::Brk, "exec brk"),
             (Op::Exit, "exit to userspace and back"),
             (Op::Other(Other::Locked), "another vCPU, its debug registers locked, runs on this CPU"),

@@ -4,7 +4,7 @@
 //! and logs X0 as the piece leaves it.
 
 use crate::{
-    access,
+    access::{Access, is_same},
     feature::Feature,
     layout,
     vector::{ELEMENTS, Faulting, Vector},
@@ -41,8 +41,8 @@ pub enum Does {
         /// ESR_ELx.TI of the trap.
         u8,
     ),
-    /// What this access of [`access::TABLE`] does, at the address in X0.
-    Access(u8),
+    /// What this access does, at the address in X0.
+    Access(&'static Access),
     /// The exclusive monitor is cleared.
     ClearExclusive,
     /// A Store-Exclusive of eight bytes at the address in X0, with its status in W3, which was zero.
@@ -94,6 +94,8 @@ pub const fn is_move(instruction: u32) -> bool {
 /// A piece of code; a RET follows it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sequence {
+    /// Its place in [`TABLE`].
+    pub(crate) place: u8,
     /// Its name in a scenario.
     pub name: &'static str,
     /// Its instructions, and what each does.
@@ -111,9 +113,9 @@ pub const SEQUENCES: usize = 31;
 /// `ERET`.
 pub const ERET: u32 = 0xd69f_03e0;
 
-const LDR: Does = Does::Access(access::place("ldr x1"));
-const STR: Does = Does::Access(access::place("str x1"));
-const LDXR: (u32, Does) = (0xc85f_7c01, Does::Access(access::place("ldxr x1")));
+const LDR: Does = Does::Access(Access::named("ldr x1"));
+const STR: Does = Does::Access(Access::named("str x1"));
+const LDXR: (u32, Does) = (0xc85f_7c01, Does::Access(Access::named("ldxr x1")));
 /// `STXR W3, X2, [X0]`.
 const STXR: (u32, Does) = (0xc803_7c02, Does::StoreExclusive);
 /// `MOV W3, WZR`.
@@ -163,7 +165,7 @@ const fn ldff1b(first: u8) -> (u32, Does) {
 const LDNF1B: (u32, Does) = vector(0xa410_a000, false, Faulting::None, 0, ELEMENTS);
 
 const fn sequence(name: &'static str, instructions: &'static [(u32, Does)]) -> Sequence {
-    Sequence { name, instructions, needs: None, moves: None }
+    Sequence { place: u8::MAX, name, instructions, needs: None, moves: None }
 }
 
 const fn needs(feature: Feature, sequence: Sequence) -> Sequence {
@@ -234,8 +236,8 @@ const fn copy<const PROLOGUE: u32>(name: &'static str) -> Sequence {
     )
 }
 
-/// Every piece; an operation names one by its place here.
-pub const TABLE: [Sequence; SEQUENCES] = [
+/// Every piece. New ones go last, because snapshots hold places.
+pub static TABLE: [Sequence; SEQUENCES] = placed([
     sequence("isb", &[(0xd503_3fdf, Does::Isb)]),
     sequence("msr daifset, #8", &[(0xd503_48df, Does::MaskDebug(true))]),
     sequence("msr daifclr, #8", &[(0xd503_48ff, Does::MaskDebug(false))]),
@@ -305,41 +307,37 @@ pub const TABLE: [Sequence; SEQUENCES] = [
     set_to_ones::<0x2000>("set 8 KiB to ones"),
     copy::<CPYP>("copy 64 bytes"),
     copy::<CPYFP>("copy 64 bytes forwards"),
-];
+]);
 
-/// The place in [`TABLE`] of the piece of this name.
-pub const fn named(name: &str) -> Option<u8> {
+const fn placed(mut table: [Sequence; SEQUENCES]) -> [Sequence; SEQUENCES] {
     let mut place = 0;
     while place < SEQUENCES {
-        if access::is_same(TABLE[place].name, name) {
-            return Some(place as u8);
+        // Its RET is one more.
+        assert!(table[place].instructions.len() < SEQUENCE_LEN);
+        table[place].place = place as u8;
+        place += 1;
+    }
+    table
+}
+
+impl Sequence {
+    /// The piece of this name, if there is one.
+    pub const fn find(name: &str) -> Option<&'static Self> {
+        let mut place = 0;
+        while place < SEQUENCES {
+            if is_same(TABLE[place].name, name) {
+                return Some(&TABLE[place]);
+            }
+            place += 1;
         }
-        place += 1;
+        None
     }
-    None
-}
 
-/// The place of a piece that exists, in constants.
-pub const fn place(name: &str) -> u8 {
-    match named(name) {
-        Some(place) => place,
-        None => panic!("no piece of code has this name"),
+    /// The piece of this name, which exists.
+    pub const fn named(name: &str) -> &'static Self {
+        Self::find(name).expect("no piece of code has this name")
     }
 }
-
-/// The pieces that `which` is true for, by their places.
-pub fn places(which: impl Fn(&Sequence) -> bool) -> impl Iterator<Item = u8> {
-    (0..).zip(&TABLE).filter(move |(_, sequence)| which(sequence)).map(|(place, _)| place)
-}
-
-// Each piece fits, with its RET.
-const _: () = {
-    let mut place = 0;
-    while place < SEQUENCES {
-        assert!(TABLE[place].instructions.len() < SEQUENCE_LEN);
-        place += 1;
-    }
-};
 
 impl fmt::Display for Sequence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -354,9 +352,9 @@ mod tests {
     #[test]
     fn every_piece_is_found_by_its_name() {
         for (place, sequence) in TABLE.iter().enumerate() {
-            assert_eq!(named(sequence.name), Some(place as u8), "{sequence}");
+            assert_eq!(usize::from(Sequence::named(sequence.name).place), place, "{sequence}");
         }
-        assert_eq!(named("nop"), None);
+        assert_eq!(Sequence::find("nop"), None);
     }
 
     /// As GNU as has it.
@@ -426,7 +424,7 @@ mod tests {
             Some("smc #0") => Does::SecureMonitorCall,
             Some("wfi") => Does::Wait(0),
             Some("wfe") => Does::Wait(1),
-            Some("ldxr x1, [x0]") => Does::Access(access::place("ldxr x1")),
+            Some("ldxr x1, [x0]") => Does::Access(Access::named("ldxr x1")),
             Some("stxr w3, x2, [x0]") => Does::StoreExclusive,
             Some("mov x0, x3") => Does::Status,
             Some("clrex") => Does::ClearExclusive,
@@ -451,11 +449,11 @@ mod tests {
                     Does::Retry => assert_eq!(*instruction, back(place), "{sequence}"),
                     // LDTR and STTR while PSTATE.UAO is set.
                     Does::Access(access) if sequence.needs == Some(Feature::Uao) => {
-                        let name = match access::TABLE[usize::from(access)].name {
+                        let name = match access.name {
                             "ldr x1" => "ldtr x1",
                             _ => "sttr x1",
                         };
-                        assert_eq!(*instruction, named_instruction(name), "{sequence}");
+                        assert_eq!(*instruction, Access::named(name).instruction, "{sequence}");
                     }
                     Does::Vector(vector) => {
                         let before = &sequence.instructions[..place];
@@ -506,7 +504,7 @@ mod tests {
         for (instruction, does) in TABLE.iter().flat_map(|sequence| sequence.instructions) {
             assert_eq!(is_move(*instruction), matches!(does, Does::Move { .. }), "{instruction:#x}");
         }
-        for access in access::TABLE {
+        for access in &crate::access::TABLE {
             assert!(!is_move(access.instruction), "{access}");
         }
     }
@@ -544,10 +542,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    fn named_instruction(name: &str) -> u32 {
-        let place = access::named(name).expect("an access");
-        access::TABLE[usize::from(place)].instruction
     }
 }

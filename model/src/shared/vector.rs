@@ -2,7 +2,7 @@
 
 //! SVE contiguous loads and stores of bytes, with X0 as their base.
 
-use crate::access::{self, Access};
+use crate::access::Access;
 use core::ops::Range;
 
 /// The most bytes that a piece of code accesses: the number of elements of the shortest vector.
@@ -37,9 +37,9 @@ pub struct Vector {
 impl Vector {
     /// A load or a store, as a watchpoint's LSC sees it.
     pub const fn access(&self) -> &'static Access {
-        const LOAD: usize = access::place("ldr q0") as usize;
-        const STORE: usize = access::place("str q0") as usize;
-        &access::TABLE[if self.stores { STORE } else { LOAD }]
+        const LOAD: &Access = Access::named("ldr q0");
+        const STORE: &Access = Access::named("str q0");
+        if self.stores { STORE } else { LOAD }
     }
 
     /// The bytes of its Active elements.

@@ -15,11 +15,10 @@
 
 pub use crate::layout::*;
 use crate::{
-    access::ACCESSES,
+    access,
     event::{Event, Exception, Logged},
     op::{El, Entry, Op},
-    sequence::SEQUENCES,
-    sysreg,
+    sequence, sysreg,
 };
 
 /// The most operations that a program may have.
@@ -106,12 +105,8 @@ pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
         Op::Brk => [code::BRK, 0, 0],
         Op::Level(El::El0) => [code::LEVEL, 0, 0],
         Op::Level(El::El1) => [code::LEVEL, 1, 0],
-        Op::Access { access, address } if usize::from(access) < ACCESSES => {
-            [code::ACCESS, access as u64, address]
-        }
-        Op::Access { .. } => return None,
-        Op::Run { sequence, x0 } if usize::from(sequence) < SEQUENCES => [code::RUN, sequence as u64, x0],
-        Op::Run { .. } => return None,
+        Op::Access { access, address } => [code::ACCESS, access.place as u64, address],
+        Op::Run { sequence, x0 } => [code::RUN, sequence.place as u64, x0],
         Op::Enter(Entry::Call) => [code::ENTER, CALL, 0],
         Op::Enter(Entry::Return { ss, steps }) => {
             [code::ENTER, if ss { RETURN_STEPPED } else { RETURN_PLAIN }, steps as u64]
@@ -135,7 +130,8 @@ pub enum Step {
 /// The meaning of a record; `None` if it is not a record.
 pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
     let [op, place, value] = record;
-    let reg = || sysreg::TABLE.get(usize::try_from(place).ok()?).copied();
+    let index = usize::try_from(place).ok();
+    let reg = || sysreg::TABLE.get(index?).copied();
     Some(Step::Op(match op {
         code::END => return Some(Step::End),
         code::HOST => return Some(Step::Host),
@@ -151,8 +147,8 @@ pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
         code::ENTER if matches!(place, RETURN_PLAIN | RETURN_STEPPED) => {
             Op::Enter(Entry::Return { ss: place == RETURN_STEPPED, steps: u8::try_from(value).ok()? })
         }
-        code::ACCESS if place < ACCESSES as u64 => Op::Access { access: place as u8, address: value },
-        code::RUN if place < SEQUENCES as u64 => Op::Run { sequence: place as u8, x0: value },
+        code::ACCESS => Op::Access { access: access::TABLE.get(index?)?, address: value },
+        code::RUN => Op::Run { sequence: sequence::TABLE.get(index?)?, x0: value },
         _ => return None,
     }))
 }
@@ -186,7 +182,7 @@ pub fn decode_event(record: [u64; EVENT_WORDS]) -> Option<Logged> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest_debug::GuestDebug;
+    use crate::{access::ACCESSES, guest_debug::GuestDebug, sequence::SEQUENCES};
     use proptest::prelude::*;
 
     #[test]
@@ -204,8 +200,8 @@ mod tests {
             Op::Enter(Entry::Return { ss: false, steps: 255 }),
             Op::Level(El::El0),
             Op::Level(El::El1),
-            Op::Access { access: ACCESSES as u8 - 1, address: TARGET + 3 },
-            Op::Run { sequence: SEQUENCES as u8 - 1, x0: u64::MAX },
+            Op::Access { access: &access::TABLE[ACCESSES - 1], address: TARGET + 3 },
+            Op::Run { sequence: &sequence::TABLE[SEQUENCES - 1], x0: u64::MAX },
         ];
         for op in ops {
             assert_eq!(encode(op).and_then(decode), Some(Step::Op(op)));
@@ -215,8 +211,6 @@ mod tests {
     #[test]
     fn what_the_payload_cannot_do_is_refused_before_it_is_sent() {
         assert_eq!(encode(Op::Exec { marker: MARKER_COUNT }), None);
-        assert_eq!(encode(Op::Access { access: ACCESSES as u8, address: TARGET }), None);
-        assert_eq!(encode(Op::Run { sequence: SEQUENCES as u8, x0: 0 }), None);
         assert_eq!(encode(Op::Read { reg: sysreg::SysReg::new(3, 3, 14, 0, 2) }), None);
     }
 

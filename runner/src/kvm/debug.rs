@@ -4,11 +4,10 @@
 
 use crate::guest::Error;
 use dfr0_model::{
-    access::ACCESSES,
     event::{EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL, debug_exit_class},
     guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP},
     id_write::Answer,
-    wire::{ACCESS_CODE, BRK, MARKERS, access_code},
+    wire::{ACCESS_CODE, ACCESS_CODE_END, BRK, MARKERS},
 };
 use kvm_bindings::kvm_guest_debug;
 use kvm_ioctls::VcpuFd;
@@ -103,7 +102,7 @@ pub fn far_of(hsr: u32, far: u64) -> u64 {
 
 /// A marker or an access, not the payload's own code.
 fn is_operations(pc: u64) -> bool {
-    (MARKERS..BRK + 8).contains(&pc) || (ACCESS_CODE..access_code(ACCESSES as u8)).contains(&pc)
+    (MARKERS..BRK + 8).contains(&pc) || (ACCESS_CODE..ACCESS_CODE_END).contains(&pc)
 }
 
 fn must_set(vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), Error> {

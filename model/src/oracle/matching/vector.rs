@@ -109,7 +109,7 @@ mod tests {
         pe::Pe,
         rule::{self, Rule},
         scenario::{Entry, Op, Scenario},
-        sequence,
+        sequence::Sequence,
         shape::Shape,
         sysreg::dbgwcr,
     };
@@ -132,7 +132,7 @@ mod tests {
         let scenario = set
             .enable(Mdscr::breakpoints_at_el1())
             .entered(Entry::Return { ss: false, steps: 0 })
-            .run(sequence::named(piece).expect("a piece"), base);
+            .run(Sequence::named(piece), base);
         let mut pe = Pe::new(SHAPE);
         scenario.ops().iter().map(|op| pe.step(*op)).last().expect("an operation").expect("modelled")
     }
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn far_lies_between_the_lowest_rounded_and_the_highest_watched_unless_it_is_not_valid() {
         let admits = |outcome: &Outcome, set: u64, far| {
-            let piece = sequence_code(sequence::named("st1b").expect("a piece"));
+            let piece = sequence_code(Sequence::named("st1b"));
             let esr = 0xd600_0062 | set;
             let taken = Exception { vector: 4, esr, elr: piece + 4, spsr: 0x1c5, far };
             outcome.admits(&[Event::Exception(taken), Event::Value(BASE + 0x38)])
@@ -269,7 +269,7 @@ mod tests {
             let scenario = byte(BASE)
                 .enable(Mdscr::breakpoints_at_el1().with_mde(false))
                 .entered(Entry::Return { ss: false, steps: 0 })
-                .run(sequence::named(piece).expect("a piece"), BASE);
+                .run(Sequence::named(piece), BASE);
             let mut pe = Pe::new(SHAPE);
             let outcome =
                 scenario.ops().iter().map(|op| pe.step(*op)).last().expect("one").expect("modelled");

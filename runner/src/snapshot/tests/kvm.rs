@@ -105,6 +105,6 @@ fn what_cannot_be_saved_is_said() {
     assert!(refused(armed(), 99).contains("there is no operation 99"));
     let debugged = Scenario::new().then(Op::Debug(dfr0_model::guest_debug::GuestDebug::OFF)).isb();
     assert!(refused(debugged, 0).contains("KVM_SET_GUEST_DEBUG"));
-    let sve = dfr0_model::sequence::named("ld1b").expect("a piece");
+    let sve = dfr0_model::sequence::Sequence::named("ld1b");
     assert!(refused(Scenario::new().run(sve, dfr0_model::wire::TARGET), 0).contains("without FEAT_SVE"));
 }
