@@ -76,9 +76,9 @@ pub enum Masks {
     Unsaid,
 }
 
-/// What KVM lets userspace write to one register.
+/// What KVM accepts for one register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writable {
+pub enum Accepts {
     /// These bits.
     Mask(u64),
     /// Only the value that KVM gave.
@@ -238,12 +238,12 @@ impl Fingerprint {
         self.midr().map_or("a CPU without MIDR_EL1".into(), cpu_model::cpu)
     }
 
-    /// What userspace may write to a register.
-    pub fn writable(&self, reg: SysReg) -> Writable {
+    /// What KVM accepts for a register.
+    pub fn accepts(&self, reg: SysReg) -> Accepts {
         match &self.masks {
-            Masks::Known(masks) => Writable::Mask(masks.get(&reg).copied().unwrap_or_default()),
-            Masks::Absent => Writable::Own,
-            Masks::Unsaid => Writable::Unsaid,
+            Masks::Known(masks) => Accepts::Mask(masks.get(&reg).copied().unwrap_or_default()),
+            Masks::Absent => Accepts::Own,
+            Masks::Unsaid => Accepts::Unsaid,
         }
     }
 

@@ -84,10 +84,10 @@ fn firecrackers_file_has_values_and_neither_masks_nor_all_registers() {
     let old = read("6.1.172-216.329.amzn2023.aarch64");
     assert_eq!(old.source, Source::Firecracker("1.16.0".into()));
     assert_eq!((old.id_aa64dfr0(), old.midr(), old.registers.len()), (0x1030_5006, Some(0x413f_d0c1), 3));
-    assert_eq!((old.writable(ID_AA64DFR0_EL1), old.lists_all()), (Writable::Own, false));
+    assert_eq!((old.accepts(ID_AA64DFR0_EL1), old.lists_all()), (Accepts::Own, false));
     assert!(old.assumed()[0].contains("takes only the ID register values that it gave"));
     for new in ["6.2.0", "6.18.30-61.116.amzn2023.aarch64", "of one's own"] {
-        assert_eq!(read(new).writable(ID_AA64DFR0_EL1), Writable::Unsaid, "{new}");
+        assert_eq!(read(new).accepts(ID_AA64DFR0_EL1), Accepts::Unsaid, "{new}");
         assert!(read(new).assumed()[0].starts_with("not known"), "{new}");
     }
     assert_eq!(small().assumed(), Vec::<String>::new());

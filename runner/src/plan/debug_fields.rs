@@ -4,7 +4,7 @@
 
 use super::{Reason, Side, Verdict, Write};
 use crate::{
-    fingerprint::{Fingerprint, Writable},
+    fingerprint::{Accepts, Fingerprint},
     register_id::RegisterId,
 };
 use dfr0_model::{
@@ -48,10 +48,10 @@ pub enum Taken {
 /// Whether `host` accepts `value` in a VM whose other fields have KVM's own values.
 pub fn taken(field: &Field, value: u8, host: &Fingerprint) -> Taken {
     let default = host.id_aa64dfr0();
-    let writable = match host.writable(ID_AA64DFR0_EL1) {
-        Writable::Mask(mask) => id_write::Writable::Mask(mask),
-        Writable::Own => id_write::Writable::Mask(0),
-        Writable::Unsaid => id_write::Writable::Unknown,
+    let writable = match host.accepts(ID_AA64DFR0_EL1) {
+        Accepts::Mask(mask) => id_write::Writable::Mask(mask),
+        Accepts::Own => id_write::Writable::Mask(0),
+        Accepts::Unsaid => id_write::Writable::Unknown,
     };
     let allowed = id_write::allowed(field, value, default, writable);
     match (allowed.accepted, allowed.refused) {
@@ -138,8 +138,8 @@ pub fn refusal(field: &Field, value: u8, who: &str, host: &Fingerprint, rule: &'
     let why = if *rule == rule::ID_UNSAFE_REFUSED {
         "more than it has".to_owned()
     } else if *rule == rule::ID_READ_ONLY_REFUSED {
-        match host.writable(ID_AA64DFR0_EL1) {
-            Writable::Own => "its KVM takes only the value that it gave".into(),
+        match host.accepts(ID_AA64DFR0_EL1) {
+            Accepts::Own => "its KVM takes only the value that it gave".into(),
             _ => format!("{} is not in its writable mask", field.name),
         }
     } else {
@@ -149,7 +149,7 @@ pub fn refusal(field: &Field, value: u8, who: &str, host: &Fingerprint, rule: &'
 }
 
 pub fn perhaps(field: &Field, value: u8, who: &str, host: &Fingerprint, rule: &'static Rule) -> String {
-    if host.writable(ID_AA64DFR0_EL1) != Writable::Unsaid {
+    if host.accepts(ID_AA64DFR0_EL1) != Accepts::Unsaid {
         return format!("{who} may take {} or refuse it: {}", words(field, value), rule.says);
     }
     let known = if field.mask() & WRITABLE_SINCE_6_12 != 0 {

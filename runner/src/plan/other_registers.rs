@@ -8,7 +8,7 @@
 
 use super::{Reason, Verdict};
 use crate::{
-    fingerprint::{Fingerprint, Writable},
+    fingerprint::{Accepts, Fingerprint},
     kernel_version::KernelVersion,
     register_id::RegisterId,
 };
@@ -61,7 +61,7 @@ type Way = (Verdict, String, Vec<&'static Rule>);
 fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint) -> Way {
     let differing = has ^ gives;
     if id_register::IMPLEMENTATION.contains(&reg) {
-        return implementation([has, gives], [a.writable(reg), b.writable(reg)]);
+        return implementation([has, gives], [a.accepts(reg), b.accepts(reg)]);
     }
     if id_register::is_aarch32(reg)
         && b.has_aarch32() == Some(false)
@@ -71,17 +71,17 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
             "B ignores the write: EL0 has no AArch32 state there, and the register reads as zero".into();
         return (Verdict::AsIs, why, Vec::new());
     }
-    let fixed = match b.writable(reg) {
-        Writable::Unsaid => return (Verdict::NotKnown, unsaid(), Vec::new()),
-        Writable::Own if reg == id_register::ID_AA64PFR0_EL1 && differing & !CSV == 0 => {
+    let fixed = match b.accepts(reg) {
+        Accepts::Unsaid => return (Verdict::NotKnown, unsaid(), Vec::new()),
+        Accepts::Own if reg == id_register::ID_AA64PFR0_EL1 && differing & !CSV == 0 => {
             return (
                 Verdict::NotKnown,
                 "B may take CSV2 and CSV3 that promise no more than its own".into(),
                 Vec::new(),
             );
         }
-        Writable::Own => differing,
-        Writable::Mask(mask) => differing & !mask,
+        Accepts::Own => differing,
+        Accepts::Mask(mask) => differing & !mask,
     };
     if reg == ID_DFR0_EL1 && has & 0xf < COPDBG_ARMV8 && has & 0xf != gives & 0xf {
         return (
@@ -98,23 +98,23 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
         );
     }
     let forgiven = FORGIVEN.iter().find(|(forgiven, _)| *forgiven == reg).map_or(0, |(_, mask)| *mask);
-    if b.writable(reg) != Writable::Own && fixed & !forgiven == 0 {
+    if b.accepts(reg) != Accepts::Own && fixed & !forgiven == 0 {
         let why =
             format!("B may take it and ignore {}, which older kernels gave by mistake", fields(reg, fixed));
         return (Verdict::NotKnown, why, Vec::new());
     }
-    let refuses = match b.writable(reg) {
-        Writable::Own => "B refuses it: its KVM takes only the value that it gave".into(),
+    let refuses = match b.accepts(reg) {
+        Accepts::Own => "B refuses it: its KVM takes only the value that it gave".into(),
         _ => format!("B refuses it: its writable mask is without {}", fields(reg, fixed)),
     };
-    let lowered = match a.writable(reg) {
-        Writable::Mask(mask) if differing & !mask == 0 => {
+    let lowered = match a.accepts(reg) {
+        Accepts::Mask(mask) if differing & !mask == 0 => {
             Some("the VM may be created on A with B's value: all that differs is in A's writable mask")
         }
-        Writable::Unsaid => {
+        Accepts::Unsaid => {
             Some("whether the VM can be created on A with B's value is not known: A's file has no masks")
         }
-        Writable::Mask(_) | Writable::Own => None,
+        Accepts::Mask(_) | Accepts::Own => None,
     };
     match lowered {
         Some(lowered) => {
@@ -129,15 +129,15 @@ fn unsaid() -> String {
 }
 
 /// MIDR_EL1, REVIDR_EL1 and AIDR_EL1: KVM accepts any value in the mask, once the VM has the capability.
-fn implementation([has, gives]: [u64; 2], [a, b]: [Writable; 2]) -> Way {
+fn implementation([has, gives]: [u64; 2], [a, b]: [Accepts; 2]) -> Way {
     const CAPABILITY: &str = "the VMM enables KVM_CAP_ARM_WRITABLE_IMP_ID_REGS before it creates vCPUs";
     let may_have = |writable, value: u64| match writable {
-        Writable::Mask(mask) => mask != 0 && value & !mask == 0,
-        Writable::Own => false,
-        Writable::Unsaid => true,
+        Accepts::Mask(mask) => mask != 0 && value & !mask == 0,
+        Accepts::Own => false,
+        Accepts::Unsaid => true,
     };
     match (may_have(b, has), may_have(a, gives)) {
-        (true, _) if b == Writable::Unsaid => {
+        (true, _) if b == Accepts::Unsaid => {
             (Verdict::NotKnown, format!("B takes it if {CAPABILITY}, which its KVM may lack"), Vec::new())
         }
         (true, _) => (Verdict::NotKnown, format!("B takes it if {CAPABILITY}"), Vec::new()),

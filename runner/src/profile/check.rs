@@ -5,7 +5,7 @@
 use super::{Facts, Kernel, Profile, Profiles, REGISTERS};
 use crate::{
     cpu_model::CpuModel,
-    fingerprint::{Fingerprint, Masks, Writable},
+    fingerprint::{Accepts, Fingerprint, Masks},
     plan::{field_names, in_order, value},
     register_id::RegisterId,
 };
@@ -127,7 +127,7 @@ fn against<'a>(fingerprint: &Fingerprint, profiles: Vec<&'a Profile>) -> Outcome
 /// The facts that the fingerprint does not have.
 fn unsaid(fingerprint: &Fingerprint) -> Vec<&'static str> {
     let mut unsaid = Vec::new();
-    if fingerprint.writable(ID_AA64DFR0_EL1) == Writable::Unsaid {
+    if fingerprint.accepts(ID_AA64DFR0_EL1) == Accepts::Unsaid {
         unsaid.push("what userspace may write");
     }
     if fingerprint.capabilities.is_none() {
@@ -155,9 +155,9 @@ fn differences(fingerprint: &Fingerprint, profile: &Profile, facts: &Facts) -> V
         differ(&format!("ID_AA64DFR0_EL1.{}", field.name), value(field, profile), value(field, host));
     }
     let fields = |mask: u64| if mask == 0 { "nothing".into() } else { field_names(dfr0, mask) };
-    let writable = match (&fingerprint.masks, fingerprint.writable(dfr0)) {
+    let writable = match (&fingerprint.masks, fingerprint.accepts(dfr0)) {
         (Masks::Absent, _) => Some("not said by the kernel".into()),
-        (_, Writable::Mask(mask)) => Some(fields(mask)),
+        (_, Accepts::Mask(mask)) => Some(fields(mask)),
         _ => None,
     };
     if let Some(writable) = writable {
