@@ -53,7 +53,7 @@ impl fmt::Display for Explanation<'_> {
 impl Explanation<'_> {
     fn case(&self, f: &mut fmt::Formatter<'_>, case: &Case) -> fmt::Result {
         writeln!(f, "\n{}", case.name)?;
-        writeln!(f, "  rule: {}\n  section: {}", case.rule.says, case.rule.section)?;
+        writeln!(f, "  rule: {}: {}\n  section: {}", case.rule.name, case.rule.says, case.rule.section)?;
         case.also.iter().try_for_each(|rule| writeln!(f, "  also: {rule}"))?;
         case.why_it_stays().iter().try_for_each(|why| writeln!(f, "  its vCPU does not move: {why}"))?;
         self.scenarios(f, case)?;
@@ -205,7 +205,7 @@ mod tests {
         })];
         let text = explained(&cases, Err("no KVM"));
         assert!(text.starts_with(
-            "this host: no guest runs here, so it is not said which deviations apply: no KVM\n\ns.a\n  rule: An enabled"
+            "this host: no guest runs here, so it is not said which deviations apply: no KVM\n\ns.a\n  rule: BREAKPOINT_MATCHES: An enabled"
         ));
         assert!(text.contains(&format!(
             "\n  section: {}\n  also: {}\n",

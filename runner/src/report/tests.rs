@@ -226,7 +226,7 @@ fn junit_has_each_result_and_each_silence() {
     let suites: Vec<&str> = parsed.test_suites.iter().map(|suite| suite.name.as_str()).collect();
     assert_eq!(suites, ["one@newest.s", "one@trixie.dfr0", "two@newest.dfr0", "two@trixie.dfr0"]);
     for part in [
-        "<failure message=\"exec marker 1: no event\" type=\"fail\">s.b: It does (DDI 0487K.a D2.8)\n",
+        "<failure message=\"exec marker 1: no event\" type=\"fail\">s.b: IT_DOES: It does (DDI 0487K.a D2.8)\n",
         "  operation 1: exec marker 1: no event\n",
         "<skipped message=\"no watchpoint\" type=\"skip\">",
         "<skipped message=\"known deviation: n\" type=\"xfail\">",

@@ -109,6 +109,9 @@ pub struct Case {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
+    /// Its name in the model; older results do not have it.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The rule, in one sentence.
     pub says: String,
     /// Its section.
@@ -353,7 +356,7 @@ impl Case {
 
 impl From<&Rule> for Why {
     fn from(rule: &Rule) -> Self {
-        Self { says: rule.says.into(), section: rule.section.into() }
+        Self { name: Some(rule.name.into()), says: rule.says.into(), section: rule.section.into() }
     }
 }
 

@@ -9,7 +9,11 @@ use std::path::Path;
 fn case(name: &str, outcome: Outcome) -> Case {
     Case {
         name: name.into(),
-        rule: Why { says: "It does".into(), section: "DDI 0487K.a D2.8".into() },
+        rule: Why {
+            name: Some("IT_DOES".into()),
+            says: "It does".into(),
+            section: "DDI 0487K.a D2.8".into(),
+        },
         outcome,
         checks: 3,
         milliseconds: 7,
@@ -36,7 +40,7 @@ fn departed(operations: usize) -> Departed {
             observed: "exec marker 1: no event".into(),
             seen: vec![],
             allowed: vec![vec!["Breakpoint exception".into()], vec![]],
-            rule: "It does (DDI 0487K.a D2.8)".into(),
+            rule: "IT_DOES: It does (DDI 0487K.a D2.8)".into(),
         },
     }
 }
@@ -120,12 +124,12 @@ fn a_failed_case_is_explained_by_its_rule_its_scenario_and_the_events() {
     let Run { cases, .. } = run();
     assert_eq!(
         cases[1].explained(),
-        "s.b: It does (DDI 0487K.a D2.8)\n\
+        "s.b: IT_DOES: It does (DDI 0487K.a D2.8)\n\
          observed: exec marker 1: no event (2 of 3 checks)\n  \
            in a VM of 6 breakpoints:\n     0  isb\n     1  isb\n  \
            operation 1: exec marker 1: no event\n    \
              seen:    nothing\n    allowed: Breakpoint exception\n    or:      nothing\n    \
-             rule:    It does (DDI 0487K.a D2.8)\n\
+             rule:    IT_DOES: It does (DDI 0487K.a D2.8)\n\
          observed: exec marker 1: no event\n\
          known deviation m does not apply here: since 7.4\n"
     );

@@ -7,6 +7,7 @@ use std::fmt;
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.iter().try_for_each(|name| write!(f, "{name}: "))?;
         write!(f, "{} ({})", self.says, self.section)
     }
 }

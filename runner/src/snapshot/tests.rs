@@ -142,8 +142,8 @@ fn a_refusal_names_register_field_value_errno_and_rule() {
     assert!(error.is_refusal() && error.register() == Some(&saved));
     for part in [
         "ID_AA64DFR0_EL1 = 0x000000f010305009 with EINVAL (22)",
-        "DebugVer: 0x9 in the snapshot, 0x8 here\n    rule: A value that promises more",
-        "PMSS: 0x0 in the snapshot, 0xf here\n    rule: A field outside the writable mask",
+        "DebugVer: 0x9 in the snapshot, 0x8 here\n    rule: ID_UNSAFE_REFUSED: A value that promises more",
+        "PMSS: 0x0 in the snapshot, 0xf here\n    rule: ID_READ_ONLY_REFUSED: A field outside the writable mask",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }

@@ -55,7 +55,7 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
         hosts.entry(Kind::of(cell, case)).or_default().push(cell);
     }
     let Some((_, first)) = results.first() else { return html! {} };
-    let Why { says, section } = &first.rule;
+    let Why { name: rule, says, section } = &first.rule;
     html! {
         details.case.(kind.class()) id=(anchor("case", name)) {
             summary {
@@ -69,7 +69,7 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
                 }
             }
             div.body {
-                p.rule { strong { "Rule " } (says) " " cite { (section) } }
+                p.rule { strong { "Rule " @if let Some(rule) = rule { (rule) " " } } (says) " " cite { (section) } }
                 dl.outcomes {
                     @for (of, cells) in &hosts {
                         dt.(of.class()) { span.sign aria-hidden="true" { (of.sign()) } " " (of.words()) }
