@@ -7,7 +7,7 @@
 //! modules have other moments, vCPUs, features and registers. Each case is scenarios that make their VM; the
 //! model (`vm`) says what KVM may answer.
 
-use crate::forms::whole as case;
+use crate::forms::whole;
 use dfr0_model::{
     dfr0::{FIELDS, Field},
     id_write::Writable,
@@ -33,16 +33,16 @@ const DFR0: SysReg = ID_AA64DFR0_EL1;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case("same_value_accepted", &rule::ID_DEFAULT_ACCEPTED, |cx| {
+        whole("same_value_accepted", &rule::ID_DEFAULT_ACCEPTED, |cx| {
             let default = cx.facts(Features::None)?.default(DFR0);
             cx.check_vm(&vm().sets(DFR0, default).nothing().gets(DFR0).reads(default))
         }),
-        case("default_guest_reads", &rule::ID_GUEST_READS, |cx| {
+        whole("default_guest_reads", &rule::ID_GUEST_READS, |cx| {
             let default = cx.facts(Features::None)?.default(DFR0);
             cx.check_vm(&vm().gets(DFR0).reads(default).read(DFR0).reads(default))
         }),
-        case("raised_again", &rule::ID_SAFE_ACCEPTED, raised_again),
-        case("frozen_by_run", &rule::ID_FROZEN_BY_RUN, frozen_by_run),
+        whole("raised_again", &rule::ID_SAFE_ACCEPTED, raised_again),
+        whole("frozen_by_run", &rule::ID_FROZEN_BY_RUN, frozen_by_run),
     ];
     FIELDS.into_iter().for_each(|field| cases.extend(of_field(field)));
     cases.extend(moments::cases());

@@ -4,7 +4,7 @@
 //! accessed under it and right after it, on each path by which KVM switches them between host and guest.
 
 use crate::{
-    forms::{each_breakpoint as each, each_watchpoint, one as case, whole, within},
+    forms::{each_breakpoint as each, each_watchpoint, one, whole, within},
     stage::{ADDRESS, DEBUGGER, DOUBLEWORD, HERE, LOCKED, ON, STEP, UNLOCKED, WATCHED, armed, watching},
 };
 use dfr0_model::{
@@ -99,22 +99,22 @@ pub fn cases() -> Vec<Case> {
 
 fn access_cases() -> Vec<Case> {
     vec![
-        case("oslar_is_write_only", &rule::REGISTERS_ONE_WAY, || {
+        one("oslar_is_write_only", &rule::REGISTERS_ONE_WAY, || {
             let locked = is_locked(Scenario::new().read(OSLAR_EL1).undefined().lock());
             is_locked(locked.read(OSLAR_EL1).undefined())
         }),
-        case("oslsr_is_read_only", &rule::REGISTERS_ONE_WAY, || {
+        one("oslsr_is_read_only", &rule::REGISTERS_ONE_WAY, || {
             let unlocked = is_unlocked(Scenario::new().write(OSLSR_EL1, 0b10).undefined());
             is_locked(unlocked.lock().isb().write(OSLSR_EL1, 0).undefined())
         }),
-        case("oslsr_from_userspace", &rule::OSLSR_FROM_USERSPACE, oslsr_from_userspace),
-        case("oslar_takes_bit_0_alone", &rule::OS_LOCK_ACCESS, || {
+        one("oslsr_from_userspace", &rule::OSLSR_FROM_USERSPACE, oslsr_from_userspace),
+        one("oslar_takes_bit_0_alone", &rule::OS_LOCK_ACCESS, || {
             Scenario::new().each(1..64, |scenario, bit| {
                 let locked = is_locked(scenario.write(OSLAR_EL1, 1 << bit | 1));
                 is_unlocked(locked.write(OSLAR_EL1, 1 << bit))
             })
         }),
-        case("oslsr_shows_it_to_both", &rule::OS_LOCK_ACCESS, || {
+        one("oslsr_shows_it_to_both", &rule::OS_LOCK_ACCESS, || {
             let pairs = BOTH.into_iter().flat_map(|by| BOTH.map(|other| (by, other)));
             Scenario::new().each(pairs, |scenario, (by, other)| {
                 let locked = is_locked(lock(scenario, by)).userspace_reads(OSLSR_EL1).reads(LOCKED);
@@ -212,7 +212,7 @@ fn silent(scenario: Scenario) -> Scenario {
 fn brk_and_steps() -> Vec<Case> {
     let brk =
         |name: &str, scenario: fn(u8) -> Scenario| each(name, &rule::BRK_UNMASKED, scenario).within("brk");
-    let step = |name: &str, scenario: fn() -> Scenario| case(name, &rule::OS_LOCK, scenario).within("step");
+    let step = |name: &str, scenario: fn() -> Scenario| one(name, &rule::OS_LOCK, scenario).within("step");
     vec![
         brk("taken", |n| armed(n).lock().brk().takes_brk()),
         brk("taken_at_el0", |n| armed(n).lock().at(El::El0).brk().takes_brk()),

@@ -10,7 +10,7 @@ use dfr0_model::{
     access::Access,
     control::{BT_ADDRESS_LINKED, BT_CONTEXT_LINKED, BT_CONTEXTIDR_EL1_LINKED, Dbgbcr, Dbgwcr, Mdscr},
     rule,
-    scenario::{El, Entry, Op, Scenario},
+    scenario::{El, Entry, Op, Scenario, Value},
     shape::Shape,
     sysreg::{self, CONTEXTIDR_EL1, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1, SysReg},
     wire::{TARGET, marker},
@@ -105,28 +105,28 @@ fn assignment(shape: Shape) -> impl Strategy<Value = (SysReg, u64)> {
             (sysreg::dbgbvr(n), marker(at) + if after { 4 } else { 0 })
         }),
         4 => (breakpoint.clone(), address_match())
-            .prop_map(|(n, control)| (sysreg::dbgbcr(n), control.raw_value())),
+            .prop_map(|(n, control)| (sysreg::dbgbcr(n), control.bits())),
         2 => (breakpoint.clone(), address_match(), context_aware.clone()).prop_map(|(n, control, lbn)| {
-            (sysreg::dbgbcr(n), control.with_bt(BT_ADDRESS_LINKED).with_lbn(u4::new(lbn)).raw_value())
+            (sysreg::dbgbcr(n), control.with_bt(BT_ADDRESS_LINKED).with_lbn(u4::new(lbn)).bits())
         }),
         2 => (context_aware.clone(), any::<bool>(), any::<bool>()).prop_map(|(n, e, el1)| {
             let control = Dbgbcr::linked_context().with_e(e);
             let bt = if el1 { BT_CONTEXTIDR_EL1_LINKED } else { BT_CONTEXT_LINKED };
-            (sysreg::dbgbcr(n), control.with_bt(bt).raw_value())
+            (sysreg::dbgbcr(n), control.with_bt(bt).bits())
         }),
         1 => (breakpoint, odd_breakpoint())
-            .prop_map(|(n, control)| (sysreg::dbgbcr(n), control.raw_value())),
+            .prop_map(|(n, control)| (sysreg::dbgbcr(n), control.bits())),
         1 => (context_aware.clone(), 0_u64..2).prop_map(|(n, context)| (sysreg::dbgbvr(n), context)),
         1 => (0_u64..2).prop_map(|context| (CONTEXTIDR_EL1, context)),
         3 => (watchpoint.clone(), 0_u64..8).prop_map(|(n, word)| (sysreg::dbgwvr(n), TARGET + 4 * word)),
         4 => (watchpoint.clone(), watch(), any::<bool>(), context_aware).prop_map(|(n, control, linked, lbn)| {
             let control = if linked { control.with_wt(true).with_lbn(u4::new(lbn)) } else { control };
-            (sysreg::dbgwcr(n), control.raw_value())
+            (sysreg::dbgwcr(n), control.bits())
         }),
         1 => (watchpoint, odd_watchpoint())
-            .prop_map(|(n, control)| (sysreg::dbgwcr(n), control.raw_value())),
+            .prop_map(|(n, control)| (sysreg::dbgwcr(n), control.bits())),
         3 => (0_u8..4, 0_u8..4, 0_u8..4).prop_map(|(mde, kde, ss)| {
-            (MDSCR_EL1, Mdscr::DEFAULT.with_mde(mde > 0).with_kde(kde > 0).with_ss(ss == 0).raw_value())
+            (MDSCR_EL1, Mdscr::DEFAULT.with_mde(mde > 0).with_kde(kde > 0).with_ss(ss == 0).bits())
         }),
     ]
 }

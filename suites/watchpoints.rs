@@ -589,8 +589,8 @@ fn tagged_addresses(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(numbers(cx).flat_map(|n| {
         accesses.iter().flat_map(move |access| {
             LEVELS.into_iter().flat_map(move |el| {
-                let tagged = TAGS.map(|tag| watching(n).at(el).access(*access, tag | WATCHED));
-                tagged.into_iter().chain([watching(n).at(el).access(*access, TAGS[2] | ELSEWHERE)])
+                let tagged = TAGS.map(|tag| watching(n).at(el).access(access, tag | WATCHED));
+                tagged.into_iter().chain([watching(n).at(el).access(access, TAGS[2] | ELSEWHERE)])
             })
         })
     }))
@@ -611,7 +611,7 @@ fn after_a_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
             for access in accesses.iter().filter(|access| faults(access)) {
                 for el in LEVELS {
                     let set = watching(n).write(dbgwvr(n), page + 0x40).at(el);
-                    scenarios.push(set.access(*access, page + 0x40).access(*access, page + 0x80));
+                    scenarios.push(set.access(access, page + 0x40).access(access, page + 0x80));
                 }
             }
         }
@@ -629,7 +629,7 @@ fn after_an_alignment_fault(cx: &mut Context<'_>) -> Result<(), Stop> {
         accesses.iter().flat_map(move |access| {
             LEVELS.map(|el| {
                 let set = watching(n).write(dbgwvr(n), WATCHED + 0x10).at(el);
-                set.access(*access, WATCHED + 0xc).access(*access, WATCHED + 0x10)
+                set.access(access, WATCHED + 0xc).access(access, WATCHED + 0x10)
             })
         })
     }))

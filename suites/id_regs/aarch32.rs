@@ -2,7 +2,7 @@
 
 //! DBGDIDR, which tells a guest in AArch32 about the VM's debug registers.
 
-use super::{DFR0, case, values::surely};
+use super::{DFR0, values::surely, whole};
 use crate::aarch32::{check, check_with};
 use dfr0_model::{
     aarch32::{DBGDIDR, Op},
@@ -14,8 +14,8 @@ use dfr0_runner::case::{Case, Context, Stop};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("aarch32.dbgdidr", &rule::DBGDIDR_IS_DFR0, |cx| check(cx, &[Op::Read(DBGDIDR)])),
-        case("aarch32.dbgdidr_rewritten", &rule::DBGDIDR_IS_DFR0, rewritten),
+        whole("aarch32.dbgdidr", &rule::DBGDIDR_IS_DFR0, |cx| check(cx, &[Op::Read(DBGDIDR)])),
+        whole("aarch32.dbgdidr_rewritten", &rule::DBGDIDR_IS_DFR0, rewritten),
     ]
 }
 

@@ -3,8 +3,9 @@
 //! The values of ID_AA64DFR0_EL1 in VMs with a PMU, with SVE and with pointer authentication.
 
 use super::{
-    DFR0, all_read, case,
+    DFR0, all_read,
     values::{self, Moment, late, own_and_least},
+    whole,
 };
 use dfr0_model::{
     rule,
@@ -22,15 +23,15 @@ pub fn cases() -> Vec<Case> {
         Moment { features: Pmu, before: |_| Scenario::vm(Pmu), through: &[(0, 0)] },
     );
     cases.extend([
-        case("with_pmu.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, Pmu)).and(&[
+        whole("with_pmu.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, Pmu)).and(&[
             &rule::ID_FROZEN_BY_RUN,
             &rule::ID_LATE_AND_ILLEGAL,
             &rule::ID_PMUVER_IMP_DEF,
         ]),
-        case("with_pmu.pmuver", &rule::ID_PMUVER_OF_VCPU, |cx| cx.check_vm(&Scenario::vm(Pmu).gets(DFR0))),
-        case("with_pmu.perfmon", &rule::ID_PERFMON_IS_PMUVER, |cx| perfmon(cx, Pmu)),
-        case("without_pmu.pmuver", &rule::ID_PMUVER_OF_VCPU, |cx| cx.check_vm(&super::vm().gets(DFR0))),
-        case("without_pmu.perfmon", &rule::ID_PERFMON_IS_PMUVER, |cx| perfmon(cx, Features::None)),
+        whole("with_pmu.pmuver", &rule::ID_PMUVER_OF_VCPU, |cx| cx.check_vm(&Scenario::vm(Pmu).gets(DFR0))),
+        whole("with_pmu.perfmon", &rule::ID_PERFMON_IS_PMUVER, |cx| perfmon(cx, Pmu)),
+        whole("without_pmu.pmuver", &rule::ID_PMUVER_OF_VCPU, |cx| cx.check_vm(&super::vm().gets(DFR0))),
+        whole("without_pmu.perfmon", &rule::ID_PERFMON_IS_PMUVER, |cx| perfmon(cx, Features::None)),
     ]);
     cases.extend(values::cases(
         "with_sve",
@@ -38,9 +39,9 @@ pub fn cases() -> Vec<Case> {
         Moment { features: Sve, before: |_| Scenario::vm(Sve), through: &[(0, 0)] },
     ));
     cases.extend([
-        case("with_sve.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, Sve))
+        whole("with_sve.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, Sve))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
-        case("with_sve.as_without", &rule::ID_FEATURES_APART, |cx| as_without(cx, Sve)),
+        whole("with_sve.as_without", &rule::ID_FEATURES_APART, |cx| as_without(cx, Sve)),
     ]);
     cases.extend(values::cases(
         "with_pauth",
@@ -52,9 +53,9 @@ pub fn cases() -> Vec<Case> {
         },
     ));
     cases.extend([
-        case("with_pauth.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, PointerAuthentication))
+        whole("with_pauth.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, PointerAuthentication))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
-        case("with_pauth.as_without", &rule::ID_FEATURES_APART, |cx| as_without(cx, PointerAuthentication)),
+        whole("with_pauth.as_without", &rule::ID_FEATURES_APART, |cx| as_without(cx, PointerAuthentication)),
     ]);
     cases
 }

@@ -3,7 +3,7 @@
 //! KVM_ARM_GET_REG_WRITABLE_MASKS: its arguments, and whether the masks of all ID registers say what
 //! userspace may write.
 
-use super::{case, values::id_registers, vm};
+use super::{values::id_registers, vm, whole};
 use dfr0_model::{
     id_register,
     id_write::Writable,
@@ -17,24 +17,24 @@ use std::sync::Arc;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("masks.capability", &rule::MASKS_ARGUMENTS, |cx| {
+        whole("masks.capability", &rule::MASKS_ARGUMENTS, |cx| {
             cx.check_vm(
                 &vm().then(Op::Vmm(Vmm::MaskRanges)).then(Op::Vmm(Vmm::Masks(MaskRequest::default()))),
             )
         }),
-        case("masks.arguments", &rule::MASKS_ARGUMENTS, arguments),
-        case("masks.same_value", &rule::ID_DEFAULT_ACCEPTED, |cx| {
+        whole("masks.arguments", &rule::MASKS_ARGUMENTS, arguments),
+        whole("masks.same_value", &rule::ID_DEFAULT_ACCEPTED, |cx| {
             let facts = cx.facts(Features::None)?;
             let same =
                 facts.registers.iter().map(|(reg, id)| Scenario::new().sets(*reg, id.default).gets(*reg));
             cx.check_after(&vm(), same.chain([unchanged(&facts)]))
         }),
-        case("masks.outside", &rule::MASKS_TELL_WHAT_CHANGES, outside)
+        whole("masks.outside", &rule::MASKS_TELL_WHAT_CHANGES, outside)
             .and(&[&rule::ID_READ_ONLY_REFUSED, &rule::ID_READS_BACK]),
-        case("masks.inside", &rule::ID_READS_BACK, inside)
+        whole("masks.inside", &rule::ID_READS_BACK, inside)
             .and(&[&rule::ID_PMUVER_IMP_DEF, &rule::ID_AARCH32_ABSENT]),
-        case("masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
-        case("masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields)
+        whole("masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
+        whole("masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields)
             .and(&[&rule::ID_MASK_COVERS_FIELDS]),
     ]
 }

@@ -4,9 +4,9 @@
 //! run, and through another vCPU.
 
 use super::{
-    DFR0, all_read, case,
+    DFR0, all_read,
     values::{self, Moment, id_registers, late, own_and_least},
-    vm,
+    vm, whole,
 };
 use dfr0_model::{
     dfr0::FIELDS,
@@ -21,27 +21,27 @@ use dfr0_runner::case::{Case, Context, Stop};
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case("before_init.refused", &rule::ID_NEEDS_INIT, before_init),
-        case("before_init.changes_nothing", &rule::ID_NEEDS_INIT, before_init_changes_nothing),
-        case("after_run.each_value", &rule::ID_FROZEN_BY_RUN, |cx| {
+        whole("before_init.refused", &rule::ID_NEEDS_INIT, before_init),
+        whole("before_init.changes_nothing", &rule::ID_NEEDS_INIT, before_init_changes_nothing),
+        whole("after_run.each_value", &rule::ID_FROZEN_BY_RUN, |cx| {
             each_late(cx, None, all_read, Scenario::new())
         })
         .and(&[&rule::ID_LATE_AND_ILLEGAL, &rule::ID_PMUVER_IMP_DEF]),
-        case("after_run.every_id_register", &rule::ID_FROZEN_BY_RUN, every_id_register_after_run),
-        case("immediate_exit.freezes", &rule::ID_FROZEN_BY_IMMEDIATE_EXIT, |cx| {
+        whole("after_run.every_id_register", &rule::ID_FROZEN_BY_RUN, every_id_register_after_run),
+        whole("immediate_exit.freezes", &rule::ID_FROZEN_BY_IMMEDIATE_EXIT, |cx| {
             each_late(cx, None, |vm| vm.enters_and_leaves().refused(EINTR), Scenario::new())
         })
         .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
-        case("failed_run.sve_not_finalised", &rule::ID_FROZEN_BY_FAILED_RUN, |cx| failed_run(cx, Sve))
+        whole("failed_run.sve_not_finalised", &rule::ID_FROZEN_BY_FAILED_RUN, |cx| failed_run(cx, Sve))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
-        case("failed_run.pmu_not_initialised", &rule::ID_FROZEN_BY_FAILED_RUN, |cx| failed_run(cx, Pmu))
+        whole("failed_run.pmu_not_initialised", &rule::ID_FROZEN_BY_FAILED_RUN, |cx| failed_run(cx, Pmu))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
-        case("second_init.keeps", &rule::ID_KEPT_BY_INIT, |cx| {
+        whole("second_init.keeps", &rule::ID_KEPT_BY_INIT, |cx| {
             let facts = cx.facts(None)?;
             let again = vm().sets(DFR0, facts.least()).inits(None).gets_each(id_registers(&facts));
             cx.check_vm(&all_read(again.gets(DFR0).reads(facts.least())))
         }),
-        case("second_init.after_run", &rule::ID_KEPT_BY_INIT, second_init_after_run)
+        whole("second_init.after_run", &rule::ID_KEPT_BY_INIT, second_init_after_run)
             .and(&[&rule::ID_FROZEN_BY_RUN]),
     ];
     cases.extend(values::cases(
@@ -59,10 +59,10 @@ pub fn cases() -> Vec<Case> {
         Moment { features: None, before: |_| two_vcpus(), through: &[(0, 1), (1, 0)] },
     ));
     cases.extend([
-        case("other_vcpu.guest_reads", &rule::ID_VM_SCOPED, other_vcpu_guest_reads),
-        case("other_vcpu.frozen_by_run", &rule::ID_VM_SCOPED, other_vcpu_freezes)
+        whole("other_vcpu.guest_reads", &rule::ID_VM_SCOPED, other_vcpu_guest_reads),
+        whole("other_vcpu.frozen_by_run", &rule::ID_VM_SCOPED, other_vcpu_freezes)
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
-        case("other_vcpu.init_keeps", &rule::ID_KEPT_BY_INIT, other_init_keeps),
+        whole("other_vcpu.init_keeps", &rule::ID_KEPT_BY_INIT, other_init_keeps),
     ]);
     cases
 }

@@ -4,9 +4,9 @@
 //! ID_DFR1_EL1.
 
 use super::{
-    all_read, case,
+    all_read,
     values::{self, is_accepted, is_legal, is_refused},
-    vm,
+    vm, whole,
 };
 use dfr0_model::{
     dfr0::Field,
@@ -33,25 +33,25 @@ pub fn cases() -> Vec<Case> {
         })
         .collect();
     cases.extend([
-        case("id_dfr0.accepted", &rule::ID_SAFE_ACCEPTED, |cx| written(cx, is_accepted))
+        whole("id_dfr0.accepted", &rule::ID_SAFE_ACCEPTED, |cx| written(cx, is_accepted))
             .and(&[&rule::ID_DEFAULT_ACCEPTED, &rule::ID_PMUVER_IMP_DEF]),
-        case("id_dfr0.refused", &rule::ID_UNSAFE_REFUSED, |cx| {
+        whole("id_dfr0.refused", &rule::ID_UNSAFE_REFUSED, |cx| {
             written(cx, |facts, field, value| {
                 is_refused(facts, field, value) && !is_reserved(facts, field, value)
             })
         })
         .and(&[&rule::ID_READ_ONLY_REFUSED]),
-        case("id_dfr0.reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
+        whole("id_dfr0.reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
             written(cx, |facts, field, value| field.lsb != COPSDBG.lsb && is_reserved(facts, field, value))
         }),
-        case("id_dfr0.copsdbg_reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
+        whole("id_dfr0.copsdbg_reserved_refused", &rule::ID_RESERVED_REFUSED, |cx| {
             written(cx, |facts, field, value| field.lsb == COPSDBG.lsb && is_reserved(facts, field, value))
         }),
-        case("id_dfr0.reads_back", &rule::ID_READS_BACK, reads_back),
-        case("id_dfr0.mask", &rule::ID_MASK_COVERS_FIELDS, mask_agrees),
-        case("id_dfr0.guest_reads", &rule::ID_GUEST_READS, lowered_guest_reads),
-        case("id_dfr0.without_aarch32", &rule::ID_AARCH32_ABSENT, without_aarch32),
-        case("debug_features.guest_reads", &rule::ID_GUEST_READS, |cx| cx.check_vm(&all_read(vm()))),
+        whole("id_dfr0.reads_back", &rule::ID_READS_BACK, reads_back),
+        whole("id_dfr0.mask", &rule::ID_MASK_COVERS_FIELDS, mask_agrees),
+        whole("id_dfr0.guest_reads", &rule::ID_GUEST_READS, lowered_guest_reads),
+        whole("id_dfr0.without_aarch32", &rule::ID_AARCH32_ABSENT, without_aarch32),
+        whole("debug_features.guest_reads", &rule::ID_GUEST_READS, |cx| cx.check_vm(&all_read(vm()))),
     ]);
     cases
 }

@@ -3,9 +3,9 @@
 //! Two fields of ID_AA64DFR0_EL1 written at once, for each pair of fields.
 
 use super::{
-    DFR0, case,
+    DFR0,
     values::{is_refused, surely},
-    vm,
+    vm, whole,
 };
 use dfr0_model::{
     dfr0::{FIELDS, Field},
@@ -21,9 +21,9 @@ type Change = (&'static Field, u8);
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("together.two_legal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, is_surely_accepted))
+        whole("together.two_legal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, is_surely_accepted))
             .and(&[&rule::ID_SAFE_ACCEPTED, &rule::ID_IMPOSSIBLE_SHAPE]),
-        case("together.legal_and_illegal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, is_refused)).and(&[
+        whole("together.legal_and_illegal", &rule::ID_FIELDS_TOGETHER, |cx| pairs(cx, is_refused)).and(&[
             &rule::ID_UNSAFE_REFUSED,
             &rule::ID_RESERVED_REFUSED,
             &rule::ID_READ_ONLY_REFUSED,
