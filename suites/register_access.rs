@@ -3,13 +3,14 @@
 //! Which debug registers exist for a guest, what they hold, and what an access to a register that does not
 //! exist does.
 
-use crate::forms::whole as case;
+use crate::forms::whole;
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     dfr0::{BRPS, WRPS},
+    pstate::{D, EL0T, EL1H, EL1H_MASKED, SS},
     rule,
-    scenario::{Op, Scenario},
+    scenario::{Op, Scenario, Value},
     shape::Shape,
     sysreg::{
         CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGVCR32_EL2, DebugRegister,
@@ -29,21 +30,21 @@ const MDCCINT: [u64; 4] = [1 << 30, 1 << 29, 0b11 << 29, 0];
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("beyond_breakpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
+        whole("beyond_breakpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
             let count = cx.shape().breakpoints;
             beyond(cx, count, [dbgbvr, dbgbcr])
         })
         .of_field(&BRPS),
-        case("beyond_watchpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
+        whole("beyond_watchpoints", &rule::REGISTERS_BEYOND_COUNT, |cx| {
             let count = cx.shape().watchpoints;
             beyond(cx, count, [dbgwvr, dbgwcr])
         })
         .of_field(&WRPS),
-        case("id_aa64dfr0_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
+        whole("id_aa64dfr0_is_read_only", &rule::REGISTERS_ONE_WAY, |cx| {
             cx.check(&Scenario::new().write(ID_AA64DFR0_EL1, 0))
         }),
-        case("mdscr_reads_back", &rule::REGISTERS_READ_BACK, mdscr_reads_back),
-        case("mdscr_tdcc_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("mdscr_reads_back", &rule::REGISTERS_READ_BACK, mdscr_reads_back),
+        whole("mdscr_tdcc_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             let tdcc = Scenario::new().write(MDSCR_EL1, 1 << 12).isb().read(MDSCR_EL1).then(Op::Exit);
             cx.check(
                 &tdcc
@@ -54,30 +55,30 @@ pub fn cases() -> Vec<Case> {
                     .read(MDSCR_EL1),
             )
         }),
-        case("mdccint_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("mdccint_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             MDCCINT.into_iter().try_for_each(|value| {
                 let written = Scenario::new().write(MDCCINT_EL1, value).isb().read(MDCCINT_EL1);
                 cx.check(&written.then(Op::Exit).read(MDCCINT_EL1).then(Op::KvmGet { reg: MDCCINT_EL1 }))
             })
         }),
-        case("mdccint_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
+        whole("mdccint_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
             MDCCINT.into_iter().try_for_each(|value| {
                 let set = Scenario::new().then(Op::KvmSet { reg: MDCCINT_EL1, value });
                 cx.check(&set.then(Op::KvmGet { reg: MDCCINT_EL1 }).read(MDCCINT_EL1))
             })
         }),
-        case("one_reg_keeps_each_bit", &rule::ONE_REG_IS_THE_REGISTER, one_reg_keeps_each_bit)
+        whole("one_reg_keeps_each_bit", &rule::ONE_REG_IS_THE_REGISTER, one_reg_keeps_each_bit)
             .stays("its guest does not run"),
-        case("step_state_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, step_state_by_userspace)
+        whole("step_state_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, step_state_by_userspace)
             .with_own_vms(),
-        case("vector_catch_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, vector_catch_by_userspace)
+        whole("vector_catch_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, vector_catch_by_userspace)
             .with_own_vms(),
-        case("claim_tags", &rule::CLAIM_TAGS, |cx| {
+        whole("claim_tags", &rule::CLAIM_TAGS, |cx| {
             cx.check(&claim_tags(Scenario::new().then(Op::Exit)))?;
             cx.check(&claim_tags(Scenario::new().enable(Mdscr::breakpoints_at_el1())))
         })
         .stays(NOT_KEPT),
-        case("oseccr", &rule::EXCEPTION_CATCH_ACCESS, |cx| {
+        whole("oseccr", &rule::EXCEPTION_CATCH_ACCESS, |cx| {
             cx.check(&Scenario::new().then(Op::Exit).read(OSECCR_EL1))?;
             cx.check(&Scenario::new().enable(Mdscr::breakpoints_at_el1()).read(OSECCR_EL1))?;
             // Written only where it is RES0 or saves EDECCR, and only with zero.
@@ -85,22 +86,22 @@ pub fn cases() -> Vec<Case> {
             cx.check(&locked.write(OSECCR_EL1, 0).isb().read(OSECCR_EL1))
         })
         .stays(NOT_KEPT),
-        case("dbgauthstatus", &rule::AUTHENTICATION_STATUS, |cx| {
+        whole("dbgauthstatus", &rule::AUTHENTICATION_STATUS, |cx| {
             cx.check(&Scenario::new().then(Op::Exit).read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))?;
             let on = Scenario::new().enable(Mdscr::breakpoints_at_el1());
             cx.check(&on.read(DBGAUTHSTATUS_EL1).write(DBGAUTHSTATUS_EL1, 0))
         })
         .stays(NOT_KEPT),
-        case("external_debug_status", &rule::EXTERNAL_DEBUG_STATUS, |cx| {
+        whole("external_debug_status", &rule::EXTERNAL_DEBUG_STATUS, |cx| {
             let read = |scenario: Scenario| scenario.read(MDRAR_EL1).read(MDCCSR_EL0);
             cx.check(&read(read(Scenario::new()).then(Op::Exit)))?;
             cx.check(&read(Scenario::new().enable(Mdscr::breakpoints_at_el1())))?;
             cx.check(&read(Scenario::new().write(OSLAR_EL1, 1).isb()))
         })
         .stays(NOT_KEPT),
-        case("reset_values", &rule::REGISTERS_RESET, reset_values),
-        case("reset_by_second_init", &rule::REGISTERS_RESET, reset_by_second_init).with_own_vms(),
-        case("contextidr_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
+        whole("reset_values", &rule::REGISTERS_RESET, reset_values),
+        whole("reset_by_second_init", &rule::REGISTERS_RESET, reset_by_second_init).with_own_vms(),
+        whole("contextidr_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             let values = (0..32).map(|bit| 1 << bit).chain([0, 0xffff_ffff]);
             cx.check(&values.fold(Scenario::new(), |scenario, value| {
                 scenario
@@ -111,8 +112,8 @@ pub fn cases() -> Vec<Case> {
                     .read(CONTEXTIDR_EL1)
             }))
         }),
-        case("listed_registers_write_back", &rule::ONE_REG_LISTED, listed_registers_write_back),
-        case("a_read_comes_first", &rule::REGISTERS_READ_BACK, a_read_comes_first),
+        whole("listed_registers_write_back", &rule::ONE_REG_LISTED, listed_registers_write_back),
+        whole("a_read_comes_first", &rule::REGISTERS_READ_BACK, a_read_comes_first),
     ]
 }
 
@@ -156,7 +157,7 @@ fn mdscr_reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
 /// The guest's first access to its debug registers is a read. It writes afterwards.
 fn a_read_comes_first(cx: &mut Context<'_>) -> Result<(), Stop> {
     let shape = cx.shape();
-    let control = Dbgbcr::address_at_el1().raw_value();
+    let control = Dbgbcr::address_at_el1().bits();
     for n in shape.breakpoint_numbers() {
         let set = Scenario::new()
             .then(Op::KvmSet { reg: dbgbvr(n), value: 0x1234_5678 })
@@ -193,7 +194,7 @@ fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
         Some((DebugRegister::Bcr, _)) => 0x1e6,
         Some((DebugRegister::Wvr, _)) => 0x8000,
         Some((DebugRegister::Wcr, _)) => 0x1ffa,
-        None if reg == MDSCR_EL1 => Mdscr::breakpoints_at_el1().raw_value(),
+        None if reg == MDSCR_EL1 => Mdscr::breakpoints_at_el1().bits(),
         None => 1 << 30,
     };
     let registers: Vec<SysReg> = numbered(cx.shape()).into_iter().chain([MDSCR_EL1, MDCCINT_EL1]).collect();
@@ -232,7 +233,7 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
                 false => Dbgbcr::address_at_el1(),
             };
             let control = kind.with_e(false).with_hmc(hmc).with_ssc(u2::new(ssc)).with_pmc(pmc);
-            [(dbgbvr(n), ADDRESSES[nth(n)]), (dbgbcr(n), control.raw_value())]
+            [(dbgbvr(n), ADDRESSES[nth(n)]), (dbgbcr(n), control.bits())]
         });
         let watchpoints = (0..shape.watchpoints).flat_map(|n| {
             let (hmc, ssc, pac) = STATES[nth(n)];
@@ -247,7 +248,7 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
                 .with_hmc(hmc)
                 .with_ssc(u2::new(ssc))
                 .with_pac(pac);
-            [(dbgwvr(n), ADDRESSES[nth(n)]), (dbgwcr(n), control.raw_value())]
+            [(dbgwvr(n), ADDRESSES[nth(n)]), (dbgwcr(n), control.bits())]
         });
         let registers: Vec<(SysReg, u64)> = breakpoints.chain(watchpoints).collect();
         let set = registers.iter().fold(vm(), |scenario, (reg, value)| scenario.sets(*reg, *value));
@@ -259,14 +260,9 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// SS and D in PSTATE, and in SPSR_EL1, from which an exception return takes them, at EL1 and at EL0.
 fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
-    const SS: u64 = 1 << 21;
-    const D: u64 = 1 << 9;
-    const EL1H: u64 = 0b0101;
-    const EL0T: u64 = 0b0000;
-    const MASKED: u64 = 0b1111 << 6 | EL1H;
     let each = |scenario| {
         StepState::ALL.into_iter().fold(scenario, |scenario, state| {
-            [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, MASKED]
+            [SS | D | EL1H, SS | EL1H, D | EL1H, EL1H, SS | EL0T, EL0T, EL1H_MASKED]
                 .into_iter()
                 .fold(scenario, |scenario: Scenario, value| {
                     scenario.sets_state(state, value).gets_state(state).reads(value)

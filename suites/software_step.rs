@@ -4,13 +4,14 @@
 //! over exceptions and exclusives, and together with breakpoints and watchpoints on the same instruction.
 
 use crate::{
-    forms::{one as case, whole},
+    forms::{one, whole},
     stage::{ADDRESS, DOUBLEWORD, HERE, LDR, LEVELS, STEP},
 };
 use dfr0_model::{
     access::Access,
     control::{LSC_STORE, Mdscr, PMC_EL1_EL0},
     feature::Feature,
+    pstate::{self, EL0T, EL1H, EL2H},
     rule,
     scenario::{El, Entry, Scenario},
     sequence::{self, Sequence},
@@ -26,20 +27,20 @@ const SWITCHED_OFF: Mdscr = STEP.with_ss(false);
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case("el1_one_instruction", &rule::STEP, || steps(on(El::El1), 1)),
-        case("el1_two_instructions", &rule::STEP_SYNDROME, || steps(on(El::El1), 2)),
-        case("el0_one_instruction", &rule::STEP, || steps(on(El::El0), 1)),
-        case("el0_two_instructions", &rule::STEP_SYNDROME, || steps(on(El::El0), 2)),
-        case("again_after_it_was_switched_off", &rule::STEP_NEEDS_SS, || {
+        one("el1_one_instruction", &rule::STEP, || steps(on(El::El1), 1)),
+        one("el1_two_instructions", &rule::STEP_SYNDROME, || steps(on(El::El1), 2)),
+        one("el0_one_instruction", &rule::STEP, || steps(on(El::El0), 1)),
+        one("el0_two_instructions", &rule::STEP_SYNDROME, || steps(on(El::El0), 2)),
+        one("again_after_it_was_switched_off", &rule::STEP_NEEDS_SS, || {
             let off = is_not_stepped(steps(on(El::El1), 1), 1).read(MDSCR_EL1).reads(SWITCHED_OFF);
             let el0 = steps(off.enable(STEP), 2).at(El::El0).enable(STEP);
             is_not_stepped(steps(el0, 2), 2)
         }),
-        case("ss_clear", &rule::STEP_NEEDS_SS, || {
+        one("ss_clear", &rule::STEP_NEEDS_SS, || {
             let el1 = is_not_stepped(with(El::El1, STEP.with_ss(false)), 2);
             steps(is_not_stepped(el1.at(El::El0), 2).enable(STEP), 1)
         }),
-        case("pending_at_once", &rule::STEP_PENDING, || {
+        one("pending_at_once", &rule::STEP_PENDING, || {
             Scenario::new().each(LEVELS, |scenario, el| {
                 scenario.append(on(el)).each(1..=3, |scenario, steps| {
                     let pending = scenario.enable(STEP).entered(Entry::Return { ss: false, steps });
@@ -47,23 +48,23 @@ pub fn cases() -> Vec<Case> {
                 })
             })
         }),
-        case("spsr_ss_without_mdscr_ss", &rule::STEP_NEEDS_SS, || {
+        one("spsr_ss_without_mdscr_ss", &rule::STEP_NEEDS_SS, || {
             Scenario::new().each(LEVELS, |scenario, el| {
                 let off = Mdscr::DEFAULT.with_kde(true);
                 is_not_stepped(scenario.append(with(el, off)), 1).read(MDSCR_EL1).reads(off)
             })
         }),
-        case("after_exit", &rule::EXIT_KEEPS_STATE, || {
+        one("after_exit", &rule::EXIT_KEEPS_STATE, || {
             let el1 = steps(on(El::El1).exit(), 2);
             let el1 = steps(el1.enable(STEP).exit(), 1);
             steps(el1.at(El::El0).enable(STEP).exit(), 2).read(MDSCR_EL1).reads(SWITCHED_OFF)
         }),
-        case("enabled_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, || {
+        one("enabled_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, || {
             let stepped = steps(on(El::El1).by_userspace(), 2);
             let seen = stepped.userspace_reads(MDSCR_EL1).reads(SWITCHED_OFF);
             seen.read(MDSCR_EL1).reads(SWITCHED_OFF)
         }),
-        case("over_brk", &rule::STEP_EXCEPTION, || {
+        one("over_brk", &rule::STEP_EXCEPTION, || {
             Scenario::new().each(LEVELS, |scenario, el| {
                 // After the BRK exception, the RET is stepped.
                 let stepped =
@@ -75,9 +76,13 @@ pub fn cases() -> Vec<Case> {
             each_access(cx, &["ldxr x1", "ldxp x1, x2", "ldar x1", "ldr x1", "str x1"])
         }),
         whole("over_isb", &rule::STEP_SYNCHRONIZES, |cx| over(cx, &["isb"], 0)),
-        whole("over_exception_return", &rule::STEP_RETURN, |cx| over_return(cx, [EL1H, EL1H | SPSR_D, EL0T])),
+        whole("over_exception_return", &rule::STEP_RETURN, |cx| {
+            over_return(cx, [EL1H, EL1H | pstate::D, EL0T])
+        }),
         whole("over_return_to_itself", &rule::STEP_RETURN, over_return_to_itself),
-        whole("over_illegal_return", &rule::STEP_ILLEGAL_RETURN, |cx| over_return(cx, [EL2H, EL2H | SPSR_D])),
+        whole("over_illegal_return", &rule::STEP_ILLEGAL_RETURN, |cx| {
+            over_return(cx, [EL2H, EL2H | pstate::D])
+        }),
         whole("over_unmasking", &rule::STEP_UNMASKED, over_unmasking),
         whole("over_masking", &rule::STEP_MASKED, |cx| over_at(cx, El::El1, &MASKING, 0)),
         whole("over_hypervisor_call", &rule::STEP_CALL, |cx| over_call(cx, &["hvc #0"])),
@@ -133,13 +138,6 @@ fn each_access(cx: &mut Context<'_>, names: &[&str]) -> Result<(), Stop> {
     Ok(())
 }
 
-/// SPSR_EL1 of exception returns, with A, I and F set.
-const EL0T: u64 = 0x1c0;
-const EL1H: u64 = 0x1c5;
-/// To EL2, which is illegal at EL1.
-const EL2H: u64 = 0x1c9;
-const SPSR_D: u64 = 1 << 9;
-const SPSR_SS: u64 = 1 << 21;
 /// Pieces that set PSTATE.D.
 const MASKING: [&str; 2] = ["msr daifset, #8", "msr daifset, #8; msr daifclr, #8"];
 /// A function of the SMC Calling Convention that nothing implements: a 64-bit fast call of a SiP service.
@@ -212,7 +210,9 @@ fn over_wait(cx: &mut Context<'_>) -> Result<(), Stop> {
 /// is active and from one in which PSTATE.D masks it.
 fn over_return<const N: usize>(cx: &mut Context<'_>, states: [u64; N]) -> Result<(), Stop> {
     const PIECE: &str = "msr spsr_el1, x0; eret";
-    for state in states.into_iter().flat_map(|state| [state, state | SPSR_SS]) {
+    for state in
+        states.into_iter().map(|state| pstate::AIF | state).flat_map(|state| [state, state | pstate::SS])
+    {
         over(cx, &[PIECE], state)?;
         let masked = entries().map(masked);
         cx.check_each(

@@ -22,13 +22,15 @@ use core::{
 };
 use dfr0_model::{
     access::{self, ACCESSES},
+    control::Mdscr,
     event::{
         EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC,
         EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
     },
     layout::{self, BRK, BRK_IMMEDIATE, DOORBELL, MARKER_COUNT},
     op::{El, Entry},
-    sequence::{self, ERET, SEQUENCE_LEN, SEQUENCES, is_move},
+    pstate,
+    sequence::{self, ERET, NOP, RET, SEQUENCE_LEN, SEQUENCES, is_move},
     sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
     wire::{self, Bell, EVENT_WORDS, LOG_LEN, OP_WORDS, PROGRAM_LEN},
 };
@@ -38,21 +40,7 @@ global_asm!(include_str!("entry.s"));
 /// Makes cargo link again when the linker script has changed.
 const _: &str = include_str!("../payload.ld");
 
-const NOP: u32 = 0xd503_201f;
-const RET: u32 = 0xd65f_03c0;
 const SVC: u32 = 0xd400_0001;
-/// SPSR_EL1: EL1h, D, A, I and F set.
-const EL1H_MASKED: u64 = 0x3c5;
-/// SPSR_EL1: EL0t, A, I and F set.
-const EL0T: u64 = 0x1c0;
-/// SPSR_EL1.D.
-const D: u64 = 1 << 9;
-/// SPSR_EL1.SS.
-const SS: u64 = 1 << 21;
-/// MDSCR_EL1.SS.
-const MDSCR_SS: u64 = 1;
-/// MDSCR_EL1.MDE.
-const MDSCR_MDE: u64 = 1 << 15;
 const INSTRUCTION: u64 = 4;
 
 /// The instructions that access one register: `MRS X0; RET; MSR X0; RET`.
@@ -197,10 +185,11 @@ impl Guest for Payload {
                     Entry::Return { ss, steps } => (ss, steps),
                 };
                 let mode = match el {
-                    El::El0 => EL0T,
-                    El::El1 => EL1H_MASKED & !D,
+                    El::El0 => pstate::EL0T,
+                    El::El1 => pstate::EL1H,
                 };
-                let spsr = mode | if masked { D } else { 0 } | if ss { SS } else { 0 };
+                let flags = if masked { pstate::D } else { 0 } | if ss { pstate::SS } else { 0 };
+                let spsr = pstate::AIF | mode | flags;
                 STEPS.store(steps.into(), Relaxed);
                 // SAFETY: as above, entered by an exception return; its RET goes to the SVC, whose handler
                 // returns to the instruction after the ERET, with the same stack.
@@ -287,7 +276,7 @@ extern "C" fn exception(vector: u64, x30: u64) -> u64 {
     match instruction(elr) {
         RET => x30,
         instruction if is_move(instruction) && is_masked_by_mde(taken) => {
-            clear_mdscr(MDSCR_MDE);
+            change_mdscr(|mdscr| mdscr.with_mde(false));
             elr
         }
         _ => elr + INSTRUCTION,
@@ -319,7 +308,7 @@ fn instruction(address: u64) -> u32 {
 /// Ends code that an exception return entered: the interpreter continues where it entered the code.
 fn leave() -> u64 {
     // SAFETY: the ERET after the handler returns to EL1h, from where the code was entered.
-    unsafe { asm!("msr spsr_el1, {0}", in(reg) EL1H_MASKED) };
+    unsafe { asm!("msr spsr_el1, {0}", in(reg) pstate::EL1H_MASKED) };
     CONTINUE.load(Relaxed)
 }
 
@@ -329,15 +318,15 @@ fn step_on(spsr: u64) {
     STEPS.store(left, Relaxed);
     if left > 0 {
         // SAFETY: PSTATE.SS of the interrupted code concerns software step alone.
-        unsafe { asm!("msr spsr_el1, {0}", in(reg) spsr | SS) };
+        unsafe { asm!("msr spsr_el1, {0}", in(reg) spsr | pstate::SS) };
     } else {
-        clear_mdscr(MDSCR_SS);
+        change_mdscr(|mdscr| mdscr.with_ss(false));
     }
 }
 
-fn clear_mdscr(bits: u64) {
-    let mdscr = Payload.read(MDSCR_EL1);
-    Payload.write(MDSCR_EL1, mdscr & !bits);
+fn change_mdscr(change: fn(Mdscr) -> Mdscr) {
+    let mdscr = Mdscr::new_with_raw_value(Payload.read(MDSCR_EL1));
+    Payload.write(MDSCR_EL1, change(mdscr).raw_value());
     Payload.isb();
 }
 

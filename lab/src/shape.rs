@@ -3,14 +3,8 @@
 
 use std::fmt;
 
+use dfr0_model::dfr0::{BRPS, CTX_CMPS, Field, WRPS};
 use serde::{Deserialize, Serialize};
-
-/// The position of ID_AA64DFR0_EL1.BRPs, the number of breakpoints minus one.
-const BRPS: u32 = 12;
-/// The position of ID_AA64DFR0_EL1.WRPs, the number of watchpoints minus one.
-const WRPS: u32 = 20;
-/// The position of ID_AA64DFR0_EL1.CTX_CMPs, the number of context-aware breakpoints minus one.
-const CTX_CMPS: u32 = 28;
 
 /// Numbers of registers (not the fields' values, which are one less). A deserialised shape is one that Armv8-A allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,20 +52,15 @@ impl TryFrom<Counts> for Shape {
 impl Shape {
     /// The shape in a value of ID_AA64DFR0_EL1.
     pub fn of(id_aa64dfr0: u64) -> Self {
-        let count = |position: u32| (id_aa64dfr0 >> position & 0xf) as u8 + 1;
+        let count = |field: Field| field.get(id_aa64dfr0) + 1;
         Self { breakpoints: count(BRPS), watchpoints: count(WRPS), context_aware: count(CTX_CMPS) }
     }
 
     /// `id_aa64dfr0` with the BRPs, WRPs and CTX_CMPs of this shape.
     pub fn in_place_of(self, id_aa64dfr0: u64) -> u64 {
-        let mut value = id_aa64dfr0;
-        for (position, count) in
-            [(BRPS, self.breakpoints), (WRPS, self.watchpoints), (CTX_CMPS, self.context_aware)]
-        {
-            value &= !(0xf << position);
-            value |= u64::from(count.wrapping_sub(1) & 0xf) << position;
-        }
-        value
+        [(BRPS, self.breakpoints), (WRPS, self.watchpoints), (CTX_CMPS, self.context_aware)]
+            .into_iter()
+            .fold(id_aa64dfr0, |value, (field, count)| field.with(value, count.wrapping_sub(1)))
     }
 }
 

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`sysreg`] | system registers: encodings, names, the instructions that access them |
 //! | [`control`] | layouts of DBGBCR<n>_EL1, DBGWCR<n>_EL1 and MDSCR_EL1 |
+//! | [`pstate`] | PSTATE, as SPSR_EL1 holds it |
 //! | [`dfr0`] | the fields of ID_AA64DFR0_EL1 and which values promise more than others |
 //! | [`id_dfr0`] | the fields of ID_DFR0_EL1 |
 //! | [`id_register`] | the names of the identification registers and of their fields |
@@ -32,6 +33,7 @@ pub mod id_dfr0;
 pub mod id_register;
 pub mod layout;
 pub mod op;
+pub mod pstate;
 pub mod sequence;
 pub mod shape;
 pub mod sysreg;

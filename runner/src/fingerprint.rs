@@ -17,7 +17,7 @@ use crate::{
 use dfr0_model::{
     id_register,
     shape::Shape,
-    sysreg::{ID_AA64DFR0_EL1, MIDR_EL1, SysReg},
+    sysreg::{ID_AA64DFR0_EL1, ID_AA64PFR0_EL1, MIDR_EL1, SysReg},
 };
 use serde::{Deserialize, de::IgnoredAny};
 use std::{
@@ -254,7 +254,7 @@ impl Fingerprint {
 
     /// Whether EL0 has AArch32 state; `None` if the file does not say.
     pub fn has_aarch32(&self) -> Option<bool> {
-        self.id_registers.get(&id_register::ID_AA64PFR0_EL1).copied().map(id_register::has_aarch32)
+        self.id_registers.get(&ID_AA64PFR0_EL1).copied().map(id_register::has_aarch32)
     }
 
     /// The kernel's version, if its release begins with one.

@@ -22,7 +22,11 @@ use crate::{
     fingerprint::{Fingerprint, Source},
     register_id::RegisterId,
 };
-use dfr0_model::{id_register, rule::Rule, shape::Shape};
+use dfr0_model::{
+    rule::Rule,
+    shape::Shape,
+    sysreg::{ID_AA64DFR1_EL1, ID_AA64DFR2_EL1},
+};
 use serde::{Serialize, Serializer};
 
 /// The source of a move, or its target.
@@ -206,9 +210,8 @@ pub fn plan(a: Named<'_>, b: Named<'_>) -> Plan {
 }
 
 fn is_debug(id: RegisterId) -> bool {
-    id.system_register().is_some_and(|reg| {
-        reg.op0() == 2 || [id_register::ID_AA64DFR1_EL1, id_register::ID_AA64DFR2_EL1].contains(&reg)
-    })
+    id.system_register()
+        .is_some_and(|reg| reg.op0() == 2 || [ID_AA64DFR1_EL1, ID_AA64DFR2_EL1].contains(&reg))
 }
 
 /// The registers that A's VM has and B's VM does not have.

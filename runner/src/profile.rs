@@ -17,7 +17,7 @@ use crate::{
     expected::{self, Error},
     kernel_version::KernelVersion,
 };
-use dfr0_model::sysreg::{ID_AA64DFR0_EL1, ID_DFR0_EL1, SysReg};
+use dfr0_model::sysreg::{ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_DFR0_EL1, SysReg};
 use std::path::Path;
 
 /// The files of `expected/hosts/`, as they were when this program was built.
@@ -72,8 +72,7 @@ pub struct Facts {
 }
 
 /// The ID registers in a profile.
-pub(crate) const REGISTERS: [SysReg; 3] =
-    [ID_AA64DFR0_EL1, dfr0_model::id_register::ID_AA64DFR1_EL1, ID_DFR0_EL1];
+pub(crate) const REGISTERS: [SysReg; 3] = [ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_DFR0_EL1];
 
 /// All profiles.
 #[derive(Clone, Debug)]

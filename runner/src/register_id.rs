@@ -2,7 +2,10 @@
 
 //! The ids of KVM_GET_REG_LIST (KVM API, 4.68 KVM_SET_ONE_REG, arm64), on any machine.
 
-use dfr0_model::{id_register, sysreg::SysReg};
+use dfr0_model::{
+    id_register,
+    sysreg::{SCTLR_EL1, SysReg, VBAR_EL1},
+};
 use std::fmt;
 
 const ARCHITECTURE: u64 = 0xff << 56;
@@ -100,9 +103,8 @@ const PMEVTYPER: u16 = SysReg::new(3, 3, 14, 12, 0).encoding();
 /// The system registers that KVM lists and dfr0 does not use. Where KVM's ABI has another encoding than the
 /// architecture, the name is KVM's (arch/arm64/include/uapi/asm/kvm.h, KVM_REG_ARM_TIMER_CNT).
 #[rustfmt::skip]
-const SYSTEM_NAMES: [(SysReg, &str); 45] = [
-    (SysReg::new(2, 4, 0, 7, 0), "DBGVCR32_EL2"),
-    (SysReg::new(3, 0, 1, 0, 0), "SCTLR_EL1"),
+const SYSTEM_NAMES: [(SysReg, &str); 43] = [
+    (SCTLR_EL1, "SCTLR_EL1"),
     (SysReg::new(3, 0, 1, 0, 1), "ACTLR_EL1"),
     (SysReg::new(3, 0, 1, 0, 2), "CPACR_EL1"),
     (SysReg::new(3, 0, 1, 0, 3), "SCTLR2_EL1"),
@@ -122,12 +124,11 @@ const SYSTEM_NAMES: [(SysReg, &str); 45] = [
     (SysReg::new(3, 0, 10, 2, 3), "PIR_EL1"),
     (SysReg::new(3, 0, 10, 2, 4), "POR_EL1"),
     (SysReg::new(3, 0, 10, 3, 0), "AMAIR_EL1"),
-    (SysReg::new(3, 0, 12, 0, 0), "VBAR_EL1"),
+    (VBAR_EL1, "VBAR_EL1"),
     (SysReg::new(3, 0, 12, 1, 1), "DISR_EL1"),
     (SysReg::new(3, 0, 13, 0, 4), "TPIDR_EL1"),
     (SysReg::new(3, 0, 14, 1, 0), "CNTKCTL_EL1"),
     (SysReg::new(3, 2, 0, 0, 0), "CSSELR_EL1"),
-    (SysReg::new(3, 3, 9, 12, 0), "PMCR_EL0"),
     (SysReg::new(3, 3, 9, 12, 1), "PMCNTENSET_EL0"),
     (SysReg::new(3, 3, 9, 12, 2), "PMCNTENCLR_EL0"),
     (SysReg::new(3, 3, 9, 12, 3), "PMOVSCLR_EL0"),

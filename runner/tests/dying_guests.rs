@@ -9,7 +9,7 @@ use dfr0_model::{
     guest_debug::{ENABLE, GuestDebug, SINGLESTEP},
     rule,
     scenario::{Op, Scenario},
-    sysreg::{self, SysReg},
+    sysreg::{self, VBAR_EL1},
     wire,
 };
 use dfr0_runner::{
@@ -20,7 +20,6 @@ use dfr0_runner::{
 use std::time::Duration;
 
 /// VBAR_EL1.
-const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
 /// How long a guest hangs in these tests.
 const DEADLINE: Duration = Duration::from_secs(2);
 

@@ -14,15 +14,13 @@ use crate::{
     id_write::EINVAL,
     layout,
     matching::{Hit, Match},
-    outcome::{ESR_IL, Expected, Outcome, Unknown, esr_of_watchpoint},
+    outcome::{ESR_IL, Expected, IFSC_DEBUG, Outcome, Unknown, esr_of_watchpoint},
     registers::Registers,
     rule::{self, Rule},
     sysreg::{dbgwcr, dbgwvr},
 };
 use alloc::vec::Vec;
 
-/// ESR_EL2.IFSC of a debug exception.
-const IFSC_DEBUG: u64 = 0b10_0010;
 /// ESR_EL2.{ISV, EX} of a Software Step exception, which are not compared: ISV is 0 if KVM emulated the
 /// instruction.
 const STEP_UNKNOWN: u64 = 1 << 24 | 1 << 6;

@@ -17,7 +17,11 @@ use crate::{
     fault::Fault,
     layout,
     matching::{Hit, Match, Verdict, View},
-    outcome::{ESR_FNP, ESR_FNV, ESR_IL, Expected, FAR_UNKNOWN, Outcome, Unknown, esr_of_watchpoint},
+    outcome::{
+        ESR_FNP, ESR_FNV, ESR_IL, ESR_WNR, Expected, FAR_UNKNOWN, IFSC_DEBUG, Outcome, Unknown,
+        esr_of_watchpoint,
+    },
+    pstate,
     registers::Registers,
     rule::{self, Rule},
     scenario::{El, Entry},
@@ -28,14 +32,10 @@ use crate::{
 use alloc::{vec, vec::Vec};
 use core::ops::Range;
 
-/// ESR_EL1.IFSC of a debug exception.
-const IFSC_DEBUG: u64 = 0b10_0010;
 /// ESR_EL1.ISV of a Software Step exception: EX is valid.
 const ESR_ISV: u64 = 1 << 24;
 /// ESR_EL1.EX of a Software Step exception: a Load-Exclusive instruction was stepped.
 const ESR_EX: u64 = 1 << 6;
-/// ESR_EL1.WnR of a Data Abort exception.
-const ESR_WNR: u64 = 1 << 6;
 /// ESR_EL1's bits of a Data Abort exception that a guest's stage 1 defines: EC, IL, CM, S1PTW, WnR and DFSC.
 const ESR_ABORT_COMPARED: u64 = 0x3f << 26 | ESR_IL | 0x1ff;
 /// ESR_EL1's bits of a trapped WFI or WFE without RN and RV.
@@ -46,15 +46,6 @@ const ESR_WFX_ALWAYS: u64 = 1 << 24 | 0xe << 20;
 const ESR_TRAP_COMPARED: u64 = 0x3f << 26 | ESR_IL;
 /// More events than any code causes before it ends.
 const MOST_EVENTS: usize = 64;
-const SPSR_AIF: u64 = 0b111 << 6;
-const SPSR_D: u64 = 1 << 9;
-const SPSR_IL: u64 = 1 << 20;
-const SPSR_SS: u64 = 1 << 21;
-const SPSR_MODE: u64 = 0x1f;
-const SPSR_EL1H: u64 = 0b0_0101;
-const SPSR_EL0T: u64 = 0;
-/// SPSR_EL1.M of an exception return to EL2, which is illegal at EL1.
-const SPSR_EL2H: u64 = 0b0_1001;
 /// What KVM returns in X0 from an unknown call: NOT_SUPPORTED.
 const NOT_SUPPORTED: u64 = u64::MAX;
 
@@ -650,22 +641,22 @@ impl Execution<'_> {
             let path = self.done(path, Stepped::Perhaps);
             return Ok(Path { synchronised: true, monitor: false, ..path });
         };
-        if spsr & !(SPSR_MODE | SPSR_D | SPSR_SS) != SPSR_AIF {
+        if spsr & !(pstate::MODE | pstate::D | pstate::SS) != pstate::AIF {
             return Err(Unknown("an exception return with this SPSR_EL1"));
         }
-        let (el, illegal) = match spsr & SPSR_MODE {
-            SPSR_EL0T => (El::El0, false),
-            SPSR_EL1H => (El::El1, false),
-            SPSR_EL2H => (El::El1, true),
+        let (el, illegal) = match spsr & pstate::MODE {
+            pstate::EL0T => (El::El0, false),
+            pstate::EL1H => (El::El1, false),
+            pstate::EL2H => (El::El1, true),
             _ => return Err(Unknown("an exception return to this mode")),
         };
         decided.get_or_insert(if illegal { &rule::STEP_ILLEGAL_RETURN } else { &rule::STEP_RETURN });
         let here = path.generates(self);
         let path = self.done(path, Stepped::Perhaps);
         let there =
-            Path { el, masked: spsr & SPSR_D != 0, illegal, synchronised: true, monitor: false, ..path };
+            Path { el, masked: spsr & pstate::D != 0, illegal, synchronised: true, monitor: false, ..path };
         let steps = !there.ss_cleared && self.written(&there).steps().is_ok();
-        Ok(Path { ss: spsr & SPSR_SS != 0 && !here && steps, ..there })
+        Ok(Path { ss: spsr & pstate::SS != 0 && !here && steps, ..there })
     }
 
     /// If several rules decide what happens, the first is named.
@@ -777,12 +768,12 @@ fn abort_exception(memory: &Memory, fault: Fault, path: &Path) -> Expected {
 /// masked.
 fn exception(esr: u64, path: &Path) -> Expected {
     let (vector, mode) = match path.el {
-        El::El0 => (VECTOR_LOWER_EL_SYNCHRONOUS, SPSR_EL0T),
-        El::El1 => (VECTOR_CURRENT_EL_SYNCHRONOUS, SPSR_EL1H),
+        El::El0 => (VECTOR_LOWER_EL_SYNCHRONOUS, pstate::EL0T),
+        El::El1 => (VECTOR_CURRENT_EL_SYNCHRONOUS, pstate::EL1H),
     };
     let bit = |set, bit| if set { bit } else { 0 };
-    let flags = bit(path.ss, SPSR_SS) | bit(path.masked, SPSR_D) | bit(path.illegal, SPSR_IL);
-    let spsr = SPSR_AIF | mode | flags;
+    let flags = bit(path.ss, pstate::SS) | bit(path.masked, pstate::D) | bit(path.illegal, pstate::IL);
+    let spsr = pstate::AIF | mode | flags;
     Expected::Exception { vector, esr, esr_mask: u64::MAX, elr: path.pc, spsr, far: FAR_UNKNOWN }
 }
 
@@ -1409,7 +1400,7 @@ mod tests {
     fn step_bits(scenario: &Scenario) -> Vec<(bool, bool, bool)> {
         let bits = |event: &Expected| match *event {
             Expected::Exception { esr, spsr, .. } => {
-                (spsr & SPSR_SS != 0, esr & ESR_ISV != 0, esr & ESR_EX != 0)
+                (spsr & pstate::SS != 0, esr & ESR_ISV != 0, esr & ESR_EX != 0)
             }
             other => panic!("{other}"),
         };
@@ -1719,10 +1710,10 @@ mod tests {
         assert_eq!(piece(masked(), PIECE, 0x2001c0), [(vec![(0x32, end, 0x1c0)], 0x2001c0)]);
         assert_eq!(piece(masked(), PIECE, 0x2003c5), [(vec![], 0x2003c5)]);
         let illegal = piece(masked(), PIECE, 0x1c9);
-        let il = AT_EL1 | SPSR_IL;
+        let il = AT_EL1 | pstate::IL;
         assert_eq!(illegal, [(vec![(0x33, 16, il), (0xe, 16, il), (0xe, end, il)], 0x1c9)]);
         let illegal = piece(masked(), PIECE, 0x2001c9);
-        let ss = il | SPSR_SS;
+        let ss = il | pstate::SS;
         assert_eq!(illegal, [(vec![(0xe, 16, ss), (0xe, end, ss)], 0x2001c9)]);
         let to_itself = piece(start(STEP).entered(Entry::stepped(1)), "eret", 0);
         assert_eq!(to_itself, [(vec![(0x33, 0, AT_EL1)], 0)]);
@@ -1791,7 +1782,7 @@ mod tests {
             let set = start(STEP).watchpoint(0, watched, Dbgwcr::doubleword()).entered(Entry::stepped(1));
             let events = outcome(&set.access(store, address)).expect("modelled").events;
             match events[0] {
-                Expected::Exception { esr, far, spsr, .. } => (esr >> 26, far, spsr & SPSR_SS != 0),
+                Expected::Exception { esr, far, spsr, .. } => (esr >> 26, far, spsr & pstate::SS != 0),
                 other => panic!("{other}"),
             }
         };

@@ -4,6 +4,7 @@
 
 use crate::{
     event::{Event, Exception, VECTOR_CURRENT_EL_SYNCHRONOUS},
+    pstate,
     rule::Rule,
 };
 use alloc::vec::Vec;
@@ -15,7 +16,9 @@ pub(crate) const ESR_IL: u64 = 1 << 25;
 /// and FnV. Hardware may set them whatever ID_AA64DFR0_EL1 says.
 const ESR_WATCHPOINT_COMPARED: u64 = !(0x3f << 18 | 1 << 17 | 1 << 16 | 1 << 15 | 1 << 10);
 /// ESR_ELx.WnR.
-const ESR_WNR: u64 = 1 << 6;
+pub(crate) const ESR_WNR: u64 = 1 << 6;
+/// ESR_ELx.IFSC and DFSC of a debug exception.
+pub(crate) const IFSC_DEBUG: u64 = 0b10_0010;
 
 /// ESR_ELx.FnV of a Watchpoint exception: FAR_ELx is not valid.
 pub(crate) const ESR_FNV: u64 = 1 << 10;
@@ -30,9 +33,8 @@ pub(crate) const fn esr_of_watchpoint(wnr: Option<bool>) -> (u64, u64) {
         None => (0, ESR_WATCHPOINT_COMPARED & !ESR_WNR),
     }
 }
-/// SPSR_EL1: D, A, I, F, IL, SS and M. The condition flags and the bits of later features depend on the
-/// payload.
-const SPSR_COMPARED: u64 = 0xf << 6 | 1 << 20 | 1 << 21 | 0x1f;
+/// SPSR_EL1's bits that are compared. The condition flags and the bits of later features depend on the payload.
+const SPSR_COMPARED: u64 = pstate::D | pstate::AIF | pstate::IL | pstate::SS | pstate::MODE;
 
 /// An event that the rules allow; bits outside of a mask may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -469,7 +469,7 @@ mod tests {
         event::{Event, Exception, Logged},
         guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
         judge::judge,
-        outcome::FAR_UNKNOWN,
+        outcome::{ESR_WNR, FAR_UNKNOWN},
         scenario::{Migrate, Other, Scenario},
     };
     use arbitrary_int::{u2, u4, u5};
@@ -477,7 +477,6 @@ mod tests {
 
     const SHAPE: Shape =
         Shape { debug_ver: 8, breakpoints: 6, watchpoints: 4, context_aware: 2, double_lock: true };
-    const ESR_WNR: u64 = 1 << 6;
     const ARMED: Mdscr = Mdscr::breakpoints_at_el1();
 
     /// The last operation's outcome.

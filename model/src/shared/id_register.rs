@@ -11,13 +11,6 @@ use crate::{
 pub const IMPLEMENTATION: [SysReg; 3] =
     [crate::sysreg::MIDR_EL1, SysReg::new(3, 0, 0, 0, 6), SysReg::new(3, 1, 0, 0, 7)];
 
-/// ID_AA64PFR0_EL1, AArch64 Processor Feature Register 0.
-pub const ID_AA64PFR0_EL1: SysReg = SysReg::new(3, 0, 0, 4, 0);
-/// ID_AA64DFR1_EL1, AArch64 Debug Feature Register 1.
-pub const ID_AA64DFR1_EL1: SysReg = SysReg::new(3, 0, 0, 5, 1);
-/// ID_AA64DFR2_EL1, AArch64 Debug Feature Register 2.
-pub const ID_AA64DFR2_EL1: SysReg = SysReg::new(3, 0, 0, 5, 2);
-
 /// The register describes AArch32 state: op1 = 0, CRm = 1 to 3.
 pub const fn is_aarch32(reg: SysReg) -> bool {
     reg.is_id() && matches!((reg.encoding() >> 11 & 7, reg.encoding() >> 3 & 15), (0, 1..=3))
@@ -157,6 +150,7 @@ const ROWS: &[Row] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sysreg::ID_AA64PFR0_EL1;
 
     #[test]
     fn each_register_is_listed_once_and_is_in_the_feature_id_space() {

@@ -110,6 +110,12 @@ pub struct Sequence {
 pub const SEQUENCE_LEN: usize = 8;
 /// The number of pieces.
 pub const SEQUENCES: usize = 31;
+/// `NOP`.
+pub const NOP: u32 = 0xd503_201f;
+/// `RET`.
+pub const RET: u32 = 0xd65f_03c0;
+/// `ISB`.
+pub const ISB: u32 = 0xd503_3fdf;
 /// `ERET`.
 pub const ERET: u32 = 0xd69f_03e0;
 
@@ -189,7 +195,8 @@ const READ_BACK: (u32, Does) = (0xf85d_8000, Does::ReadBack);
 const ADD_REST_OF_SET: (u32, Does) = (0x8b01_0000, Does::Nothing);
 const ADD_REST_OF_COPY: (u32, Does) = (0x8b02_0000, Does::Nothing);
 /// What the first markers are, a NOP and a RET each. ADRP finds them at the start of the page that the piece is in.
-const MARKERS: Moves = Moves { size: 64, from: Some(layout::MARKERS), value: 0xd65f_03c0_d503_201f };
+const MARKERS: Moves =
+    Moves { size: 64, from: Some(layout::MARKERS), value: (RET as u64) << 32 | NOP as u64 };
 /// `CPYP [X0]!, [X1]!, X2!` and `CPYFP [X0]!, [X1]!, X2!`.
 const CPYP: u32 = 0x1d01_0440;
 const CPYFP: u32 = 0x1901_0440;
@@ -238,7 +245,7 @@ const fn copy<const PROLOGUE: u32>(name: &'static str) -> Sequence {
 
 /// Every piece. New ones go last, because snapshots hold places.
 pub static TABLE: [Sequence; SEQUENCES] = placed([
-    sequence("isb", &[(0xd503_3fdf, Does::Isb)]),
+    sequence("isb", &[(ISB, Does::Isb)]),
     sequence("msr daifset, #8", &[(0xd503_48df, Does::MaskDebug(true))]),
     sequence("msr daifclr, #8", &[(0xd503_48ff, Does::MaskDebug(false))]),
     sequence(
@@ -261,7 +268,7 @@ pub static TABLE: [Sequence; SEQUENCES] = placed([
     // SEVL, so that there is an event to wait for.
     sequence("sevl; wfe", &[(0xd503_20bf, Does::Nothing), (0xd503_205f, Does::Wait(0b01))]),
     sequence("ldxr; stxr, until it is done", &[CLEAR_STATUS, LDXR, STXR, (0x35ff_ffa3, Does::Retry), STATUS]),
-    sequence("ldxr; nop; stxr", &[CLEAR_STATUS, LDXR, (0xd503_201f, Does::Nothing), STXR, STATUS]),
+    sequence("ldxr; nop; stxr", &[CLEAR_STATUS, LDXR, (NOP, Does::Nothing), STXR, STATUS]),
     sequence("ldxr; clrex; stxr", &[CLEAR_STATUS, LDXR, (0xd503_3f5f, Does::ClearExclusive), STXR, STATUS]),
     // With PSTATE.UAO set, what is otherwise an unprivileged access has EL1's privilege.
     needs(

@@ -139,6 +139,10 @@ pub const DBGAUTHSTATUS_EL1: SysReg = SysReg::new(2, 0, 7, 14, 6);
 pub const MDRAR_EL1: SysReg = SysReg::new(2, 0, 1, 0, 0);
 /// MDCCSR_EL0, Monitor DCC Status Register (read-only).
 pub const MDCCSR_EL0: SysReg = SysReg::new(2, 3, 0, 1, 0);
+/// SCTLR_EL1, System Control Register.
+pub const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
+/// VBAR_EL1, Vector Base Address Register.
+pub const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
 /// CONTEXTIDR_EL1, Context ID Register.
 pub const CONTEXTIDR_EL1: SysReg = SysReg::new(3, 0, 13, 0, 1);
 /// ID_AA64DFR0_EL1, AArch64 Debug Feature Register 0.

@@ -6,7 +6,9 @@
 
 use crate::stage1;
 use dfr0_model::{
-    sysreg::{ID_AA64ISAR2_EL1, ID_AA64PFR1_EL1, SysReg},
+    pstate,
+    sequence::{ERET, ISB, NOP},
+    sysreg::{ID_AA64ISAR2_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SysReg},
     wire::{RAM, TABLES},
 };
 
@@ -30,8 +32,6 @@ const CPTR: u64 = 0x32ff;
 const VTCR: u64 = 25 | 1 << 6 | 1 << 8 | 1 << 10 | 0b11 << 12 | 0b010 << 16 | 1 << 31;
 /// HCRX_EL2.MSCEn.
 const HCRX_MSCEN: u64 = 1 << 11;
-/// SPSR_EL2: EL1h, D, A, I and F set.
-const SPSR: u64 = 0x3c5;
 /// A level 1 block of stage 2 that is read and written: AF, S2AP.
 const BLOCK: u64 = 1 | 1 << 10 | 0b11 << 6;
 /// Its memory is Normal Write-Back, Inner Shareable.
@@ -47,11 +47,7 @@ const VTTBR_EL2: SysReg = SysReg::new(3, 4, 2, 1, 0);
 const VTCR_EL2: SysReg = SysReg::new(3, 4, 2, 1, 2);
 const SPSR_EL2: SysReg = SysReg::new(3, 4, 4, 0, 0);
 const ELR_EL2: SysReg = SysReg::new(3, 4, 4, 0, 1);
-const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
 
-const ISB: u32 = 0xd503_3fdf;
-const NOP: u32 = 0xd503_201f;
-const ERET: u32 = 0xd69f_03e0;
 /// `MOV X3, #0`.
 const MOV_X3_0: u32 = 0xd280_0003;
 /// `STR W0, [X1]`.
@@ -131,7 +127,7 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
         (VTCR_EL2, VTCR),
         (VTTBR_EL2, stage2),
         (SCTLR_EL1, stage1::SCTLR_OFF),
-        (SPSR_EL2, SPSR),
+        (SPSR_EL2, pstate::EL1H_MASKED),
         (ELR_EL2, entry),
     ];
     for (reg, value) in registers.into_iter().chain(stage1::REGISTERS) {

@@ -13,14 +13,12 @@ use crate::{
 use dfr0_model::{
     aarch32::{self, Event, Op},
     id_write::Answer,
-    sysreg::SysReg,
+    sysreg::{SysReg, VBAR_EL1},
     vmm::Features,
     wire::RAM,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::time::Duration;
-
-const VBAR_EL1: SysReg = SysReg::new(3, 0, 12, 0, 0);
 
 /// A VM with one vCPU.
 #[derive(Debug)]

@@ -92,7 +92,7 @@ impl Debugger {
 }
 
 fn is_step(hsr: u32) -> bool {
-    hsr >> 26 == u32::from(EC_STEP_LOWER_EL)
+    debug_exit_class(hsr.into()) == EC_STEP_LOWER_EL
 }
 
 /// `kvm_debug_exit_arch.far` if the exit defines it, or zero: KVM then leaves the value of the exit before.

@@ -3,7 +3,7 @@
 //! The one_reg ids of 64-bit registers (KVM API, 4.68 KVM_SET_ONE_REG, arm64).
 
 use crate::register_id::RegisterId;
-use dfr0_model::sysreg::SysReg;
+use dfr0_model::sysreg::{SysReg, VBAR_EL1};
 use dfr0_model::vmm::StepState;
 
 const ARM64_U64: u64 = 0x6030_0000_0000_0000;
@@ -72,5 +72,5 @@ pub const STATE: [(&str, u64); 8] = [
     ("SPSR_EL1", SPSR_EL1),
     ("ESR_EL1", system(SysReg::new(3, 0, 5, 2, 0))),
     ("FAR_EL1", system(SysReg::new(3, 0, 6, 0, 0))),
-    ("VBAR_EL1", system(SysReg::new(3, 0, 12, 0, 0))),
+    ("VBAR_EL1", system(VBAR_EL1)),
 ];

@@ -23,18 +23,15 @@ use crate::{
 use dfr0_model::{
     event::{Event, Logged},
     id_write::{Answer, Writable},
+    pstate,
     scenario::{Migrate, Op},
     shape::Shape,
-    sysreg::{ID_AA64DFR0_EL1, SysReg},
+    sysreg::{ID_AA64DFR0_EL1, SCTLR_EL1, SysReg},
     vmm::{Features, Vmm},
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::{collections::BTreeMap, io, time::Duration};
-
-const SCTLR_EL1: SysReg = SysReg::new(3, 0, 1, 0, 0);
-/// EL1h with D, A, I and F set.
-const PSTATE_EL1H_MASKED: u64 = 0x3c5;
 
 /// A VM's vCPU. The payload is loaded when the first scenario runs; until then only the vCPU's registers can
 /// be used.
@@ -123,7 +120,7 @@ impl Cpu for Vcpu {
         let start = self.loaded.as_ref().ok_or_else(unloaded)?.start;
         let registers = [
             ("PC", one_reg::PC, start.entry),
-            ("PSTATE", one_reg::PSTATE, PSTATE_EL1H_MASKED),
+            ("PSTATE", one_reg::PSTATE, pstate::EL1H_MASKED),
             ("X0", one_reg::x(0), wire::TABLES),
             ("X1", one_reg::x(1), start.tables_end),
             ("X2", one_reg::x(2), stage1::SCTLR),

@@ -15,25 +15,19 @@ use crate::{
 use dfr0_model::{
     id_register,
     rule::{self, Rule},
-    sysreg::{ID_AA64DFR0_EL1, SysReg},
+    sysreg::{ID_AA64DFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, ID_DFR0_EL1, SysReg},
 };
 
 const MPIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 5);
-const ID_DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 1, 2);
 /// ID_DFR0_EL1.CopDbg: Armv8 debug, the lowest value that KVM accepts.
 const COPDBG_ARMV8: u64 = 6;
-const ID_AA64PFR1_EL1: SysReg = SysReg::new(3, 0, 0, 4, 1);
-const ID_AA64MMFR2_EL1: SysReg = SysReg::new(3, 0, 0, 7, 2);
 /// CSV3 and CSV2 of ID_AA64PFR0_EL1: kernels without masks let userspace lower them.
 const CSV: u64 = 0xff << 56;
 /// Fields that older kernels gave to VMs by mistake: later kernels accept the CPU's own value of them and
 /// ignore it (MPAM, MPAM_frac, MTE_frac and NV; arch/arm64/kvm/sys_regs.c, set_id_aa64pfr0_el1,
 /// set_id_aa64pfr1_el1, set_id_aa64mmfr2_el1).
-const FORGIVEN: [(SysReg, u64); 3] = [
-    (id_register::ID_AA64PFR0_EL1, 0xf << 40),
-    (ID_AA64PFR1_EL1, 0xf << 40 | 0xf << 16),
-    (ID_AA64MMFR2_EL1, 0xf << 24),
-];
+const FORGIVEN: [(SysReg, u64); 3] =
+    [(ID_AA64PFR0_EL1, 0xf << 40), (ID_AA64PFR1_EL1, 0xf << 40 | 0xf << 16), (ID_AA64MMFR2_EL1, 0xf << 24)];
 /// Since this version, the AArch32 ID registers ignore writes if EL0 has no AArch32 state (tested on 6.1).
 const AARCH32_IGNORED_SINCE: KernelVersion = KernelVersion::new(6, 1);
 
@@ -73,7 +67,7 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
     }
     let fixed = match b.accepts(reg) {
         Accepts::Unsaid => return (Verdict::NotKnown, unsaid(), Vec::new()),
-        Accepts::Own if reg == id_register::ID_AA64PFR0_EL1 && differing & !CSV == 0 => {
+        Accepts::Own if reg == ID_AA64PFR0_EL1 && differing & !CSV == 0 => {
             return (
                 Verdict::NotKnown,
                 "B may take CSV2 and CSV3 that promise no more than its own".into(),

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{capabilities::Capabilities, fingerprint::Masks};
-use dfr0_model::sysreg::{ID_AA64DFR0_EL1, MIDR_EL1, OSLSR_EL1, SysReg};
+use dfr0_model::sysreg::{
+    ID_AA64DFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, MIDR_EL1, OSLSR_EL1, SysReg,
+};
 use std::collections::BTreeMap;
 
 /// The writable mask of Linux 6.12 to 7.3.
@@ -13,8 +15,6 @@ const V1: u64 = 0xf0_1030_5009;
 /// 16/16/4 and 4/2/1, otherwise like V1.
 const LARGE: u64 = 0xf0_30f0_f009;
 const SMALL: u64 = 0xf0_0010_3009;
-const ID_AA64MMFR2_EL1: SysReg = SysReg::new(3, 0, 0, 7, 2);
-const ID_DFR0_EL1: SysReg = SysReg::new(3, 0, 0, 1, 2);
 
 fn host(dfr0: u64, masks: Masks) -> Fingerprint {
     let id_registers = BTreeMap::from([(ID_AA64DFR0_EL1, dfr0), (MIDR_EL1, 0x411f_d402)]);
@@ -162,7 +162,7 @@ fn the_cpus_identity_moves_only_with_a_capability() {
 
 #[test]
 fn aarch32s_registers_are_ignored_where_there_is_no_aarch32() {
-    let pfr0 = id_register::ID_AA64PFR0_EL1;
+    let pfr0 = ID_AA64PFR0_EL1;
     let of = |el0| {
         let b = with(with(host(V1, writable(MASK)), pfr0, el0, 0xf), ID_DFR0_EL1, 0, u64::MAX);
         between(&with(with(host(V1, writable(MASK)), pfr0, el0, 0xf), ID_DFR0_EL1, 8, 0), &b).others.verdict
