@@ -305,11 +305,6 @@ impl Scenario {
         self.claim(Claim::Brk)
     }
 
-    /// At the last operation, the guest takes a Data Abort exception.
-    pub fn takes_abort(self) -> Self {
-        self.claim(Claim::Abort)
-    }
-
     /// The last operation's instruction is UNDEFINED.
     pub fn undefined(self) -> Self {
         self.claim(Claim::Undefined)

@@ -110,9 +110,7 @@ pub enum StepState {
 impl StepState {
     /// Every one.
     pub const ALL: [Self; 2] = [Self::Pstate, Self::SpsrEl1];
-}
 
-impl StepState {
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
