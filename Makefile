@@ -100,13 +100,13 @@ hosts: lab
 	@$(LAB) list
 
 check: bundle $(if $(HERE),,lab)
-	@echo "dfr0: check: running every suite $(if $(HERE),on this machine,in $(if $(HOST),the lab host $(HOST),the default lab host))"
+	@echo "dfr0: check: running $(or $(PATTERNS),every suite) $(if $(HERE),on this machine,in $(if $(HOST),the lab host $(HOST),the default lab host))"
 	@$(RUN) run $(PATTERNS) | tee $(TARGET)/check.tap && \
 	    sed -n 's/^# Totals: /dfr0: check passed: /p' $(TARGET)/check.tap || \
 	    { sed -n 's/^# Totals: /dfr0: check failed: /p' $(TARGET)/check.tap; exit 1; }
 
 bare: lab
-	@echo "dfr0: bare: running every suite on the bare CPU of $(if $(MACHINE),the machine in $(MACHINE),$(if $(HOST),the lab host $(HOST),the default lab host))"
+	@echo "dfr0: bare: running $(or $(PATTERNS),every suite) on the bare CPU of $(if $(MACHINE),the machine in $(MACHINE),$(if $(HOST),the lab host $(HOST),the default lab host))"
 	@cargo build --quiet --release --package dfr0-suites --bin dfr0
 	@$(LAB) exec --bare $(HOST:%=--host %) $(MACHINE:%=--machine %) -- $(TARGET)/release/dfr0 run $(PATTERNS) | tee $(TARGET)/bare.tap && \
 	    sed -n 's/^# Totals: /dfr0: bare passed: /p' $(TARGET)/bare.tap || \
@@ -179,7 +179,7 @@ test-report:
 
 coverage:
 	@echo "dfr0: coverage: writing docs/coverage.md"
-	@DFR0_BLESS=1 cargo test --quiet --release --package dfr0-suites --lib coverage
+	@DFR0_BLESS=1 cargo test --quiet --package dfr0-suites --lib coverage
 
 # cargo-mutants works in a copy of this tree. .cargo/mutants.toml lists what is left out.
 mutants:

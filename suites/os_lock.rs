@@ -24,6 +24,15 @@ use dfr0_runner::{
     effort::share_of,
 };
 
+pub fn cases() -> Vec<Case> {
+    let mut cases = access_cases();
+    cases.extend(within("breakpoint", breakpoints()));
+    cases.extend(within("watchpoint", watchpoints()));
+    cases.extend(brk_and_steps());
+    cases.extend(within("registers", registers()));
+    cases
+}
+
 /// Who writes the lock.
 #[derive(Clone, Copy)]
 enum By {
@@ -86,15 +95,6 @@ fn is_locked(scenario: Scenario) -> Scenario {
 /// The same, unlocked.
 fn is_unlocked(scenario: Scenario) -> Scenario {
     scenario.isb().read(OSLSR_EL1).reads(UNLOCKED)
-}
-
-pub fn cases() -> Vec<Case> {
-    let mut cases = access_cases();
-    cases.extend(within("breakpoint", breakpoints()));
-    cases.extend(within("watchpoint", watchpoints()));
-    cases.extend(brk_and_steps());
-    cases.extend(within("registers", registers()));
-    cases
 }
 
 fn access_cases() -> Vec<Case> {
@@ -169,6 +169,7 @@ fn breakpoints() -> Vec<Case> {
             is_unlocked(unlock(seen, By::Userspace)).exec(HERE).takes_breakpoint()
         }),
         each("bits", &rule::OS_LOCK_ACCESS, |n| {
+            // All bits but bit 0.
             let bit_0_clear = is_unlocked(armed(n).write(OSLAR_EL1, !1)).exec(HERE).takes_breakpoint();
             let all = is_locked(bit_0_clear.write(OSLAR_EL1, u64::MAX)).exec(HERE).nothing();
             let bit_1 = is_unlocked(all.write(OSLAR_EL1, 2)).exec(HERE).takes_breakpoint();
@@ -236,7 +237,7 @@ fn brk_and_steps() -> Vec<Case> {
 
 /// Armed on each way, locked by the guest or userspace, and unlocked by the guest or userspace, with one way
 /// while locked and one afterwards, so that each two ways meet. Nothing fires under the lock, and everything
-/// fires afterwards. Number 0 has all combinations; the others take turns.
+/// fires afterwards. Number 0 has all combinations; each of the others has every fourth.
 fn each_way(
     cx: &mut Context<'_>,
     n: Option<u8>,
@@ -336,8 +337,8 @@ fn all_registers(shape: Shape) -> Vec<Register> {
 
 /// Each register with each owner. The register is written, the guest or userspace locks, the register is
 /// accessed `under` the lock, the guest or userspace unlocks, and the register is accessed `after` the lock.
-/// The guest reads it before and after an exit, and userspace reads it: it holds `holds`. Number 0 has all combinations; the
-/// others take turns.
+/// The guest reads it before and after an exit, and userspace reads it: it holds `holds`. Number 0 has all
+/// combinations; each of the others has every fourth.
 fn each_register(
     cx: &mut Context<'_>,
     under: fn(Scenario, &Register) -> Scenario,

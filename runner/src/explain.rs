@@ -132,21 +132,26 @@ impl Explanation<'_> {
     }
 }
 
-/// Each operation, with what it may cause if that is not nothing.
+/// Each operation, with what it may cause if that is not nothing, and with what the case claims.
 fn with_outcomes(host: &Host, shape: Shape, scenario: &Scenario) -> Vec<String> {
     let Ok(outcomes) = paper::outcomes(host, shape, scenario) else {
         return scenario.ops().iter().map(ToString::to_string).collect();
     };
-    let explained = scenario.ops().iter().zip(outcomes).map(|(op, outcome)| {
+    let explained = scenario.ops().iter().zip(outcomes).enumerate().map(|(place, (op, outcome))| {
         let ways: Vec<String> = outcome.alternatives().map(|events| way(*op, events)).collect();
-        match ways.as_slice() {
-            [only] if only.is_empty() => op.to_string(),
-            [first, others @ ..] => {
-                let others = others.iter().map(|other| format!("\n        or:      {}", or_nothing(other)));
-                format!("{op}\n        allowed: {}{}", or_nothing(first), others.collect::<String>())
-            }
-            [] => op.to_string(),
+        let claims: Vec<String> = scenario.claims_at(place).map(|claim| claim.to_string()).collect();
+        let mut text = op.to_string();
+        if claims.is_empty() && ways.iter().all(String::is_empty) {
+            return text;
         }
+        for (number, way) in ways.iter().enumerate() {
+            let allowed = if number == 0 { "allowed:" } else { "or:     " };
+            text.push_str(&format!("\n        {allowed} {}", or_nothing(way)));
+        }
+        if !claims.is_empty() {
+            text.push_str(&format!("\n        claimed: {}", claims.join(", ")));
+        }
+        text
     });
     explained.collect()
 }
