@@ -47,7 +47,7 @@ help:
 	@echo "                       cases that test it"
 	@echo "make mutants           make small changes to the model and check that each"
 	@echo "                       makes a test fail (cargo-mutants, takes minutes)"
-	@echo "make bundle            build target/bundle/: static arm64 programs to copy to"
+	@echo "make bundle            build target/bundle/: a static arm64 program to copy to"
 	@echo "                       any arm64 Linux"
 	@echo "make clean             remove target/ (what the lab fetched stays in its cache)"
 	@echo "DFR0_NO_INSTALL=1      do not install packages; list the missing ones instead"
@@ -79,16 +79,16 @@ ARM64 := aarch64-unknown-linux-gnu
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BUNDLE := $(TARGET)/bundle
 LAB := $(TARGET)/release/lab
-SUITES := $(patsubst suites/bin/%.rs,%,$(wildcard suites/bin/*.rs))
+include suites/kselftest/programs.mk
 HERE := $(if $(HOST)$(KERNEL),,$(and $(filter aarch64,$(shell uname -m)),$(wildcard /dev/kvm)))
 RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(LAB) exec $(HOST:%=--host %) $(KERNEL:%=--kernel %) --with $(BUNDLE) -- ./dfr0)
 
 bundle:
-	@echo "dfr0: bundle: building static arm64 programs into target/bundle"
-	@cargo build --quiet --release --target $(ARM64) --package dfr0-suites --bins
+	@echo "dfr0: bundle: building a static arm64 program into target/bundle"
+	@cargo build --quiet --release --target $(ARM64) --package dfr0-suites --bin dfr0
 	@rm -rf $(BUNDLE).new && mkdir -p $(BUNDLE).new
-	@cp $(SUITES:%=$(TARGET)/$(ARM64)/release/%) suites/kselftest/settings $(BUNDLE).new
-	@cp -r expected $(BUNDLE).new
+	@cp -r $(TARGET)/$(ARM64)/release/dfr0 suites/kselftest/settings expected $(BUNDLE).new
+	@for test in $(DFR0_TESTS); do ln -s dfr0 $(BUNDLE).new/$$test; done
 	@rm -rf $(BUNDLE) && mv $(BUNDLE).new $(BUNDLE)
 
 .PHONY: lab hosts
@@ -133,7 +133,7 @@ matrix: bundle lab
 	    echo "dfr0: matrix: open target/matrix/latest/report.html in a browser"; exit $$failed
 
 # What `make test` needs after the suites and builds while they run.
-NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bins --test bare_cpu --test bare_machine --test hosts --test kselftest
+NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bin dfr0 --test bare_cpu --test bare_machine --test hosts --test kselftest
 
 # These tests take minutes each. Only `make test-kselftest` runs them.
 SLOW := tree.with_cargo host.native

@@ -83,6 +83,17 @@ mod tests {
     use super::ALL;
     use std::collections::BTreeSet;
 
+    /// kselftest's make cannot ask the program, which it may have cross-compiled.
+    #[test]
+    fn the_kernels_makefiles_list_each_suite() {
+        let makefile = include_str!("kselftest/programs.mk").replace("\\\n", "");
+        let listed =
+            makefile.lines().find_map(|line| line.strip_prefix("DFR0_SUITES := ")).expect("the list");
+        let mut names = ALL.map(|suite| suite.name);
+        names.sort_unstable();
+        assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), names);
+    }
+
     #[test]
     fn names_are_dotted_lower_case_unique_and_start_with_their_suite() {
         let mut seen = BTreeSet::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The commands: `dfr0`, and one program per suite.
+//! The commands: `dfr0`, and one program per suite, which are the same program under other names.
 
 mod bench;
 mod bless;
@@ -25,9 +25,11 @@ use crate::{
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::{
-    error,
+    env, error,
+    ffi::OsStr,
     fmt::Display,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -111,8 +113,12 @@ struct OneSuite {
 /// How a command ends.
 type Outcome = Result<Exit, Box<dyn error::Error>>;
 
-/// The command `dfr0` over all suites; `moved` are the scenarios that move between hosts.
+/// The command `dfr0` over all suites; `moved` are the scenarios that move between hosts. Called as `dfr0_SUITE`, it is the
+/// program of that suite.
 pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
+    if let Some(suite) = env::args_os().next().and_then(|called| suite_of(&called, suites)) {
+        return finish(|OneSuite { run }| run.run(suites, Some(suite.name)));
+    }
     finish(|Dfr0 { command }| match command {
         Command::Run(run) => run.run(suites, None),
         Command::List(list) => list.run(suites),
@@ -130,9 +136,10 @@ pub fn main(suites: &[Suite], moved: Scenarios) -> ExitCode {
     })
 }
 
-/// The program of the suite named `suite` among all `suites`.
-pub fn suite_main(suites: &[Suite], suite: &str) -> ExitCode {
-    finish(|OneSuite { run }| run.run(suites, Some(suite)))
+/// The suite whose program has this path. kselftest knows a test by the name of its file.
+fn suite_of<'a>(program: &OsStr, suites: &'a [Suite]) -> Option<&'a Suite> {
+    let name = Path::new(program).file_name()?.to_str()?.strip_prefix("dfr0_")?;
+    suites.iter().find(|suite| suite.name == name)
 }
 
 /// Parses the command line, and does what it says.
@@ -204,6 +211,17 @@ mod tests {
     fn help_fits_80_columns() {
         check_width(Dfr0::command());
         check_width(OneSuite::command());
+    }
+
+    #[test]
+    fn the_name_of_the_program_selects_a_suite() {
+        let suites = ["os_lock", "random"].map(|name| Suite::new(name, Vec::new));
+        let suite = |program: &str| suite_of(program.as_ref(), &suites).map(|suite| suite.name);
+        assert_eq!(suite("dfr0_os_lock"), Some("os_lock"));
+        assert_eq!(suite("/opt/kselftest/kvm/dfr0_random"), Some("random"));
+        for command in ["dfr0", "./dfr0", "dfr0_os", "dfr0_os_lock_2", "os_lock", "dfr0_random/dfr0", ""] {
+            assert_eq!(suite(command), None, "{command}");
+        }
     }
 
     #[test]

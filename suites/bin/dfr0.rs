@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The command `dfr0`.
+//! The command `dfr0`, and under the names of the suites their programs.
 
 use std::process::ExitCode;
 

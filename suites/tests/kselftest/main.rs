@@ -50,7 +50,7 @@ fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result
     let install =
         make(&["install"]).target("kvm", &tree).build(&tree, Build::Cross).programs(&programs, &tree)?;
     install.run()?;
-    let tests = tree.suites()?;
+    let tests = tree::suites();
     let built = tree.built("kvm", &tests)?;
     install.run()?;
     if tree.built("kvm", &tests)? != built {
@@ -67,7 +67,7 @@ fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result
     tree.list("kvm", &chosen)?;
     let mut host = Host::new(kernel)?;
     host.copy(&tree.installed(), "kselftest")?;
-    host.keep_in("kselftest/kvm", &chosen)?;
+    host.keep_in("kselftest/kvm", &[&chosen[..], &["dfr0"]].concat())?;
     host.copy_program("dfr0")?;
     let arguments = format!("--draws 40 --seed 7 {arguments}");
     let set = |test: &String| format!("KSELFTEST_{}_ARGS='{arguments}' ", test.to_uppercase());
@@ -124,7 +124,7 @@ fn among_kvms(kernel: &str) -> Result<(), Failed> {
     let again = tree.in_tree("install")?;
     let changed = again.contains("made") || again.contains("added");
     shell::ensure(!changed, "the second install changed the tree", &again)?;
-    let tests = tree.suites()?;
+    let tests = tree::suites();
     let kvm =
         |goal: &str| make(&["--silent", "--no-print-directory", goal]).of_kvm(&tree).set("ARCH", "arm64");
     let ours = |said: String| -> Vec<String> {
@@ -174,7 +174,7 @@ fn own_target() -> Result<(), Failed> {
     tree.in_tree("install")?;
     tree.git(&["checkout", "--quiet", "tools/testing/selftests/kvm"])?;
     tree.git(&["clean", "--quiet", "-fdx", "tools/testing/selftests/kvm"])?;
-    let tests = tree.suites()?;
+    let tests = tree::suites();
     let before = tree.status()?;
 
     for build in [Build::Cross, Build::CrossInTree] {
@@ -256,7 +256,7 @@ fn natively() -> Result<(), Failed> {
     let tree = Tree::unpack("newest")?;
     tree.in_tree("install")?;
     let mut host = Host::new("newest")?;
-    let suites = tree.suites()?;
+    let suites = tree::suites();
     for part in [
         "scripts/subarch.include",
         "tools/testing/selftests/Makefile",

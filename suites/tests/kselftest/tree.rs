@@ -23,6 +23,14 @@ pub enum Build {
 /// A tree. It is removed when this is dropped.
 pub struct Tree(TempDir);
 
+/// The names of dfr0's test programs, sorted.
+pub fn suites() -> Vec<String> {
+    let mut names: Vec<String> =
+        dfr0_suites::ALL.iter().map(|suite| format!("dfr0_{}", suite.name)).collect();
+    names.sort();
+    names
+}
+
 /// The path of a file of this repository.
 pub fn repository_file(path: &str) -> String {
     format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))
@@ -83,18 +91,6 @@ impl Tree {
     /// Runs `make kselftest-COMMAND` with this tree.
     pub fn in_tree(&self, command: &str) -> Result<String, Failed> {
         in_tree(command, &self.root().display().to_string()).run()
-    }
-
-    /// The names of dfr0's test programs, sorted.
-    pub fn suites(&self) -> Result<Vec<String>, Failed> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.selftests().join("dfr0/source/suites/bin"))? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            names
-                .extend(name.strip_suffix(".rs").filter(|name| name.starts_with("dfr0_")).map(str::to_owned));
-        }
-        names.sort();
-        Ok(names)
     }
 
     /// The time at which each of the programs was built for `target`. A missing program is an error.
