@@ -212,11 +212,18 @@ pub struct Package {
     pub name: String,
     /// Its Debian version.
     pub version: String,
+    /// The size of its file in bytes.
+    pub size: u64,
     /// The names of the packages that it depends on; of several alternatives, the first.
     pub depends: Vec<String>,
 }
 
 impl Package {
+    /// What is fetched, for a notice.
+    pub fn described(&self) -> String {
+        format!("{} {} ({} MB)", self.name, self.version, self.size.div_ceil(1_000_000))
+    }
+
     /// Whether its version is higher than that of `other`, as dpkg compares versions.
     pub fn is_newer_than(&self, other: &Self) -> Result<bool> {
         let versions = [&self.version, "gt", &other.version];
@@ -231,6 +238,7 @@ impl Package {
         Some(Self {
             name: (*fields.get("Package")?).into(),
             version: (*fields.get("Version")?).into(),
+            size: fields.get("Size")?.parse().ok()?,
             depends: depends.filter_map(|one| one.split_whitespace().next().map(str::to_owned)).collect(),
         })
     }
@@ -267,12 +275,13 @@ mod tests {
 
     #[test]
     fn packages_are_read() {
-        let text = "Package: linux-image-arm64\nSource: linux\nVersion: 7.3.4-1~bpo13+1\n\
+        let text = "Package: linux-image-arm64\nSource: linux\nVersion: 7.3.4-1~bpo13+1\nSize: 1500001\n\
                     Depends: linux-base-arm64 (= 7.3.4-1~bpo13+1), a | b (>= 2), c\nDescription: x\n more: y\n\n\
                     Package: other\nVersion: 1\n";
         let package = Package::parse(text).unwrap();
         assert_eq!(package.name, "linux-image-arm64");
         assert_eq!(package.version, "7.3.4-1~bpo13+1");
+        assert_eq!(package.described(), "linux-image-arm64 7.3.4-1~bpo13+1 (2 MB)");
         assert_eq!(package.depends, ["linux-base-arm64", "a", "c"]);
         assert_eq!(Package::parse("N: Unable to locate package"), None);
     }

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::apt::{Archive, Package, Root, Scope};
 use crate::cache::{Cache, write_whole};
 use crate::interrupt::Signals;
+use crate::pool::both;
 use crate::tools::{Notice, run_into};
 
 /// A Debian suite whose kernel the lab can boot.
@@ -119,7 +120,7 @@ impl Choice {
             Self::Path(_) => Ok(()),
             Self::Suite(suite) => look(*suite)?.fetch(cache, signals),
             Self::Newest => {
-                let (sid, backports) = (look(Suite::Sid)?, look(Suite::TrixieBackports)?);
+                let (sid, backports) = both(|| look(Suite::Sid), || look(Suite::TrixieBackports))?;
                 let newer = if backports.package.is_newer_than(&sid.package)? { backports } else { sid };
                 // The two locks are always taken in this order: first `newest`, then the suite's.
                 let _lock = cache.lock(&format!("kernels/{}", newer.suite.name()), signals)?;
@@ -175,7 +176,8 @@ impl<'a> Candidate<'a> {
         if image.is_file() && fs::read_to_string(&noted).is_ok_and(|noted| noted.trim_end() == version) {
             return Ok(());
         }
-        let _notice = Notice::new(&format!("fetching Linux {version} ({})", self.suite.name()));
+        let _notice =
+            Notice::new(&format!("fetching {} from {}", self.package.described(), self.suite.name()));
         let package = self.root.download(&self.package)?;
         write_whole(&image, 0o644, |file| {
             extract(&package, file, signals)?;

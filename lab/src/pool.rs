@@ -3,11 +3,24 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
+use std::{panic, thread};
 
 use anyhow::Result;
 
 use crate::interrupt::Signals;
+
+/// Does two things at a time.
+pub fn both<A: Send, B>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+        Ok((first?, second?))
+    })
+}
 
 /// Does `work` on each item, `jobs` at a time. `ended` takes each item with its result, which is `None` after an error.
 /// After a signal or an error no more work starts; the first error is returned when the work that runs has ended.

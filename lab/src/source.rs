@@ -12,6 +12,7 @@ use crate::apt::{Archive, Package, Root, Scope};
 use crate::cache::{Cache, write_whole};
 use crate::interrupt::Signals;
 use crate::kernel::{Choice, Suite};
+use crate::pool::both;
 use crate::tools::{Notice, run, run_into};
 
 /// The files that `make headers` and `make -C tools/testing/selftests` read.
@@ -52,11 +53,11 @@ fn fetch(kernel: &Choice, tar: &Path, cache: &Cache, signals: &Signals) -> Resul
     let (package, root) = match kernel {
         Choice::Suite(suite) => look(*suite)?,
         Choice::Newest | Choice::Path(_) => {
-            let (sid, backports) = (look(Suite::Sid)?, look(Suite::TrixieBackports)?);
+            let (sid, backports) = both(|| look(Suite::Sid), || look(Suite::TrixieBackports))?;
             if backports.0.is_newer_than(&sid.0)? { backports } else { sid }
         }
     };
-    let _notice = Notice::new(&format!("fetching {} {}", package.name, package.version));
+    let _notice = Notice::new(&format!("fetching {}", package.described()));
     let scratch = cache.scratch()?;
     let (unpacked, tree) = (scratch.path().join("package"), scratch.path().join("tree"));
     let file = root.download(&package)?;

@@ -5,10 +5,13 @@ use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Seek};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use nix::poll::{PollFlags, PollTimeout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,31 +22,55 @@ use crate::protocol::printable;
 /// The number of bytes at the end of a failed tool's stderr that are shown.
 const SHOWN: usize = 4096;
 
-/// Says on stderr what `lab` is doing. On a terminal a spinner runs until this is dropped.
+/// The spinners of notices, of which there may be several at a time.
+static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// The time after which a notice is printed again if it is not shown on a terminal.
+const AGAIN: Duration = Duration::from_secs(8);
+
+/// Says on stderr what `lab` is doing, until this is dropped: on a terminal with a spinner, otherwise with a line every
+/// few seconds.
 #[must_use]
 #[derive(Debug)]
-pub struct Notice(Option<ProgressBar>);
+pub enum Notice {
+    /// On a terminal.
+    Spinner(ProgressBar),
+    /// Lines are printed until this is dropped.
+    Lines(Sender<()>),
+}
 
 impl Notice {
     /// Shows `text`, which must be one line.
     pub fn new(text: &str) -> Self {
         if !std::io::stderr().is_terminal() {
             eprintln!("lab: {text}");
-            return Self(None);
+            return Self::Lines(repeat(text.to_owned()));
         }
         let style = ProgressStyle::with_template("lab: {msg} {spinner}").expect("a valid template");
-        let bar = ProgressBar::new_spinner().with_style(style).with_message(text.to_owned());
+        let bar = SPINNERS.add(ProgressBar::new_spinner().with_style(style).with_message(text.to_owned()));
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self(Some(bar))
+        Self::Spinner(bar)
     }
 }
 
 impl Drop for Notice {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Self::Spinner(bar) = self {
             bar.abandon();
         }
     }
+}
+
+/// Prints `text` and the time every few seconds, until the sender is dropped.
+fn repeat(text: String) -> Sender<()> {
+    let (sender, ended) = mpsc::channel();
+    let start = Instant::now();
+    thread::spawn(move || {
+        while ended.recv_timeout(AGAIN) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("lab: {text} ({} s)", start.elapsed().as_secs());
+        }
+    });
+    sender
 }
 
 /// Runs `command` until it ends and returns its stdout.

@@ -22,7 +22,7 @@ use dfr0_lab::kernel::Choice;
 use dfr0_lab::outcome::Outcome;
 use dfr0_lab::streams::Streams;
 use dfr0_lab::virtual_machine::VirtualMachine;
-use dfr0_lab::{qemu, shaped_cpu, source, userland};
+use dfr0_lab::{pool, qemu, shaped_cpu, source, userland};
 
 use crate::matrix::Matrix;
 use crate::pairs::Pairs;
@@ -269,9 +269,11 @@ impl Fetch {
             kernels = hosts.iter().map(|(host, _)| host.kernel.clone()).collect();
             kernels.dedup();
         }
-        println!("{}", qemu::find(&cache, &signals)?.display());
-        for kernel in kernels {
-            println!("{}", kernel.image(self.refresh, &cache, &signals)?.display());
+        let image = |kernel: &Choice| kernel.image(self.refresh, &cache, &signals);
+        let images = || kernels.iter().map(image).collect::<Result<Vec<_>>>();
+        let (qemu, images) = pool::both(|| qemu::find(&cache, &signals), images)?;
+        for path in [qemu].iter().chain(&images) {
+            println!("{}", path.display());
         }
         Ok(Exit::Good)
     }
