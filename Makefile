@@ -85,7 +85,7 @@ RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(LAB) exec $(HOST:%=--host %) $(KERNEL:%=--k
 
 bundle:
 	@echo "dfr0: bundle: building a static arm64 program into target/bundle"
-	@cargo build --quiet --release --target $(ARM64) --package dfr0-suites --bin dfr0
+	@lab/compile bundle build --release --target $(ARM64) --package dfr0-suites --bin dfr0
 	@rm -rf $(BUNDLE).new && mkdir -p $(BUNDLE).new
 	@cp -r $(TARGET)/$(ARM64)/release/dfr0 suites/kselftest/settings expected $(BUNDLE).new
 	@for test in $(DFR0_TESTS); do ln -s dfr0 $(BUNDLE).new/$$test; done
@@ -93,13 +93,20 @@ bundle:
 
 .PHONY: lab hosts
 lab:
-	@cargo build --quiet --release --package dfr0-lab --bin lab
-	@cargo build --quiet --release --target $(ARM64) --package dfr0-lab --bin lab-init
+	@lab/compile lab build --release --package dfr0-lab --bin lab
+	@lab/compile lab build --release --target $(ARM64) --package dfr0-lab --bin lab-init
+
+# QEMU and kernels are fetched while the bundle is built.
+.PHONY: fetch bundle-and-host
+fetch:
+	@$(LAB) fetch $(KERNEL:%=--kernel %) > /dev/null
+bundle-and-host: lab
+	@$(MAKE) --no-print-directory -j2 fetch bundle
 
 hosts: lab
 	@$(LAB) list
 
-check: bundle $(if $(HERE),,lab)
+check: $(if $(HERE),bundle,bundle-and-host)
 	@echo "dfr0: check: running $(or $(PATTERNS),every suite) $(if $(HERE),on this machine,in $(if $(HOST),the lab host $(HOST),the default lab host))"
 	@$(RUN) run $(PATTERNS) | tee $(TARGET)/check.tap && \
 	    sed -n 's/^# Totals: /dfr0: check passed: /p' $(TARGET)/check.tap || \
@@ -112,7 +119,7 @@ bare: lab
 	    sed -n 's/^# Totals: /dfr0: bare passed: /p' $(TARGET)/bare.tap || \
 	    { sed -n 's/^# Totals: /dfr0: bare failed: /p' $(TARGET)/bare.tap; exit 1; }
 
-bench: bundle $(if $(HERE),,lab)
+bench: $(if $(HERE),bundle,bundle-and-host)
 	@$(RUN) bench $(PATTERNS)
 
 # `latest` is the last run; RESUME=1 continues it. EVERY=1 runs all scenarios, which takes three times as long. A cell that
@@ -132,9 +139,6 @@ matrix: bundle lab
 	    cat report.txt; \
 	    echo "dfr0: matrix: open target/matrix/latest/report.html in a browser"; exit $$failed
 
-# What `make test` needs after the suites and builds while they run.
-NEXT := cargo build --release --package dfr0-runner --package dfr0-suites --bin dfr0 --test bare_cpu --test bare_machine --test hosts --test kselftest
-
 # These tests take minutes each. Only `make test-kselftest` runs them.
 SLOW := tree.with_cargo host.native
 
@@ -144,23 +148,39 @@ pairs: bundle lab
 	@$(LAB) pairs --out $(TARGET)/pairs --bundle $(BUNDLE) $(HOSTS)
 	@cargo run --quiet --release --package dfr0-suites --bin dfr0 -- pairs table $(TARGET)/pairs
 
-# Each part prints cargo's own "test result" lines; the last line is their sum. The suites in a host keep one core busy;
-# meanwhile another core builds what comes next.
-test: bundle lab
+# The parts of `make test`. The first two run side by side: hosts leave one core idle, which meanwhile does what needs no
+# host, and builds what comes next. The jobserver in MAKEFLAGS is only open to make.
+.PHONY: test-in-host test-here test-hosts
+ALONE := env -u MAKEFLAGS -u MFLAGS cargo
+TEST := $(ALONE) test --quiet --release
+FOR_HOSTS := --target $(ARM64) --package dfr0-runner --package dfr0-suites
+test-in-host:
+	@DFR0_LAB=$(LAB) $(TEST) $(FOR_HOSTS)
+
+test-here:
+	@$(ALONE) fmt --all --check
+	@$(TEST) --package dfr0-model --package dfr0-payload --package dfr0-lab
+	@$(TEST) --package dfr0-runner --test bare_cpu --no-run
+	@$(TEST) --package dfr0-suites --test bare_machine --test hosts --test kselftest --no-run
+	@$(ALONE) clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test hosts --test kselftest --target $(ARM64)
+	@$(ALONE) clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
+
+test-hosts: export DFR0_LAB := $(LAB)
+test-hosts: export DFR0_BUNDLE := $(BUNDLE)
+test-hosts:
+	@$(LAB) exec --bare -- $(TEST) --package dfr0-runner --test bare_cpu
+	@$(TEST) --package dfr0-suites --test bare_machine --test hosts
+	@$(TEST) --package dfr0-suites --test kselftest -- $(SLOW:%=--skip %)
+
+# Each part prints cargo's own "test result" lines; the last line is their sum. The first build makes the tests for hosts and
+# the bundle at once.
+test:
+	@echo "dfr0: test: building the tests for arm64"
+	@lab/compile test test --release $(FOR_HOSTS) --no-run
+	@$(MAKE) --no-print-directory bundle-and-host
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
-	@cargo fmt --all --check
-	@cargo clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test hosts --test kselftest --target $(ARM64)
-	@cargo clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
-	@{ cargo test --quiet --release --package dfr0-model --package dfr0-payload --package dfr0-lab && \
-	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites --no-run && \
-	   { $(NEXT) > /dev/null 2>&1 & } && \
-	   cargo test --quiet --release --target $(ARM64) --package dfr0-runner --package dfr0-suites && \
-	   wait && \
-	   $(LAB) exec --bare -- cargo test --quiet --release --package dfr0-runner --test bare_cpu && \
-	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	       cargo test --quiet --release --package dfr0-suites --test bare_machine --test hosts && \
-	   DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) \
-	       cargo test --quiet --release --package dfr0-suites --test kselftest -- $(SLOW:%=--skip %); \
+	@{ $(MAKE) --no-print-directory -j2 --output-sync=line test-in-host test-here && \
+	   $(MAKE) --no-print-directory test-hosts; \
 	 } 2>&1 | tee $(TARGET)/test.log || failed=1; \
 	 awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' \
