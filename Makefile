@@ -26,8 +26,9 @@ help:
 	@echo "                       control); HOST and PATTERNS as above"
 	@echo "make bare MACHINE=DIR  the same on a machine that the lab does not start, such"
 	@echo "                       as a model of a CPU (docs/bare.md)"
-	@echo "make bench             measure how fast the suites run, compared with a loop"
-	@echo "                       that only takes exceptions"
+	@echo "make bench [KSRC=DIR]  measure how fast the suites run, compared with a loop"
+	@echo "                       that only takes exceptions, and with KVM's own test"
+	@echo "                       debug-exceptions of the kernel tree KSRC"
 	@echo "make matrix            run a sample of every suite in each of eight lab hosts"
 	@echo "                       with each of four kernels; HOSTS='NAME …',"
 	@echo "                       KERNELS='bookworm …' and PATTERNS select others,"
@@ -120,7 +121,8 @@ bare: lab
 	    { sed -n 's/^# Totals: /dfr0: bare failed: /p' $(TARGET)/bare.tap; exit 1; }
 
 bench: $(if $(HERE),bundle,bundle-and-host)
-	@$(RUN) bench $(PATTERNS)
+	@$(if $(KSRC),suites/kselftest/debug-exceptions $(abspath $(KSRC)) $(TARGET)/upstream && cp $(TARGET)/upstream/arm64/debug-exceptions $(BUNDLE))
+	@$(RUN) bench $(if $(KSRC),--beside $(if $(HERE),$(BUNDLE),.)/debug-exceptions) $(PATTERNS)
 
 # `latest` is the last run; RESUME=1 continues it. EVERY=1 runs all scenarios, which takes three times as long. A cell that
 # did not report fails the run, and the reports show it.

@@ -6,12 +6,15 @@
 use crate::{
     case::{Case, Cost, Session, Stop, Suite},
     guest::{Config, DEADLINE, Error},
+    jobs,
     run::run_case,
 };
 use dfr0_model::scenario::Scenario;
 use std::{
     fmt,
     io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -30,6 +33,14 @@ pub enum Failure {
     /// A case of the runner's own failed.
     #[error("{0}")]
     Stopped(#[from] Stop),
+    /// The program to compare with did not run to its end.
+    #[error("{} did not run: {why}", .program.display())]
+    Beside {
+        /// The program.
+        program: PathBuf,
+        /// What happened.
+        why: String,
+    },
     /// The results cannot be written.
     #[error("cannot write the results: {0}")]
     Write(#[from] io::Error),
@@ -67,8 +78,9 @@ impl fmt::Display for Row<'_> {
     }
 }
 
-/// Runs `cases` of these suites and writes what they cost.
-pub fn run(suites: &[Suite], cases: &[Case]) -> Result<(), Failure> {
+/// Runs `cases` of these suites and writes what they cost, one after the other and side by side; and how long another
+/// program takes on the same host, if one is named.
+pub fn run(suites: &[Suite], cases: &[Case], beside: Option<&Path>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let mut session = Session::open(DEADLINE)?;
     writeln!(out, "{}", session.host())?;
@@ -96,7 +108,55 @@ pub fn run(suites: &[Suite], cases: &[Case]) -> Result<(), Failure> {
         }
     }
     writeln!(out, "{all}")?;
+    let jobs = session.jobs(None)?;
+    let together = match jobs {
+        1 => all.time,
+        _ => side_by_side(cases, &mut session, jobs)?,
+    };
+    let times = |one: Duration, other: Duration| one.as_secs_f64() / other.as_secs_f64().max(f64::EPSILON);
+    let faster = times(all.time, together);
+    writeln!(
+        out,
+        "\nall, {jobs} jobs: {:.2} s, {faster:.2} times as fast as one job",
+        together.as_secs_f64()
+    )?;
+    if let Some(program) = beside {
+        let alone = time_of(program)?;
+        let longer = times(together, alone);
+        writeln!(
+            out,
+            "{}: {:.2} s; all of dfr0 takes {longer:.2} times as long",
+            program.display(),
+            alone.as_secs_f64()
+        )?;
+    }
     Ok(())
+}
+
+/// How long the cases take when they run in this many threads.
+fn side_by_side(cases: &[Case], session: &mut Session, jobs: usize) -> Result<Duration, Failure> {
+    let common = session.common(jobs);
+    let start = Instant::now();
+    jobs::run(
+        cases,
+        session,
+        (jobs, || common.open()),
+        |case, session| drop(run_case(case, session)),
+        |()| Ok::<_, Failure>(()),
+    )?;
+    Ok(start.elapsed())
+}
+
+/// How long another program takes, without arguments.
+fn time_of(program: &Path) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    let ended = Command::new(program).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let why = match ended {
+        Ok(status) if status.success() => return Ok(start.elapsed()),
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::Beside { program: program.into(), why })
 }
 
 impl Row<'_> {
