@@ -18,6 +18,11 @@ use std::{env, path::Path, time::Duration};
 /// Names the directory of a bare CPU, as `lab exec --bare` makes it.
 const BARE: &str = "DFR0_BARE";
 
+/// Guests run on a bare CPU.
+pub(crate) fn is_bare() -> bool {
+    env::var_os(BARE).is_some()
+}
+
 /// What guests run on.
 #[derive(Debug)]
 pub enum Machine {
