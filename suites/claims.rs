@@ -70,10 +70,10 @@ fn cases_and_model_agree_in_every_shape() {
         }
     };
     for shape in SHAPES.map(id_aa64dfr0) {
-        let host = &paper::host(shape);
+        let host = &Host::imagined(shape);
         for suite in ALL {
             for case in suite.cases() {
-                for (of, scenario) in paper::scenarios(&case, shape) {
+                for (of, scenario) in case.on_paper(shape) {
                     hold(suite.name, &case.name, host, of, &scenario);
                 }
             }

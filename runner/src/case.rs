@@ -8,7 +8,7 @@
 //! | `context` | what a case works with |
 //! | `variation` | a case that runs again as a part of another one |
 
-use crate::{guest::Error, results::Detail, turn};
+use crate::{guest::Error, host::Host, results::Detail, turn};
 use dfr0_model::{dfr0::Field, outcome::Unknown, rule::Rule, scenario::Scenario, shape::Shape};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -178,6 +178,12 @@ impl Case {
     /// All rules that the case tests, its main rule first.
     pub fn rules(&self) -> impl Iterator<Item = &'static Rule> + use<> {
         std::iter::once(self.rule).chain(self.also.iter().copied())
+    }
+
+    /// All scenarios that the case would run on a host with this ID_AA64DFR0_EL1, as far as that does not depend on what
+    /// KVM and guests answer; and the shapes of their VMs.
+    pub fn on_paper(&self, id_aa64dfr0: u64) -> Vec<(Shape, Scenario)> {
+        self.run(&mut Session::on_paper(Host::imagined(id_aa64dfr0)).listing_all()).listed
     }
 
     /// Runs the case.

@@ -3,7 +3,6 @@
 //! Explains what a case tests: its rules, its scenarios and its known deviations. Nothing runs.
 
 use crate::{
-    capabilities::Capabilities,
     case::{Case, LISTED, Report, Session, varied},
     expected::Deviations,
     host::Host,
@@ -11,7 +10,6 @@ use crate::{
     results::listing,
 };
 use dfr0_model::{
-    id_write::Writable,
     outcome::Expected,
     scenario::{Op, Scenario},
     shape::Shape,
@@ -21,9 +19,6 @@ use std::fmt;
 /// ID_AA64DFR0_EL1 of imagined hosts, where a case that lists no scenarios here is asked for them: a CPU
 /// without the OS Double Lock, and one with it.
 const IMAGINED: [u64; 2] = [0xf0_1030_5009, 0x1030_5008];
-
-/// The bits of ID_AA64DFR0_EL1 that userspace may write on imagined hosts, as since Linux 6.12.
-const IMAGINED_WRITABLE: u64 = 0xf0_00f0_0f0f;
 
 /// The explanation of cases.
 #[derive(Debug)]
@@ -123,12 +118,12 @@ impl Explanation<'_> {
     /// are no more.
     fn ask(&self, case: &Case) -> (Host, Report) {
         let run = |host: Host| (host.clone(), case.run(&mut Session::on_paper(host)));
-        let first = run(self.here.ok().cloned().unwrap_or_else(|| imagined(IMAGINED[0])));
+        let first = run(self.here.ok().cloned().unwrap_or_else(|| Host::imagined(IMAGINED[0])));
         let has_some = |(_, report): &(Host, Report)| !report.listed.is_empty();
         if has_some(&first) {
             return first;
         }
-        IMAGINED.map(imagined).into_iter().map(run).find(has_some).unwrap_or(first)
+        IMAGINED.map(Host::imagined).into_iter().map(run).find(has_some).unwrap_or(first)
     }
 }
 
@@ -167,19 +162,6 @@ fn way(op: Op, events: &[Expected]) -> String {
 
 fn or_nothing(way: &str) -> &str {
     if way.is_empty() { "nothing" } else { way }
-}
-
-/// A host that is not there.
-pub(crate) fn imagined(id_aa64dfr0: u64) -> Host {
-    Host {
-        kernel: Some("of no version".into()),
-        platform: "imagined".into(),
-        midr: 0,
-        id_aa64dfr0,
-        writable: Writable::Mask(IMAGINED_WRITABLE),
-        lse: true,
-        capabilities: Capabilities::default(),
-    }
 }
 
 fn indented(text: &str, by: usize) -> String {
@@ -243,7 +225,7 @@ mod tests {
             }
             cx.check(&Scenario::new().isb())
         })];
-        let without = imagined(dfr0::BRPS.with(IMAGINED[0], 15));
+        let without = Host::imagined(dfr0::BRPS.with(IMAGINED[0], 15));
         let text = explained(&cases, Ok(&without));
         assert!(text.contains("  scenarios: the only one\n    in a VM of 6 breakpoints"), "{text}");
         assert!(text.contains("this host:\n  kernel: Linux"), "{text}");
@@ -275,6 +257,9 @@ mod tests {
             guest.set(ID_AA64DFR0_EL1, 0)?;
             Ok(())
         })];
-        assert!(matches!(cases[0].run(&mut Session::on_paper(imagined(0))).stopped, Some(Stop::Skip(_))));
+        assert!(matches!(
+            cases[0].run(&mut Session::on_paper(Host::imagined(0))).stopped,
+            Some(Stop::Skip(_))
+        ));
     }
 }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! A guest whose payload runs scenarios, on a vCPU or on a bare CPU: its configuration, how it runs a
-//! program, and its errors.
+//! A guest whose payload runs scenarios, on a vCPU or on a bare CPU: its configuration, and how it runs a program.
 
 use crate::{
-    host::Unavailable,
     image::Words,
     payload::Payload,
     program::{Left, Program},
@@ -18,7 +16,9 @@ use dfr0_model::{
     vmm::Features,
     wire::Bell,
 };
-use std::{fmt, io, time::Duration};
+use std::{fmt, time::Duration};
+
+pub use crate::error::{Death, Error};
 
 /// How long a guest may run before it counts as hung. A program needs milliseconds; this leaves room for a
 /// loaded machine.
@@ -284,65 +284,5 @@ impl Guest {
         // Userspace's events are logged before the guest's are read; within an operation the order is right.
         log.events.sort_by_key(|logged| logged.op);
         Ok(log.events)
-    }
-}
-
-/// Something that no case expects: the case has failed and the VM is not used again.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No guest can run here.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// An ioctl or another system call failed.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried, with its arguments.
-        what: String,
-        /// The error.
-        source: io::Error,
-    },
-    /// KVM refused a value of a register that it should accept.
-    #[error("KVM_SET_ONE_REG {register} = {value:#x} was refused with errno {errno}")]
-    Refused {
-        /// The register.
-        register: String,
-        /// The value.
-        value: u64,
-        /// The errno.
-        errno: i32,
-    },
-    /// The guest did not come back to userspace, or came back in an unexpected way.
-    #[error("{0}")]
-    Died(Box<Death>),
-    /// Only a vCPU can do it, and this is a bare CPU.
-    #[error("needs KVM, and this is a bare CPU: {0}")]
-    NoVcpu(String),
-    /// A guest would have to run, but cases only list their scenarios.
-    #[error("what it does depends on the answers of KVM and a guest, and nothing runs")]
-    NothingRuns,
-    /// The payload does not fit the model's layout, or a scenario does not fit the payload.
-    #[error("{0}")]
-    Unfit(String),
-}
-
-/// A guest that cannot be used any more, and its registers.
-#[derive(Debug)]
-pub struct Death {
-    /// What happened.
-    pub reason: String,
-    /// The CPU's registers, by name.
-    pub registers: Vec<(String, u64)>,
-}
-
-impl fmt::Display for Death {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.reason)?;
-        for row in self.registers.chunks(4) {
-            write!(f, "\n ")?;
-            for (name, value) in row {
-                write!(f, " {name:>9} {value:#018x}")?;
-            }
-        }
-        Ok(())
     }
 }

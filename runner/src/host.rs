@@ -31,6 +31,22 @@ pub struct Host {
     pub capabilities: Capabilities,
 }
 
+impl Host {
+    /// A host that is not there. Userspace may write what it may since Linux 6.12.
+    pub fn imagined(id_aa64dfr0: u64) -> Self {
+        const WRITABLE: u64 = 0xf0_00f0_0f0f;
+        Self {
+            kernel: Some("of no version".into()),
+            platform: "imagined".into(),
+            midr: 0,
+            id_aa64dfr0,
+            writable: Writable::Mask(WRITABLE),
+            lse: true,
+            capabilities: Capabilities::default(),
+        }
+    }
+}
+
 /// Why no guest can run here. This is not a failure: the run is skipped.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unavailable {

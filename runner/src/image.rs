@@ -2,7 +2,7 @@
 
 //! The payload's executable: its segments and the addresses that the runner needs.
 
-use crate::{guest::Error, memory::GuestMemory};
+use crate::{error::Error, memory::GuestMemory};
 use dfr0_model::wire::TARGET;
 use elf::{
     ElfBytes,

@@ -95,7 +95,7 @@ fn raise_limit_of_files() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::paper;
+    use crate::host::Host;
     use dfr0_model::rule;
 
     fn names(jobs: usize) -> Vec<String> {
@@ -107,7 +107,7 @@ mod tests {
                 _ => case(n),
             })
             .collect();
-        let on_paper = || Ok(Session::on_paper(paper::host(0x1030_5006)));
+        let on_paper = || Ok(Session::on_paper(Host::imagined(0x1030_5006)));
         let mut session = on_paper().expect("nothing runs");
         let mut names = Vec::new();
         let ran = run(
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_result_that_nobody_takes_ends_the_run() {
         let cases: Vec<Case> = (0..50).map(|n| Case::new(format!("s.{n}"), &rule::MDE, |_| Ok(()))).collect();
-        let on_paper = || Ok(Session::on_paper(paper::host(0x1030_5006)));
+        let on_paper = || Ok(Session::on_paper(Host::imagined(0x1030_5006)));
         let mut session = on_paper().expect("nothing runs");
         let mut taken = 0;
         let full = || Error::Unfit("full".into());

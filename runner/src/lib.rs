@@ -9,6 +9,7 @@
 //! | [`plan`] | whether a guest may move from one host to another |
 //! | [`profile`] | what is known of CPUs' debug hardware, and whether a host agrees with it |
 //! | [`guest`] | a guest whose payload runs scenarios |
+//! | [`error`] | what may go wrong while a guest is made or runs |
 //! | `machine` | what a guest runs on: `kvm`, or `bare`, a CPU without KVM; or [`paper`], where nothing runs |
 //! | `payload`, `image`, `stage1`, `memory` | the payload, its translation, and the memory that both sides share |
 //! | [`case`] | suites and cases, and what a case may ask for |
@@ -54,6 +55,7 @@ pub mod cpu_model;
 pub mod cpus;
 pub mod diagnostic;
 pub mod effort;
+pub mod error;
 pub mod exit;
 pub mod expected;
 pub mod explain;

@@ -2,7 +2,7 @@
 
 //! The guest's memory: one mapping, of this process alone or of a file that an emulator shares.
 
-use crate::guest::Error;
+use crate::error::Error;
 use dfr0_model::wire::RAM;
 #[cfg(target_arch = "aarch64")]
 use dfr0_model::wire::RAM_SIZE;

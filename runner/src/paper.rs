@@ -3,8 +3,6 @@
 //! A CPU on which nothing runs: a case only lists the scenarios that it would run there.
 
 use crate::{
-    case::{Case, Session},
-    explain::imagined,
     guest::{Cpu, Error, Log},
     host::Host,
     payload::Payload,
@@ -26,17 +24,6 @@ use dfr0_model::{
     wire::Bell,
 };
 use std::{collections::BTreeMap, sync::Arc};
-
-/// A host that is not there.
-pub fn host(id_aa64dfr0: u64) -> Host {
-    imagined(id_aa64dfr0)
-}
-
-/// All scenarios that a case would run on a host with this ID_AA64DFR0_EL1, as far as that does not depend on what KVM
-/// and guests answer; and the shapes of their VMs.
-pub fn scenarios(case: &Case, id_aa64dfr0: u64) -> Vec<(Shape, Scenario)> {
-    case.run(&mut Session::on_paper(imagined(id_aa64dfr0)).listing_all()).listed
-}
 
 /// What is known of VMs with these features on a host where nothing runs: what the host says, and AArch32 at EL0.
 pub fn facts(host: &Host, features: Features) -> Facts {

@@ -3,7 +3,7 @@
 //! The payload in its memory: the program that it interprets and the log that it writes.
 
 use crate::{
-    guest::Error,
+    error::Error,
     image::{Image, Words},
     memory::GuestMemory,
     stage1,

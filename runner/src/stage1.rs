@@ -3,7 +3,7 @@
 //! The guest's stage 1 translation: an identity map of the payload's segments and the target memory of
 //! accesses, and the doorbell, mapped to the address where the machine has it.
 
-use crate::{guest::Error, image::Image, memory::GuestMemory};
+use crate::{error::Error, image::Image, memory::GuestMemory};
 use aarch64_paging::{
     descriptor::{El1Attributes, PhysicalAddress},
     paging::{Constraints, El1And0, MemoryRegion, RootTable, VaRange},
