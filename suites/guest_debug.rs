@@ -228,6 +228,12 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
             });
             cx.check(&stepped(stepped(debugged.lock(), HERE).unlock(), HERE))
         }),
+        // The marker's page is accessed for the first time, which is a stage 2 fault.
+        whole("steps_in_a_new_vm", &rule::GUEST_DEBUG_STEPS, |cx| {
+            let stepped = stepped(Scenario::new().userspace_debugs(STEPS), HERE);
+            cx.new_guest().and_then(|mut guest| cx.check_on(&mut guest, &stepped)).map(drop)
+        })
+        .with_own_vms(),
         whole("steps_keep_mdscr", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |cx| {
             let before = Scenario::new().each(mdscr_values(), |scenario, value| {
                 let stepped = stepped(scenario.write(MDSCR_EL1, value).userspace_debugs(STEPS), HERE);

@@ -6,9 +6,9 @@ use crate::error::Error;
 use dfr0_model::wire::RAM;
 #[cfg(target_arch = "aarch64")]
 use dfr0_model::wire::RAM_SIZE;
-#[cfg(target_arch = "aarch64")]
-use nix::sys::mman::mmap_anonymous;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+#[cfg(target_arch = "aarch64")]
+use nix::sys::mman::{MmapAdvise, madvise, mmap_anonymous};
 use std::{ffi::c_void, fs::File, num::NonZeroUsize, ptr::NonNull, sync::atomic::AtomicU64};
 
 /// Memory that the guest sees at [`RAM`].
@@ -34,6 +34,10 @@ impl GuestMemory {
             what: format!("mmap of {RAM_SIZE} bytes for the guest"),
             source: errno.into(),
         })?;
+        // With huge pages it would depend on the host's free memory which accesses take a stage 2 fault. A kernel that
+        // refuses this has no huge pages.
+        // SAFETY: the advice changes nothing of the mapping's content.
+        _ = unsafe { madvise(base, RAM_SIZE, MmapAdvise::MADV_NOHUGEPAGE) };
         Ok(Self { base, len: RAM_SIZE })
     }
 
