@@ -117,7 +117,7 @@ pub fn run(suites: &[Suite], cases: &[Case], beside: Option<&Path>) -> Result<()
     let faster = times(all.time, together);
     writeln!(
         out,
-        "\nall, {jobs} jobs: {:.2} s, {faster:.2} times as fast as one job",
+        "\nall of these, {jobs} jobs: {:.2} s, {faster:.2} times as fast as one job",
         together.as_secs_f64()
     )?;
     if let Some(program) = beside {
@@ -125,7 +125,7 @@ pub fn run(suites: &[Suite], cases: &[Case], beside: Option<&Path>) -> Result<()
         let longer = times(together, alone);
         writeln!(
             out,
-            "{}: {:.2} s; all of dfr0 takes {longer:.2} times as long",
+            "{}: {:.2} s; these cases take {longer:.2} times as long",
             program.display(),
             alone.as_secs_f64()
         )?;
