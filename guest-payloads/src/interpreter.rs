@@ -6,7 +6,6 @@ use dfr0_model::{
     event::Event,
     layout,
     op::{El, Entry, Op},
-    sysreg::SysReg,
     wire::{self, Bell, OP_WORDS, PROGRAM_LEN, Step},
 };
 
@@ -20,10 +19,11 @@ pub trait Guest {
     fn log(&self, event: Event);
     /// The number of events in the log.
     fn logged(&self) -> u64;
-    /// `MRS`; after an exception the returned value has no meaning.
-    fn read(&self, reg: SysReg) -> u64;
-    /// `MSR`.
-    fn write(&self, reg: SysReg, value: u64);
+    /// `MRS` of the register at `place` in [`sysreg::TABLE`](dfr0_model::sysreg::TABLE); after an exception the returned
+    /// value has no meaning.
+    fn read(&self, place: usize) -> u64;
+    /// `MSR` of the register at `place`.
+    fn write(&self, place: usize, value: u64);
     /// `ISB`.
     fn isb(&self);
     /// Calls the code at `address` with `x0`; returns X0 after the call.
@@ -51,17 +51,18 @@ const START: How = How { el: El::El1, masked: true, entry: Entry::Call };
 pub fn run(guest: &impl Guest, start: usize) {
     let mut how = START;
     for place in 0..start.min(PROGRAM_LEN) {
-        if let Some(Step::Op(op @ (Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_)))) =
-            wire::decode(guest.record(place))
-        {
-            interpret(guest, op, &mut how);
+        let record = guest.record(place);
+        if let Some(Step::Op(op @ (Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_)))) = wire::decode(record) {
+            interpret(guest, op, record, &mut how);
         }
     }
     for place in start..PROGRAM_LEN {
         guest.begin(place);
-        match wire::decode(guest.record(place)) {
-            Some(Step::Op(op)) => interpret(guest, op, &mut how),
+        let record = guest.record(place);
+        match wire::decode(record) {
+            Some(Step::Op(op)) => interpret(guest, op, record, &mut how),
             Some(Step::Host) => guest.ring(Bell::Host),
+            Some(Step::Done) => {}
             Some(Step::End) => return guest.ring(Bell::End),
             None => return guest.ring(Bell::BadProgram),
         }
@@ -69,12 +70,15 @@ pub fn run(guest: &impl Guest, start: usize) {
     guest.ring(Bell::BadProgram);
 }
 
-fn interpret(guest: &impl Guest, op: Op, how: &mut How) {
+/// Does an operation, which has this record: to look for a register's place again would take hundreds of instructions, and
+/// userspace may step through each.
+fn interpret(guest: &impl Guest, op: Op, record: [u64; OP_WORDS], how: &mut How) {
+    let place = record[1] as usize;
     match op {
-        Op::Write { reg, value } => guest.write(reg, value),
-        Op::Read { reg } => {
+        Op::Write { value, .. } => guest.write(place, value),
+        Op::Read { .. } => {
             let before = guest.logged();
-            let value = guest.read(reg);
+            let value = guest.read(place);
             if guest.logged() == before {
                 guest.log(Event::Value(value));
             }
@@ -103,7 +107,7 @@ mod tests {
         access::Access,
         event::Exception,
         sequence::Sequence,
-        sysreg::{self, MDSCR_EL1, OSDLR_EL1},
+        sysreg::{self, MDSCR_EL1, OSDLR_EL1, SysReg},
     };
     use std::{cell::RefCell, vec, vec::Vec};
 
@@ -144,14 +148,14 @@ mod tests {
         fn logged(&self) -> u64 {
             self.did.borrow().iter().filter(|did| matches!(did, Did::Logged(_))).count() as u64
         }
-        fn read(&self, reg: SysReg) -> u64 {
-            if reg == OSDLR_EL1 {
+        fn read(&self, place: usize) -> u64 {
+            if sysreg::TABLE[place] == OSDLR_EL1 {
                 self.log(Event::Exception(UNDEFINED));
             }
             7
         }
-        fn write(&self, reg: SysReg, value: u64) {
-            self.push(Did::Wrote(reg, value));
+        fn write(&self, place: usize, value: u64) {
+            self.push(Did::Wrote(sysreg::TABLE[place], value));
         }
         fn isb(&self) {
             self.push(Did::Synchronised);

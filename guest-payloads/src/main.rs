@@ -31,7 +31,7 @@ use dfr0_model::{
     op::{El, Entry},
     pstate,
     sequence::{self, ERET, NOP, RET, SEQUENCE_LEN, SEQUENCES, is_move},
-    sysreg::{MDSCR_EL1, SysReg, TABLE, TABLE_LEN},
+    sysreg::{TABLE, TABLE_LEN},
     wire::{self, Bell, EVENT_WORDS, LOG_LEN, OP_WORDS, PROGRAM_LEN},
 };
 use dfr0_payload::interpreter::{self, Guest, How};
@@ -143,18 +143,20 @@ impl Guest for Payload {
         LOGGED.load(Relaxed)
     }
 
-    fn read(&self, reg: SysReg) -> u64 {
+    fn read(&self, place: usize) -> u64 {
         let value;
         // SAFETY: the accessor is `MRS X0, <reg>; RET`: it changes only X0, and an exception is logged and
         // skipped.
-        unsafe { asm!("blr {0}", in(reg) accessor(reg), lateout("x0") value, clobber_abi("C")) };
+        unsafe { asm!("blr {0}", in(reg) accessor(place), lateout("x0") value, clobber_abi("C")) };
         value
     }
 
-    fn write(&self, reg: SysReg, value: u64) {
+    fn write(&self, place: usize, value: u64) {
         // SAFETY: the accessor is `MSR <reg>, X0; RET`. Every register in the table is a debug or context register,
         // whose value does not change what this code computes: debug exceptions are masked here.
-        unsafe { asm!("blr {0}", in(reg) accessor(reg) + 2 * INSTRUCTION, in("x0") value, clobber_abi("C")) };
+        unsafe {
+            asm!("blr {0}", in(reg) accessor(place) + 2 * INSTRUCTION, in("x0") value, clobber_abi("C"))
+        };
     }
 
     fn isb(&self) {
@@ -217,9 +219,8 @@ impl Guest for Payload {
     }
 }
 
-/// The address of the register's `MRS`.
-fn accessor(reg: SysReg) -> u64 {
-    let place = reg.index().unwrap_or(0);
+/// The address of the `MRS` of the register at `place`.
+fn accessor(place: usize) -> u64 {
     &raw const ACCESS[place] as u64
 }
 
@@ -325,8 +326,12 @@ fn step_on(spsr: u64) {
 }
 
 fn change_mdscr(change: fn(Mdscr) -> Mdscr) {
-    let mdscr = Mdscr::new_with_raw_value(Payload.read(MDSCR_EL1));
-    Payload.write(MDSCR_EL1, change(mdscr).raw_value());
+    let value: u64;
+    // SAFETY: debug exceptions are masked here.
+    unsafe { asm!("mrs {0}, mdscr_el1", out(reg) value) };
+    let value = change(Mdscr::new_with_raw_value(value)).raw_value();
+    // SAFETY: as above.
+    unsafe { asm!("msr mdscr_el1, {0}", in(reg) value) };
     Payload.isb();
 }
 

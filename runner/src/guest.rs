@@ -47,6 +47,10 @@ pub(crate) trait Cpu: fmt::Debug {
     fn can(&self, op: Op) -> bool;
     /// Makes the payload ready to run a program. Returns the registers that may not hold their reset values.
     fn prepare(&mut self) -> Result<Vec<SysReg>, Error>;
+    /// Makes what these operations will need and what cannot be made after the guest has run.
+    fn provide(&mut self, _ops: &[Op]) -> Result<(), Error> {
+        Ok(())
+    }
     /// The payload, after [`Self::prepare`].
     fn payload(&self) -> Result<&Payload, Error>;
     /// The payload waits on the current vCPU, or will start there with the program's first operation.
@@ -204,6 +208,7 @@ impl Guest {
         place: usize,
     ) -> Result<(Vec<Logged>, Words, State), Error> {
         self.cpu.prepare()?;
+        self.cpu.provide(&ops[..place.min(ops.len())])?;
         self.cpu.payload()?.write_program(ops)?;
         let mut log = Log::default();
         self.proceed(ops, 0, Some(place), &mut log)?;
@@ -219,12 +224,14 @@ impl Guest {
         done: usize,
         seen: Vec<Logged>,
     ) -> Result<Vec<Logged>, Error> {
+        self.cpu.provide(&ops[done.min(ops.len())..])?;
         let mut log = Log::after(seen, self.cpu.payload()?)?;
         self.proceed(ops, done, None, &mut log)?;
         self.end(log)
     }
 
     fn run_program(&mut self, ops: &[Op]) -> Result<Vec<Logged>, Error> {
+        self.cpu.provide(ops)?;
         self.cpu.payload()?.write_program(ops)?;
         let mut log = Log::default();
         self.proceed(ops, 0, None, &mut log)?;
@@ -237,9 +244,14 @@ impl Guest {
         // The first operation that is not done, as far as the payload does not do it by itself.
         let mut next = done;
         let next_of_hosts = |next: usize| (next..ops.len()).find(|place| ops[*place].is_hosts());
+        let follows = |next: usize| next > 0 && ops[next].follows(ops[next - 1]);
+        // An exit needs a guest that runs.
+        let needs_no_guest = |next: usize| ops[next].is_hosts() && ops[next] != Op::Exit;
         loop {
-            // An exit needs a guest that runs.
-            while !self.cpu.is_live() && next < ops.len() && ops[next].is_hosts() && ops[next] != Op::Exit {
+            while next < ops.len() && (follows(next) || !self.cpu.is_live() && needs_no_guest(next)) {
+                if Some(next) == until {
+                    return Ok(());
+                }
                 self.act(ops, next, log)?;
                 next += 1;
             }
@@ -252,6 +264,8 @@ impl Guest {
             self.cpu.payload()?.turn()?;
             let bell = self.cpu.enter(log)?;
             match (bell, next_of_hosts(next)) {
+                // The program of an older snapshot: its payload rings for each operation.
+                (Bell::Host, _) if self.cpu.payload()?.place()? < next => {}
                 (Bell::Host, place @ Some(_)) if place == until => return Ok(()),
                 (Bell::Host, Some(place)) => {
                     self.act(ops, place, log)?;

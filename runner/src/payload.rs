@@ -55,9 +55,8 @@ impl Payload {
         // A payload that starts in the middle of the program does not do this.
         self.word(self.words.logged)?.store(0, Relaxed);
         let end = [code::END, 0, 0];
-        let records = ops
-            .iter()
-            .map(|op| wire::encode(*op).ok_or_else(|| Error::Unfit(format!("the payload cannot do `{op}`"))));
+        let records = wire::encode_program(ops)
+            .map(|(op, record)| record.ok_or_else(|| Error::Unfit(format!("the payload cannot do `{op}`"))));
         let words = self.words(self.words.program, (ops.len() + 1) * OP_WORDS)?;
         for (slot, record) in words.chunks_exact(OP_WORDS).zip(records.chain([Ok(end)])) {
             for (word, value) in slot.iter().zip(record?) {

@@ -243,6 +243,16 @@ impl Op {
     }
 }
 
+impl Op {
+    /// Userspace does it right after the operation before it, without a KVM_RUN between the two.
+    pub const fn follows(self, before: Self) -> bool {
+        const fn leaves_the_guest_alone(op: Op) -> bool {
+            matches!(op, Op::KvmSet { .. } | Op::KvmGet { .. } | Op::KvmTry { .. } | Op::Vmm(_))
+        }
+        leaves_the_guest_alone(self) && leaves_the_guest_alone(before)
+    }
+}
+
 struct Assignment(SysReg, u64);
 
 impl fmt::Display for Assignment {

@@ -56,6 +56,8 @@ pub mod code {
     pub const ENTER: u64 = 10;
     /// [`Op::Run`](crate::op::Op::Run).
     pub const RUN: u64 = 11;
+    /// An operation that the runner does at the bell of the one before.
+    pub const FOLLOWS: u64 = 12;
 }
 
 /// [`code::ENTER`]'s ways.
@@ -92,6 +94,15 @@ impl Bell {
     }
 }
 
+/// A program's operations as records, without its end; for each, `None` as [`encode`] has it.
+pub fn encode_program(ops: &[Op]) -> impl Iterator<Item = (Op, Option<[u64; OP_WORDS]>)> {
+    let befores = core::iter::once(None).chain(ops.iter().copied().map(Some));
+    ops.iter().zip(befores).map(|(op, before)| match before {
+        Some(before) if op.follows(before) => (*op, Some([code::FOLLOWS, 0, 0])),
+        _ => (*op, encode(*op)),
+    })
+}
+
 /// An operation as a record; `None` if the payload cannot do it: a register that is not in its table, or a marker
 /// that does not exist.
 pub fn encode(op: Op) -> Option<[u64; OP_WORDS]> {
@@ -123,6 +134,8 @@ pub enum Step {
     Op(Op),
     /// An operation for the runner.
     Host,
+    /// An operation that the runner has done at the bell of the one before.
+    Done,
     /// The program's end.
     End,
 }
@@ -135,6 +148,7 @@ pub fn decode(record: [u64; OP_WORDS]) -> Option<Step> {
     Some(Step::Op(match op {
         code::END => return Some(Step::End),
         code::HOST => return Some(Step::Host),
+        code::FOLLOWS => return Some(Step::Done),
         code::WRITE => Op::Write { reg: reg()?, value },
         code::READ => Op::Read { reg: reg()? },
         code::ISB => Op::Isb,

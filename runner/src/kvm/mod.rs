@@ -14,6 +14,7 @@ mod others;
 mod registers;
 mod snapshot;
 mod tables;
+mod vcpus;
 mod vm;
 mod writable_masks;
 

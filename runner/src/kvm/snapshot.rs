@@ -2,12 +2,7 @@
 
 //! A VM in the state of a snapshot.
 
-use super::{
-    device::Kvm,
-    one_reg, registers,
-    vm::{Vcpu, create_vcpu},
-    writable_masks,
-};
+use super::{device::Kvm, one_reg, registers, vcpus::Vcpus, vm::Vcpu, writable_masks};
 use crate::{
     guest::{Error, Guest},
     image::Words,
@@ -43,20 +38,21 @@ impl Kvm {
     ) -> Result<(Guest, Restored), RestoreError> {
         let vm = self.create_vm(Features::None).map_err(RestoreError::Host)?;
         let mut restored = Restored::default();
-        let mut vcpus = Vec::with_capacity(state.vcpus.len());
-        for (number, registers) in (0..).zip(&state.vcpus) {
-            let vcpu = create_vcpu(&vm, number, Features::None).map_err(RestoreError::Host)?;
+        let mut vcpus = Vcpus::default();
+        let mut saved = Vec::with_capacity(state.vcpus.len());
+        for registers in &state.vcpus {
+            let (_, vcpu) = vcpus.take(&vm, Features::None).map_err(RestoreError::Host)?;
             write(&vm, &vcpu, registers, scope, &mut restored)?;
-            vcpus.push(vcpu);
+            saved.push(vcpu);
         }
-        let mut vcpus = vcpus.into_iter();
-        let vcpu = vcpus
+        let mut saved = saved.into_iter();
+        let vcpu = saved
             .next()
             .ok_or_else(|| RestoreError::Host(Error::Unfit("the snapshot has no vCPU".into())))?;
         let guest = || {
             let mut memory = GuestMemory::anonymous()?;
             fill(&mut memory, &state.memory)?;
-            Vcpu::restored(vm, vcpu, vcpus.next(), Payload { memory, words }, deadline)
+            Vcpu::restored(vm, vcpus, vcpu, saved.next(), Payload { memory, words }, deadline)
         };
         let guest = guest().map_err(RestoreError::Host)?;
         Ok((Guest::on(guest), restored))

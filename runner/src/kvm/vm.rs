@@ -9,7 +9,9 @@ use super::{
     features, memslot, one_reg,
     others::Others,
     registers::{self, Order, Part, Registers},
-    snapshot, tables, writable_masks,
+    snapshot, tables,
+    vcpus::{Vcpus, pend_interrupt},
+    writable_masks,
 };
 use crate::{
     cpus::Pinned,
@@ -27,7 +29,7 @@ use dfr0_model::{
     scenario::{Migrate, Op},
     shape::Shape,
     sysreg::{ID_AA64DFR0_EL1, SCTLR_EL1, SysReg},
-    vmm::{Features, Vmm},
+    vmm::Vmm,
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
@@ -42,8 +44,9 @@ pub struct Vcpu {
     /// The vCPU of the same VM where this state was before it migrated.
     before: Option<VcpuFd>,
     vm: VmFd,
-    /// The number of vCPUs that the VM has had.
-    vcpus: u64,
+    vcpus: Vcpus,
+    /// How many vCPUs the moves of the program take.
+    moves: usize,
     /// The vCPUs of the scenario, by their numbers there, if it creates them.
     scenarios: Scenarios,
     config: Config,
@@ -51,6 +54,8 @@ pub struct Vcpu {
     deadline: Duration,
     debugger: Debugger,
     others: Others,
+    /// Its tables are not mapped at stage 2 yet.
+    untouched: bool,
     /// Pins the thread to its CPU, from the first operation for which that matters to the program's end.
     pinned: Option<Pinned>,
 }
@@ -103,6 +108,18 @@ impl Cpu for Vcpu {
         Ok(Vec::new())
     }
 
+    /// A VM that has run and has too few vCPUs left gives way to another, unless the scenario made it.
+    fn provide(&mut self, ops: &[Op]) -> Result<(), Error> {
+        let moves = ops.iter().map(|op| taken(*op)).sum();
+        if self.vcpus.lack(moves) && !self.config.without_vcpus {
+            *self = Self::new(&Kvm::open()?, self.config, self.deadline)?;
+            self.prepare()?;
+        }
+        self.moves = moves;
+        self.vcpus.provide(&self.vm, moves)?;
+        if std::mem::take(&mut self.untouched) { self.touch_tables() } else { Ok(()) }
+    }
+
     fn payload(&self) -> Result<&Payload, Error> {
         self.loaded.as_ref().map(|loaded| &loaded.payload).ok_or_else(unloaded)
     }
@@ -140,6 +157,7 @@ impl Cpu for Vcpu {
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.deadline()?.start()?;
         self.scenarios.ran = true;
+        self.vcpus.run();
         let bell = self.run_to_bell(log);
         if !matches!(bell, Ok(Bell::Host)) {
             self.pinned = None;
@@ -224,19 +242,20 @@ impl Cpu for Vcpu {
 impl Vcpu {
     pub(super) fn new(kvm: &Kvm, config: Config, deadline: Duration) -> Result<Self, Error> {
         let vm = kvm.create_vm(config.features)?;
-        let vcpu = match config.without_vcpus {
-            // The scenario creates it.
-            true => vm
-                .create_vcpu(0)
-                .map_err(|error| Error::System { what: "KVM_CREATE_VCPU".into(), source: error.into() })?,
-            false => create_vcpu(&vm, 0, config.features)?,
+        let mut vcpus = Vcpus::default();
+        let (_, vcpu) = match config.without_vcpus {
+            // The scenario initialises it.
+            true => vcpus.create(&vm)?,
+            false => vcpus.take(&vm, config.features)?,
         };
         let guest = Self {
             vcpu,
             scenarios: Scenarios::default(),
             before: None,
             vm,
-            vcpus: 1,
+            vcpus,
+            moves: 0,
+            untouched: false,
             config,
             loaded: None,
             deadline,
@@ -253,13 +272,16 @@ impl Vcpu {
     /// A restored vCPU with this payload, and perhaps the vCPU where its state was before.
     pub(super) fn restored(
         vm: VmFd,
+        vcpus: Vcpus,
         vcpu: VcpuFd,
         before: Option<VcpuFd>,
         payload: Payload,
         deadline: Duration,
     ) -> Result<Self, Error> {
-        let mut guest = Self {
-            vcpus: 1 + u64::from(before.is_some()),
+        let guest = Self {
+            vcpus,
+            moves: 0,
+            untouched: true,
             vcpu,
             before,
             vm,
@@ -272,7 +294,6 @@ impl Vcpu {
             pinned: None,
         };
         memslot::register(&guest.payload()?.memory, &guest.vm)?;
-        guest.touch_tables()?;
         Ok(guest)
     }
 
@@ -324,13 +345,8 @@ impl Vcpu {
             Vmm::Create => {
                 // The VM already has the first.
                 if self.scenarios.created > 0 {
-                    let vcpu = self.vm.create_vcpu(self.vcpus).map_err(|error| Error::System {
-                        what: "KVM_CREATE_VCPU".into(),
-                        source: error.into(),
-                    })?;
-                    let aside = Aside { vcpu, id: self.vcpus, ran: false };
-                    self.scenarios.aside.insert(self.scenarios.created, aside);
-                    self.vcpus += 1;
+                    let (id, vcpu) = self.vcpus.create(&self.vm)?;
+                    self.scenarios.aside.insert(self.scenarios.created, Aside { vcpu, id, ran: false });
                 }
                 self.scenarios.created += 1;
                 Ok(None)
@@ -424,23 +440,26 @@ impl Vcpu {
 
     /// Must come after the restore: after a vCPU has run, the VM's ID registers cannot change.
     fn touch_tables(&mut self) -> Result<(), Error> {
-        self.vcpus += 1;
-        let vcpu = create_vcpu(&self.vm, self.vcpus - 1, self.config.features)?;
+        let (_, vcpu) = self.vcpus.take(&self.vm, self.config.features)?;
+        self.vcpus.run();
         tables::touch(vcpu, &self.payload()?.memory)
     }
 
     /// A new vCPU of the VM, which has not run.
     fn vcpu_beside(&mut self) -> Result<VcpuFd, Error> {
-        self.vcpus += 1;
-        self.scenarios.id = self.vcpus - 1;
-        create_vcpu(&self.vm, self.vcpus - 1, self.config.features)
+        let (id, vcpu) = self.vcpus.take(&self.vm, self.config.features)?;
+        self.scenarios.id = id;
+        Ok(vcpu)
     }
 
     /// The vCPU of a new VM with the guest's memory, which has not run. The guest then belongs to the new VM.
     fn vm_beside(&mut self) -> Result<VcpuFd, Error> {
         let kvm = Kvm::open()?;
         let vm = kvm.create_vm(self.config.features)?;
-        let vcpu = create_vcpu(&vm, 0, self.config.features)?;
+        let mut vcpus = Vcpus::default();
+        let (_, vcpu) = vcpus.take(&vm, self.config.features)?;
+        // One touches the tables.
+        vcpus.provide(&vm, self.moves + 1)?;
         if let Some(value) = self.config.migrates_into {
             let reg = ID_AA64DFR0_EL1;
             accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
@@ -449,7 +468,7 @@ impl Vcpu {
         // The scenario's other vCPUs belong to the old VM.
         self.scenarios.aside.clear();
         (self.scenarios.created, self.scenarios.current, self.scenarios.id) = (1, 0, 0);
-        (self.vm, self.vcpus) = (vm, 1);
+        (self.vm, self.vcpus) = (vm, vcpus);
         Ok(vcpu)
     }
 
@@ -519,28 +538,14 @@ impl Vcpu {
     }
 }
 
-/// KVM_IRQ_LINE: KVM_ARM_IRQ_TYPE_CPU, IRQ, of a vCPU below 256.
-const fn interrupt(vcpu: u64) -> u32 {
-    (vcpu as u32 & 0xff) << 16
-}
-
-/// An initialised vCPU with a pending interrupt. The payload masks the interrupt, so its WFI does not
-/// wait.
-pub(super) fn create_vcpu(vm: &VmFd, id: u64, features: Features) -> Result<VcpuFd, Error> {
-    let failed = |what: &str| {
-        let what = what.to_owned();
-        move |error: kvm_ioctls::Error| Error::System { what, source: error.into() }
-    };
-    let vcpu = vm.create_vcpu(id).map_err(failed("KVM_CREATE_VCPU"))?;
-    features::init(vm, &vcpu, features)?;
-    features::complete(&vcpu, features)?;
-    pend_interrupt(vm, id)?;
-    Ok(vcpu)
-}
-
-fn pend_interrupt(vm: &VmFd, id: u64) -> Result<(), Error> {
-    vm.set_irq_line(interrupt(id), true)
-        .map_err(|error| Error::System { what: "KVM_IRQ_LINE".into(), source: error.into() })
+/// How many vCPUs an operation takes that have not run.
+fn taken(op: Op) -> usize {
+    match op {
+        Op::Migrate(to) => Some(to),
+        Op::Access { address, .. } => wire::passage_at(address),
+        _ => None,
+    }
+    .map_or(0, |to| if to == Migrate::Twice { 2 } else { 1 })
 }
 
 fn set_id(vcpu: &VcpuFd, id: u64, value: u64) -> Answer {

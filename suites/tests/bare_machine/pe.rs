@@ -156,6 +156,7 @@ impl PlayedPe {
             let goes_on = match wire::decode(record) {
                 Some(Step::Op(op)) => self.act(op, place),
                 Some(Step::Host) => self.pe.step(Op::Exit).is_ok() && self.ring(Bell::Host as u8),
+                Some(Step::Done) => true,
                 Some(Step::End) => return self.ring(Bell::End as u8),
                 None => self.ring(Bell::BadProgram as u8),
             };
