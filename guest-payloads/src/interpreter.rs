@@ -72,6 +72,7 @@ pub fn run(guest: &impl Guest, start: usize) {
 
 /// Does an operation, which has this record: to look for a register's place again would take hundreds of instructions, and
 /// userspace may step through each.
+#[inline(always)]
 fn interpret(guest: &impl Guest, op: Op, record: [u64; OP_WORDS], how: &mut How) {
     let place = record[1] as usize;
     match op {
