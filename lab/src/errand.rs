@@ -57,6 +57,7 @@ impl Errand {
                     .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
             ),
             expected_shape: host.shaped.as_ref().map(|cpu| cpu.shape),
+            expected_mode: host.mode,
         };
         let mut initramfs = tempfile::tempfile().context("cannot make a temporary file")?;
         io::copy(&mut self.files()?, &mut initramfs).context("cannot copy a temporary file")?;

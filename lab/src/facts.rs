@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shape::Shape;
+use crate::{mode::Mode, shape::Shape};
 
 /// A 64-bit register. It is written as hexadecimal text, because TOML's integers are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,13 +44,20 @@ pub struct Facts {
     pub midr: Option<Register>,
     /// ID_AA64DFR0_EL1 of a fresh vCPU, if KVM works.
     pub id_aa64dfr0: Option<Register>,
+    /// How KVM runs, if it says so.
+    #[serde(default)]
+    pub mode: Option<Mode>,
     /// Why ID_AA64DFR0_EL1 could not be read from KVM.
     pub no_kvm: Option<String>,
 }
 
 impl Facts {
-    /// Checks that the host has the expected shape.
-    pub fn check(&self, expected: Option<Shape>) -> Result<(), String> {
+    /// Checks that the host has the expected shape, and that KVM runs in the expected mode.
+    pub fn check(&self, expected: Option<Shape>, mode: Option<Mode>) -> Result<(), String> {
+        if let Some(mode) = mode.filter(|mode| self.mode != Some(*mode)) {
+            let found = self.mode.map_or("does not say how it runs".into(), |found| format!("runs {found}"));
+            return Err(format!("KVM should run {mode}, but {found} (Linux {})", self.release));
+        }
         let Some(expected) = expected else { return Ok(()) };
         let Some(value) = self.id_aa64dfr0 else {
             let reason = self.no_kvm.as_deref().unwrap_or("no reason given");
@@ -72,6 +79,9 @@ impl fmt::Display for Facts {
         if let Some(midr) = self.midr {
             write!(f, ", MIDR_EL1 {midr}")?;
         }
+        if let Some(mode) = self.mode {
+            write!(f, ", KVM {mode}")?;
+        }
         match (self.id_aa64dfr0, &self.no_kvm) {
             (Some(value), _) => write!(f, ", ID_AA64DFR0_EL1 {value} ({})", Shape::of(value.0)),
             (None, Some(reason)) => write!(f, ", no KVM ({reason})"),
@@ -88,6 +98,7 @@ mod tests {
         Facts {
             release: "7.3.4".into(),
             midr: Some(Register(0x410fd401)),
+            mode: Some(Mode::Nvhe),
             id_aa64dfr0: value.map(Register),
             no_kvm: value.is_none().then(|| "open /dev/kvm: ENOENT".into()),
         }
@@ -105,10 +116,12 @@ mod tests {
     fn another_shape_and_a_missing_kvm_are_refused() {
         let stock = Shape { breakpoints: 6, watchpoints: 4, context_aware: 2 };
         let large = Shape { breakpoints: 16, watchpoints: 16, context_aware: 4 };
-        assert_eq!(facts(Some(0x10305009)).check(Some(stock)), Ok(()));
-        assert_eq!(facts(None).check(None), Ok(()));
-        let error = facts(Some(0x10305009)).check(Some(large)).unwrap_err();
+        assert_eq!(facts(Some(0x10305009)).check(Some(stock), None), Ok(()));
+        assert_eq!(facts(None).check(None, Some(Mode::Nvhe)), Ok(()));
+        let error = facts(None).check(None, Some(Mode::Protected)).unwrap_err();
+        assert!(error.contains("KVM should run protected, but runs nVHE"), "{error}");
+        let error = facts(Some(0x10305009)).check(Some(large), None).unwrap_err();
         assert!(error.contains("16 breakpoints") && error.contains("but has 6 breakpoints"), "{error}");
-        assert!(facts(None).check(Some(stock)).unwrap_err().contains("ENOENT"));
+        assert!(facts(None).check(Some(stock), None).unwrap_err().contains("ENOENT"));
     }
 }

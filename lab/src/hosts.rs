@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::kernel::Choice;
+use crate::mode::Mode;
 use crate::shape::Shape;
 
 /// The built-in file.
@@ -32,8 +33,8 @@ pub struct Host {
     pub memory_mib: u32,
     /// The CPU's shape, if it is not that of QEMU's model.
     pub shaped: Option<ShapedCpu>,
-    /// KVM runs nVHE although the CPU has VHE.
-    pub nvhe: bool,
+    /// How KVM runs there; `None` if it chooses.
+    pub mode: Option<Mode>,
     /// The machine has memory for Allocation Tags.
     pub mte: bool,
 }
@@ -91,8 +92,7 @@ struct HostText {
     vcpus: Option<Spanned<u32>>,
     memory_mib: Option<Spanned<u32>>,
     shape: Option<Shape>,
-    #[serde(default)]
-    nvhe: bool,
+    mode: Option<Mode>,
     #[serde(default)]
     mte: bool,
 }
@@ -166,8 +166,8 @@ impl Hosts {
             let vcpus = number("vcpus", host.vcpus, 2, [1, 8])?;
             let memory_mib = number("memory_mib", host.memory_mib, 1024, [256, 65536])?;
             let cpu = host.cpu.into_inner();
-            let (about, nvhe, mte) = (host.about, host.nvhe, host.mte);
-            let host = Host { name: name.clone(), about, cpu, kernel, vcpus, memory_mib, shaped, nvhe, mte };
+            let (about, mode, mte) = (host.about, host.mode, host.mte);
+            let host = Host { name: name.clone(), about, cpu, kernel, vcpus, memory_mib, shaped, mode, mte };
             hosts.insert(name, host);
         }
 
@@ -258,7 +258,7 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
     fn keys_that_are_left_out_have_defaults() {
         let hosts = Hosts::parse("hosts.toml", GOOD).unwrap();
         let plain = hosts.get(Some("plain")).unwrap();
-        assert_eq!((plain.vcpus, plain.memory_mib, &plain.shaped, plain.nvhe), (2, 1024, &None, false));
+        assert_eq!((plain.vcpus, plain.memory_mib, &plain.shaped, plain.mode), (2, 1024, &None, None));
         assert!(!plain.machine().contains("mte"));
         assert_eq!(plain.kernel.to_string(), "bookworm");
         let shaped = hosts.get(Some("shaped")).unwrap();
@@ -317,6 +317,7 @@ shape = { breakpoints = 16, watchpoints = 16, context_aware = 4 }
             ("watchpoints = 16", "watchpoints = 17", "hosts.toml:13: ", "watchpoints = 17"),
             ("context_aware = 4", "context_aware = 0", "hosts.toml:13: ", "context_aware = 0"),
             ("context_aware = 4", "context_aware = 17", "hosts.toml:13: ", "context_aware = 17"),
+            ("vcpus = 1", "mode = \"hvhe\"", "hosts.toml:12: ", "unknown variant `hvhe`"),
             ("context_aware = 4", "double_lock = 1", "hosts.toml:13: ", "unknown field `double_lock`"),
         ] {
             let error = error(old, new);

@@ -173,6 +173,7 @@ mod tests {
             arguments: vec!["-v".into()],
             environment: BTreeMap::new(),
             expected_shape: None,
+            expected_mode: None,
         }
     }
 

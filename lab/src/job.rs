@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shape::Shape;
+use crate::{mode::Mode, shape::Shape};
 
 /// The path of the job in the initramfs.
 pub const JOB: &str = "/job.toml";
@@ -31,6 +31,8 @@ pub struct Job {
     pub environment: BTreeMap<String, String>,
     /// The host does not run the command if it has another shape.
     pub expected_shape: Option<Shape>,
+    /// The host does not run the command if KVM runs otherwise there.
+    pub expected_mode: Option<Mode>,
 }
 
 /// The environment of a command in `host`, made from the variables of this process.
@@ -64,6 +66,7 @@ mod tests {
             arguments: vec!["--".into(), "a \"b\"\n\\x".into(), String::new(), "\u{7f}\u{1}ü".into()],
             environment: environment("max", [("RUST_LOG".into(), "a='b'\n".into())]),
             expected_shape: Some(Shape { breakpoints: 4, watchpoints: 2, context_aware: 1 }),
+            expected_mode: Some(Mode::Nested),
         };
         assert_eq!(toml::from_str::<Job>(&toml::to_string(&job).unwrap()).unwrap(), job);
     }

@@ -19,6 +19,7 @@ pub mod interrupt;
 pub mod job;
 pub mod kernel;
 pub mod matrix;
+pub mod mode;
 pub mod outcome;
 pub mod pool;
 pub mod program;

@@ -16,6 +16,7 @@ use nix::poll::PollFlags;
 use crate::console::{Console, Output};
 use crate::hosts::Host;
 use crate::interrupt::{Signals, poll_timeout};
+use crate::mode::Mode;
 use crate::outcome::Outcome;
 use crate::protocol::printable;
 use crate::running::{Running, die_with_lab};
@@ -106,8 +107,9 @@ impl VirtualMachine<'_> {
     }
 
     fn command(&self) -> Result<Command> {
-        let Host { cpu, vcpus, memory_mib, nvhe, .. } = self.host;
-        let mode = if *nvhe { " kvm-arm.mode=nvhe" } else { "" };
+        let Host { cpu, vcpus, memory_mib, mode, .. } = self.host;
+        let mode = mode.and_then(Mode::parameter);
+        let mode = mode.map_or_else(String::new, |mode| format!(" kvm-arm.mode={mode}"));
         let size = self.initramfs.metadata().context("cannot read the initramfs's size")?.len();
         // The archive and its unpacked files are in memory at once.
         let memory_mib = u64::from(*memory_mib) + 2 * (size >> 20);

@@ -6,6 +6,7 @@ use crate::{
     capabilities::Capabilities,
     cpu_model::{cpu, cpu_name},
     fingerprint::Hex,
+    mode::Mode,
 };
 use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -27,6 +28,8 @@ pub struct Host {
     pub writable: Writable,
     /// FEAT_LSE: a guest has atomic instructions.
     pub lse: bool,
+    /// How KVM runs, if the kernel lets this process know; `None` on a bare CPU.
+    pub mode: Option<Mode>,
     /// What KVM_CHECK_EXTENSION answers; empty on a bare CPU.
     pub capabilities: Capabilities,
 }
@@ -42,6 +45,7 @@ impl Host {
             id_aa64dfr0,
             writable: Writable::Mask(WRITABLE),
             lse: true,
+            mode: None,
             capabilities: Capabilities::default(),
         }
     }
@@ -77,6 +81,8 @@ struct Written {
     id_aa64dfr0: Hex,
     writable: Option<Hex>,
     lse: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
     capabilities: Capabilities,
 }
 
@@ -94,6 +100,8 @@ struct Read {
     id_aa64dfr0: Hex,
     writable: Option<Hex>,
     lse: bool,
+    #[serde(default)]
+    mode: Option<Mode>,
     capabilities: Capabilities,
 }
 
@@ -111,6 +119,7 @@ impl From<Host> for Written {
             kernel: host.kernel,
             platform: host.platform,
             lse: host.lse,
+            mode: host.mode,
             capabilities: host.capabilities,
         }
     }
@@ -125,6 +134,7 @@ impl From<Read> for Host {
             id_aa64dfr0: read.id_aa64dfr0.0,
             writable: read.writable.map_or(Writable::Unknown, |mask| Writable::Mask(mask.0)),
             lse: read.lse,
+            mode: read.mode,
             capabilities: read.capabilities,
         }
     }
@@ -166,6 +176,9 @@ impl fmt::Display for Host {
             Some(release) => writeln!(f, "kernel: Linux {release}")?,
             None => writeln!(f, "kernel: none, bare CPU")?,
         }
+        if let Some(mode) = self.mode {
+            writeln!(f, "kvm mode: {mode}")?;
+        }
         writeln!(f, "platform: {}", self.platform)?;
         writeln!(f, "cpu: {}", self.cpu())?;
         writeln!(f, "shape: {}", self.shape())?;
@@ -185,6 +198,7 @@ mod tests {
             id_aa64dfr0: 0xf0_1030_5009,
             writable: Writable::Mask(0xf0_00f0_0f0f),
             lse: true,
+            mode: Some(Mode::Vhe),
             capabilities: Capabilities::default(),
         }
     }
@@ -194,6 +208,7 @@ mod tests {
         assert_eq!(
             host().to_string(),
             "kernel: Linux 7.3.4\n\
+             kvm mode: vhe\n\
              platform: linux,dummy-virt\n\
              cpu: Neoverse V1 (MIDR_EL1 0x411fd401)\n\
              shape: 6 breakpoints, 4 watchpoints, 2 context-aware, DebugVer 0x9, DoubleLock not implemented\n\
@@ -210,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_bare_cpu_has_no_kernel_and_says_so() {
-        let bare = Host { kernel: None, writable: Writable::Unknown, ..host() }.to_string();
+        let bare = Host { kernel: None, mode: None, writable: Writable::Unknown, ..host() }.to_string();
         assert!(bare.starts_with("kernel: none, bare CPU\nplatform: linux,dummy-virt\n"), "{bare}");
         assert!(bare.ends_with("writable in ID_AA64DFR0_EL1: none (there is no KVM)\n"), "{bare}");
     }

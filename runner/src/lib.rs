@@ -94,8 +94,11 @@ mod bare;
 mod bounded;
 mod image;
 mod jobs;
+#[cfg(any(target_arch = "aarch64", test))]
+mod kernel_log;
 mod machine;
 mod memory;
+pub mod mode;
 mod payload;
 mod stage1;
 mod whole;

@@ -62,6 +62,11 @@ pub fn cases() -> Vec<Case> {
         whole("other_vcpu.guest_reads", &rule::ID_VM_SCOPED, other_vcpu_guest_reads),
         whole("other_vcpu.frozen_by_run", &rule::ID_VM_SCOPED, other_vcpu_freezes)
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
+        whole("other_vcpu.created_after_run", &rule::VCPU_RUNS, |cx| {
+            let ran = vm().read(MDSCR_EL1).reads(0);
+            cx.check_vm(&ran.creates_vcpu().on_vcpu(1).inits(None).enters_and_leaves().refused(EINTR))
+        })
+        .and(&[&rule::ID_FROZEN_BY_IMMEDIATE_EXIT]),
         whole("other_vcpu.init_keeps", &rule::ID_KEPT_BY_INIT, other_init_keeps),
     ]);
     cases

@@ -22,7 +22,7 @@ type Counts = (u8, u8, u8);
 
 /// A host, its kernel, the release and the counts that it must report, and the value of `--every`. Two hosts run everything:
 /// one with the CPU of `cargo test` and one with the largest shape. The others run a sample.
-const HOSTS: [(&str, &str, &str, Counts, &str); 8] = [
+const HOSTS: [(&str, &str, &str, Counts, &str); 10] = [
     ("neoverse-v1", "trixie", "6.12.", (6, 4, 2), WHOLE),
     ("a64fx", "bookworm", "6.1.", (6, 4, 2), SAMPLE),
     ("cortex-a57", "newest", "7.", (6, 4, 2), SAMPLE),
@@ -31,6 +31,8 @@ const HOSTS: [(&str, &str, &str, Counts, &str); 8] = [
     ("shape-2-2-2", "newest", "7.", (2, 2, 2), SAMPLE),
     ("shape-8-4-6", "bookworm", "6.1.", (8, 4, 6), SAMPLE),
     ("nvhe-shape-16-16-4", "newest", "7.", (16, 16, 4), SAMPLE),
+    ("nested-v1", "newest", "7.", (6, 4, 2), SAMPLE),
+    ("protected-v1", "newest", "7.", (6, 4, 2), SAMPLE),
 ];
 
 /// Values of `--every`.

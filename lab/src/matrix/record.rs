@@ -9,13 +9,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cache::write_whole;
 use crate::exit::{Exit, SKIPPED};
 use crate::facts::Facts;
 use crate::hosts;
 use crate::matrix::kernels::Kernel;
+use crate::mode::Mode;
 use crate::outcome::Outcome;
 use crate::shape::Shape;
 
@@ -64,11 +65,26 @@ pub struct Host {
     pub memory_mib: u32,
     /// The CPU's shape, if it is not that of QEMU's model.
     pub shape: Option<Shape>,
-    /// KVM runs nVHE although the CPU has VHE.
-    pub nvhe: bool,
+    /// How KVM runs there; `None` if it chooses.
+    #[serde(default, alias = "nvhe", deserialize_with = "mode")]
+    pub mode: Option<Mode>,
     /// The machine has memory for Allocation Tags.
     #[serde(default)]
     pub mte: bool,
+}
+
+/// A mode, or `nvhe` of an older record: whether the mode is nVHE.
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mode>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Mode(Option<Mode>),
+        IsNvhe(bool),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Mode(mode) => mode,
+        Written::IsNvhe(is) => is.then_some(Mode::Nvhe),
+    })
 }
 
 impl From<&hosts::Host> for Host {
@@ -80,7 +96,7 @@ impl From<&hosts::Host> for Host {
             vcpus: host.vcpus,
             memory_mib: host.memory_mib,
             shape: host.shaped.as_ref().map(|cpu| cpu.shape),
-            nvhe: host.nvhe,
+            mode: host.mode,
             mte: host.mte,
         }
     }
@@ -365,7 +381,7 @@ mod tests {
 
     fn facts(release: &str) -> Facts {
         let id_aa64dfr0 = Some(Register(0xf000_0000_1030_5009));
-        Facts { release: release.into(), midr: None, id_aa64dfr0, no_kvm: None }
+        Facts { release: release.into(), midr: None, mode: None, id_aa64dfr0, no_kvm: None }
     }
 
     /// The run of [`planned`], after some of its cells.
@@ -448,8 +464,18 @@ mod tests {
             assert!(error.contains(difference) && error.lines().count() == 2, "{error}");
         }
         let mut other_shape = planned();
-        other_shape.hosts[0].nvhe = true;
+        other_shape.hosts[0].mode = Some(Mode::Nvhe);
         assert!(error(other_shape).contains("host shape-4-2-1: was "));
+    }
+
+    #[test]
+    fn an_older_record_says_nvhe() {
+        let text = serde_json::to_string(&planned()).unwrap();
+        assert!(text.contains("\"mode\":null"), "{text}");
+        for (old, mode) in [("\"nvhe\":true", Some(Mode::Nvhe)), ("\"nvhe\":false", None)] {
+            let record: Record = serde_json::from_str(&text.replace("\"mode\":null", old)).unwrap();
+            assert!(record.hosts.iter().all(|host| host.mode == mode), "{old}");
+        }
     }
 
     #[test]

@@ -156,7 +156,7 @@ mod tests {
     fn prints(cell: &Cell, folder: &mut CellFolder) -> Result<Outcome> {
         let mut output = folder;
         let (release, no_kvm) = (cell.kernel.clone(), Some("none here".into()));
-        output.facts(Facts { release, midr: None, id_aa64dfr0: None, no_kvm })?;
+        output.facts(Facts { release, midr: None, mode: None, id_aa64dfr0: None, no_kvm })?;
         output.stdout(b"ok 1 ")?;
         output.stdout(cell.host.as_bytes())?;
         output.stderr(b"a warning\n")?;

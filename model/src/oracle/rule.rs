@@ -343,6 +343,9 @@ rules! {
     ID_FROZEN_BY_FAILED_RUN:
         "A KVM_RUN that fails starts the VM too: an ID register is mutable until userspace has called KVM_RUN on an initialised vCPU, whatever the call returns",
         "Linux Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers; api.rst 4.10 KVM_RUN";
+    VCPU_RUNS:
+        "A vCPU that KVM_CREATE_VCPU and KVM_ARM_VCPU_INIT accepted can run, also if others of its VM have run before",
+        "Linux Documentation/virt/kvm/api.rst 4.7 KVM_CREATE_VCPU, 4.82 KVM_ARM_VCPU_INIT, 4.10 KVM_RUN";
     ID_NEEDS_INIT:
         "Before KVM_ARM_VCPU_INIT, reading or writing an ID register fails with ENOEXEC and changes nothing",
         "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; arch/arm64/kvm/arm.c, kvm_arch_vcpu_ioctl";

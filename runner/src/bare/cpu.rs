@@ -88,6 +88,7 @@ impl Bare {
             id_aa64dfr0,
             writable: Writable::Unknown,
             lse: Feature::Lse.is_in(id_aa64isar0),
+            mode: None,
             capabilities: Capabilities::default(),
         })
     }

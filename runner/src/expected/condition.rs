@@ -2,7 +2,9 @@
 
 //! The hosts that can show a deviation.
 
-use crate::{capabilities::Capabilities, cpu_model::CpuModel, host::Host, kernel_version::KernelVersion};
+use crate::{
+    capabilities::Capabilities, cpu_model::CpuModel, host::Host, kernel_version::KernelVersion, mode::Mode,
+};
 use dfr0_model::{
     dfr0::{FIELDS, Field},
     id_write::Writable,
@@ -25,6 +27,8 @@ pub struct Condition {
     pub writable: Option<WritableField>,
     /// The host has this many watchpoints, or more.
     pub watchpoints: Option<u8>,
+    /// KVM runs like this.
+    pub mode: Option<Mode>,
     /// The host has this CPU.
     pub cpu: Option<CpuModel>,
     /// The deviation is this platform's and not KVM's.
@@ -113,6 +117,10 @@ impl Condition {
         if let Some(wanted) = self.watchpoints.filter(|wanted| has < *wanted) {
             return Some(format!("it needs {wanted} watchpoints, and this host has {has}"));
         }
+        if let Some(wanted) = self.mode.filter(|wanted| host.mode != Some(*wanted)) {
+            let here = host.mode.map_or("is not known how".into(), |mode| format!("is {mode}"));
+            return Some(format!("it is seen where KVM's mode is {wanted}, and here it {here}"));
+        }
         let field = self.writable.filter(|field| !field.is_on(host))?.0.name;
         Some(format!("userspace may not write {field} here, as far as the kernel says"))
     }
@@ -143,6 +151,7 @@ impl Condition {
         let bare = |one: &Self, other: &Self| one.bare && other.platform.is_none();
         differ(self.platform.as_ref(), other.platform.as_ref())
             || differ(self.cpu, other.cpu)
+            || differ(self.mode, other.mode)
             || before(self, other)
             || before(other, self)
             || without(self, other)
@@ -161,6 +170,7 @@ impl fmt::Display for Condition {
             (None, _) => {}
         }
         parts.extend(self.cpu.map(|cpu| format!("on {cpu}")));
+        parts.extend(self.mode.map(|mode| format!("where KVM's mode is {mode}")));
         parts.extend(self.since.map(|since| format!("since Linux {since}")));
         parts.extend(self.until.map(|until| format!("until Linux {until}, which no longer shows it")));
         parts.extend(self.capability.map(|Capability(name)| format!("where KVM has {name}")));

@@ -8,6 +8,7 @@ use crate::{
     diagnostic::{Diagnostic, Source},
     expected::condition::{Capability, WritableField},
     kernel_version::KernelVersion,
+    mode::Mode,
     pattern, renamed,
 };
 use serde::Deserialize;
@@ -37,6 +38,7 @@ struct Entry {
     without_capability: Option<Spanned<Capability>>,
     writable: Option<Spanned<WritableField>>,
     watchpoints: Option<Spanned<u8>>,
+    mode: Option<Mode>,
     cpu: Option<Spanned<CpuModel>>,
     platform: Option<Spanned<String>>,
     bare: Option<Spanned<bool>>,
@@ -108,6 +110,7 @@ impl Entry {
                     without_capability: self.without_capability.map(Spanned::into_inner),
                     writable: self.writable.map(Spanned::into_inner),
                     watchpoints: self.watchpoints.map(Spanned::into_inner),
+                    mode: self.mode,
                     cpu: self.cpu.map(Spanned::into_inner),
                     platform: self.platform.map(Spanned::into_inner),
                     bare: self.bare.is_some_and(Spanned::into_inner),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::case::Stop;
-use crate::{capabilities::Capabilities, case::Finding};
+use crate::{capabilities::Capabilities, case::Finding, mode::Mode};
 use dfr0_model::id_write::Writable;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -35,6 +35,7 @@ fn host(writable: Writable) -> Host {
         id_aa64dfr0: 0,
         writable,
         lse: true,
+        mode: None,
         capabilities: Capabilities::default(),
     }
 }
@@ -94,6 +95,20 @@ fn a_deviation_that_is_seen_sometimes_is_not_an_xpass_when_it_is_not_seen() {
     assert_eq!(verdict(&[]), PASS);
     let nothing = parse(&format!("{ENTRY}sometimes = \" \"\n")).expect_err("it does not say when");
     assert!(nothing.to_string().contains("does not say when"), "{nothing}");
+}
+
+#[test]
+fn a_deviation_may_need_a_mode_of_kvm() {
+    let deviations = parse(&format!("{ENTRY}mode = \"protected\"\n")).expect("valid");
+    let verdict = |mode, observed: &[&str]| {
+        judged(&deviations, "s.a", &Host { mode, ..host(Writable::Unknown) }, &found(observed))
+    };
+    assert_eq!(verdict(Some(Mode::Protected), &["x"]), xfail());
+    assert_eq!(verdict(Some(Mode::Protected), &[]), xpass());
+    assert_eq!(verdict(Some(Mode::Vhe), &["x"]), FAIL);
+    assert_eq!(verdict(None, &["x"]), FAIL);
+    assert_eq!(verdict(None, &[]), PASS);
+    assert!(parse(&format!("{ENTRY}mode = \"hvhe\"\n")).is_err());
 }
 
 #[test]
@@ -324,7 +339,7 @@ invalid type: integer `3`, expected a string
     with_keys(
         "whose = \"KVM\"",
         r#"
-unknown field `whose`, expected one of `name`, `cases`, `observed`, `why`, `source`, `since`, `until`, `capability`, `without_capability`, `writable`, `watchpoints`, `cpu`, `platform`, `bare`, `sometimes`
+unknown field `whose`, expected one of `name`, `cases`, `observed`, `why`, `source`, `since`, `until`, `capability`, `without_capability`, `writable`, `watchpoints`, `mode`, `cpu`, `platform`, `bare`, `sometimes`
  --> f.toml:7:1
   |
 7 | whose = "KVM"

@@ -7,6 +7,7 @@ use crate::{
     capabilities::Capabilities,
     guest::{Config, Cpu, Error, Guest},
     host::{Host, Unavailable},
+    mode::Mode,
 };
 use dfr0_model::{
     feature::Feature,
@@ -57,6 +58,7 @@ impl Kvm {
             id_aa64dfr0: vcpu.get(ID_AA64DFR0_EL1)?,
             writable: writable_masks::of(vcpu.vm(), ID_AA64DFR0_EL1),
             lse: Feature::Lse.is_in(vcpu.get(ID_AA64ISAR0_EL1)?),
+            mode: Mode::of_this_machine(),
             capabilities: Capabilities {
                 kvm_cap_guest_debug_hw_bps: capability(KVM_CAP_GUEST_DEBUG_HW_BPS),
                 kvm_cap_guest_debug_hw_wps: capability(KVM_CAP_GUEST_DEBUG_HW_WPS),

@@ -78,6 +78,7 @@ pub(crate) fn run() -> Run {
         id_aa64dfr0: 0xf0_1030_5009,
         writable: Writable::Mask(0xf0_00f0_0f0f),
         lse: true,
+        mode: None,
         capabilities: Capabilities { kvm_cap_guest_debug_hw_bps: 6, ..Capabilities::default() },
     };
     let begin = Begin {

@@ -24,7 +24,7 @@ pub fn run(console: &'static Console) -> Result<Outcome> {
     let job: Job = toml::from_str(&text).with_context(|| format!("cannot read {JOB}"))?;
     let facts = host_facts::read();
     console.send(Kind::Facts, toml::to_string(&facts).context("cannot write the facts")?.as_bytes());
-    if let Err(reason) = facts.check(job.expected_shape) {
+    if let Err(reason) = facts.check(job.expected_shape, job.expected_mode) {
         return Ok(Outcome::Refused(reason));
     }
 

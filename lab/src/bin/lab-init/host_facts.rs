@@ -5,9 +5,12 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use dfr0_lab::facts::{Facts, Register};
+use dfr0_lab::mode::Mode;
 use kvm_bindings::kvm_vcpu_init;
 use kvm_ioctls::Kvm;
 use nix::sys::utsname::uname;
+
+use crate::kernel_log;
 
 /// KVM's id of ID_AA64DFR0_EL1: `ARM64_SYS_REG(3, 0, 0, 5, 0)`.
 const ID_AA64DFR0_EL1: u64 = 0x6030_0000_0013_c028;
@@ -21,6 +24,7 @@ pub fn read() -> Facts {
     Facts {
         release: uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default(),
         midr: fs::read_to_string(MIDR).ok().and_then(register),
+        mode: kernel_log::messages().into_iter().rev().find_map(|message| Mode::of_message(&message)),
         no_kvm: id_aa64dfr0.as_ref().err().map(|error| format!("{error:#}")),
         id_aa64dfr0: id_aa64dfr0.ok().map(Register),
     }

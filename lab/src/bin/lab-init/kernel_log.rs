@@ -3,9 +3,11 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 
 use dfr0_lab::protocol::Kind;
+use nix::fcntl::OFlag;
 
 use crate::console::Console;
 
@@ -29,6 +31,18 @@ pub fn forward(console: &'static Console) {
             }
         }
     });
+}
+
+/// What the kernel has logged so far.
+pub fn messages() -> Vec<String> {
+    let log = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open("/dev/kmsg");
+    let Ok(mut log) = log else { return Vec::new() };
+    let mut record = [0; 8192];
+    std::iter::from_fn(|| match log.read(&mut record) {
+        Ok(size @ 1..) => Some(String::from_utf8_lossy(message(&record[..size])).into_owned()),
+        _ => None,
+    })
+    .collect()
 }
 
 /// The first line of the message in a record `priority,sequence,time,flags;message`. The other lines are for programs.

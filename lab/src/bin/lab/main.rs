@@ -19,6 +19,7 @@ use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::{Interrupted, Signals};
 use dfr0_lab::kernel::Choice;
+use dfr0_lab::mode::Mode;
 use dfr0_lab::outcome::Outcome;
 use dfr0_lab::streams::Streams;
 use dfr0_lab::virtual_machine::VirtualMachine;
@@ -108,11 +109,14 @@ struct Exec {
     /// arm64 Image
     #[arg(long, value_name = "SUITE|PATH")]
     kernel: Option<Choice>,
+    /// Run KVM in this mode instead of the host's own
+    #[arg(long, value_name = "MODE")]
+    mode: Option<Mode>,
     /// Copy DIR into the host, as CMD's working directory
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
     /// Do not boot a kernel: run CMD on this machine; DFR0_BARE tells CMD the directory of a machine with the host's CPU
-    #[arg(long, conflicts_with_all = ["kernel", "with", "verbose"])]
+    #[arg(long, conflicts_with_all = ["kernel", "mode", "with", "verbose"])]
     bare: bool,
     /// Do not start a CPU either: DIR describes a machine that is already running
     #[arg(long, value_name = "DIR", requires = "bare", conflicts_with = "host")]
@@ -211,6 +215,7 @@ impl Exec {
         if self.bare {
             return self.run_bare(host, &signals);
         }
+        let host = &Host { mode: self.mode.or(host.mode), ..host.clone() };
         let errand = Errand::new(&self.command, self.with.as_deref())?;
         let cache = Cache::open()?;
         let kernel = self.kernel.as_ref().unwrap_or(&host.kernel).image(false, &cache, &signals)?;
@@ -316,7 +321,7 @@ mod tests {
     #[test]
     fn bare_excludes_the_options_of_a_booted_host() {
         assert_eq!(error(&["--bare", "--host", "max", "--deadline", "5"]), None);
-        for booted in [&["--kernel", "trixie"][..], &["--with", "/"], &["--verbose"]] {
+        for booted in [&["--kernel", "trixie"][..], &["--mode", "nested"], &["--with", "/"], &["--verbose"]] {
             assert_eq!(error(booted), None);
             assert_eq!(
                 error(&[&["--bare"], booted].concat()),
