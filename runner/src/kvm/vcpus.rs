@@ -17,10 +17,17 @@ const FEW: usize = 8;
 #[derive(Debug, Default)]
 pub struct Vcpus {
     created: u64,
-    /// Not initialised.
-    spare: Vec<(u64, VcpuFd)>,
+    spare: Vec<Spare>,
     /// One of them has run.
     ran: bool,
+}
+
+/// A vCPU that waits for a move, and its number.
+#[derive(Debug)]
+struct Spare {
+    id: u64,
+    vcpu: VcpuFd,
+    is_initialised: bool,
 }
 
 impl Vcpus {
@@ -37,11 +44,13 @@ impl Vcpus {
         self.ran && self.spare.len() < moves
     }
 
-    /// Creates as many as the moves of a program will take.
-    pub fn provide(&mut self, vm: &VmFd, moves: usize) -> Result<(), Error> {
+    /// Creates as many as the moves of a program will take, with these features unless a scenario is still to choose them.
+    /// pKVM of Linux 6.12 takes the features of all vCPUs at the first KVM_RUN of the VM.
+    pub fn provide(&mut self, vm: &VmFd, moves: usize, features: Option<Features>) -> Result<(), Error> {
         while moves > 0 && self.spare.len() < moves.max(if self.ran { 0 } else { FEW }) {
-            let vcpu = self.create(vm)?;
-            self.spare.push(vcpu);
+            let (id, vcpu) = self.create(vm)?;
+            features.map_or(Ok(()), |features| initialise(vm, &vcpu, id, features))?;
+            self.spare.push(Spare { id, vcpu, is_initialised: features.is_some() });
         }
         Ok(())
     }
@@ -50,12 +59,11 @@ impl Vcpus {
     /// so its WFI does not wait.
     pub fn take(&mut self, vm: &VmFd, features: Features) -> Result<(u64, VcpuFd), Error> {
         let (id, vcpu) = match self.spare.pop() {
-            Some(spare) => spare,
+            Some(Spare { id, vcpu, is_initialised: true }) => return Ok((id, vcpu)),
+            Some(Spare { id, vcpu, .. }) => (id, vcpu),
             None => self.create(vm)?,
         };
-        features::init(vm, &vcpu, features)?;
-        features::complete(&vcpu, features)?;
-        pend_interrupt(vm, id)?;
+        initialise(vm, &vcpu, id, features)?;
         Ok((id, vcpu))
     }
 
@@ -63,6 +71,12 @@ impl Vcpus {
     pub fn run(&mut self) {
         self.ran = true;
     }
+}
+
+fn initialise(vm: &VmFd, vcpu: &VcpuFd, id: u64, features: Features) -> Result<(), Error> {
+    features::init(vm, vcpu, features)?;
+    features::complete(vcpu, features)?;
+    pend_interrupt(vm, id)
 }
 
 /// Makes an interrupt of this vCPU pending.

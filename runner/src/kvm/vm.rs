@@ -116,7 +116,7 @@ impl Cpu for Vcpu {
             self.prepare()?;
         }
         self.moves = moves;
-        self.vcpus.provide(&self.vm, moves)?;
+        self.vcpus.provide(&self.vm, moves, (!self.config.without_vcpus).then_some(self.config.features))?;
         if std::mem::take(&mut self.untouched) { self.touch_tables() } else { Ok(()) }
     }
 
@@ -459,7 +459,7 @@ impl Vcpu {
         let mut vcpus = Vcpus::default();
         let (_, vcpu) = vcpus.take(&vm, self.config.features)?;
         // One touches the tables.
-        vcpus.provide(&vm, self.moves + 1)?;
+        vcpus.provide(&vm, self.moves + 1, Some(self.config.features))?;
         if let Some(value) = self.config.migrates_into {
             let reg = ID_AA64DFR0_EL1;
             accepted(set_id(&vcpu, one_reg::system(reg), value), reg.to_string(), value)?;
