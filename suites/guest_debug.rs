@@ -20,6 +20,7 @@ use dfr0_model::{
 };
 use dfr0_runner::case::{Case, Context, Stop};
 
+mod between_runs;
 mod watchpoints;
 
 /// The marker of the guest's own breakpoint. Userspace's is on [`HERE`]; if userspace uses all breakpoints, they are on
@@ -57,6 +58,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(guests_registers());
     cases.extend(software_breakpoints_and_steps());
     cases.extend(watchpoints::cases());
+    cases.extend(between_runs::cases());
     cases
 }
 
@@ -92,6 +94,15 @@ fn hardware_breakpoints() -> Vec<Case> {
             let cleared = unarmed(n).exec(HERE).exits().userspace_debugs(GuestDebug::new(ENABLE | USE_HW));
             let again = cleared.exec(HERE).nothing().userspace_debugs(breakpoint(n)).exec(HERE).exits();
             again.userspace_stops().exec(HERE).nothing()
+        }),
+        each("breakpoint_without_use_hw", &rule::GUEST_DEBUG_HW_EXITS, |n| {
+            let others = [ENABLE, ENABLE | USE_SW_BP];
+            own(n).each(others, |scenario, control| {
+                let armed = scenario.userspace_debugs(breakpoint(n)).exec(HERE).exits();
+                let without = armed.userspace_debugs(GuestDebug::new(control)).exec(HERE).nothing();
+                let stepped = stepped(without.userspace_debugs(GuestDebug::new(control | SINGLESTEP)), HERE);
+                stepped.lock().userspace_stops().exec(HERE).nothing().unlock()
+            })
         }),
         each("breakpoint_moved", &rule::GUEST_DEBUG_HW_EXITS, |n| {
             let moved = unarmed(n).exec(HERE).exits().userspace_debugs(GuestDebug::breakpoint(n, HERE + 1));

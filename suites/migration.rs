@@ -12,7 +12,7 @@ use dfr0_model::{
     claim::Claim,
     control::Dbgbcr,
     rule,
-    scenario::{Entry, Migrate, Op, Scenario},
+    scenario::{Entry, Migrate, Op, Passage, Scenario},
     sysreg::OSLSR_EL1,
     wire::{TARGET, access_code, passage},
 };
@@ -66,12 +66,12 @@ pub fn cases() -> Vec<Case> {
             }),
             in_code("before_a_watched_access", |to| {
                 let watched = Scenario::new().watchpoint(0, TARGET, DOUBLEWORD).unmask().enable(ON);
-                vec![watched.store(passage(to)).nothing().store(TARGET).takes_watchpoint()]
+                vec![watched.passes(Passage::Migrate(to)).nothing().store(TARGET).takes_watchpoint()]
             }),
             in_code("by_a_watched_store", |to| {
-                let watched = Scenario::new().watchpoint(0, passage(to), DOUBLEWORD);
+                let watched = Scenario::new().watchpoint(0, passage(Passage::Migrate(to)), DOUBLEWORD);
                 let both = watched.watchpoint(1, TARGET, DOUBLEWORD).unmask().enable(ON);
-                let moved = both.store(passage(to)).may(&Claim::Watchpoint);
+                let moved = both.passes(Passage::Migrate(to)).may(&Claim::Watchpoint);
                 vec![moved.store(TARGET).takes_watchpoint()]
             })
             .and(&[&rule::WATCHPOINT_AFTER_TRANSLATION]),
@@ -115,8 +115,12 @@ fn locked_while_it_moves(to: Migrate) -> Scenario {
 fn between_steps(to: Migrate) -> Vec<Scenario> {
     let pending = Entry::Return { ss: false, steps: 1 };
     let stepped = |(entry, steps)| {
-        let moved =
-            Scenario::new().unmask().enable(STEP).entered(entry).store(passage(to)).takes_steps(steps);
+        let moved = Scenario::new()
+            .unmask()
+            .enable(STEP)
+            .entered(entry)
+            .passes(Passage::Migrate(to))
+            .takes_steps(steps);
         moved.enable(STEP).store(TARGET).takes_steps(steps)
     };
     [(Entry::stepped(1), 1), (Entry::stepped(2), 2), (pending, 1)].map(stepped).into()
@@ -126,7 +130,7 @@ fn between_steps(to: Migrate) -> Vec<Scenario> {
 fn at_the_return(to: Migrate, control: Dbgbcr, claim: Claim) -> Vec<Scenario> {
     let set = Scenario::new().unmask().enable(ON);
     let set = set.breakpoint_at(0, access_code(STR) + 4, control).entered(BY_RETURN);
-    vec![set.store(passage(to)).claim(claim).store(TARGET).claim(claim)]
+    vec![set.passes(Passage::Migrate(to)).claim(claim).store(TARGET).claim(claim)]
 }
 
 /// With which operation and which way to migrate a case begins follows from its name.

@@ -16,7 +16,7 @@ use dfr0_model::{
     control::{Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     feature::Feature,
     rule,
-    scenario::{El, Migrate, Op, Scenario},
+    scenario::{El, Migrate, Op, Passage, Scenario},
     sequence::{self, Sequence},
     sysreg::{MDSCR_EL1, dbgbcr, dbgwcr, dbgwvr},
     wire::{
@@ -641,7 +641,7 @@ fn after_a_stage_2_abort(cx: &mut Context<'_>) -> Result<(), Stop> {
         return Stop::skip("needs KVM, and this is a bare CPU");
     }
     cx.check_each(numbers(cx).map(|n| {
-        let address = passage(Migrate::Fresh);
+        let address = passage(Passage::Migrate(Migrate::Fresh));
         let moved = watching(n).write(dbgwvr(n), address).store(address).may(&Claim::Watchpoint);
         fires(moved.write(dbgwvr(n), WATCHED))
     }))

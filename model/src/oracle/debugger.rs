@@ -9,11 +9,12 @@
 
 use crate::{
     control::{BAS_A64, BT_ADDRESS, PMC_EL1, PMC_EL1_EL0},
-    event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL},
-    guest_debug::{GuestDebug, OnExit, SINGLESTEP, USE_HW, USE_SW_BP, VALID},
+    event::{EC_BREAKPOINT_LOWER_EL, EC_BRK, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL},
+    guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP, USE_HW, USE_SW_BP, VALID},
     id_write::EINVAL,
     layout,
     matching::{Hit, Match},
+    op::{Entry, Passage},
     outcome::{ESR_IL, Expected, IFSC_DEBUG, Outcome, Unknown, esr_of_watchpoint},
     registers::Registers,
     rule::{self, Rule},
@@ -47,6 +48,29 @@ const fn breakpoint(pc: u64) -> Expected {
 
 const fn step(pc: u64) -> Expected {
     exit(EC_STEP_LOWER_EL, IFSC_DEBUG, u32::MAX as u64 & !STEP_UNKNOWN, pc)
+}
+
+/// Userspace steps the RET of code that an exception return entered, and debugs no longer. The guest takes its own step
+/// afterwards, if it would have taken one before the RET. `outcome`: without userspace's step.
+pub(crate) fn step_over_ret(entry: Entry, outcome: &Outcome) -> Result<Outcome, Unknown> {
+    let mut events = Vec::from([step(layout::RETURN)]);
+    match (entry, outcome.events.as_slice()) {
+        (Entry::Return { steps: 0, .. }, []) => {}
+        (Entry::Return { ss: true, steps: 1 }, [Expected::Exception { esr, .. }])
+            if esr >> 26 == EC_STEP_CURRENT_EL.into() =>
+        {
+            events.extend(outcome.events.iter().map(|event| event.at(layout::RETURN)));
+        }
+        _ => {
+            return Err(Unknown(
+                "other debug exceptions of the guest's where userspace steps one instruction",
+            ));
+        }
+    }
+    match outcome.or.is_empty() {
+        true => Ok(Outcome::certain(events, &rule::GUEST_DEBUG_KEEPS_STEP)),
+        false => Err(Unknown("several outcomes where userspace steps one instruction")),
+    }
 }
 
 /// Userspace as the guest's debugger; `None` while guest debugging is off.
@@ -166,6 +190,42 @@ impl Debugger {
         Ok(Outcome::certain(events, &rule::GUEST_DEBUG_WATCHPOINT_EXITS))
     }
 
+    /// The exits when the guest's store at `code` ends KVM_RUN and userspace then does this.
+    pub(crate) fn exits_at_passage(&mut self, code: u64, passage: Passage) -> Result<Outcome, Unknown> {
+        if self.0.is_some_and(|debug| debug.has(USE_HW)) {
+            return Err(Unknown(
+                "a store that ends KVM_RUN while userspace uses the breakpoints and watchpoints",
+            ));
+        }
+        let stepped = self.0.is_some_and(|debug| debug.has(SINGLESTEP));
+        let (events, rule) = match passage {
+            Passage::Migrate(_) if stepped => {
+                return Err(Unknown("a vCPU that moves in the middle of userspace's step"));
+            }
+            Passage::Steps | Passage::StepsNothing | Passage::StepsOne if stepped => {
+                return Err(Unknown("steps that userspace asks for while one is pending"));
+            }
+            Passage::StepsOne => {
+                return Err(Unknown("userspace's step of an instruction of the payload's own"));
+            }
+            Passage::Complete if stepped => {
+                (Vec::from([step(code), step(code + 4)]), &rule::GUEST_DEBUG_STEP_PENDING)
+            }
+            Passage::DebugOff | Passage::DebugOn if stepped => {
+                (Vec::from([step(code)]), &rule::GUEST_DEBUG_STEP_FORGOTTEN)
+            }
+            Passage::Steps => (Vec::new(), &rule::GUEST_DEBUG_STEP_FORGOTTEN),
+            _ => (Vec::new(), &rule::GUEST_DEBUG_OFF),
+        };
+        match passage {
+            Passage::Migrate(_) | Passage::Complete => {}
+            Passage::DebugOff | Passage::StepsNothing | Passage::StepsOne => self.0 = None,
+            Passage::DebugOn => self.0 = Some(GuestDebug::new(ENABLE)),
+            Passage::Steps => self.0 = Some(GuestDebug::new(ENABLE | SINGLESTEP)),
+        }
+        Ok(Outcome::certain(events, rule))
+    }
+
     /// The exits when the guest calls the BRK marker. If userspace skips the BRK, the guest takes no
     /// exception.
     pub fn exits_at_brk(&mut self) -> Result<Outcome, Unknown> {
@@ -215,7 +275,7 @@ mod tests {
         guest_debug::ENABLE,
         judge::judge,
         pe::Pe,
-        scenario::{Op, Scenario},
+        scenario::{Migrate, Op, Scenario},
         shape::Shape,
         sysreg,
     };
@@ -311,6 +371,85 @@ mod tests {
         let linked = linked.access(STR, WATCHED + 8);
         let outcome = linked.ops().iter().try_for_each(|op| pe.step(*op).map(drop));
         assert!(outcome.is_err(), "a link");
+    }
+
+    const STEPS: GuestDebug = GuestDebug::new(ENABLE | SINGLESTEP);
+
+    /// Userspace's step ends at the store's RET, or at the store itself.
+    fn step_at(offset: u64) -> Event {
+        exit(0xca00_0022, layout::access_code(STR) + offset)
+    }
+
+    #[test]
+    fn a_step_that_was_pending_is_reported_until_userspace_asks_for_no_more_steps() {
+        let stepped = |passage| debugged(STEPS).passes(passage);
+        let completed = stepped(Passage::Complete);
+        assert_eq!(judged(&completed, &[step_at(0), step_at(4)]), None);
+        assert_eq!(judged(&completed, &[step_at(0)]).as_deref(), Some("str x1: KVM_EXIT_DEBUG with EC 0x32"));
+        assert!(judged(&completed, &[step_at(0), step_at(4), step_at(4)]).is_some(), "once");
+        for passage in [Passage::DebugOff, Passage::DebugOn] {
+            assert_eq!(judged(&stepped(passage), &[step_at(0)]), None);
+            assert!(judged(&stepped(passage), &[step_at(0), step_at(4)]).is_some(), "{passage}");
+        }
+    }
+
+    #[test]
+    fn steps_that_begin_in_the_middle_of_code_begin_with_an_instruction() {
+        for debug in [GuestDebug::OFF, GuestDebug::new(ENABLE)] {
+            let begun = Scenario::new().userspace_debugs(debug).passes(Passage::Steps);
+            assert_eq!(judged(&begun, &[]), None);
+            assert!(judged(&begun, &[step_at(4)]).is_some());
+            let marker = layout::marker(1);
+            let steps = [exit(0xca00_0022, marker), exit(0xca00_0022, marker + 4)];
+            assert_eq!(judged(&begun.exec(1), &steps), None);
+        }
+        let software = Scenario::new().userspace_debugs(GuestDebug::new(ENABLE | USE_SW_BP));
+        let brk = Exception { vector: 4, esr: 0xf200_00df, elr: layout::BRK, spsr: 0x3c5, far: 0 };
+        let off = software.passes(Passage::DebugOff).then(Op::Brk);
+        assert_eq!(judged(&off, &[Event::Exception(brk)]), None);
+    }
+
+    #[test]
+    fn the_guest_takes_its_own_step_after_userspaces() {
+        let step = Mdscr::DEFAULT.with_ss(true).with_kde(true);
+        let entered = |entry| Scenario::new().then(Op::MaskDebug(false)).enable(step).entered(entry);
+        let taken =
+            |elr| Event::Exception(Exception { vector: 4, esr: 0xce00_0022, elr, spsr: 0x1c5, far: 0 });
+        let ret = layout::access_code(STR) + 4;
+        let nothing = entered(Entry::stepped(1)).passes(Passage::StepsNothing);
+        assert_eq!(judged(&nothing, &[taken(ret)]), None);
+        assert!(judged(&nothing, &[taken(layout::RETURN)]).is_some(), "one instruction too late");
+        assert!(judged(&nothing, &[]).is_some());
+        let one = entered(Entry::stepped(1)).passes(Passage::StepsOne);
+        let userspaces = exit(0xca00_0022, layout::RETURN);
+        assert_eq!(judged(&one, &[userspaces, taken(layout::RETURN)]), None);
+        assert!(judged(&one, &[userspaces]).is_some(), "lost");
+        assert!(judged(&one, &[userspaces, taken(ret)]).is_some());
+        let not_stepped = entered(Entry::Return { ss: false, steps: 0 });
+        let off = not_stepped.enable(Mdscr::DEFAULT).passes(Passage::StepsOne);
+        assert_eq!(judged(&off, &[userspaces]), None);
+        assert!(judged(&off, &[]).is_some());
+    }
+
+    #[test]
+    fn nothing_is_said_of_other_stores_that_end_kvm_run_while_userspace_debugs() {
+        let is_unknown = |scenario: Scenario| {
+            let mut pe = Pe::new(SHAPE);
+            scenario.ops().iter().any(|op| pe.step(*op).is_err())
+        };
+        for passage in [Passage::Steps, Passage::StepsNothing, Passage::Migrate(Migrate::Fresh)] {
+            assert!(is_unknown(debugged(STEPS).passes(passage)), "{passage}");
+        }
+        for passage in Passage::ALL {
+            assert!(is_unknown(debugged(GuestDebug::breakpoint(5, 1)).passes(passage)), "{passage}");
+        }
+        assert!(is_unknown(Scenario::new().passes(Passage::StepsOne)), "it ends in the payload");
+        let at_ret = Scenario::new()
+            .then(Op::MaskDebug(false))
+            .breakpoint_at(0, layout::access_code(STR) + 4, Dbgbcr::address_at_el1())
+            .enable(Mdscr::breakpoints_at_el1());
+        assert!(is_unknown(at_ret.clone().passes(Passage::Steps)));
+        assert!(is_unknown(at_ret.userspace_debugs(STEPS).passes(Passage::Complete)));
     }
 
     #[test]

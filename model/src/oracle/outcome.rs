@@ -34,7 +34,7 @@ pub(crate) const fn esr_of_watchpoint(wnr: Option<bool>) -> (u64, u64) {
     }
 }
 /// SPSR_EL1's bits that are compared. The condition flags and the bits of later features depend on the payload.
-const SPSR_COMPARED: u64 = pstate::D | pstate::AIF | pstate::IL | pstate::SS | pstate::MODE;
+pub(crate) const SPSR_COMPARED: u64 = pstate::D | pstate::AIF | pstate::IL | pstate::SS | pstate::MODE;
 
 /// An event that the rules allow; bits outside of a mask may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +123,16 @@ impl Expected {
     /// The event may also not happen.
     pub const fn is_optional(&self) -> bool {
         matches!(self, Self::DebugExit { optional: true, .. })
+    }
+
+    /// An exception is taken at this instruction instead; other events are unchanged.
+    pub(crate) const fn at(self, elr: u64) -> Self {
+        match self {
+            Self::Exception { vector, esr, esr_mask, spsr, far, .. } => {
+                Self::Exception { vector, esr, esr_mask, elr, spsr, far }
+            }
+            other => other,
+        }
     }
 
     /// Makes a debug exit optional; other events are unchanged.

@@ -7,7 +7,7 @@
 
 use crate::{
     access::{self, Access, Kind},
-    debugger::Debugger,
+    debugger::{self, Debugger},
     execution::{Execution, Instruction, Memory},
     fault::{self, TAG},
     id_write::EINVAL,
@@ -16,7 +16,7 @@ use crate::{
     outcome::{Expected, Outcome, Unknown},
     registers::Registers,
     rule::{self, Rule},
-    scenario::{El, Entry, Op},
+    scenario::{El, Entry, Op, Passage},
     sequence::{Does, Moves, Sequence},
     shape::Shape,
     sysreg::{self, DebugRegister, SysReg},
@@ -307,12 +307,40 @@ impl Pe {
     fn access(&mut self, access: &'static Access, address: u64) -> Result<Outcome, Unknown> {
         let code = layout::access_code(access);
         let memory = self.memory(access, address)?;
-        if self.debugger.is_on() {
-            return self.access_debugged(code, memory);
+        let passage = layout::passage_at(address);
+        match passage {
+            Some(passage) if self.debugger.is_on() => return self.passage_debugged(code, &memory, passage),
+            None if self.debugger.is_on() => return self.access_debugged(code, memory),
+            _ => {}
         }
         let tagged = memory.tag != 0;
         let outcome = self.execute(code, &[Instruction::Access(memory)], None)?;
-        Ok(if tagged { Outcome { rule: &rule::WATCHPOINT_TAG, ..outcome } } else { outcome })
+        match passage {
+            Some(Passage::Steps | Passage::DebugOn)
+                if self.entry != Entry::Call || outcome.alternatives().any(|events| !events.is_empty()) =>
+            {
+                Err(Unknown("the guest's own debug exceptions where userspace starts to debug"))
+            }
+            Some(passage @ (Passage::Steps | Passage::DebugOn)) => {
+                self.debugger.exits_at_passage(code, passage)
+            }
+            Some(Passage::StepsOne) => debugger::step_over_ret(self.entry, &outcome),
+            Some(Passage::StepsNothing) => Ok(Outcome { rule: &rule::GUEST_DEBUG_KEEPS_STEP, ..outcome }),
+            _ if tagged => Ok(Outcome { rule: &rule::WATCHPOINT_TAG, ..outcome }),
+            _ => Ok(outcome),
+        }
+    }
+
+    /// A store that ends KVM_RUN while userspace debugs.
+    fn passage_debugged(&mut self, code: u64, memory: &Memory, passage: Passage) -> Result<Outcome, Unknown> {
+        let watched = self.view(&self.registers).watchpoint_matches(memory.access, &memory.bytes);
+        if watched.verdict.matches > Match::No
+            || self.guests_breakpoint_matches(code)?
+            || self.guests_breakpoint_matches(code + 4)?
+        {
+            return Err(Unknown("a breakpoint or watchpoint of the guest on a store that ends KVM_RUN"));
+        }
+        self.debugger.exits_at_passage(code, passage)
     }
 
     /// What an access to this address accesses, and its fault.
@@ -1216,7 +1244,7 @@ mod tests {
                 })
                 .collect::<Vec<bool>>()
         };
-        assert_eq!(isv_compared(layout::passage(Migrate::Fresh)), [false, true]);
+        assert_eq!(isv_compared(layout::passage(Passage::Migrate(Migrate::Fresh))), [false, true]);
         assert_eq!(isv_compared(layout::TARGET), [true, true]);
     }
 
@@ -1232,9 +1260,9 @@ mod tests {
         assert_eq!(access("ldr x1", layout::UNMAPPED + layout::PAGE - 8), None);
         assert_eq!(access("ldr x1", layout::UNMAPPED + layout::PAGE), outside);
         assert_eq!(access("ldr x1", u64::MAX), outside);
-        let passage = layout::passage(Migrate::Back);
+        let passage = layout::passage(Passage::Migrate(Migrate::Back));
         assert_eq!(access("str x1", passage), None, "it migrates");
-        assert_eq!(access("str x1", layout::passage(Migrate::FreshVm) + 1), outside);
+        assert_eq!(access("str x1", layout::passage(Passage::Migrate(Migrate::FreshVm)) + 1), outside);
         assert_eq!(access("stp x1, x2", passage), outside);
         let at_el0 = Scenario::new().at(El::El0).access(Access::named("str x1"), passage);
         assert_eq!(unknown(&at_el0), outside);

@@ -277,6 +277,9 @@ rules! {
     GUEST_DEBUG_COUNTS:
         "KVM_CAP_GUEST_DEBUG_HW_BPS and KVM_CAP_GUEST_DEBUG_HW_WPS are the numbers of the host's breakpoints and watchpoints",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";
+    GUEST_DEBUG_BITS:
+        "KVM_CAP_SET_GUEST_DEBUG2 is the set of control bits that KVM_SET_GUEST_DEBUG accepts, in each combination",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";
     GUEST_DEBUG_INVALID:
         "A control bit that arm64 does not have is refused with EINVAL, and changes nothing",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; arch/arm64/kvm/guest.c, KVM_GUESTDBG_VALID_MASK";
@@ -295,6 +298,18 @@ rules! {
     GUEST_DEBUG_STEPS:
         "With KVM_GUESTDBG_SINGLESTEP each KVM_RUN executes one instruction and ends with KVM_EXIT_DEBUG, EC 0x32",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a D2.11 Software Step exceptions";
+    GUEST_DEBUG_STEP_PENDING:
+        "When userspace steps an instruction that KVM_RUN with immediate_exit completes, the next KVM_RUN ends with KVM_EXIT_DEBUG before another instruction is executed",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, 5 The kvm_run structure; DDI 0487K.a D2.11 Software Step exceptions, Behavior in the active-pending state";
+    GUEST_DEBUG_STEP_FORGOTTEN:
+        "A step that is pending when userspace asks for no more steps is not reported later: when userspace asks for steps again, the next KVM_RUN executes an instruction",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG: the next run should single-step; arch/arm64/kvm/guest.c, kvm_arch_vcpu_ioctl_set_guest_debug";
+    GUEST_DEBUG_KEEPS_STEP:
+        "Userspace's steps keep the guest's own software step state: KVM_GET_ONE_REG reads the guest's PSTATE.SS, and the guest takes its own Software Step exception afterwards",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, 4.68 and 4.69; arch/arm64/kvm/debug.c, kvm_vcpu_load_debug and kvm_vcpu_put_debug; DDI 0487K.a D2.11 Software Step exceptions";
+    GUEST_DEBUG_EXIT_FIELDS:
+        "At KVM_EXIT_DEBUG, flags have KVM_DEBUG_ARCH_HSR_HIGH_VALID and hsr_high is ESR_EL2's upper half, which is zero; at other exits this flag is clear",
+        "Linux Documentation/virt/kvm/api.rst 5 The kvm_run structure; arch/arm64/include/uapi/asm/kvm.h, kvm_debug_exit_arch";
     GUEST_DEBUG_KEEPS_REGISTERS:
         "Guest debugging changes no debug register that the guest or KVM_GET_ONE_REG reads: userspace's values are kept apart from the guest's",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, 4.68 and 4.69";

@@ -2,7 +2,7 @@
 
 //! A scenario: a list of operations, and what a case claims of them.
 
-pub use crate::op::{El, Entry, Migrate, Op, Other};
+pub use crate::op::{El, Entry, Migrate, Op, Other, Passage};
 use crate::{
     access::Access,
     claim::Claim,
@@ -200,6 +200,11 @@ impl Scenario {
     /// `ISB`, and a store of a doubleword.
     pub fn store(self, address: u64) -> Self {
         self.access(STR, address)
+    }
+
+    /// `ISB`, and a store that ends KVM_RUN, at which userspace does this.
+    pub fn passes(self, passage: Passage) -> Self {
+        self.store(layout::passage(passage))
     }
 
     /// A load and a store of a doubleword, at each of which this happens.

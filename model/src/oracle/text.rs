@@ -7,7 +7,7 @@ use crate::{
     scenario::{El, Entry, Migrate, Op, Other, Scenario},
     sequence::Sequence,
     sysreg::{SysReg, TABLE},
-    vmm::{Features, MaskRequest, StepState, Vmm},
+    vmm::{Features, MaskRequest, RunField, StepState, Vmm},
 };
 use alloc::{
     format,
@@ -121,7 +121,10 @@ impl FromStr for Op {
         }
         if let Some((name, address)) = text.split_once(", [") {
             let access = Access::find(name).ok_or_else(|| format!("there is no access `{name}`"))?;
-            let address = address.strip_suffix(']').ok_or("an address ends with `]`")?;
+            let (address, rest) = address.split_once(']').ok_or("an address ends with `]`")?;
+            if !rest.is_empty() && !rest.starts_with("  (") {
+                return Err(format!("`{rest}` is not text in parentheses after an address"));
+            }
             return Ok(Self::Access { access, address: number(address)? });
         }
         if text.starts_with('…') {
@@ -160,9 +163,10 @@ fn register(name: &str) -> Result<SysReg, String> {
 /// An operation on a VM, if the text is one.
 fn vmm(text: &str) -> Result<Option<Vmm>, String> {
     let fixed = [Vmm::Create, Vmm::Run, Vmm::MaskRanges];
+    let fields = RunField::ALL.map(Vmm::RunField);
     let inits = Features::ALL.map(Vmm::Init);
     let completions = Features::ALL.into_iter().filter(|features| features.completion().is_some());
-    let mut all = fixed.into_iter().chain(inits).chain(completions.map(Vmm::Complete));
+    let mut all = fixed.into_iter().chain(fields).chain(inits).chain(completions.map(Vmm::Complete));
     if let Some(vmm) = all.find(|vmm| vmm.to_string() == text) {
         return Ok(Some(vmm));
     }
@@ -229,6 +233,7 @@ fn entry(text: &str) -> Option<Op> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::Passage;
     use crate::{
         control::{Dbgbcr, Dbgwcr, Mdscr},
         guest_debug::GuestDebug,
@@ -267,6 +272,8 @@ mod tests {
             .then(Op::Vmm(Vmm::Lists(sysreg::dbgbvr(1))))
             .then(Op::Vmm(Vmm::SetState(StepState::SpsrEl1, 0x2001c5)))
             .then(Op::Vmm(Vmm::GetState(StepState::Pstate)))
+            .then(Op::Vmm(Vmm::RunField(RunField::DebugFlags)))
+            .passes(Passage::StepsNothing)
             .then(Op::Vmm(Vmm::Masks(MaskRequest {
                 range: 7,
                 reserved: Some((12, 1 << 31)),
@@ -307,6 +314,7 @@ mod tests {
         assert!(error("run `isb;` with X0 = 0x0").contains("no piece of code `isb;`"));
         assert!(error("run `isb` with X0 = 7").contains("does not begin with 0x"));
         assert!(error("ldr x1, [0x0").contains("ends with `]`"));
+        assert!(error("ldr x1, [0x0] and more").contains("is not text in parentheses"));
         assert!(error("by exception returns with SS = 2, up to 1 steps:").contains("is not"));
         assert!(error("   …").contains("left out"));
         assert!(error(&Op::Debug(GuestDebug::OFF).to_string()).contains("can be parsed"));

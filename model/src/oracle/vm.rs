@@ -9,14 +9,16 @@
 use crate::{
     dfr0::{self, Field},
     event::Event,
+    guest_debug::{ENABLE, SINGLESTEP},
     id_dfr0, id_register,
     id_write::{
         self, AllowedWhole, Answer, EBUSY, EFAULT, EINTR, EINVAL, ENOEXEC, Writable, allowed,
         allowed_after_run, allowed_late, allowed_together,
     },
-    outcome::{Expected, Outcome, Unknown},
+    outcome::{Expected, Outcome, SPSR_COMPARED, Unknown},
     pe::Pe,
     promise::{self, DebugFeatures, Promise},
+    pstate,
     rule::{self, Rule},
     scenario::{Migrate, Op, Scenario},
     shape::Shape,
@@ -24,7 +26,7 @@ use crate::{
         DBGVCR32_EL2, DebugRegister, ID_AA64DFR0_EL1, ID_AA64DFR1_EL1, ID_AA64DFR2_EL1, ID_AA64PFR0_EL1,
         ID_DFR0_EL1, MDSCR_EL1, OSLSR_EL1, SysReg,
     },
-    vmm::{Features, MaskRequest, StepState, Vmm},
+    vmm::{Features, MaskRequest, RunField, StepState, Vmm},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -213,12 +215,52 @@ struct Vcpu {
     stored: BTreeMap<SysReg, u64>,
     /// The states that userspace has written since then.
     states: BTreeMap<StepState, u64>,
+    /// The guest's store to the doorbell has ended the last KVM_RUN.
+    waits: bool,
+    /// A KVM_RUN has ended with KVM_EXIT_DEBUG.
+    has_exited: bool,
+    /// Userspace has asked for steps.
+    was_stepped: bool,
 }
 
 impl Vcpu {
     fn new(pe: Pe) -> Self {
         let (stored, states) = (BTreeMap::new(), BTreeMap::new());
-        Self { pe, initialised: false, complete: false, stored, states }
+        Self {
+            pe,
+            initialised: false,
+            complete: false,
+            stored,
+            states,
+            waits: false,
+            has_exited: false,
+            was_stepped: false,
+        }
+    }
+
+    /// PSTATE or SPSR_EL1.
+    fn state(&self, state: StepState) -> Result<Outcome, Unknown> {
+        let rule =
+            if self.was_stepped { &rule::GUEST_DEBUG_KEEPS_STEP } else { &rule::ONE_REG_IS_THE_REGISTER };
+        match (self.states.get(&state), state) {
+            (Some(value), _) => Ok(Outcome::value(*value, u64::MAX, rule)),
+            (None, StepState::Pstate) if self.waits => {
+                Ok(Outcome::value(pstate::EL1H_MASKED, SPSR_COMPARED, rule))
+            }
+            _ => Err(Unknown("a state that userspace has not written")),
+        }
+    }
+
+    /// What the last KVM_RUN told userspace.
+    fn run_field(&self, field: RunField) -> Result<Outcome, Unknown> {
+        const FLAG: u64 = RunField::HSR_HIGH_VALID;
+        let (value, mask) = match field {
+            RunField::Flags if self.waits => (0, FLAG),
+            RunField::DebugFlags if self.has_exited => (FLAG, FLAG),
+            RunField::HsrHigh if self.has_exited => (0, u64::MAX),
+            _ => return Err(Unknown("a field of an exit that has not happened")),
+        };
+        Ok(Outcome::value(value, mask, &rule::GUEST_DEBUG_EXIT_FIELDS))
     }
 }
 
@@ -353,6 +395,7 @@ impl Vm {
                 Ok(Outcome::certain(events, &rule::ID_FROZEN_BY_FAILED_RUN))
             }
             Vmm::Run => {
+                self.vcpu()?.waits = false;
                 self.started.get_or_insert(&rule::ID_FROZEN_BY_IMMEDIATE_EXIT);
                 Ok(refused(&[EINTR], &rule::ID_FROZEN_BY_IMMEDIATE_EXIT))
             }
@@ -368,14 +411,13 @@ impl Vm {
                 }
             }
             Vmm::SetState(state, value) => {
-                self.vcpu()?.states.insert(state, value);
+                let vcpu = self.vcpu()?;
+                vcpu.waits = false;
+                vcpu.states.insert(state, value);
                 Ok(Outcome::silent(&rule::ONE_REG_IS_THE_REGISTER))
             }
-            Vmm::GetState(state) => {
-                let value = self.vcpu()?.states.get(&state).copied();
-                let value = value.ok_or(Unknown("a state that userspace has not written"))?;
-                Ok(Outcome::value(value, u64::MAX, &rule::ONE_REG_IS_THE_REGISTER))
-            }
+            Vmm::GetState(state) => self.vcpu()?.state(state),
+            Vmm::RunField(field) => self.vcpu()?.run_field(field),
         }
     }
 
@@ -644,6 +686,15 @@ impl Vm {
         let vcpu = self.vcpu()?;
         vcpu.stored.clear();
         vcpu.states.clear();
+        vcpu.waits = true;
+        let outcome = self.executed(op)?;
+        let is_exit = |event: &Expected| matches!(event, Expected::DebugExit { optional: false, .. });
+        self.vcpu()?.has_exited |= outcome.or.is_empty() && outcome.events.iter().any(is_exit);
+        Ok(outcome)
+    }
+
+    /// What the guest executes.
+    fn executed(&mut self, op: Op) -> Result<Outcome, Unknown> {
         match op {
             Op::Read { reg } if reg.is_id_register() && self.facts.register(reg).is_some() => {
                 self.value(reg, &rule::ID_GUEST_READS)
@@ -756,7 +807,14 @@ impl Model for Vm {
                     self.vcpus = Vec::from([self.vcpu()?.clone()]);
                     self.current = 0;
                 }
-                self.vcpu()?.pe.step(op)
+                let vcpu = self.vcpu()?;
+                vcpu.waits = false;
+                vcpu.pe.step(op)
+            }
+            Op::Debug(debug) => {
+                let vcpu = self.vcpu()?;
+                vcpu.was_stepped |= debug.has(ENABLE | SINGLESTEP);
+                vcpu.pe.step(op)
             }
             op if op.is_hosts() && op != Op::Exit => self.vcpu()?.pe.step(op),
             op => self.guest(op),
@@ -801,6 +859,7 @@ impl Model for Vm {
                 Some(format!("{after}{who} {what}"))
             }
             Op::Vmm(Vmm::Mask(reg)) => Some(self.mask_in_words(reg, events)),
+            Op::Vmm(Vmm::GetState(state)) => Some(format!("userspace reads {state} otherwise")),
             Op::Vmm(Vmm::Lists(_)) => Some("a register of the guest's is not listed".into()),
             Op::Vmm(Vmm::Masks(request)) => Some(match events {
                 [] => format!("{request}: accepted"),
@@ -933,6 +992,11 @@ impl Scenario {
         self.then(Op::Vmm(Vmm::GetState(state)))
     }
 
+    /// What KVM_RUN has told userspace.
+    pub fn run_field(self, field: RunField) -> Self {
+        self.then(Op::Vmm(Vmm::RunField(field)))
+    }
+
     /// KVM_GET_ONE_REG of each.
     pub fn gets_each(self, registers: impl IntoIterator<Item = SysReg>) -> Self {
         registers.into_iter().fold(self, Self::gets)
@@ -955,6 +1019,7 @@ mod tests {
     use crate::{
         dfr0::{DOUBLELOCK, PMUVER, WRPS},
         event::Logged,
+        guest_debug::GuestDebug,
         judge::judge,
     };
     use alloc::{string::ToString, vec};
@@ -1041,6 +1106,40 @@ mod tests {
         assert_eq!(allowed(vm().isb().sets(ID_AA64DFR0_EL1, DFR0)), ["accepted"], "the same value");
         let late = allowed(set(vm().isb(), &WRPS, 4));
         assert_eq!(late, ["refused with errno 16", "refused with errno 22"], "illegal at any time");
+    }
+
+    #[test]
+    fn userspace_reads_the_state_that_it_wrote_or_that_the_payload_waits_in() {
+        let written = vm().sets_state(StepState::Pstate, 0x20_03c5);
+        let stepped = written.userspace_debugs(GuestDebug::new(ENABLE | SINGLESTEP)).enters_and_leaves();
+        assert_eq!(allowed(stepped.gets_state(StepState::Pstate)), ["0x2003c5"]);
+        let waits = vm().isb().gets_state(StepState::Pstate);
+        assert_eq!(allowed(waits), ["0x3c5 in the bits 0x3003df"]);
+        let last = |scenario: Scenario| {
+            let mut model = Vm::new(facts(Features::None));
+            scenario.ops().iter().map(|op| model.step(*op)).last().expect("an operation")
+        };
+        assert!(last(vm().gets_state(StepState::Pstate)).is_err());
+        assert!(last(vm().isb().enters_and_leaves().gets_state(StepState::Pstate)).is_err());
+        assert!(last(vm().isb().gets_state(StepState::SpsrEl1)).is_err());
+    }
+
+    #[test]
+    fn an_exit_has_told_userspace_something_when_it_has_happened() {
+        let last = |scenario: Scenario| {
+            let mut model = Vm::new(facts(Features::None));
+            let outcome = scenario.ops().iter().map(|op| model.step(*op)).last().expect("an operation");
+            outcome.map(|outcome| outcome.events)
+        };
+        let ran = vm().userspace_debugs(GuestDebug::breakpoint(0, 1)).exec(2);
+        let exited = ran.clone().exec(1);
+        let value = |value, mask| Ok(vec![Expected::Value { value, mask }]);
+        assert_eq!(last(exited.clone().run_field(RunField::DebugFlags)), value(1, 1));
+        assert_eq!(last(exited.clone().run_field(RunField::HsrHigh)), value(0, u64::MAX));
+        assert_eq!(last(exited.clone().run_field(RunField::Flags)), value(0, 1));
+        assert!(last(exited.enters_and_leaves().run_field(RunField::Flags)).is_err());
+        assert_eq!(last(ran.clone().run_field(RunField::Flags)), value(0, 1));
+        assert!(last(ran.run_field(RunField::DebugFlags)).is_err());
     }
 
     #[test]

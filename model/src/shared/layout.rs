@@ -3,7 +3,7 @@
 //! The layout of the guest's memory.
 //!
 //! ```text
-//!   DOORBELL     0x1000_0000   no memory: a store exits to userspace; from 0x100 on it asks to be migrated
+//!   DOORBELL     0x1000_0000   no memory: a store exits to userspace; from 0x100 on in the middle of code
 //!   RAM          0x4000_0000   the payload, linked here, data and stack included
 //!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair per marker   executable at EL0 and EL1
 //!   SEQUENCES    0x4001_0400   pieces of code of up to seven instructions, and RET
@@ -19,14 +19,14 @@
 
 use crate::{
     access::{ACCESSES, Access},
-    op::Migrate,
+    op::Passage,
     sequence::{SEQUENCE_LEN, SEQUENCES, Sequence},
 };
 
 /// A store here exits to userspace; the value is a [`Bell`](crate::wire::Bell).
 pub const DOORBELL: u64 = 0x1000_0000;
-/// A store here exits to userspace in the middle of code, and the vCPU migrates.
-const PASSAGE: u64 = DOORBELL + 0x100;
+/// Stores from here on exit to userspace in the middle of code; each [`Passage`] has a doubleword.
+const PASSAGES: u64 = DOORBELL + 0x100;
 /// Where the guest's memory starts.
 pub const RAM: u64 = 0x4000_0000;
 /// How much memory the guest has, in bytes.
@@ -67,14 +67,23 @@ pub const fn marker(k: u8) -> u64 {
     MARKERS + 8 * k as u64
 }
 
-/// The address to which EL1 stores to migrate.
-pub const fn passage(to: Migrate) -> u64 {
-    PASSAGE + 8 * to as u64
+/// The address to which EL1 stores for userspace to do this.
+pub const fn passage(passage: Passage) -> u64 {
+    let place = match passage {
+        Passage::Migrate(to) => to as u64,
+        Passage::Complete => 6,
+        Passage::DebugOff => 7,
+        Passage::DebugOn => 8,
+        Passage::Steps => 9,
+        Passage::StepsNothing => 10,
+        Passage::StepsOne => 11,
+    };
+    PASSAGES + 8 * place
 }
 
-/// How a vCPU migrates after a store to this address.
-pub fn passage_at(address: u64) -> Option<Migrate> {
-    Migrate::ALL.into_iter().find(|to| passage(*to) == address)
+/// What userspace does after a store to this address.
+pub fn passage_at(address: u64) -> Option<Passage> {
+    Passage::ALL.into_iter().find(|one| passage(*one) == address)
 }
 
 /// The address of an access's instruction; its RET is the next one.
@@ -108,6 +117,14 @@ const _: () = {
 mod tests {
     use super::*;
     use crate::{access, sequence};
+
+    #[test]
+    fn each_passage_has_an_address_of_its_own() {
+        for one in Passage::ALL {
+            assert_eq!(passage_at(passage(one)), Some(one));
+        }
+        assert_eq!(passage_at(DOORBELL), None);
+    }
 
     #[test]
     fn code_lies_where_the_map_of_this_module_has_it() {

@@ -7,6 +7,7 @@ use crate::{
     control::{Dbgbcr, Dbgwcr, Mdscr},
     feature::Feature,
     guest_debug::GuestDebug,
+    layout,
     sequence::Sequence,
     sysreg::{self, DebugRegister, SysReg},
     vmm::Vmm,
@@ -112,6 +113,60 @@ impl fmt::Display for Migrate {
             Self::Twice => "to a fresh vCPU, and to another",
             Self::Used => "to a vCPU whose debug registers hold other values",
             Self::Back => "back to the vCPU where it was",
+        })
+    }
+}
+
+/// What userspace does when a store of the guest has ended KVM_RUN in the middle of code, before it enters the vCPU again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// It moves the vCPU's state.
+    Migrate(Migrate),
+    /// It completes the store: KVM_RUN with `immediate_exit` executes nothing more.
+    Complete,
+    /// It completes the store and switches guest debugging off.
+    DebugOff,
+    /// It completes the store and debugs the guest, without steps.
+    DebugOn,
+    /// It completes the store and steps the guest from there on.
+    Steps,
+    /// It completes the store, asks for steps, enters the vCPU with `immediate_exit`, so that nothing is stepped, and
+    /// switches guest debugging off.
+    StepsNothing,
+    /// It completes the store, steps one instruction, and switches guest debugging off.
+    StepsOne,
+}
+
+impl Passage {
+    /// Every one.
+    pub const ALL: [Self; 12] = [
+        Self::Migrate(Migrate::FreshVm),
+        Self::Migrate(Migrate::Used),
+        Self::Migrate(Migrate::Back),
+        Self::Migrate(Migrate::Fresh),
+        Self::Migrate(Migrate::Reversed),
+        Self::Migrate(Migrate::Twice),
+        Self::Complete,
+        Self::DebugOff,
+        Self::DebugOn,
+        Self::Steps,
+        Self::StepsNothing,
+        Self::StepsOne,
+    ];
+}
+
+impl fmt::Display for Passage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Migrate(to) => return write!(f, "the vCPU migrates {to}"),
+            Self::Complete => "userspace completes the exit",
+            Self::DebugOff => "userspace completes the exit and debugs no longer",
+            Self::DebugOn => "userspace completes the exit and debugs without steps",
+            Self::Steps => "userspace completes the exit and steps from there on",
+            Self::StepsNothing => {
+                "userspace completes the exit, asks for steps, executes nothing and debugs no longer"
+            }
+            Self::StepsOne => "userspace completes the exit, steps one instruction and debugs no longer",
         })
     }
 }
@@ -281,7 +336,10 @@ impl fmt::Display for Op {
             Self::Enter(Entry::Return { ss, steps }) => {
                 write!(f, "by exception returns with SS = {}, up to {steps} steps:", u8::from(ss))
             }
-            Self::Access { access, address } => write!(f, "{access}, [{address:#x}]"),
+            Self::Access { access, address } => {
+                write!(f, "{access}, [{address:#x}]")?;
+                layout::passage_at(address).map_or(Ok(()), |passage| write!(f, "  ({passage})"))
+            }
             Self::Run { sequence, x0 } => write!(f, "run `{sequence}` with X0 = {x0:#x}"),
             Self::Exec { marker } => write!(f, "exec marker {marker}"),
             Self::Brk => f.write_str("exec brk"),
@@ -351,6 +409,10 @@ mod tests {
             (Op::Enter(Entry::Call), "by calls:"),
             (Op::Enter(Entry::stepped(2)), "by exception returns with SS = 1, up to 2 steps:"),
             (Op::Access { access: Access::named("ldr x1"), address: 0x40 }, "ldr x1, [0x40]"),
+            (
+                Op::Access { access: Access::named("str x1"), address: layout::passage(Passage::Complete) },
+                "str x1, [0x10000130]  (userspace completes the exit)",
+            ),
             (Op::Run { sequence: Sequence::named("isb"), x0: 0x40 }, "run `isb` with X0 = 0x40"),
             (Op::Brk, "exec brk"),
             (Op::Exit, "exit to userspace and back"),

@@ -126,6 +126,34 @@ impl fmt::Display for StepState {
     }
 }
 
+/// A field of `struct kvm_run` that says something about the exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunField {
+    /// `flags` when KVM_RUN ended last, which was not with KVM_EXIT_DEBUG.
+    Flags,
+    /// `flags` at the last KVM_EXIT_DEBUG.
+    DebugFlags,
+    /// `debug.arch.hsr_high` at the last KVM_EXIT_DEBUG.
+    HsrHigh,
+}
+
+impl RunField {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Flags, Self::DebugFlags, Self::HsrHigh];
+    /// KVM_DEBUG_ARCH_HSR_HIGH_VALID in `flags`: `hsr_high` is ESR_EL2's upper half.
+    pub const HSR_HIGH_VALID: u64 = 1 << 0;
+}
+
+impl fmt::Display for RunField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flags => "kvm_run.flags",
+            Self::DebugFlags => "kvm_run.flags at the last KVM_EXIT_DEBUG",
+            Self::HsrHigh => "hsr_high at the last KVM_EXIT_DEBUG",
+        })
+    }
+}
+
 /// One operation on a VM or on its current vCPU, which is its first at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vmm {
@@ -177,6 +205,11 @@ pub enum Vmm {
         /// Which.
         StepState,
     ),
+    /// What KVM_RUN has told userspace; logs the value.
+    RunField(
+        /// Which.
+        RunField,
+    ),
 }
 
 impl fmt::Display for Vmm {
@@ -194,6 +227,7 @@ impl fmt::Display for Vmm {
             Self::Lists(reg) => write!(f, "KVM_GET_REG_LIST lists {reg}"),
             Self::SetState(state, value) => write!(f, "KVM_SET_ONE_REG {state}, {value:#x}"),
             Self::GetState(state) => write!(f, "KVM_GET_ONE_REG {state}"),
+            Self::RunField(field) => field.fmt(f),
         }
     }
 }

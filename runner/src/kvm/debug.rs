@@ -7,6 +7,7 @@ use dfr0_model::{
     event::{EC_STEP_LOWER_EL, EC_WATCHPOINT_LOWER_EL, debug_exit_class},
     guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP},
     id_write::Answer,
+    vmm::RunField,
     wire::{ACCESS_CODE, ACCESS_CODE_END, BRK, MARKERS},
 };
 use kvm_bindings::kvm_guest_debug;
@@ -20,6 +21,16 @@ pub struct Debugger {
     asked: Option<GuestDebug>,
     /// One instruction is being stepped over; afterwards the scenario's request is set again.
     stepping_over: bool,
+    /// The next step is the only one, and is logged wherever it ends.
+    once: bool,
+    /// What `struct kvm_run` had at the last KVM_EXIT_DEBUG besides hsr and far.
+    last: Option<Last>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    flags: u16,
+    hsr_high: u32,
 }
 
 /// Where the vCPU continues after a KVM_EXIT_DEBUG.
@@ -37,10 +48,38 @@ impl Debugger {
     pub fn set(&mut self, vcpu: &VcpuFd, debug: GuestDebug) -> Answer {
         match set(vcpu, debug) {
             Ok(()) => {
-                *self = Self { asked: debug.is_on().then_some(debug), stepping_over: false };
+                self.asked = debug.is_on().then_some(debug);
+                (self.stepping_over, self.once) = (false, false);
                 Answer::Accepted
             }
             Err(error) => Answer::Refused(error.errno()),
+        }
+    }
+
+    /// KVM_SET_GUEST_DEBUG, which KVM must accept.
+    pub fn must_set(&mut self, vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), Error> {
+        match self.set(vcpu, debug) {
+            Answer::Accepted => Ok(()),
+            Answer::Refused(errno) => Err(refused(debug, io::Error::from_raw_os_error(errno))),
+        }
+    }
+
+    /// Guest debugging is switched off after the next step.
+    pub fn step_once(&mut self) {
+        self.once = true;
+    }
+
+    /// KVM_RUN has ended with KVM_EXIT_DEBUG.
+    pub fn saw(&mut self, flags: u16, hsr_high: u32) {
+        self.last = Some(Last { flags, hsr_high });
+    }
+
+    /// A field of `struct kvm_run`, whose flags are these now; `None` if there was no such exit.
+    pub fn run_field(&self, field: RunField, flags: u16) -> Option<u64> {
+        match field {
+            RunField::Flags => Some(flags.into()),
+            RunField::DebugFlags => self.last.map(|last| last.flags.into()),
+            RunField::HsrHigh => self.last.map(|last| last.hsr_high.into()),
         }
     }
 
@@ -64,12 +103,18 @@ impl Debugger {
 
     /// The exit is a requested step through the payload's own code, which is not logged.
     pub fn is_passing(&self, hsr: u32, pc: u64) -> bool {
-        is_step(hsr) && !is_operations(pc) && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
+        is_step(hsr)
+            && !self.once
+            && !is_operations(pc)
+            && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
     }
 
     /// What userspace does at the exit.
     pub fn resume(&mut self, vcpu: &VcpuFd, hsr: u32, pc: u64) -> Result<Resume, Error> {
         if is_step(hsr) {
+            if std::mem::take(&mut self.once) {
+                self.switch_off(vcpu)?;
+            }
             if let Some(debug) = self.asked.filter(|_| self.stepping_over) {
                 self.stepping_over = false;
                 must_set(vcpu, debug)?;
@@ -106,10 +151,11 @@ fn is_operations(pc: u64) -> bool {
 }
 
 fn must_set(vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), Error> {
-    set(vcpu, debug).map_err(|error| Error::System {
-        what: format!("KVM_SET_GUEST_DEBUG {}", debug.control_names()),
-        source: io::Error::from(error),
-    })
+    set(vcpu, debug).map_err(|error| refused(debug, error.into()))
+}
+
+fn refused(debug: GuestDebug, source: io::Error) -> Error {
+    Error::System { what: format!("KVM_SET_GUEST_DEBUG {}", debug.control_names()), source }
 }
 
 fn set(vcpu: &VcpuFd, debug: GuestDebug) -> Result<(), kvm_ioctls::Error> {

@@ -24,9 +24,10 @@ use crate::{
 };
 use dfr0_model::{
     event::{Event, Logged},
+    guest_debug::{ENABLE, GuestDebug, SINGLESTEP},
     id_write::{Answer, Writable},
     pstate,
-    scenario::{Migrate, Op},
+    scenario::{Migrate, Op, Passage},
     shape::Shape,
     sysreg::{ID_AA64DFR0_EL1, SCTLR_EL1, SysReg},
     vmm::Vmm,
@@ -393,6 +394,10 @@ impl Vcpu {
                 Ok(value) => Event::Value(value),
                 Err(error) => Event::Refused(error.raw_os_error().unwrap_or_default()),
             })),
+            Vmm::RunField(field) => {
+                let flags = self.vcpu.get_kvm_run().flags;
+                Ok(self.debugger.run_field(field, flags).map(Event::Value))
+            }
             Vmm::MaskRanges => Ok(Some(Event::Value(writable_masks::ranges(&self.vm)))),
         }
     }
@@ -400,6 +405,31 @@ impl Vcpu {
     /// The store that rang the last bell completes, if there was one.
     fn settle(&mut self) -> Result<(), Error> {
         if std::mem::take(&mut self.scenarios.ran) { self.complete_exit() } else { Ok(()) }
+    }
+
+    /// Does what userspace does after a store in the middle of code.
+    fn pass(&mut self, passage: Passage) -> Result<(), Error> {
+        const STEPS: GuestDebug = GuestDebug::new(ENABLE | SINGLESTEP);
+        if let Passage::Migrate(to) = passage {
+            return self.migrate(to);
+        }
+        self.complete_exit()?;
+        match passage {
+            Passage::Migrate(_) | Passage::Complete => Ok(()),
+            Passage::DebugOff => self.debugger.must_set(&self.vcpu, GuestDebug::OFF),
+            Passage::DebugOn => self.debugger.must_set(&self.vcpu, GuestDebug::new(ENABLE)),
+            Passage::Steps => self.debugger.must_set(&self.vcpu, STEPS),
+            Passage::StepsNothing => {
+                self.debugger.must_set(&self.vcpu, STEPS)?;
+                self.complete_exit()?;
+                self.debugger.switch_off(&self.vcpu)
+            }
+            Passage::StepsOne => {
+                self.debugger.must_set(&self.vcpu, STEPS)?;
+                self.debugger.step_once();
+                Ok(())
+            }
+        }
     }
 
     /// Moves the vCPU's state elsewhere.
@@ -518,10 +548,11 @@ impl Vcpu {
                     }
                 }
                 Ok(VcpuExit::MmioWrite(address, _)) if wire::passage_at(address).is_some() => {
-                    wire::passage_at(address).map_or(Ok(()), |to| self.migrate(to))?;
+                    wire::passage_at(address).map_or(Ok(()), |passage| self.pass(passage))?;
                 }
                 Ok(VcpuExit::Debug(debug)) => {
                     let (hsr, far) = (debug.hsr, far_of(debug.hsr, debug.far));
+                    self.debugger.saw(self.vcpu.get_kvm_run().flags, debug.hsr_high);
                     self.debug_exit(hsr, far, log)?;
                 }
                 Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
@@ -542,7 +573,10 @@ impl Vcpu {
 fn taken(op: Op) -> usize {
     match op {
         Op::Migrate(to) => Some(to),
-        Op::Access { address, .. } => wire::passage_at(address),
+        Op::Access { address, .. } => match wire::passage_at(address) {
+            Some(Passage::Migrate(to)) => Some(to),
+            _ => None,
+        },
         _ => None,
     }
     .map_or(0, |to| if to == Migrate::Twice { 2 } else { 1 })
