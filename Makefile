@@ -163,15 +163,15 @@ test-here:
 	@$(ALONE) fmt --all --check
 	@$(TEST) --package dfr0-model --package dfr0-payload --package dfr0-lab
 	@$(TEST) --package dfr0-runner --test bare_cpu --no-run
-	@$(TEST) --package dfr0-suites --test bare_machine --test hosts --test kselftest --no-run
-	@$(ALONE) clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test hosts --test kselftest --target $(ARM64)
+	@$(TEST) --package dfr0-suites --test bare_machine --test command --test hosts --test kselftest --no-run
+	@$(ALONE) clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test command --test hosts --test kselftest --target $(ARM64)
 	@$(ALONE) clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 
 test-hosts: export DFR0_LAB := $(LAB)
 test-hosts: export DFR0_BUNDLE := $(BUNDLE)
 test-hosts:
 	@$(LAB) exec --bare -- $(TEST) --package dfr0-runner --test bare_cpu
-	@$(TEST) --package dfr0-suites --test bare_machine --test hosts
+	@$(TEST) --package dfr0-suites --test bare_machine --test command --test hosts
 	@$(TEST) --package dfr0-suites --test kselftest -- $(SLOW:%=--skip %)
 
 # Each part prints cargo's own "test result" lines; the last line is their sum. The first build makes the tests for hosts and

@@ -127,11 +127,10 @@ impl Kind {
     }
 
     /// Whether these bytes begin as an archive of this kind does, of any version.
-    pub fn begins(&self, from: impl Read) -> bool {
+    pub fn begins(&self, bytes: &[u8]) -> bool {
         let mut header = self.header();
         header.pop();
-        let mut bytes = Vec::new();
-        from.take(header.len() as u64).read_to_end(&mut bytes).is_ok() && bytes == header
+        bytes.starts_with(&header)
     }
 
     /// Reads the parts of an archive, in their order.

@@ -80,8 +80,12 @@ impl fmt::Display for Row<'_> {
 
 /// Runs `cases` of these suites and writes what they cost, one after the other and side by side; and how long another
 /// program takes on the same host, if one is named.
-pub fn run(suites: &[Suite], cases: &[Case], beside: Option<&Path>) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+pub fn run(
+    suites: &[Suite],
+    cases: &[Case],
+    beside: Option<&Path>,
+    mut out: impl Write,
+) -> Result<(), Failure> {
     let mut session = Session::open(DEADLINE)?;
     writeln!(out, "{}", session.host())?;
     let limit = tight_loop(&session)?;

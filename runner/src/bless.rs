@@ -6,8 +6,8 @@
 use crate::{
     case::{Case, varied},
     expected::Deviations,
-    report::printable,
     results::{self, How, Outcome, Run},
+    visible::one_line,
     whole,
 };
 use dfr0_model::rule::Rule;
@@ -71,13 +71,13 @@ impl Drafts {
         for result in &failed {
             let name = &result.name;
             let case = all.iter().find(|case| case.name == *name).ok_or_else(|| {
-                format!("the results are from another dfr0: this one has no case \"{}\"", printable(name))
+                format!("the results are from another dfr0: this one has no case \"{}\"", one_line(name))
             })?;
             if let Some(stopped) = result.stopped.as_ref().filter(|stopped| stopped.how != How::Skipped) {
                 let why = stopped.why.lines().next().unwrap_or_default();
                 left.push(format!(
                     "{name}: it did not run to its end, which is never forgiven: {}",
-                    printable(why)
+                    one_line(why)
                 ));
                 continue;
             }
@@ -93,7 +93,7 @@ impl Drafts {
                     Some((_, None)) => {}
                     Some((deviation, Some(why))) => left.push(format!(
                         "{name}: \"{}\" is listed by {}, which does not apply: {why}; its condition may be wrong",
-                        printable(observed),
+                        one_line(observed),
                         deviation.name
                     )),
                 }
@@ -119,7 +119,7 @@ impl Drafts {
         }
         let kernel = host.kernel.as_ref().map_or("a bare CPU".into(), |release| format!("Linux {release}"));
         Ok(Self {
-            seen: printable(&format!("{kernel}, {}, {}, {}", host.platform, host.cpu(), host.shape())),
+            seen: one_line(&format!("{kernel}, {}, {}, {}", host.platform, host.cpu(), host.shape())),
             platform: host.is_bare().then(|| host.platform.clone()),
             drafts: grouped,
             left,

@@ -47,9 +47,9 @@ pub fn read_text(from: impl Read, limit: u64) -> io::Result<String> {
     String::from_utf8(read(from, limit)?).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
-/// All bytes of a file.
+/// All bytes of a file; `-` is standard input.
 pub fn load(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    read(File::open(path)?, limit)
+    if path == Path::new("-") { read(io::stdin().lock(), limit) } else { read(File::open(path)?, limit) }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod common;
 mod explain;
 mod host;
 mod list;
+mod output;
 mod pairs;
 mod plan;
 mod replay;
@@ -23,15 +24,7 @@ use crate::{
     pattern,
 };
 use clap::{Parser, Subcommand};
-use serde::Serialize;
-use std::{
-    env, error,
-    ffi::OsStr,
-    fmt::Display,
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{env, error, ffi::OsStr, io::Write, path::Path, process::ExitCode};
 
 const PATTERNS: &str = "\
 Patterns name cases: a whole name (breakpoints.fires), the first parts of a name
@@ -146,8 +139,8 @@ fn suite_of<'a>(program: &OsStr, suites: &'a [Suite]) -> Option<&'a Suite> {
 fn finish<P: Parser>(run: impl FnOnce(P) -> Outcome) -> ExitCode {
     let exit = match P::try_parse() {
         Ok(command) => run(command).unwrap_or_else(|error| {
-            // In colour if standard error supports it.
-            anstream::eprintln!("error: {error:#}");
+            // In colour if standard error supports it. An error here means that the reader is gone.
+            let _ = writeln!(anstream::stderr(), "error: {error:#}");
             Exit::Failed
         }),
         Err(error) => {
@@ -164,15 +157,6 @@ fn all(suites: &[Suite]) -> (Vec<Case>, Vec<String>) {
     let cases: Vec<Case> = suites.iter().flat_map(|suite| suite.cases()).collect();
     let names = cases.iter().map(|case| case.name.clone()).collect();
     (cases, names)
-}
-
-fn print(what: &(impl Display + Serialize), json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, what)?;
-        return writeln!(out);
-    }
-    write!(out, "{what}")
 }
 
 /// The cases that the patterns name; a pattern that names no case is an error.

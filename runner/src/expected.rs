@@ -167,7 +167,8 @@ impl Deviations {
         self.judge(case, host, &observed, report.stopped.as_ref().map(How::from))
     }
 
-    /// The outcome of a case that observed this on `host`. `stopped` says how it ended early, if it did.
+    /// The outcome of a case that observed this on `host`, and the deviations that list some of it. `stopped` says how
+    /// it ended early, if it did.
     pub fn judge(
         &self,
         case: &str,
@@ -175,12 +176,11 @@ impl Deviations {
         observed: &BTreeSet<&str>,
         stopped: Option<How>,
     ) -> Judged<'_> {
-        match stopped {
-            Some(How::Skipped) if observed.is_empty() => return (Outcome::Skip, vec![]),
-            Some(How::Skipped) | None => {}
-            Some(How::Died | How::Broken) => return (Outcome::Fail, vec![]),
-        }
         let applying = || self.0.iter().filter(|deviation| deviation.condition.fails_on(host).is_none());
+        let died = matches!(stopped, Some(How::Died | How::Broken));
+        if observed.is_empty() && stopped.is_some() {
+            return (if died { Outcome::Fail } else { Outcome::Skip }, vec![]);
+        }
         if observed.is_empty() {
             // A case that varies another one is forgiven the same, but need not show it.
             let known: Vec<&Deviation> = applying()
@@ -188,14 +188,12 @@ impl Deviations {
                 .collect();
             return (if known.is_empty() { Outcome::Pass } else { Outcome::Xpass }, known);
         }
-        let listed: Vec<&Deviation> = applying().filter(|deviation| deviation.forgives(case)).collect();
-        let lists =
-            |deviation: &Deviation, seen: &str| deviation.observed.iter().any(|listed| listed == seen);
-        if observed.iter().any(|seen| !listed.iter().any(|deviation| lists(deviation, seen))) {
-            return (Outcome::Fail, vec![]);
-        }
-        let is_seen = |deviation: &&Deviation| observed.iter().any(|seen| lists(deviation, seen));
-        (Outcome::Xfail, listed.into_iter().filter(is_seen).collect())
+        let is_seen = |deviation: &&Deviation| observed.iter().any(|seen| deviation.lists(seen));
+        let known: Vec<&Deviation> =
+            applying().filter(|deviation| deviation.forgives(case)).filter(is_seen).collect();
+        let is_known = |seen: &str| known.iter().any(|deviation| deviation.lists(seen));
+        let fails = died || observed.iter().any(|seen| !is_known(seen));
+        (if fails { Outcome::Fail } else { Outcome::Xfail }, known)
     }
 
     /// The deviation of this name.
@@ -213,6 +211,11 @@ impl Deviation {
     /// Who departs: the platform, or KVM.
     pub fn whose(&self) -> &'static str {
         if self.condition.platform.is_some() { "the platform" } else { "KVM" }
+    }
+
+    /// Whether it lists this observation.
+    pub fn lists(&self, observed: &str) -> bool {
+        self.observed.iter().any(|listed| listed == observed)
     }
 
     /// Whether it is listed for the case, or for the one that the case varies.

@@ -13,6 +13,7 @@ pub(crate) use number::{Hex, Id};
 
 use crate::{
     bounded, capabilities::Capabilities, cpu_model, kernel_version::KernelVersion, register_id::RegisterId,
+    visible::one_line,
 };
 use dfr0_model::{
     id_register,
@@ -182,9 +183,9 @@ fn json(error: serde_json::Error) -> Problem {
 
 /// Text from a file as it may be shown: shortened, and without control characters.
 pub(crate) fn printable(text: &str) -> String {
-    let shown: String =
-        text.chars().take(LONGEST_MESSAGE).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if shown.len() < text.len() && text.chars().count() > LONGEST_MESSAGE { shown + "…" } else { shown }
+    let shown: String = text.chars().take(LONGEST_MESSAGE).collect();
+    let rest = if shown.len() < text.len() { "…" } else { "" };
+    one_line(&shown) + rest
 }
 
 /// A valid name from a file; an error calls it `what`.

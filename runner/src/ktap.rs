@@ -2,7 +2,10 @@
 
 //! Results as KTAP, in the form that all its consumers read: flat, plan first, directives without text.
 
-use crate::results::{Case, End, Outcome, Record, Totals, Writer};
+use crate::{
+    results::{Case, End, Outcome, Record, Totals, Writer},
+    visible::{one_line, visible},
+};
 use std::io::{self, Write};
 
 /// A writer of KTAP. Each line is flushed, so that a reader sees it at once.
@@ -24,7 +27,7 @@ impl<W: Write> Ktap<W> {
     }
 
     fn comment(&mut self, text: &str) -> io::Result<()> {
-        text.lines().try_for_each(|line| writeln!(self.out, "# {line}"))
+        visible(text).lines().try_for_each(|line| writeln!(self.out, "# {line}"))
     }
 
     fn result(&mut self, case: &Case) -> io::Result<()> {
@@ -50,7 +53,7 @@ impl<W: Write> Writer for Ktap<W> {
             }
             Record::Unavailable(unavailable) => {
                 self.header()?;
-                writeln!(self.out, "1..0 # SKIP {}", unavailable.reason.replace('\n', " "))?;
+                writeln!(self.out, "1..0 # SKIP {}", one_line(&unavailable.reason))?;
             }
             Record::Case(case) => {
                 self.comment(&case.explained())?;

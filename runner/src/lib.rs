@@ -42,6 +42,7 @@
 //! | [`ktap`] | results as KTAP |
 //! | [`report`] | results of one or many runs in other forms, and the difference between two sides |
 //! | [`mimic`] | the cases as tests of `cargo test` |
+//! | `visible` | text from outside, as it may be shown |
 //! | [`cli`] | the commands |
 
 pub mod a32_vm;
@@ -101,6 +102,7 @@ mod memory;
 pub mod mode;
 mod payload;
 mod stage1;
+mod visible;
 mod whole;
 
 #[cfg(target_arch = "aarch64")]

@@ -5,6 +5,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeSet,
+    io::{self, Write},
     sync::{Mutex, PoisonError},
 };
 
@@ -27,7 +28,9 @@ pub fn case(name: &str) -> Cow<'_, str> {
         return Cow::Borrowed(name);
     };
     if NOTED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned()) {
-        eprintln!("dfr0: the case {name} is called {new} now; the next version will not know the old name");
+        let note = "the next version will not know the old name";
+        // An error here means that the reader is gone.
+        let _ = writeln!(io::stderr(), "dfr0: the case {name} is called {new} now; {note}");
     }
     Cow::Owned(new)
 }

@@ -22,7 +22,7 @@ pub use kcidb::{Ids, kcidb};
 pub use load::{Error, load};
 pub use page::page;
 pub use tap::tap;
-pub use text::{count, printable, text};
+pub use text::{count, text};
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ mod state;
 
 pub use bundle::Problem;
 pub use difference::Difference;
-pub use file::{Error, load, read, save};
+pub use file::{Error, load, save};
 pub use restore::{Changed, Refused, RefusedField, RestoreError, Restored, Resumed, Scope};
 pub use session::default_place;
 pub use show::Shown;

@@ -13,7 +13,8 @@ use dfr0_model::rule;
 fn failed(name: &str, observed: &[&str]) -> results::Case {
     let like = run().cases.swap_remove(1);
     assert_eq!(like.outcome, Outcome::Fail);
-    let finding = |observed: &&str| Finding { observed: observed.to_string(), times: 1, detail: None };
+    let finding =
+        |observed: &&str| Finding { observed: observed.to_string(), times: 1, known: None, detail: None };
     results::Case { name: name.into(), findings: observed.iter().map(finding).collect(), ..like }
 }
 
@@ -142,7 +143,7 @@ fn a_case_that_did_not_run_to_its_end_has_no_draft_and_an_unknown_one_is_an_erro
     let unknown = Drafts::new(&with(vec![failed("s.z\x1b", &["x"])]), &all(), &Deviations::none());
     assert_eq!(
         unknown.expect_err("unknown"),
-        "the results are from another dfr0: this one has no case \"s.z \""
+        "the results are from another dfr0: this one has no case \"s.z\\u{1b}\""
     );
 }
 

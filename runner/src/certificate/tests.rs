@@ -25,6 +25,7 @@ fn evidence() -> (Evidence, Vec<String>) {
     let failed = run.cases[1].outcome;
     run.cases[1].outcome = Outcome::Pass;
     run.cases[1].findings.clear();
+    run.cases[1].deviations.clear();
     assert_eq!(failed, Outcome::Fail);
     (run.end.totals.pass, run.end.totals.fail) = (2, 0);
     let names = run.cases.iter().map(|case| case.name.clone()).collect();

@@ -13,10 +13,12 @@ use crate::{
     diagnostic::Source,
     expected::Deviations,
     fingerprint,
+    host::Host,
     report::count,
     results::{self, Case, Outcome, Results, Run},
 };
-use std::{collections::BTreeSet, fmt, fs::File, io, path::Path};
+use serde::Serialize;
+use std::{collections::BTreeSet, fmt, io, path::Path};
 
 const MAKE_ONE: &str = "`dfr0 certify --out FILE` writes one";
 
@@ -69,14 +71,14 @@ impl Problem {
     }
 }
 
-/// The bytes of a file that is no longer than a certificate may be.
+/// The bytes of a file that is no longer than a certificate may be; `-` is standard input.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     bounded::load(path, KIND.longest)
 }
 
-/// Whether a file begins as a certificate does, of any version.
-pub fn is_one(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| KIND.begins(file))
+/// Whether these bytes begin as a certificate does, of any version.
+pub fn is_one(bytes: &[u8]) -> bool {
+    KIND.begins(bytes)
 }
 
 /// The results in a certificate. Whether they are right is not checked.
@@ -223,6 +225,43 @@ fn strange(waivers: &[Waiver], cases: &[String], is_same: bool) -> Option<String
         waivers.iter().filter(|waiver| !is_known(waiver)).map(|waiver| waiver.name.as_str()).collect();
     (!own.is_empty())
         .then(|| format!("these waivers are not among the deviations of dfr0 itself: {}", own.join(", ")))
+}
+
+/// What a certificate says, as JSON.
+#[derive(Serialize)]
+struct Said<'a> {
+    format: &'static str,
+    version: u32,
+    verdict: Verdict,
+    host: &'a Host,
+    lab_host: Option<&'a str>,
+    dfr0: &'a str,
+    program_sha256: &'a str,
+    totals: results::Totals,
+    waivers: &'a [Waiver],
+    failed: Vec<&'a str>,
+    notes: &'a [String],
+}
+
+impl Serialize for Certificate {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Run { begin, cases, end } = &self.run;
+        let failed = cases.iter().filter(|case| case.outcome == Outcome::Fail);
+        let said = Said {
+            format: "dfr0-verified",
+            version: 1,
+            verdict: self.verdict,
+            host: &begin.host,
+            lab_host: begin.lab_host.as_deref(),
+            dfr0: &begin.dfr0,
+            program_sha256: &self.program_sha256,
+            totals: end.totals,
+            waivers: &self.waivers,
+            failed: failed.map(|case| case.name.as_str()).collect(),
+            notes: &self.notes,
+        };
+        said.serialize(serializer)
+    }
 }
 
 impl fmt::Display for Certificate {

@@ -2,7 +2,7 @@
 
 //! `dfr0 bench`.
 
-use super::{Outcome, PATTERNS, all, select};
+use super::{Outcome, PATTERNS, all, output::Out, select};
 use crate::{bench, case::Suite, exit::Exit};
 use clap::Args;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn run(self, suites: &[Suite]) -> Outcome {
-        bench::run(suites, &select(all(suites).0, &self.patterns)?, self.beside.as_deref())?;
+        bench::run(suites, &select(all(suites).0, &self.patterns)?, self.beside.as_deref(), Out)?;
         Ok(Exit::Good)
     }
 }

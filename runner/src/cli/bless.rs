@@ -2,7 +2,10 @@
 
 //! `dfr0 bless`.
 
-use super::{Outcome, all};
+use super::{
+    Outcome, all,
+    output::{Out, note},
+};
 use crate::{
     bless::Drafts,
     case::Suite,
@@ -11,10 +14,7 @@ use crate::{
     results::{self, Results},
 };
 use clap::Args;
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 
 const BLESSED: &str = "\
 Example:
@@ -56,8 +56,8 @@ impl Bless {
         };
         let (cases, names) = all(suites);
         let drafts = Drafts::new(&run, &cases, &Deviations::load(expected.as_deref(), &names)?)?;
-        drafts.left.iter().for_each(|left| eprintln!("dfr0: no draft: {left}"));
-        let mut out = io::stdout().lock();
+        drafts.left.iter().for_each(|left| note(&format!("dfr0: no draft: {left}\n")));
+        let mut out = Out;
         match drafts.count() {
             (0, _) => writeln!(
                 out,

@@ -2,7 +2,11 @@
 
 //! `dfr0 certify`.
 
-use super::{Outcome, all, run::ktap};
+use super::{
+    Outcome, all,
+    output::{Out, note, print_json, show},
+    run::ktap,
+};
 use crate::{
     archive,
     case::{Case, Suite},
@@ -19,7 +23,7 @@ use crate::{
 use clap::{Args, Subcommand};
 use std::{
     env, fs,
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -61,16 +65,22 @@ pub struct Certify {
 enum Verify {
     /// Check a certificate on any machine, and compute its verdict again from the raw results.
     Verify {
-        /// The archive.
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// The archive; `-` is standard input.
         file: PathBuf,
     },
 }
 
 pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
     let (cases, names) = all(suites);
-    let is_check = certify.verify.is_some();
+    let (is_check, json) = match certify.verify {
+        Some(Verify::Verify { json, .. }) => (true, json),
+        None => (false, false),
+    };
     let (bytes, file) = match (certify.verify, certify.out) {
-        (Some(Verify::Verify { file }), _) => (read(&file)?, file),
+        (Some(Verify::Verify { file, .. }), _) => (read(&file)?, file),
         (None, Some(out)) => {
             let effort = Effort {
                 seed: certify.seed,
@@ -80,7 +90,7 @@ pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
             let own = if out == Path::new("-") { None } else { Some(ktap()) };
             let bytes = evidence(&cases, &names, certify.expected.as_deref(), effort, own)?.to_bytes()?;
             match out == Path::new("-") {
-                true => io::stdout().lock().write_all(&bytes),
+                true => Out.write_all(&bytes),
                 false => whole::write(&out, &bytes),
             }
             .map_err(|error| format!("cannot write {}: {error}; nothing was written", out.display()))?;
@@ -92,11 +102,11 @@ pub fn run(suites: &[Suite], certify: Certify) -> Outcome {
     let certificate =
         certificate::verify(&bytes, &names).map_err(|problem| format!("{}: {problem}", file.display()))?;
     let text = format!("{}: a valid certificate\n{certificate}", file.display());
-    if is_check {
-        io::stdout().lock().write_all(text.as_bytes())?;
-    } else {
+    match (is_check, json) {
+        (true, true) => print_json(&certificate)?,
+        (true, false) => show(&text)?,
         // Standard output has the archive or KTAP.
-        io::stderr().lock().write_all(text.as_bytes())?;
+        (false, _) => note(&text),
     }
     Ok(match certificate.verdict {
         Verdict::Conforms | Verdict::ConformsWithWaivers => Exit::Good,

@@ -2,7 +2,7 @@
 
 //! `dfr0 explain`.
 
-use super::{Outcome, all, select};
+use super::{Outcome, all, output::show, select};
 use crate::{
     case::Suite,
     exit::Exit,
@@ -12,10 +12,7 @@ use crate::{
     machine::Machine,
 };
 use clap::Args;
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 const EXPLAINED: &str = "\
 CASE is a whole name (breakpoints.fires), the first parts of a name
@@ -55,7 +52,7 @@ impl Explain {
         };
         let here = here.as_ref().map_err(String::as_str);
         let explanation = Explanation { chosen: &chosen, all: &cases, deviations: &deviations, here };
-        write!(io::stdout().lock(), "{explanation}")?;
+        show(&explanation)?;
         Ok(Exit::Good)
     }
 }

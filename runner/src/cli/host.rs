@@ -2,7 +2,11 @@
 
 //! `dfr0 host`.
 
-use super::{FINGERPRINTS, Outcome, plan::two};
+use super::{
+    FINGERPRINTS, Outcome,
+    output::{self, Out},
+    plan::two,
+};
 use crate::{
     case::Session,
     exit::Exit,
@@ -15,7 +19,7 @@ use crate::{
 use clap::Subcommand;
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -68,7 +72,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Show { json: false } => show(),
         Command::Show { json: true } => {
             let fingerprint = Machine::open(DEADLINE)?.fingerprint()?;
-            io::stdout().lock().write_all(fingerprint.to_json().as_bytes())?;
+            Out.write_all(fingerprint.to_json().as_bytes())?;
             Ok(Exit::Good)
         }
         Command::Check { profile, expected, fingerprint } => {
@@ -76,7 +80,7 @@ pub fn run(command: Command) -> Outcome {
         }
         Command::Compare { a, b } => {
             let text = two(&a, &b, plan::compare)?;
-            io::stdout().lock().write_all(text.as_bytes())?;
+            output::show(&text)?;
             Ok(Exit::Good)
         }
     }
@@ -85,7 +89,7 @@ pub fn run(command: Command) -> Outcome {
 fn show() -> Outcome {
     let session = Session::open(DEADLINE)?;
     let host = session.host();
-    let mut out = io::stdout().lock();
+    let mut out = Out;
     write!(out, "{host}")?;
     let mut fact = |name: &str, value: &dyn Display| writeln!(out, "{name}: {value}");
     fact("ID_AA64DFR0_EL1", &format_args!("{:#x}", host.id_aa64dfr0))?;
@@ -101,7 +105,7 @@ fn check(profile: Option<&str>, expected: Option<&Path>, file: Option<&Path>) ->
         None => Machine::open(DEADLINE)?.fingerprint()?,
     };
     let check = profiles.check(&fingerprint, named);
-    write!(io::stdout().lock(), "{check}")?;
+    output::show(&check)?;
     Ok(match check.outcome {
         profile::Outcome::Same { .. } => Exit::Good,
         profile::Outcome::Differs { .. } => Exit::Failed,

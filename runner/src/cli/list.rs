@@ -2,10 +2,10 @@
 
 //! `dfr0 list`.
 
-use super::{Outcome, PATTERNS, all, select};
+use super::{Outcome, PATTERNS, all, output::Out, select};
 use crate::{case::Suite, exit::Exit};
 use clap::Args;
-use std::io::{self, Write};
+use std::io::Write;
 
 /// List cases.
 #[derive(Args)]
@@ -20,7 +20,7 @@ pub struct List {
 
 impl List {
     pub fn run(self, suites: &[Suite]) -> Outcome {
-        let mut out = io::stdout().lock();
+        let mut out = Out;
         for case in select(all(suites).0, &self.patterns)? {
             writeln!(out, "{}", case.name)?;
             if self.rules {

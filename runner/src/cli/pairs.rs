@@ -2,16 +2,16 @@
 
 //! `dfr0 pairs`.
 
-use super::Outcome;
+use super::{
+    Outcome,
+    output::{Out, show},
+};
 use crate::{
     exit::Exit,
     pairs::{self, Scenarios, Table},
 };
 use clap::Subcommand;
-use std::{
-    io::{self, BufWriter, Write},
-    path::PathBuf,
-};
+use std::{io::BufWriter, path::PathBuf};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -48,13 +48,13 @@ Exit status:
 }
 
 pub fn run(command: Command, scenarios: Scenarios) -> Outcome {
-    let out = BufWriter::new(io::stdout().lock());
+    let out = BufWriter::new(Out);
     match command {
         Command::Save { host, directory } => pairs::save(&host, &directory, scenarios, out)?,
         Command::Restore { host, directory } => pairs::restore(&host, &directory, out)?,
         Command::Table { directory } => {
             let table = Table::load(&directory)?;
-            io::stdout().lock().write_all(table.to_string().as_bytes())?;
+            show(&table)?;
             return Ok(Exit::good_if(table.agrees()));
         }
     }

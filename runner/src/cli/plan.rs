@@ -2,7 +2,7 @@
 
 //! `dfr0 plan`.
 
-use super::{Outcome, print};
+use super::{Outcome, output::print};
 use crate::{
     fingerprint,
     plan::{self, Named},

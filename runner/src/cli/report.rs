@@ -2,18 +2,19 @@
 
 //! `dfr0 report`.
 
-use super::Outcome;
+use super::{
+    Outcome,
+    output::{Out, note, print},
+};
 use crate::{
     exit::Exit,
     pairs::Table,
     report::{self, Cell, Diff, Ids},
+    visible::one_line,
     whole,
 };
 use clap::{Args, Subcommand};
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::{io::Write, path::PathBuf};
 
 const PATHS: &str = "\
 PATH is a file that `dfr0 run --results FILE` wrote, a certificate of `dfr0
@@ -133,7 +134,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Text(of) => of.write(|cells| Ok(report::text(cells).into_bytes())),
         Command::Diff { old, new, json } => {
             let diff = Diff::new(&report::load(&[old])?, &report::load(&[new])?);
-            super::print(&diff, json)?;
+            print(&diff, json)?;
             Ok(Exit::good_if(diff.is_good()))
         }
     }
@@ -146,16 +147,12 @@ impl Of {
         match &self.out {
             Some(path) => whole::write(path, &text)
                 .map_err(|error| format!("cannot write {}: {error}; nothing was written", path.display()))?,
-            None => io::stdout().lock().write_all(&text)?,
+            None => Out.write_all(&text)?,
         }
         let silent: Vec<&Cell> = cells.iter().filter(|cell| cell.silence().is_some()).collect();
         for cell in &silent {
             let why = cell.silence().unwrap_or_default();
-            eprintln!(
-                "error: {} did not report: {}",
-                report::printable(&cell.name()),
-                report::printable(why)
-            );
+            note(&format!("error: {} did not report: {}\n", cell.name(), one_line(why)));
         }
         Ok(Exit::good_if(silent.is_empty()))
     }

@@ -2,7 +2,7 @@
 
 //! `dfr0 run`.
 
-use super::{Outcome, PATTERNS, all, select};
+use super::{Outcome, PATTERNS, all, output::Out, select};
 use crate::{
     case::{Case, Suite},
     effort::Effort,
@@ -15,7 +15,7 @@ use crate::{
 };
 use clap::{Args, builder::RangedU64ValueParser};
 use std::{
-    env, io,
+    env,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -87,7 +87,7 @@ impl Run {
     fn writers(&self) -> Result<Vec<Box<dyn Writer>>, String> {
         Ok(match &self.results {
             None => vec![ktap()],
-            Some(path) if path == Path::new("-") => vec![Box::new(Lines(io::stdout()))],
+            Some(path) if path == Path::new("-") => vec![Box::new(Lines(Out))],
             Some(path) => {
                 let file = results::File::create(path)
                     .map_err(|error| format!("cannot write the results to {}: {error}", path.display()))?;
@@ -99,5 +99,5 @@ impl Run {
 
 /// KTAP on standard output.
 pub fn ktap() -> Box<dyn Writer> {
-    Box::new(Ktap::new(io::stdout(), env::var_os("KSFT_TAP_LEVEL").is_some()))
+    Box::new(Ktap::new(Out, env::var_os("KSFT_TAP_LEVEL").is_some()))
 }

@@ -2,17 +2,20 @@
 
 //! `dfr0 snapshot`.
 
-use super::Outcome;
+use super::{
+    Outcome,
+    output::{self, Out},
+};
 use crate::{
     case::Session,
     exit::Exit,
     guest::{Config, DEADLINE},
     replay,
-    snapshot::{self, Difference, Scope, Shown, Snapshot},
+    snapshot::{self, Difference, Scope, Shown},
 };
 use clap::Subcommand;
 use std::{
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -30,7 +33,8 @@ pub enum Command {
         /// last one that executes something.
         #[arg(long, value_name = "OP")]
         at: Option<usize>,
-        /// Create the VM with this ID_AA64DFR0_EL1 (0x and hexadecimal digits) instead of KVM's own value.
+        /// Create the VM with this ID_AA64DFR0_EL1 (0x and hexadecimal digits) instead of KVM's own value, or that of the
+        /// shape that the scenario's file names.
         #[arg(long, value_name = "VALUE", value_parser = hexadecimal)]
         id_aa64dfr0: Option<u64>,
         /// The scenario's file; `-` is standard input.
@@ -82,12 +86,14 @@ pub fn run(command: Command) -> Outcome {
 }
 
 fn save(out: &Path, at: Option<usize>, id_aa64dfr0: Option<u64>, scenario: &str) -> Outcome {
-    let scenario = replay::read(scenario)?;
+    let found = replay::read(scenario, None)?;
     let session = Session::open(DEADLINE)?;
+    let id_aa64dfr0 = id_aa64dfr0.or(found.id_aa64dfr0(session.host().id_aa64dfr0));
+    let scenario = found.scenario;
     let place = at.unwrap_or_else(|| snapshot::default_place(&scenario));
     let snapshot = session.snapshot(Config { id_aa64dfr0, ..Config::default() }, &scenario, place)?;
     if out == Path::new("-") {
-        io::stdout().lock().write_all(&snapshot.to_bytes()?)?;
+        Out.write_all(&snapshot.to_bytes()?)?;
     } else {
         snapshot::save(&snapshot, out)?;
     }
@@ -95,43 +101,35 @@ fn save(out: &Path, at: Option<usize>, id_aa64dfr0: Option<u64>, scenario: &str)
 }
 
 fn show(a: &Path, b: Option<&Path>, json: bool) -> Outcome {
-    let a = load(a)?;
-    let mut out = io::stdout().lock();
+    let a = snapshot::load(a)?;
     match b {
-        Some(b) => write!(out, "{}", Difference(&a, &load(b)?))?,
-        None if json => {
-            serde_json::to_writer_pretty(&mut out, &Shown(&a).to_json())?;
-            writeln!(out)?;
-        }
-        None => write!(out, "{}", Shown(&a))?,
+        Some(b) => output::show(&Difference(&a, &snapshot::load(b)?))?,
+        None if json => output::print_json(&Shown(&a).to_json())?,
+        None => output::show(&Shown(&a))?,
     }
     Ok(Exit::Good)
 }
 
 fn restore(file: &Path, debug_only: bool) -> Outcome {
-    let snapshot = load(file)?;
+    let snapshot = snapshot::load(file)?;
     let session = Session::open(DEADLINE)?;
     let scope = if debug_only { Scope::Debug } else { Scope::All };
     let resumed = match session.resume(&snapshot, scope) {
         Ok(resumed) => resumed,
         Err(error) => {
-            eprintln!("error: {error}");
+            output::note(&format!("error: {error}\n"));
             return Ok(if error.is_refusal() { Exit::Refused } else { Exit::Failed });
         }
     };
-    write!(io::stdout().lock(), "{resumed}")?;
+    output::show(&resumed)?;
     Ok(Exit::good_if(resumed.departure.is_none()))
 }
 
 fn verify(file: &Path) -> Outcome {
-    let snapshot = load(file)?;
+    let snapshot = snapshot::load(file)?;
     let (done, all) = (snapshot.done(), snapshot.scenario().ops().len());
-    writeln!(io::stdout().lock(), "{}: whole, {done} of {all} operations are done", file.display())?;
+    output::show(&format!("{}: whole, {done} of {all} operations are done\n", file.display()))?;
     Ok(Exit::Good)
-}
-
-fn load(path: &Path) -> Result<Snapshot, snapshot::Error> {
-    if path == Path::new("-") { snapshot::read(io::stdin().lock(), path) } else { snapshot::load(path) }
 }
 
 fn hexadecimal(text: &str) -> Result<u64, String> {

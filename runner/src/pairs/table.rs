@@ -10,6 +10,7 @@ use crate::{
     bounded,
     fingerprint::printable,
     plan::{Plan, Reason, Verdict},
+    visible::visible,
 };
 use std::{
     fmt::{self, Write},
@@ -267,7 +268,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         self.write(&mut text)?;
-        text.chars().try_for_each(|c| f.write_char(if c.is_control() && c != '\n' { '\u{fffd}' } else { c }))
+        f.write_str(&visible(&text))
     }
 }
 

@@ -14,7 +14,7 @@ mod text;
 
 use super::Cell;
 use crate::renamed;
-use crate::results::{Case, Outcome, Run};
+use crate::results::{Case, Finding, Outcome, Run};
 use serde::Serialize;
 use std::{
     borrow::Cow,
@@ -81,8 +81,10 @@ pub struct Change {
     pub old: BTreeSet<Outcome>,
     /// Its outcomes in NEW.
     pub new: BTreeSet<Outcome>,
-    /// What was observed, if it fails in NEW.
+    /// What was observed that no known deviation lists, if it fails in NEW.
     pub observed: Vec<String>,
+    /// What was observed beside it and is known, if it fails in NEW.
+    pub known: Vec<String>,
 }
 
 /// A cell without results.
@@ -263,14 +265,17 @@ fn change(name: &str, cell: &Group<'_>, before: &[(&Run, &Case)], now: &[(&Run, 
     let failed = now.iter().map(|(_, case)| case).find(|case| case.outcome == Outcome::Fail);
     let observed = failed.map(|case| {
         let stopped = case.stopped.iter().map(|stopped| stopped.why.clone());
-        case.findings.iter().map(|finding| finding.observed.clone()).chain(stopped).collect()
+        case.unlisted().map(|finding| finding.observed.clone()).chain(stopped).collect()
     });
+    let is_known = |finding: &&Finding| finding.known.is_some();
+    let known = failed.into_iter().flat_map(|case| &case.findings).filter(is_known);
     Change {
         case: name.to_owned(),
         cell: cell.name(),
         old: outcomes(before),
         new: outcomes(now),
         observed: observed.unwrap_or_default(),
+        known: known.map(|finding| finding.observed.clone()).collect(),
     }
 }
 

@@ -6,7 +6,10 @@
 //! consumer shows the message of a skipped test, but few show the properties of a passed one.
 
 use super::{Cell, Reported};
-use crate::results::{Case, Outcome, Run};
+use crate::{
+    results::{Case, Outcome, Run},
+    visible::visible,
+};
 use chrono::{DateTime, Utc};
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 use std::time::Duration;
@@ -18,7 +21,7 @@ const WHOLE: &str = "dfr0";
 pub fn junit(cells: &[Cell]) -> Result<String, SerializeError> {
     let mut report = Report::new("dfr0");
     for cell in cells {
-        let name = cell.name();
+        let name = visible(&cell.name()).into_owned();
         match &cell.reported {
             Reported::Run(run) => {
                 for (suite, cases) in run.suites() {
@@ -27,12 +30,12 @@ pub fn junit(cells: &[Cell]) -> Result<String, SerializeError> {
             }
             Reported::Unavailable(unavailable) => {
                 let mut status = TestCaseStatus::skipped();
-                status.set_type("skip").set_message(unavailable.reason.as_str());
+                status.set_type("skip").set_message(&*visible(&unavailable.reason));
                 report.add_test_suite(alone(&name, status));
             }
             Reported::Nothing(why) => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-                status.set_type("no results").set_message(why.as_str());
+                status.set_type("no results").set_message(&*visible(why));
                 report.add_test_suite(alone(&name, status));
             }
         }
@@ -49,21 +52,22 @@ fn alone(name: &str, status: TestCaseStatus) -> TestSuite {
 }
 
 fn of_suite(cell: &Cell, run: &Run, name: &str, cases: &[&Case]) -> TestSuite {
-    let name = format!("{}.{name}", cell.name());
+    let host = visible(&cell.name()).into_owned();
+    let name = format!("{host}.{name}");
     let mut suite = TestSuite::new(name.as_str());
-    suite.extra.insert("hostname".into(), cell.name().into());
+    suite.extra.insert("hostname".into(), host.into());
     let started = i64::try_from(run.begin.started).ok();
     if let Some(started) = started.and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0)) {
         suite.set_timestamp(started);
     }
     let took = cases.iter().map(|case| case.milliseconds).fold(0, u64::saturating_add);
     suite.set_time(Duration::from_millis(took));
-    suite.add_property(("dfr0", run.begin.dfr0.as_str()));
-    for fact in run.begin.host.to_string().lines() {
+    suite.add_property(("dfr0", &*visible(&run.begin.dfr0)));
+    for fact in visible(&run.begin.host.to_string()).lines() {
         suite.add_property(fact.split_once(": ").unwrap_or((fact, "")));
     }
     if let Some(host) = &run.begin.lab_host {
-        suite.add_property(("emulated", host.as_str()));
+        suite.add_property(("emulated", &*visible(host)));
     }
     for case in cases {
         let mut of_case = TestCase::new(case.name.as_str(), status(run, case));
@@ -78,15 +82,15 @@ fn status(run: &Run, case: &Case) -> TestCaseStatus {
         let names: Vec<&str> = case.deviations.iter().map(|deviation| deviation.name.as_str()).collect();
         names.join(", ")
     };
-    let explained = case.explained();
+    let explained = visible(&case.explained()).into_owned();
     let failed = |kind, ty: &str, message: String| {
         let mut status = TestCaseStatus::non_success(kind);
-        status.set_type(ty).set_message(message).set_description(explained.as_str());
+        status.set_type(ty).set_message(&*visible(&message)).set_description(explained.as_str());
         status
     };
     let skipped = |ty: &str, message: String| {
         let mut status = TestCaseStatus::skipped();
-        status.set_type(ty).set_message(message).set_description(explained.as_str());
+        status.set_type(ty).set_message(&*visible(&message)).set_description(explained.as_str());
         status
     };
     let stopped = || case.stopped.as_ref().map(|stopped| stopped.why.clone()).unwrap_or_default();

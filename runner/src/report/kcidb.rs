@@ -8,7 +8,10 @@
 //! the status MISS.
 
 use super::{Cell, Reported};
-use crate::results::{Case, Deviation, Outcome, Run};
+use crate::{
+    results::{Case, Deviation, Outcome, Run},
+    visible::visible,
+};
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -55,7 +58,7 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn id(&self, what: &str) -> String {
-        format!("{}:{}", self.ids.origin, clean(what))
+        format!("{}:{}", self.ids.origin, what)
     }
 
     fn build(&mut self, cell: &Cell) -> String {
@@ -90,8 +93,8 @@ impl<'a> Report<'a> {
             "build_id": build,
             "path": ROOT,
             "status": status,
-            "comment": clean(why),
-            "environment": { "comment": clean(&cell.name()) },
+            "comment": why,
+            "environment": { "comment": cell.name() },
         }));
     }
 
@@ -111,7 +114,7 @@ impl<'a> Report<'a> {
         set("build_id", json!(build));
         set("path", json!(format!("{ROOT}.{}", case.name)));
         set("status", json!(status));
-        set("comment", json!(clean(&case.rule.to_string())));
+        set("comment", json!(case.rule.to_string()));
         set("environment", environment.clone());
         set("duration", json!(case.milliseconds as f64 / 1000.0));
         if let Some(started) = time(run) {
@@ -137,7 +140,7 @@ impl<'a> Report<'a> {
                 "id": issue,
                 "version": version,
                 "origin": self.ids.origin,
-                "comment": clean(&format!("{}: {}; {}", deviation.name, deviation.why, deviation.source)),
+                "comment": format!("{}: {}; {}", deviation.name, deviation.why, deviation.source),
                 "culprit": { "code": kvms, "tool": false, "harness": !kvms },
             })
         });
@@ -167,8 +170,8 @@ impl<'a> Report<'a> {
             Some(_) => {}
             None => {
                 let origin = &self.ids.origin;
-                let checkout = |kernel: &str| format!("{origin}:checkout:{}", clean(kernel));
-                let name = |kernel: &str| format!("Linux {}", clean(kernel));
+                let checkout = |kernel: &str| format!("{origin}:checkout:{kernel}");
+                let name = |kernel: &str| format!("Linux {kernel}");
                 let all = || self.kernels.iter();
                 set(
                     "checkouts",
@@ -197,7 +200,7 @@ impl<'a> Report<'a> {
         set("tests", self.tests);
         set("issues", self.issues.into_values().collect());
         set("incidents", self.incidents);
-        Ok(document)
+        Ok(cleaned(document))
     }
 }
 
@@ -205,7 +208,7 @@ fn environment(cell: &Cell, run: &Run) -> Value {
     let host = &run.begin.host;
     let emulated = if run.begin.lab_host.is_some() { ", an emulated CPU" } else { "" };
     let mut environment = json!({
-        "comment": clean(&format!("{}: {}{emulated}", cell.name(), host.cpu())),
+        "comment": format!("{}: {}{emulated}", cell.name(), host.cpu()),
         "misc": { "dfr0": run.begin.dfr0, "host": host, "lab_host": run.begin.lab_host },
     });
     // The name in a device tree has a comma, the vendor that a firmware names does not.
@@ -232,10 +235,15 @@ fn version(dfr0: &str) -> u32 {
 }
 
 fn excerpt(text: &str) -> String {
-    clean(text).chars().take(EXCERPT).collect()
+    text.chars().take(EXCERPT).collect()
 }
 
-/// Text without NUL, which KCIDB's strings may not contain.
-fn clean(text: &str) -> String {
-    text.replace('\0', " ")
+/// The document without control characters in its text, where KCIDB accepts no NUL.
+fn cleaned(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(visible(&text).into_owned()),
+        Value::Array(all) => all.into_iter().map(cleaned).collect(),
+        Value::Object(all) => all.into_iter().map(|(key, value)| (key, cleaned(value))).collect(),
+        value => value,
+    }
 }

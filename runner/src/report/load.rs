@@ -4,7 +4,7 @@
 
 use super::{Cell, cell::number, matrix};
 use crate::{
-    certificate,
+    bounded, certificate,
     results::{self, Results},
 };
 use std::{
@@ -14,6 +14,8 @@ use std::{
 
 /// The end of the name of a file of results in a folder.
 const EXTENSION: &str = "jsonl";
+/// The upper limit of a file, in bytes; anything longer is rejected.
+const LONGEST: u64 = 32 << 20;
 
 /// A path from which no report can be made.
 #[derive(Debug, thiserror::Error)]
@@ -67,19 +69,17 @@ fn file(path: &Path) -> Result<Cell, Error> {
     } else {
         path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy()
     };
-    if certificate::is_one(path) {
-        let bytes =
-            certificate::read(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-        return Ok(match certificate::run(&bytes) {
-            Ok(run) => Cell::of_file(&name, Results::Run(run)),
-            Err(problem) => Cell::silent(&name, format!("{}: {problem}", path.display())),
-        });
-    }
-    match results::load(path) {
-        Ok(results) => Ok(Cell::of_file(&name, results)),
-        Err(results::Error::File { path, source }) => Err(Error::File { path, source }),
-        Err(error @ results::Error::Content { .. }) => Ok(Cell::silent(&name, error.to_string())),
-    }
+    let silent = |problem: String| Ok(Cell::silent(&name, format!("{}: {problem}", path.display())));
+    let bytes = match bounded::load(path, LONGEST) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == bounded::TOO_LONG => return silent(error.to_string()),
+        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
+    };
+    let results = match certificate::is_one(&bytes) {
+        true => certificate::run(&bytes).map(Results::Run).map_err(|problem| problem.to_string()),
+        false => results::read(bytes.as_slice()).map_err(|problem| problem.to_string()),
+    };
+    results.map_or_else(silent, |results| Ok(Cell::of_file(&name, results)))
 }
 
 fn files(directory: &Path) -> Result<Vec<PathBuf>, Error> {

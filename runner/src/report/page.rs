@@ -17,6 +17,7 @@ use super::{Cell, text::count};
 use crate::{
     pairs::Table,
     results::{Case, Outcome},
+    visible::visible,
 };
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
@@ -156,7 +157,7 @@ pub fn page(cells: &[Cell], moves: Option<&Table>) -> String {
             p { "Written by dfr0 " (env!("CARGO_PKG_VERSION")) "." }
         }
     };
-    document(&body.into_string(), &summary::title(&report, moves))
+    document(&visible(&body.into_string()), &visible(&summary::title(&report, moves)))
 }
 
 fn document(body: &str, title: &str) -> String {

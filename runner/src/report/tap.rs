@@ -6,6 +6,7 @@ use super::{Cell, Reported};
 use crate::{
     ktap::Ktap,
     results::{Record, Writer},
+    visible::visible,
 };
 use std::io::{self, Write};
 
@@ -24,7 +25,7 @@ pub fn tap(cells: &[Cell], out: &mut impl Write) -> io::Result<()> {
             out.write_all(b"  ")?;
             out.write_all(line)?;
         }
-        for line in cell.silence().unwrap_or_default().lines() {
+        for line in visible(cell.silence().unwrap_or_default()).lines() {
             writeln!(out, "# {line}")?;
         }
         let (ok, directive) = match &cell.reported {

@@ -269,7 +269,7 @@ fn kcidb_has_a_test_for_each_result_and_an_incident_for_each_deviation() {
     assert_eq!(document["issues"][0]["version"], 100, "0.1.0");
     let present: Vec<&Value> =
         document["incidents"].as_array().expect("a list").iter().map(|one| &one["present"]).collect();
-    assert_eq!(present, [true, false]);
+    assert_eq!(present, [true, true, false], "a known deviation beside a new one is an incident too");
     let mut ids = all("tests", "id");
     ids.sort();
     ids.dedup();
@@ -293,7 +293,7 @@ fn a_page_shows_the_verdict_each_cell_and_each_case() {
     for part in [
         "<title>Failed: 1 case fails in 1 of 4 runs; 2 of 4 runs did not report – dfr0</title>",
         "the CPU of every host that reported is QEMU's and not silicon",
-        "did not report</strong>: its command did not end within 600 s",
+        "did not report</strong>: <bdi>its command did not end within 600 s</bdi>",
         "id=\"case-s.b\"",
         "<li class=\"departs\" value=\"1\">",
         "id=\"deviation-n\"",
@@ -492,4 +492,76 @@ fn the_example_is_what_is_written() {
         "docs/results.example.jsonl is not what is written: DFR0_BLESS=1 cargo test -p dfr0-runner --lib the_example rewrites it; \
          then bring docs/results.schema.json and docs/results.md up to date"
     );
+}
+
+/// The run of the tests, with this text wherever a host or a case says something.
+fn saying(text: &str) -> Run {
+    let mut run = run();
+    run.begin.lab_host = None;
+    run.begin.host.platform = text.into();
+    for case in &mut run.cases {
+        case.shown = text.into();
+        case.findings.iter_mut().for_each(|finding| finding.observed = text.into());
+        case.stopped.iter_mut().for_each(|stopped| stopped.why = text.into());
+    }
+    run
+}
+
+#[test]
+fn no_form_passes_on_what_commands_a_terminal_or_turns_text_around() {
+    let cells = cells_of(&[saying("\u{1b}[2J\u{9b}\u{202e}a\u{0}")]);
+    let diff = Diff::new(&cells_of(&[run()]), &cells).to_string();
+    let forms = [
+        tap_of(&cells),
+        junit_of(&cells),
+        page(&cells, None),
+        text(&cells),
+        diff,
+        kcidb_of(&cells).to_string().replace(r"\\u{", r"\u{"),
+    ];
+    for form in forms {
+        assert!(form.contains(r"\u{1b}[2J\u{9b}\u{202e}a\u{0}"), "{form}");
+        assert!(!form.contains(['\u{1b}', '\u{9b}', '\u{202e}', '\u{0}']), "{form}");
+    }
+}
+
+#[test]
+fn what_is_new_is_first_in_each_form_and_what_is_known_is_marked() {
+    let cells = cells_of(&[run()]);
+    let first = |form: &str, new: &str, known: &str| {
+        let place = |part: &str| form.find(part).unwrap_or_else(|| panic!("{part}\n{form}"));
+        assert!(place(new) < place(known), "{form}");
+    };
+    let (new, known) = ("observed: exec marker 1: no event", "  known: isb: no event (2 of 3 checks)");
+    first(&tap_of(&cells), new, known);
+    first(&junit_of(&cells), new, known);
+    assert!(junit_of(&cells).contains("<failure message=\"exec marker 1: no event\""));
+    let badge = "<bdi>isb: no event</bdi> <a class=\"badge\" href=\"#deviation-n\">known: n</a>";
+    first(&page(&cells, None), "<h4>Observed: <bdi>exec marker 1: no event</bdi></h4>", badge);
+    let diff = diff_of(&[run_of("one", "7", &[("s.b", Outcome::Pass)])], &[run_of("one", "7", &[])]);
+    assert_eq!(diff.newly_failing[0].known, ["isb: no event"]);
+    first(
+        &diff.to_string(),
+        "    observed: exec marker 1: no event\n",
+        "    also seen, known: isb: no event\n",
+    );
+}
+
+#[test]
+fn a_page_says_a_rule_once_and_how_to_run_a_failed_case_again() {
+    let page = page(&cells_of(&[run()]), None);
+    let case = page
+        .split_once("id=\"case-s.b\"")
+        .and_then(|(_, rest)| rest.split_once("</details>"))
+        .expect("a case")
+        .0;
+    assert_eq!(case.matches("DDI 0487K.a D2.8").count(), 1, "{case}");
+    for command in ["<code>dfr0 run s.b</code>", "<code>dfr0 replay RESULTS s.b</code>"] {
+        assert!(case.contains(command), "{case}");
+    }
+    let mut other = run();
+    if let Some(crate::results::Detail::Scenario(departed)) = &mut other.cases[1].findings[0].detail {
+        departed.mismatch.rule = "OTHER: It does not (DDI 0487K.a D1)".into();
+    }
+    assert!(super::page(&cells_of(&[other]), None).contains("OTHER: It does not"));
 }

@@ -3,7 +3,10 @@
 //! Cells as a table for a terminal.
 
 use super::{Cell, Reported};
-use crate::results::{Outcome, Totals};
+use crate::{
+    results::{Outcome, Totals},
+    visible::one_line,
+};
 use std::{collections::BTreeMap, fmt::Write};
 
 /// Each cell with its totals, followed by the cases that fail and where.
@@ -12,7 +15,7 @@ pub fn text(cells: &[Cell]) -> String {
     let mut text = format!("{:width$}   pass  fail xfail xpass  skip\n", "host");
     let mut failing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for cell in cells {
-        let name = printable(&cell.name());
+        let name = one_line(&cell.name());
         // Writing to a string does not fail.
         let _ = match &cell.reported {
             Reported::Run(run) => {
@@ -24,20 +27,15 @@ pub fn text(cells: &[Cell]) -> String {
                 writeln!(text, "{name:width$}  {pass:5} {fail:5} {xfail:5} {xpass:5} {skip:5}")
             }
             Reported::Unavailable(unavailable) => {
-                writeln!(text, "{name:width$}  skipped: {}", printable(&unavailable.reason))
+                writeln!(text, "{name:width$}  skipped: {}", one_line(&unavailable.reason))
             }
-            Reported::Nothing(why) => writeln!(text, "{name:width$}  DID NOT REPORT: {}", printable(why)),
+            Reported::Nothing(why) => writeln!(text, "{name:width$}  DID NOT REPORT: {}", one_line(why)),
         };
     }
     for (case, hosts) in failing {
         let _ = writeln!(text, "FAIL {case}: {}", hosts.join(", "));
     }
     text
-}
-
-/// Text from outside on one line, without control characters.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// `1 case`, `2 cases`.

@@ -93,9 +93,9 @@ pub struct Case {
     pub checks: usize,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
-    /// What departed from the rules.
+    /// What departed from the rules: what is new is first, what is known follows.
     pub findings: Vec<Finding>,
-    /// The deviations that were seen (an XFAIL) or are gone (an XPASS).
+    /// The deviations that were seen, or are gone (an XPASS).
     pub deviations: Vec<Deviation>,
     /// Deviations that were seen and are known of other hosts.
     pub elsewhere: Vec<Elsewhere>,
@@ -155,6 +155,9 @@ pub struct Finding {
     pub observed: String,
     /// How often it was observed.
     pub times: usize,
+    /// The known deviation that lists it here; older results do not have it.
+    #[serde(default)]
+    pub known: Option<String>,
     /// The first departure in full, for the first few findings of a case.
     pub detail: Option<Detail>,
 }
@@ -311,22 +314,27 @@ impl Case {
     pub fn new(
         case: &case::Case,
         report: &Report,
-        (known, session): (&Deviations, &Session),
+        (deviations, session): (&Deviations, &Session),
         took: Duration,
     ) -> Self {
         let host = session.host();
-        let judged = known.outcome(&case.name, host, report);
+        let judged = deviations.outcome(&case.name, host, report);
         let (outcome, seen) =
             if session.effort().is_sample() { expected::of_a_sample(judged) } else { judged };
+        let known = |observed: &str| seen.iter().find(|deviation| deviation.lists(observed));
+        let finding = |(observed, finding): (&String, &case::Finding)| Finding {
+            observed: observed.clone(),
+            times: finding.times,
+            known: known(observed).map(|deviation| deviation.name.clone()),
+            detail: Some(finding.detail.clone()),
+        };
+        let mut findings: Vec<Finding> = report.findings.iter().map(finding).collect();
+        findings.sort_by_key(|finding| finding.known.is_some());
+        findings.iter_mut().skip(IN_FULL).for_each(|finding| finding.detail = None);
         let elsewhere = |deviation: &expected::Deviation| {
             let is_seen = deviation.observed.iter().any(|observed| report.findings.contains_key(observed));
             let why = deviation.condition.fails_on(host).filter(|_| is_seen)?;
             Some(Elsewhere { name: deviation.name.clone(), why })
-        };
-        let finding = |(number, (observed, finding)): (usize, (&String, &case::Finding))| Finding {
-            observed: observed.clone(),
-            times: finding.times,
-            detail: (number < IN_FULL).then(|| finding.detail.clone()),
         };
         Self {
             name: case.name.clone(),
@@ -334,9 +342,9 @@ impl Case {
             outcome,
             checks: report.checks,
             milliseconds: took.as_millis().try_into().unwrap_or(u64::MAX),
-            findings: report.findings.iter().enumerate().map(finding).collect(),
+            findings,
             deviations: seen.into_iter().map(Deviation::from).collect(),
-            elsewhere: known.of(&case.name).filter_map(elsewhere).collect(),
+            elsewhere: deviations.of(&case.name).filter_map(elsewhere).collect(),
             stopped: report.stopped.as_ref().map(Stopped::from),
             shown: report.shown.clone(),
         }

@@ -2,7 +2,8 @@
 
 //! Results in words, for people.
 
-use super::{Case, Departed, Detail, Elsewhere, Outcome, Why};
+use super::{Case, Departed, Detail, Elsewhere, Finding, Outcome, Why};
+use crate::replay;
 use std::fmt;
 
 impl fmt::Display for Why {
@@ -33,18 +34,9 @@ impl fmt::Display for Departed {
     }
 }
 
-/// Operations, one per line. Of many operations, only the first and the last are listed.
+/// Operations, one per line, as `dfr0 replay` reads them.
 pub fn listing(operations: &[impl fmt::Display]) -> String {
-    const ENDS: usize = 16;
-    let mut text = String::new();
-    for (place, operation) in operations.iter().enumerate() {
-        if place < ENDS || place + ENDS >= operations.len() {
-            text.push_str(&format!("{place:4}  {operation}\n"));
-        } else if place == ENDS {
-            text.push_str("       …\n");
-        }
-    }
-    text
+    operations.iter().enumerate().map(|(place, operation)| format!("{place:4}  {operation}\n")).collect()
 }
 
 impl Case {
@@ -75,16 +67,23 @@ impl Case {
             }
             Outcome::Fail => {
                 say(&format!("{}: {}", self.name, self.rule));
-                for finding in &self.findings {
-                    let Some(detail) = &finding.detail else {
-                        say(&format!("observed: {}", finding.observed));
-                        continue;
-                    };
+                for finding in self.unlisted() {
                     say(&format!(
                         "observed: {} ({} of {} checks)",
                         finding.observed, finding.times, self.checks
                     ));
-                    detail.to_string().lines().for_each(|line| say(&format!("  {line}")));
+                    let detail = finding.detail.iter().map(Detail::to_string).collect::<String>();
+                    detail.lines().for_each(|line| say(&format!("  {line}")));
+                }
+                for deviation in &self.deviations {
+                    say(&format!("also seen: known deviation {} of {}", deviation.name, deviation.whose));
+                    let known = |finding: &&Finding| finding.known.as_ref() == Some(&deviation.name);
+                    for finding in self.findings.iter().filter(known) {
+                        say(&format!(
+                            "  known: {} ({} of {} checks)",
+                            finding.observed, finding.times, self.checks
+                        ));
+                    }
                 }
                 for Elsewhere { name, why } in &self.elsewhere {
                     say(&format!("known deviation {name} does not apply here: {why}"));
@@ -94,6 +93,27 @@ impl Case {
         if let Some(stopped) = &self.stopped {
             say(&format!("{}: {}", self.name, stopped.why));
         }
+        for (what, command) in self.commands("FILE") {
+            say(&format!("{what}: {command}"));
+        }
         text
+    }
+
+    /// What a failed case found that no known deviation lists.
+    pub fn unlisted(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.known.is_none())
+    }
+
+    /// The commands that run a failed case again, each with what it does. `results` names a file that contains this result.
+    pub fn commands(&self, results: &str) -> Vec<(&'static str, String)> {
+        let mut commands = Vec::new();
+        if self.outcome == Outcome::Fail {
+            commands.push(("run the case again", format!("dfr0 run {}", self.name)));
+            if replay::first(self).is_some() {
+                let command = format!("dfr0 replay {results} {}", self.name);
+                commands.push(("replay its first scenario", command));
+            }
+        }
+        commands
     }
 }

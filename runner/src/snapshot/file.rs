@@ -5,8 +5,7 @@
 use super::{Problem, Snapshot, bundle::KIND};
 use crate::{bounded, whole};
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -45,15 +44,9 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), Error> {
     write().map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
-/// Reads the snapshot in a file.
+/// Reads the snapshot in a file; `-` is standard input.
 pub fn load(path: &Path) -> Result<Snapshot, Error> {
-    let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    read(file, path)
-}
-
-/// Reads a snapshot from `from`, which errors call `path`.
-pub fn read(from: impl Read, path: &Path) -> Result<Snapshot, Error> {
-    let path = || path.to_owned();
-    let bundle = bounded::read(from, KIND.longest).map_err(|source| Error::Read { path: path(), source })?;
-    Snapshot::from_bytes(&bundle).map_err(|problem| Error::Content { path: path(), problem })
+    let bundle =
+        bounded::load(path, KIND.longest).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Snapshot::from_bytes(&bundle).map_err(|problem| Error::Content { path: path.to_owned(), problem })
 }

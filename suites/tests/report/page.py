@@ -142,6 +142,9 @@ def text_filters_cases(page):
     assert page.shown() == ["s.c"], page.shown()
     assert page.one("#shown").text == "1 of 5 cases"
     page.keys(Keys.ESCAPE)
+    page.keys("marker no event")
+    assert page.shown() == ["s.b", "s.d"], f"an observation is not found: {page.shown()}"
+    page.keys(Keys.ESCAPE)
     assert page.shown() == ["s.b", "s.e"] and page.one("#shown").text == "5 of 5 cases"
     page.keys("no such case")
     assert page.shown() == [] and page.one("#shown").text == "0 of 5 cases"

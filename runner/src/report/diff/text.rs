@@ -3,10 +3,7 @@
 //! A difference in words.
 
 use super::{Change, Diff, Lost, Pair};
-use crate::{
-    report::{printable, text::count},
-    results::Outcome,
-};
+use crate::{report::text::count, results::Outcome, visible::one_line};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -19,7 +16,7 @@ impl fmt::Display for Diff {
             let (before, now) = (release(old_release), release(new_release));
             let names = if old == new { new.clone() } else { format!("{old} → {new}") };
             let kernels = if before == now { now } else { format!("{before} → {now}") };
-            writeln!(f, "compared: {} ({})", printable(&names), printable(&kernels))?;
+            writeln!(f, "compared: {} ({})", one_line(&names), one_line(&kernels))?;
         }
         let parts = [
             ("newly failing", &self.newly_failing),
@@ -35,13 +32,13 @@ impl fmt::Display for Diff {
             by_case(f, what, changes)?;
         }
         for cell in &self.only_new {
-            writeln!(f, "only NEW has results of {}", printable(cell))?;
+            writeln!(f, "only NEW has results of {}", one_line(cell))?;
         }
         for Lost { cell, why } in &self.silent {
-            writeln!(f, "no results on either side: {}: {}", printable(cell), printable(why))?;
+            writeln!(f, "no results on either side: {}: {}", one_line(cell), one_line(why))?;
         }
         for Lost { cell, why } in &self.lost {
-            writeln!(f, "DID NOT REPORT in NEW: {}: {}", printable(cell), printable(why))?;
+            writeln!(f, "DID NOT REPORT in NEW: {}: {}", one_line(cell), one_line(why))?;
         }
         let mut parts = vec![format!("{} compared", count(self.compared.len(), "host"))];
         let mut part = |number: usize, what: &str, became: &str| {
@@ -67,10 +64,13 @@ fn by_case(f: &mut fmt::Formatter<'_>, what: &str, changes: &[Change]) -> fmt::R
     changes.iter().for_each(|change| cases.entry(&change.case).or_default().push(change));
     for (case, changes) in cases {
         writeln!(f, "{what}: {case}")?;
-        for Change { cell, old, new, observed, .. } in changes {
-            writeln!(f, "  {}: {} → {}", printable(cell), in_words(old), in_words(new))?;
+        for Change { cell, old, new, observed, known, .. } in changes {
+            writeln!(f, "  {}: {} → {}", one_line(cell), in_words(old), in_words(new))?;
             for observed in observed {
-                writeln!(f, "    observed: {}", printable(observed))?;
+                writeln!(f, "    observed: {}", one_line(observed))?;
+            }
+            for observed in known {
+                writeln!(f, "    also seen, known: {}", one_line(observed))?;
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     results::{Case, Deviation, Elsewhere, Why},
 };
 use maud::{Markup, html};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The groups that are open at first: those that need a person's attention.
 const OPEN: [Kind; 2] = [Kind::Fail, Kind::Xpass];
@@ -21,7 +21,7 @@ pub fn cases(report: &Report<'_>) -> Markup {
         form.filter role="search" aria-label="Filter the cases" {
             label.text hidden {
                 span { "Filter" }
-                input #filter type="search" placeholder="name or rule" autocomplete="off" spellcheck="false"
+                input #filter type="search" placeholder="name, rule or observation" autocomplete="off" spellcheck="false"
                     aria-keyshortcuts="/";
             }
             fieldset {
@@ -69,7 +69,7 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
                 }
             }
             div.body {
-                p.rule { strong { "Rule " @if let Some(rule) = rule { (rule) " " } } (says) " " cite { (section) } }
+                p.rule { strong { "Rule " @if let Some(rule) = rule { bdi { (rule) } " " } } bdi { (says) } " " cite { (section) } }
                 dl.outcomes {
                     @for (of, cells) in &hosts {
                         dt.(of.class()) { span.sign aria-hidden="true" { (of.sign()) } " " (of.words()) }
@@ -79,6 +79,7 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
                         }
                     }
                 }
+                (commands(results))
                 (deviations(results))
                 (findings(results))
                 (elsewhere(results))
@@ -87,6 +88,12 @@ fn case(name: &str, kind: Kind, results: &[(&Cell, &Case)]) -> Markup {
             }
         }
     }
+}
+
+/// How to run a failed case again.
+fn commands(results: &[(&Cell, &Case)]) -> Markup {
+    let commands: BTreeSet<_> = results.iter().flat_map(|(_, case)| case.commands("RESULTS")).collect();
+    html! { @for (what, command) in commands.iter().rev() { p.again { (what) ": " code { (command) } } } }
 }
 
 fn deviations(results: &[(&Cell, &Case)]) -> Markup {
@@ -98,7 +105,7 @@ fn deviations(results: &[(&Cell, &Case)]) -> Markup {
     html! {
         @for (name, deviation) in all {
             p.known {
-                "Known deviation of " (deviation.whose) ": "
+                "Known deviation of " bdi { (deviation.whose) } ": "
                 a href={ "#" (anchor("deviation", name)) } { (name) }
             }
         }
@@ -115,7 +122,7 @@ fn elsewhere(results: &[(&Cell, &Case)]) -> Markup {
     }
     html! {
         @for ((name, why), cells) in all {
-            p.known { "The known deviation " span.name { (name) } " does not apply to " (links(&cells)) ": " (why) }
+            p.known { "The known deviation " span.name { (name) } " does not apply to " (links(&cells)) ": " bdi { (why) } }
         }
     }
 }

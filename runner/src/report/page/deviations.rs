@@ -50,8 +50,8 @@ fn one(Known { deviation, seen, gone }: &Known<'_>) -> Markup {
                 span.rule { (why) }
             }
             div.body {
-                p { strong { "The architecture " } (why) }
-                p { strong { "Where " } (source) }
+                p { strong { "The architecture " } bdi { (why) } }
+                p { strong { "Where " } bdi { (source) } }
                 (places("Seen", seen))
                 (places("No longer seen", gone))
             }

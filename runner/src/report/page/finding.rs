@@ -20,13 +20,14 @@ struct Found<'a> {
     at: Vec<(&'a Cell, usize, usize)>,
 }
 
-/// The findings of a case, each once.
+/// The findings of a case, each once; what no known deviation lists is first.
 pub fn findings(results: &[(&Cell, &Case)]) -> Markup {
     let mut all: Vec<Found<'_>> = Vec::new();
     for (cell, case) in results {
         for finding in &case.findings {
             let same = |found: &&mut Found<'_>| {
-                (&found.finding.observed, &found.finding.detail) == (&finding.observed, &finding.detail)
+                let Finding { observed, known, detail, .. } = &found.finding;
+                (observed, known, detail) == (&finding.observed, &finding.known, &finding.detail)
             };
             match all.iter_mut().find(same) {
                 Some(found) => found.at.push((cell, finding.times, case.checks)),
@@ -34,13 +35,20 @@ pub fn findings(results: &[(&Cell, &Case)]) -> Markup {
             }
         }
     }
-    html! { @for found in &all { (one(found)) } }
+    all.sort_by_key(|found| found.finding.known.is_some());
+    let rule = results.first().map(|(_, case)| case.rule.to_string()).unwrap_or_default();
+    html! { @for found in &all { (one(found, &rule)) } }
 }
 
-fn one(Found { finding, at }: &Found<'_>) -> Markup {
+fn one(Found { finding, at }: &Found<'_>, rule: &str) -> Markup {
     html! {
-        article.finding {
-            h4 { "Observed: " (finding.observed) }
+        article.finding.known[finding.known.is_some()] {
+            h4 {
+                "Observed: " bdi { (finding.observed) }
+                @if let Some(known) = &finding.known {
+                    " " a.badge href={ "#" (anchor("deviation", known)) } { "known: " (known) }
+                }
+            }
             p {
                 "on "
                 @for (place, (cell, times, checks)) in at.iter().enumerate() {
@@ -51,20 +59,21 @@ fn one(Found { finding, at }: &Found<'_>) -> Markup {
             }
             @match &finding.detail {
                 Some(Detail::Text(text)) => pre { (text) },
-                Some(Detail::Scenario(scenario)) => (departed(scenario)),
+                Some(Detail::Scenario(scenario)) => (departed(scenario, rule)),
                 None => {}
             }
         }
     }
 }
 
-fn departed(Departed { how, shape, undoing, operations, mismatch }: &Departed) -> Markup {
+/// The rule that decides is shown unless it is the case's own, which is above.
+fn departed(Departed { how, shape, undoing, operations, mismatch }: &Departed, rule: &str) -> Markup {
     let gap = operations.len() > 2 * ENDS;
     let shown = |place: usize| !gap || place < ENDS || place + ENDS >= operations.len();
     html! {
         p.vm {
-            @if let Some(how) = how { (how) ": " }
-            "in a VM of " (shape)
+            @if let Some(how) = how { bdi { (how) } ": " }
+            "in a VM of " bdi { (shape) }
             @if *undoing { ", while the scenario before was undone" }
         }
         div.scenario {
@@ -92,7 +101,7 @@ fn departed(Departed { how, shape, undoing, operations, mismatch }: &Departed) -
                         (events(allowed, &mismatch.seen))
                     }
                 }
-                p.decides { strong { "Rule " } (mismatch.rule) }
+                @if mismatch.rule != rule { p.decides { strong { "Rule " } bdi { (mismatch.rule) } } }
             }
         }
     }

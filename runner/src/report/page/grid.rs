@@ -57,10 +57,10 @@ fn row(cell: &Cell, suites: &[&str], mixed: bool) -> Markup {
                     @for suite in suites { (entry(cell, suite, of_run.get(suite).map_or(&[], Vec::as_slice))) }
                 }
                 Reported::Unavailable(unavailable) => {
-                    td.skip.whole colspan=(whole) { "skipped: " (unavailable.reason) }
+                    td.skip.whole colspan=(whole) { "skipped: " bdi { (unavailable.reason) } }
                 }
                 Reported::Nothing(why) => {
-                    td.fail.whole colspan=(whole) { strong { "did not report" } ": " (why) }
+                    td.fail.whole colspan=(whole) { strong { "did not report" } ": " bdi { (why) } }
                 }
             }
         }

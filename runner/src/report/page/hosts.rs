@@ -22,8 +22,8 @@ fn host(cell: &Cell) -> Markup {
                     h3 { (name) @if run.begin.lab_host.is_some() { " " span.badge { "emulated" } } }
                     (facts(run))
                 }
-                Reported::Unavailable(unavailable) => { h3 { (name) } p { "skipped: " (unavailable.reason) } }
-                Reported::Nothing(why) => { h3 { (name) } p.fail { "did not report: " (why) } }
+                Reported::Unavailable(unavailable) => { h3 { (name) } p { "skipped: " bdi { (unavailable.reason) } } }
+                Reported::Nothing(why) => { h3 { (name) } p.fail { "did not report: " bdi { (why) } } }
             }
         }
     }

@@ -2,7 +2,8 @@
 // The filter by text, and links that open their targets. All else is HTML and CSS.
 const cases = [...document.querySelectorAll(".case")].map(element => ({
   element,
-  text: element.querySelector("summary").textContent.toLowerCase(),
+  text: [...element.querySelectorAll(":scope > summary, .finding > h4, .stopped > pre")]
+    .map(part => part.textContent).join(" ").toLowerCase(),
 }));
 const groups = [...document.querySelectorAll(".group")].map(element => ({ element, open: element.open }));
 const input = document.getElementById("filter");
