@@ -73,6 +73,13 @@ pub enum Masks {
     Known(BTreeMap<SysReg, u64>),
     /// The kernel does not have this ioctl, and accepts only the values that it gave.
     Absent,
+    /// The file does not say, but a profile in `expected/hosts/` says it of ID_AA64DFR0_EL1 on this CPU and kernel.
+    OfProfile {
+        /// The mask.
+        id_aa64dfr0: u64,
+        /// The profile's name.
+        profile: String,
+    },
     /// The file does not say.
     Unsaid,
 }
@@ -243,8 +250,9 @@ impl Fingerprint {
     pub fn accepts(&self, reg: SysReg) -> Accepts {
         match &self.masks {
             Masks::Known(masks) => Accepts::Mask(masks.get(&reg).copied().unwrap_or_default()),
+            Masks::OfProfile { id_aa64dfr0, .. } if reg == ID_AA64DFR0_EL1 => Accepts::Mask(*id_aa64dfr0),
             Masks::Absent => Accepts::Own,
-            Masks::Unsaid => Accepts::Unsaid,
+            Masks::OfProfile { .. } | Masks::Unsaid => Accepts::Unsaid,
         }
     }
 
@@ -268,9 +276,14 @@ impl Fingerprint {
         let Source::Firecracker(_) = self.source else {
             return Vec::new();
         };
-        let masks = match self.masks {
+        let masks = match &self.masks {
             Masks::Absent => format!(
                 "Linux {} has no KVM_ARM_GET_REG_WRITABLE_MASKS: its KVM takes only the ID register values that it gave",
+                self.kernel
+            ),
+            Masks::OfProfile { profile, .. } => format!(
+                "which fields of ID_AA64DFR0_EL1 Linux {} lets userspace write is known from the profile {profile}; \
+                 of other ID registers it is not known: the file has no masks",
                 self.kernel
             ),
             _ => format!(

@@ -10,12 +10,16 @@
 mod common;
 mod compare;
 mod debug_fields;
+mod firecracker;
+mod least;
 mod other_registers;
 mod text;
 
 pub use common::{Common, common};
 pub use compare::compare;
 pub(crate) use debug_fields::{in_order, value};
+pub use firecracker::Template;
+pub use least::{OfHost, Register};
 pub(crate) use other_registers::fields as field_names;
 
 use crate::{

@@ -4,16 +4,18 @@
 
 use super::{Outcome, output::print};
 use crate::{
-    fingerprint,
+    fingerprint::{self, Fingerprint},
     plan::{self, Named},
+    profile::Profiles,
 };
 use clap::Args;
 use std::path::{Path, PathBuf};
 
 const PLANS: &str = "\
 A fingerprint is what `dfr0 host show --json` prints on a host, or the file that
-Firecracker's `cpu-template-helper fingerprint dump` writes. This machine needs
-no KVM.
+Firecracker's `cpu-template-helper fingerprint dump` writes; `-` is standard
+input. This machine needs no KVM. What a file does not say and a profile in
+expected/hosts/ does is known from there.
 
 Exit status:
    0  the guest moves as it is
@@ -51,9 +53,18 @@ pub fn two<T>(
     a: &Path,
     b: &Path,
     compare: impl FnOnce(Named<'_>, Named<'_>) -> T,
-) -> Result<T, fingerprint::Error> {
-    let fingerprints = [fingerprint::load(a)?, fingerprint::load(b)?];
+) -> Result<T, Box<dyn std::error::Error>> {
+    let fingerprints = load(&[a, b])?;
     let names = [a, b].map(|path| path.display().to_string());
     let [a, b] = [0, 1].map(|n| Named { name: &names[n], fingerprint: &fingerprints[n] });
     Ok(compare(a, b))
+}
+
+/// The fingerprints in these files, with what profiles know of hosts whose files do not say it.
+pub fn load(paths: &[impl AsRef<Path>]) -> Result<Vec<Fingerprint>, Box<dyn std::error::Error>> {
+    let profiles = Profiles::load(None)?;
+    let mut fingerprints =
+        paths.iter().map(|path| fingerprint::load(path.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    fingerprints.iter_mut().for_each(|fingerprint| profiles.complete(fingerprint));
+    Ok(fingerprints)
 }

@@ -296,8 +296,8 @@ fn conditions_are_printed_in_words() {
     };
     assert_eq!(said(""), "on every kernel");
     assert_eq!(
-        said("since = \"6.12\"\nuntil = \"7.3.1\"\nwritable = \"WRPs\"\ncpu = \"0x61:0x022\""),
-        "on 0x61:0x022, since Linux 6.12, until Linux 7.3.1, which no longer shows it, where userspace may write WRPs"
+        said("since = \"6.12\"\nuntil = \"7.3.1\"\nwritable = \"WRPs\"\ncpu = \"0x61:0x0ff\""),
+        "on 0x61:0x0ff, since Linux 6.12, until Linux 7.3.1, which no longer shows it, where userspace may write WRPs"
     );
     assert_eq!(said("platform = \"p\"\nbare = true"), "on a bare CPU of the platform p");
 }
@@ -513,7 +513,7 @@ ID_AA64DFR0_EL1 has no field "WRP"; it has HPMN0, ExtTrcBuff, BRBE, MTPMU, Trace
     with_keys(
         "cpu = \"A57\"",
         r#"
-"A57" is not the name of a CPU that dfr0 knows: Cortex-A53, Cortex-A55, Cortex-A57, Cortex-A72, Cortex-A76, Neoverse N1, Neoverse V1, Cortex-A710, Neoverse N2, Neoverse V2, Neoverse V3AE, A64FX, AmpereOne, QEMU max; write another CPU as its implementer and part number in MIDR_EL1: "0x61:0x022"
+"A57" is not the name of a CPU that dfr0 knows; `dfr0 host show` prints such a name, or write the implementer and part number in MIDR_EL1: "0x61:0x0ff"
  --> f.toml:7:7
   |
 7 | cpu = "A57"

@@ -4,7 +4,7 @@
 //!
 //! ```json
 //! {
-//!   "format": "dfr0-fingerprint", "version": 1, "dfr0": "0.1.0",
+//!   "format": "dfr0-fingerprint", "version": 2, "dfr0": "0.1.0",
 //!   "kernel": "7.3.4", "platform": "linux,dummy-virt",
 //!   "cpu": "Neoverse V1", "midr": "0x00000000411fd402",
 //!   "capabilities": { "KVM_CAP_GUEST_DEBUG_HW_BPS": 6, … },
@@ -16,8 +16,8 @@
 //! ```
 //!
 //! Everything is sorted by id, so two files of one host are identical. `writable_masks` is `null` if the
-//! kernel has no masks, and leaves out masks that are zero. Names and `cpu` are for people and are not read.
-//! `sha256` covers everything else that is read; remove it to edit a file by hand.
+//! kernel has no masks, and leaves out masks that are zero. Names and `cpu` are for people and decide nothing.
+//! `sha256` covers everything else, also these; remove it to edit a file by hand.
 
 use super::{
     Fingerprint, MAKE_ONE, Masks, Problem, Source, few_enough, json, name,
@@ -31,7 +31,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const FORMAT: &str = "dfr0-fingerprint";
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -73,8 +73,7 @@ struct File {
     dfr0: String,
     kernel: String,
     platform: String,
-    #[serde(rename = "cpu")]
-    _cpu: IgnoredAny,
+    cpu: String,
     midr: Hex,
     capabilities: Capabilities,
     id_registers: Vec<Value>,
@@ -88,8 +87,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Value {
-    #[serde(rename = "name")]
-    _name: IgnoredAny,
+    name: String,
     id: Id,
     value: Hex,
 }
@@ -97,8 +95,7 @@ struct Value {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mask {
-    #[serde(rename = "name")]
-    _name: IgnoredAny,
+    name: String,
     id: Id,
     mask: Hex,
 }
@@ -106,6 +103,13 @@ struct Mask {
 pub fn write(fingerprint: &Fingerprint) -> String {
     let midr = fingerprint.midr().unwrap_or_default();
     let named = |reg: SysReg| (RegisterId::system(reg).name(), Id(RegisterId::system(reg)));
+    let cpu = cpu_model::cpu_name(midr);
+    let masks = match &fingerprint.masks {
+        Masks::Known(masks) => masks.keys().copied().collect(),
+        Masks::OfProfile { .. } | Masks::Absent | Masks::Unsaid => Vec::new(),
+    };
+    let registers = fingerprint.id_registers.keys().copied().chain(masks);
+    let names: Vec<String> = registers.map(|reg| named(reg).0).collect();
     let (Source::Dfr0(version) | Source::Firecracker(version)) = &fingerprint.source;
     let written = Written {
         format: FORMAT,
@@ -113,7 +117,7 @@ pub fn write(fingerprint: &Fingerprint) -> String {
         dfr0: version,
         kernel: &fingerprint.kernel,
         platform: fingerprint.platform.as_deref().unwrap_or("unknown"),
-        cpu: cpu_model::cpu_name(midr),
+        cpu,
         midr: Hex(midr),
         capabilities: fingerprint.capabilities.clone().unwrap_or_default(),
         id_registers: by_id(&fingerprint.id_registers)
@@ -131,10 +135,10 @@ pub fn write(fingerprint: &Fingerprint) -> String {
                     })
                     .collect(),
             ),
-            Masks::Absent | Masks::Unsaid => None,
+            Masks::OfProfile { .. } | Masks::Absent | Masks::Unsaid => None,
         },
         registers: fingerprint.registers.iter().copied().map(Id).collect(),
-        sha256: digest(fingerprint),
+        sha256: digest(fingerprint, cpu, &names),
     };
     // Strings, numbers and lists of them: writing these cannot fail.
     serde_json::to_string_pretty(&written).unwrap_or_default() + "\n"
@@ -144,8 +148,9 @@ fn by_id(map: &BTreeMap<SysReg, u64>) -> impl Iterator<Item = (SysReg, u64)> + '
     map.iter().map(|(reg, value)| (*reg, *value))
 }
 
-/// The SHA-256 of a file's content. It does not depend on the layout or on the names of registers.
-fn digest(fingerprint: &Fingerprint) -> String {
+/// The SHA-256 of a file's content, which does not depend on the layout: `names` are those of the ID registers and of the
+/// masks, in this order.
+fn digest(fingerprint: &Fingerprint, cpu: &str, names: &[String]) -> String {
     let Fingerprint { source, kernel, platform, capabilities, id_registers, masks, registers } = fingerprint;
     let content =
         format!("{source:?} {kernel:?} {platform:?} {:?}", capabilities.as_ref().map(Capabilities::all));
@@ -155,10 +160,13 @@ fn digest(fingerprint: &Fingerprint) -> String {
     let masks = match masks {
         Masks::Known(masks) => numbers(masks),
         Masks::Absent => "absent".into(),
-        Masks::Unsaid => "unsaid".into(),
+        Masks::OfProfile { .. } | Masks::Unsaid => "unsaid".into(),
     };
     let registers: String = registers.iter().map(|id| format!(" {id}")).collect();
-    let hash = Sha256::digest(format!("{content}\n{}\n{masks}\n{registers}", numbers(id_registers)));
+    let hash = Sha256::digest(format!(
+        "{content}\n{}\n{masks}\n{registers}\n{cpu:?} {names:?}",
+        numbers(id_registers)
+    ));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -169,6 +177,12 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
     for Id(id) in file.registers {
         once(&mut registers, id, &format!("register {id} ({})", id.name()))?;
     }
+    let names: Vec<String> = file
+        .id_registers
+        .iter()
+        .map(|entry| entry.name.clone())
+        .chain(file.writable_masks.iter().flatten().map(|entry| entry.name.clone()))
+        .collect();
     let id_registers = map("id_registers", file.id_registers.iter().map(|entry| (entry.id, entry.value)))?;
     if let Some(reg) = id_registers.keys().find(|reg| !registers.contains(&RegisterId::system(**reg))) {
         let id = RegisterId::system(*reg);
@@ -202,11 +216,11 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
             fingerprint.midr().map_or("missing".into(), |midr| format!("{midr:#x}"))
         )));
     }
+    let digest = digest(&fingerprint, &file.cpu, &names);
     match file.sha256 {
-        Some(sha256) if sha256 != digest(&fingerprint) => Err(Problem::Value(format!(
-            "it was changed since it was written: its \"sha256\" should be {}; {MAKE_ONE}; after a change on purpose, \
-             remove \"sha256\"",
-            digest(&fingerprint)
+        Some(sha256) if sha256 != digest => Err(Problem::Value(format!(
+            "it was changed since it was written: its \"sha256\" should be {digest}; {MAKE_ONE}; after a change on purpose, \
+             remove \"sha256\""
         ))),
         _ => Ok(fingerprint),
     }

@@ -8,7 +8,7 @@
 use super::{Fingerprint, Masks, Problem, Source, few_enough, json, name, number, number::Id, once};
 use crate::kernel_version::KernelVersion;
 use dfr0_model::sysreg::ID_AA64DFR0_EL1;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Kernels before this version are known to accept only their own ID register values (tested on 6.1).
@@ -23,7 +23,10 @@ struct File {
 
 #[derive(Deserialize)]
 struct Config {
+    #[serde(default)]
     reg_modifiers: Vec<Modifier>,
+    cpuid_modifiers: Option<IgnoredAny>,
+    msr_modifiers: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +37,12 @@ struct Modifier {
 
 pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
     let file: File = serde_json::from_slice(bytes).map_err(json)?;
-    let modifiers = file.guest_cpu_config.reg_modifiers;
+    let Config { reg_modifiers: modifiers, cpuid_modifiers, msr_modifiers } = file.guest_cpu_config;
+    if cpuid_modifiers.is_some() || msr_modifiers.is_some() {
+        return Err(Problem::Value(
+            "the fingerprint of an x86 host: it has CPUID or MSRs. dfr0 compares arm64 hosts".into(),
+        ));
+    }
     few_enough("\"reg_modifiers\"", modifiers.len())?;
     let mut registers = BTreeSet::new();
     let mut id_registers = BTreeMap::new();

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The largest shape that hosts share: a VM that is created with it on one of them can move to all others.
+//! What hosts share: a VM that is created with the same ID registers on one of them can move to all others.
 
 use super::{
     Named, Verdict,
     debug_fields::{Taken, in_order, numbering, perhaps, refusal, taken, value, words},
+    least::{self, Bits, Register},
     rules,
 };
 use dfr0_model::{
@@ -43,17 +44,25 @@ pub struct Obstacle {
     pub rules: Vec<&'static Rule>,
 }
 
-/// The shape that hosts share.
+/// What hosts share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Common {
-    /// The worst of the hosts' verdicts.
+    /// The worse of the two verdicts.
     pub verdict: Verdict,
+    /// The worst of the hosts' verdicts on the debug hardware.
+    pub debug: Verdict,
+    /// The worst of the hosts' verdicts on the other ID registers.
+    pub others: Verdict,
     /// ID_AA64DFR0_EL1 with the least that any of them promises, field by field.
     pub id_aa64dfr0: String,
     /// The shape, in words.
     pub shape: String,
     /// The hosts, as given.
     pub hosts: Vec<Member>,
+    /// The other ID registers that are not the same on all hosts.
+    pub registers: Vec<Register>,
+    #[serde(skip)]
+    pub(super) bits: Bits,
 }
 
 /// The largest shape that `hosts` share, and what each must do for it.
@@ -66,12 +75,21 @@ pub fn common(hosts: &[Named<'_>]) -> Common {
             .reduce(|least, value| if field.promises_no_more(value, least) { value } else { least });
         field.with(shared, least.unwrap_or_default())
     });
+    let registers = least::registers(hosts);
     let hosts: Vec<Member> = hosts.iter().map(|host| member(*host, shared)).collect();
+    let debug = hosts.iter().map(|host| host.verdict).max().unwrap_or(Verdict::AsIs);
+    let of_hosts = registers.iter().flat_map(|register| &register.hosts);
+    let others = of_hosts.map(|host| host.verdict).max().unwrap_or(Verdict::AsIs);
+    let changed = values.iter().fold(0, |changed, value| changed | (value ^ shared));
     Common {
-        verdict: hosts.iter().map(|host| host.verdict).max().unwrap_or(Verdict::AsIs),
+        verdict: debug.max(others),
+        debug,
+        others,
+        bits: Bits { id: 0, value: Some(shared), changed },
         id_aa64dfr0: format!("{shared:#x}"),
         shape: Shape::from_id_aa64dfr0(shared).to_string(),
         hosts,
+        registers,
     }
 }
 

@@ -102,14 +102,15 @@ fn field_lines(out: &mut String, reg: SysReg, one: u64, other: u64) -> fmt::Resu
 }
 
 fn masks(out: &mut String, a: &Fingerprint, b: &Fingerprint) -> fmt::Result {
-    if a.masks == b.masks {
+    let is_said = |masks: &Masks| matches!(masks, Masks::Known(_) | Masks::Absent);
+    if a.masks == b.masks || !is_said(&a.masks) && !is_said(&b.masks) {
         return Ok(());
     }
     let (Masks::Known(one), Masks::Known(other)) = (&a.masks, &b.masks) else {
         let words = |masks: &Masks| match masks {
             Masks::Known(masks) => format!("for {} registers", masks.len()),
             Masks::Absent => "none, because the kernel does not have KVM_ARM_GET_REG_WRITABLE_MASKS".into(),
-            Masks::Unsaid => "not known".into(),
+            Masks::OfProfile { .. } | Masks::Unsaid => "not known".into(),
         };
         return writeln!(out, "\nwritable masks: A {}; B {}", words(&a.masks), words(&b.masks));
     };

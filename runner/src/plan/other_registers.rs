@@ -18,7 +18,7 @@ use dfr0_model::{
     sysreg::{ID_AA64DFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, ID_DFR0_EL1, SysReg},
 };
 
-const MPIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 5);
+pub const MPIDR_EL1: SysReg = SysReg::new(3, 0, 0, 0, 5);
 /// ID_DFR0_EL1.CopDbg: Armv8 debug, the lowest value that KVM accepts.
 const COPDBG_ARMV8: u64 = 6;
 /// CSV3 and CSV2 of ID_AA64PFR0_EL1: kernels without masks let userspace lower them.
@@ -29,7 +29,7 @@ const CSV: u64 = 0xff << 56;
 const FORGIVEN: [(SysReg, u64); 3] =
     [(ID_AA64PFR0_EL1, 0xf << 40), (ID_AA64PFR1_EL1, 0xf << 40 | 0xf << 16), (ID_AA64MMFR2_EL1, 0xf << 24)];
 /// Since this version, the AArch32 ID registers ignore writes if EL0 has no AArch32 state (tested on 6.1).
-const AARCH32_IGNORED_SINCE: KernelVersion = KernelVersion::new(6, 1);
+pub const AARCH32_IGNORED_SINCE: KernelVersion = KernelVersion::new(6, 1);
 
 /// A reason for each ID register that differs.
 pub fn judge(a: &Fingerprint, b: &Fingerprint) -> Vec<(RegisterId, Reason)> {
@@ -65,6 +65,14 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
             "B ignores the write: EL0 has no AArch32 state there, and the register reads as zero".into();
         return (Verdict::AsIs, why, Vec::new());
     }
+    // Whatever its mask is: a kernel either lets userspace write CopDbg and refuses such values, or keeps its own value.
+    if reg == ID_DFR0_EL1 && has & 0xf < COPDBG_ARMV8 && has & 0xf != gives & 0xf {
+        return (
+            Verdict::Cannot,
+            "B refuses a CopDbg below 0x6 (Armv8 debug)".into(),
+            vec![&rule::ID_RESERVED_REFUSED],
+        );
+    }
     let fixed = match b.accepts(reg) {
         Accepts::Unsaid => return (Verdict::NotKnown, unsaid(), Vec::new()),
         Accepts::Own if reg == ID_AA64PFR0_EL1 && differing & !CSV == 0 => {
@@ -77,13 +85,6 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
         Accepts::Own => differing,
         Accepts::Mask(mask) => differing & !mask,
     };
-    if reg == ID_DFR0_EL1 && has & 0xf < COPDBG_ARMV8 && has & 0xf != gives & 0xf {
-        return (
-            Verdict::Cannot,
-            "B refuses a CopDbg below 0x6 (Armv8 debug)".into(),
-            vec![&rule::ID_RESERVED_REFUSED],
-        );
-    }
     if fixed == 0 {
         return (
             Verdict::NotKnown,
@@ -91,8 +92,7 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
             Vec::new(),
         );
     }
-    let forgiven = FORGIVEN.iter().find(|(forgiven, _)| *forgiven == reg).map_or(0, |(_, mask)| *mask);
-    if b.accepts(reg) != Accepts::Own && fixed & !forgiven == 0 {
+    if b.accepts(reg) != Accepts::Own && fixed & !forgiven(reg) == 0 {
         let why =
             format!("B may take it and ignore {}, which older kernels gave by mistake", fields(reg, fixed));
         return (Verdict::NotKnown, why, Vec::new());
@@ -116,6 +116,11 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
         }
         None => (Verdict::Cannot, refuses, vec![&rule::ID_READ_ONLY_REFUSED]),
     }
+}
+
+/// The fields of a register that older kernels gave to VMs by mistake.
+pub fn forgiven(reg: SysReg) -> u64 {
+    FORGIVEN.iter().find(|(forgiven, _)| *forgiven == reg).map_or(0, |(_, mask)| *mask)
 }
 
 fn unsaid() -> String {

@@ -172,6 +172,8 @@ fn aarch32s_registers_are_ignored_where_there_is_no_aarch32() {
     let a = with(with(host(V1, writable(MASK)), pfr0, 2, 0xf), ID_DFR0_EL1, 0, 0);
     let b = with(with(host(V1, writable(MASK)), pfr0, 2, 0xf), ID_DFR0_EL1, 8, u64::MAX);
     assert_eq!(stops(&between(&a, &b).others), ["CopDbg"], "KVM refuses values below Armv8");
+    let unsaid = |host| Fingerprint { masks: Masks::Unsaid, ..host };
+    assert_eq!(stops(&between(&unsaid(a), &unsaid(b)).others), ["CopDbg"], "whatever the mask is");
 }
 
 #[test]
@@ -205,6 +207,85 @@ fn hosts_share_the_least_of_each_field() {
     assert_eq!(all.hosts.iter().map(|host| host.lowers.len()).collect::<Vec<_>>(), [2, 1, 0]);
     assert_eq!(shared(&[&v1, &v1]).verdict, Verdict::AsIs);
     assert_eq!(shared(&[&host(N1, Masks::Unsaid), &v1]).verdict, Verdict::NotKnown);
+}
+
+#[test]
+fn hosts_share_the_least_of_each_other_register_and_how_each_comes_to_it_is_said() {
+    let mmfr2 = |value, mask| with(host(V1, writable(MASK)), ID_AA64MMFR2_EL1, value, mask);
+    let of = |hosts: &[&Fingerprint]| {
+        let all = shared(hosts);
+        let register = &all.registers[0];
+        let verdicts: Vec<Verdict> = register.hosts.iter().map(|host| host.verdict).collect();
+        (all.verdict, register.value.clone().unwrap_or_default(), verdicts)
+    };
+    let (more, less) = (mmfr2(0x12, 0xff), mmfr2(0x21, 0xff));
+    use Verdict::{AsIs, Cannot, NotKnown, WithShape};
+    assert_eq!(of(&[&more, &less]), (WithShape, "0x11".into(), vec![WithShape, WithShape]));
+    assert_eq!(of(&[&mmfr2(0x12, 0xf0), &mmfr2(0x11, 0)]), (Cannot, "0x11".into(), vec![Cannot, AsIs]));
+    let unsaid = Fingerprint { masks: Masks::Unsaid, ..more.clone() };
+    assert_eq!(of(&[&unsaid, &mmfr2(0x11, 0)]), (NotKnown, "0x11".into(), vec![NotKnown, AsIs]));
+    assert_eq!(shared(&[&more, &more]).registers, []);
+    assert_eq!(shared(&[&more, &less]).debug, AsIs);
+    let text = shared(&[&more, &less]).to_string();
+    assert!(text.contains("  ID_AA64MMFR2_EL1  0x11                UAO, CnP\n"), "{text}");
+    let id = RegisterId::system(ID_AA64MMFR2_EL1);
+    assert!(text.contains(&format!("    ID_AA64MMFR2_EL1 ({id}) = 0x11\n")), "{text}");
+    let text = shared(&[&mmfr2(0x12, 0xf0), &mmfr2(0x11, 0)]).to_string();
+    assert!(
+        text.contains("a: prevents it\n  its writable mask is without CnP:\n    ID_AA64MMFR2_EL1\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn aarch32s_registers_matter_only_where_there_is_aarch32() {
+    let pfr0 = |el0| with(host(V1, writable(MASK)), ID_AA64PFR0_EL1, el0, 0xf);
+    let id_pfr0 = SysReg::new(3, 0, 0, 1, 0);
+    let (with32, without) = (with(pfr0(2), id_pfr0, 8, 0), with(pfr0(1), id_pfr0, 0, 0));
+    let names =
+        |all: &Common| all.registers.iter().map(|register| register.register.clone()).collect::<Vec<_>>();
+    let all = shared(&[&with32, &without]);
+    assert_eq!((all.verdict, names(&all)), (Verdict::WithShape, vec!["ID_AA64PFR0_EL1".into()]));
+    let dfr0 = |host, value| with(host, ID_DFR0_EL1, value, u64::MAX);
+    let all = shared(&[&dfr0(with32, 8), &dfr0(without, 0)]);
+    assert_eq!((all.others, names(&all)[0].as_str()), (Verdict::Cannot, "ID_DFR0_EL1"));
+    assert!(all.to_string().contains("a: prevents it\n  it refuses the CopDbg below 0x6"), "{all}");
+}
+
+/// What Firecracker makes of a register's value with a bitmap: `0` and `1` are set, and `x` stays.
+fn applied(bitmap: &str, value: u64) -> u64 {
+    let digits = bitmap.strip_prefix("0b").expect("a prefix");
+    assert_eq!(digits.len(), 64);
+    digits.chars().zip((0..64).rev()).fold(value, |value, (digit, bit)| match digit {
+        'x' => value,
+        '0' => value & !(1 << bit),
+        '1' => value | 1 << bit,
+        other => panic!("{other} in a bitmap"),
+    })
+}
+
+#[test]
+fn a_cpu_template_gives_each_host_what_all_share() {
+    let mmfr2 = |dfr0, value| with(host(dfr0, writable(MASK)), ID_AA64MMFR2_EL1, value, 0xff);
+    let hosts = [mmfr2(N1, 0x12), mmfr2(V1, 0x21)];
+    let all = shared(&[&hosts[0], &hosts[1]]);
+    let template = serde_json::to_value(Template::of(&all).expect("a template")).expect("JSON");
+    let modifiers = template["reg_modifiers"].as_array().expect("a list");
+    let addresses: Vec<&str> = modifiers.iter().filter_map(|one| one["addr"].as_str()).collect();
+    assert_eq!(addresses, ["0x603000000013c028", "0x603000000013c03a"]);
+    for host in &hosts {
+        for (modifier, (reg, shared)) in
+            modifiers.iter().zip([(ID_AA64DFR0_EL1, 0xf0_1030_5008), (ID_AA64MMFR2_EL1, 0x11)])
+        {
+            let bitmap = modifier["bitmap"].as_str().expect("a bitmap");
+            assert_eq!(applied(bitmap, host.id_registers[&reg]), shared);
+            assert!(bitmap.contains('x'), "what no host changes stays KVM's own");
+        }
+    }
+    let same = Template::of(&shared(&[&hosts[0], &hosts[0]])).expect("a template");
+    assert_eq!(serde_json::to_string(&same).expect("JSON"), r#"{"reg_modifiers":[]}"#);
+    let (large, small) = (host(LARGE, writable(MASK)), host(SMALL, writable(MASK)));
+    assert!(Template::of(&shared(&[&large, &small])).is_err());
 }
 
 #[test]

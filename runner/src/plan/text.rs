@@ -2,7 +2,8 @@
 
 //! Plans as text for people: the verdict first, then what decides it.
 
-use super::{Common, End, Part, Plan, Reason, Verdict};
+use super::{Common, End, OfHost, Part, Plan, Reason, Register, Verdict};
+use crate::report::count;
 use dfr0_model::rule::Rule;
 use std::fmt;
 
@@ -197,7 +198,7 @@ pub fn names(out: &mut impl fmt::Write, names: impl Iterator<Item = String>) -> 
 
 impl fmt::Display for Common {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.verdict {
+        match self.debug {
             Verdict::AsIs => writeln!(f, "all give the same shape: {}", self.shape)?,
             Verdict::WithShape => writeln!(f, "the largest shape that all share: {}", self.shape)?,
             Verdict::NotKnown => {
@@ -240,6 +241,57 @@ impl fmt::Display for Common {
             writeln!(f)?;
         }
         citations(f, &cited)?;
-        writeln!(f, "\nThis is about the debug hardware only; `dfr0 plan A B` says what else stops a move.")
+        self.others(f)?;
+        writeln!(
+            f,
+            "\n`dfr0 plan A B` says what else stops a move, such as a register that one host does not have."
+        )
+    }
+}
+
+impl Common {
+    /// The other ID registers, and for each host how it comes to the shared values.
+    fn others(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.registers.is_empty() {
+            return writeln!(f, "\neverything else: all give the same ID registers");
+        }
+        writeln!(f, "\neverything else: {} differ", count(self.registers.len(), "ID register"))?;
+        for Register { register, fields, value, .. } in &self.registers {
+            let value = value.as_deref().unwrap_or("no shared value");
+            writeln!(f, "  {register:<17} {value:<19} {fields}")?;
+        }
+        for (place, host) in self.hosts.iter().enumerate() {
+            let of_host = || self.registers.iter().map(|register| (register, &register.hosts[place]));
+            let verdict = of_host().map(|(_, of)| of.verdict).max().unwrap_or(Verdict::AsIs);
+            let does = match verdict {
+                Verdict::AsIs => "gives these as is",
+                Verdict::WithShape => "gives these if the VM is created with them",
+                Verdict::NotKnown => "may give these",
+                Verdict::Cannot => "prevents it",
+            };
+            writeln!(f, "\n{}: {does}", host.file)?;
+            let mut told: Vec<&str> = Vec::new();
+            for why in of_host().filter_map(|(_, of)| of.why.as_deref()) {
+                if !told.contains(&why) {
+                    told.push(why);
+                    writeln!(f, "  {why}:")?;
+                    let same = of_host().filter(|(_, of)| of.why.as_deref() == Some(why));
+                    names(f, same.map(|(register, _)| register.register.clone()))?;
+                }
+            }
+            let is_written = |of: &OfHost| matches!(of.verdict, Verdict::WithShape | Verdict::NotKnown);
+            let mut writes = of_host()
+                .filter(|(register, of)| is_written(of) && register.value != of.has)
+                .filter_map(|(register, _)| Some((register, register.value.as_ref()?)))
+                .peekable();
+            if writes.peek().is_some() {
+                let perhaps = if verdict == Verdict::WithShape { "" } else { ", if they are taken" };
+                writeln!(f, "  the writes, before the first KVM_RUN{perhaps}:")?;
+            }
+            for (Register { register, id, .. }, value) in writes {
+                writeln!(f, "    {register} ({id}) = {value}")?;
+            }
+        }
+        Ok(())
     }
 }

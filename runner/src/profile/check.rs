@@ -74,6 +74,29 @@ impl Profiles {
         Check { host, outcome }
     }
 
+    /// Adds what the profiles know to a fingerprint without masks, if its host is as one of them says: the bits of
+    /// ID_AA64DFR0_EL1 that userspace may write.
+    pub fn complete(&self, fingerprint: &mut Fingerprint) {
+        if fingerprint.masks != Masks::Unsaid {
+            return;
+        }
+        let (Outcome::Same { profiles, .. }, Some(version)) =
+            (self.check(fingerprint, None).outcome, fingerprint.kernel_version())
+        else {
+            return;
+        };
+        let known = |profile: &Profile| {
+            let kernel = profile.kernels.iter().find(|kernel| kernel.includes(version))?;
+            Some((kernel.facts.writable?, profile.name.clone()))
+        };
+        let mut known = profiles.iter().map(|profile| known(profile));
+        if let Some(Some((id_aa64dfr0, profile))) = known.next()
+            && known.all(|other| other.is_some_and(|(mask, _)| mask == id_aa64dfr0))
+        {
+            fingerprint.masks = Masks::OfProfile { id_aa64dfr0, profile };
+        }
+    }
+
     /// The profiles for its CPU and platform: those that name the platform, or else those that name none.
     fn fitting(&self, fingerprint: &Fingerprint) -> Result<Vec<&Profile>, String> {
         let Some(midr) = fingerprint.midr() else {
@@ -89,7 +112,15 @@ impl Profiles {
         let own =
             fingerprint.platform.as_deref().map(|platform| of_platform(Some(platform))).unwrap_or_default();
         let fitting = if own.is_empty() { of_platform(None) } else { own };
-        if fitting.is_empty() { Err(format!("none is for {cpu} on this platform")) } else { Ok(fitting) }
+        if fitting.is_empty() {
+            // What is missing, and where it would come from.
+            Err(format!(
+                "none is for {cpu} on this platform; `dfr0 host show --json` on such a host has the facts for an entry of \
+                 expected/hosts/ (docs/expected.md)"
+            ))
+        } else {
+            Ok(fitting)
+        }
     }
 }
 

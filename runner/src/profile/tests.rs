@@ -171,7 +171,8 @@ fn a_host_without_a_profile_does_not_count_as_one_that_differs() {
     assert_eq!(none(&host("mine", 0x1030_5008)), "the release \"mine\" has no version");
     let mut other = host("7.3", 0x1030_5008);
     other.id_registers.insert(MIDR_EL1, 0x410f_d4f1);
-    assert_eq!(none(&other), "none is for Neoverse V2 on this platform");
+    let why = none(&other);
+    assert!(why.starts_with("none is for Neoverse V2 on this platform; `dfr0 host show --json`"), "{why}");
     other.id_registers.remove(&MIDR_EL1);
     assert_eq!(none(&other), "the fingerprint has no MIDR_EL1, so its CPU is not known");
     let pinned = said(ENTRY, &other, Some("n"));
@@ -224,4 +225,45 @@ fn the_built_in_profiles_can_be_used_and_their_counts_are_those_of_the_capabilit
             );
         }
     }
+}
+
+#[test]
+fn a_profile_says_what_userspace_may_write_where_the_file_of_its_host_does_not() {
+    let profiles = parse(ENTRY).expect("valid");
+    let completed = |masks: Masks, kernel: &str, id_aa64dfr0| {
+        let mut host = Fingerprint { masks, platform: None, ..host(kernel, id_aa64dfr0) };
+        profiles.complete(&mut host);
+        host.masks
+    };
+    let known = Masks::OfProfile { id_aa64dfr0: 0xf0_00f0_0f0f, profile: "n".into() };
+    assert_eq!(completed(Masks::Unsaid, "6.18.30", 0x1030_5008), known);
+    assert_eq!(completed(Masks::Unsaid, "6.18.30", 0x1030_3008), Masks::Unsaid, "another shape");
+    assert_eq!(completed(Masks::Unsaid, "6.8.0", 0x1030_5008), Masks::Unsaid, "no facts of this kernel");
+    assert_eq!(completed(Masks::Unsaid, "6.1.9", 0x1030_5006), Masks::Unsaid, "the kernel has no masks");
+    let own = Masks::Known([(dfr0(), 0xf)].into());
+    assert_eq!(completed(own.clone(), "6.18.30", 0x1030_5008), own, "the file's own masks decide");
+}
+
+fn dfr0() -> SysReg {
+    REGISTERS[0]
+}
+
+#[test]
+fn a_move_between_kernels_on_a_known_cpu_is_known_to_work() {
+    use crate::plan::{Named, Verdict, plan};
+    let profiles = Profiles::load(None).expect("valid");
+    // As Firecracker's files have them: without masks, capabilities and platform.
+    let file = |kernel: &str, id_aa64dfr0, masks| {
+        let source = fingerprint::Source::Firecracker("1".into());
+        Fingerprint { source, masks, platform: None, capabilities: None, ..host(kernel, id_aa64dfr0) }
+    };
+    let old = file("6.1.172", 0x1030_5006, Masks::Absent);
+    let mut new = file("6.18.30", 0x1030_5008, Masks::Unsaid);
+    let to =
+        |b: &Fingerprint| plan(Named { name: "a", fingerprint: &old }, Named { name: "b", fingerprint: b });
+    assert_eq!(to(&new).debug.verdict, Verdict::NotKnown);
+    profiles.complete(&mut new);
+    let plan = to(&new);
+    assert_eq!(plan.debug.verdict, Verdict::AsIs);
+    assert!(plan.to_string().contains("is known from the profile graviton2"), "{plan}");
 }
