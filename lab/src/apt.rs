@@ -14,6 +14,20 @@ use crate::cache::Cache;
 use crate::interrupt::Signals;
 use crate::tools::run;
 
+/// What a private root takes back of the machine's configuration, which may have proxies that are needed: hooks, and indexes
+/// other than that of packages, which an archive need not have.
+const CONFIGURATION: &str = r#"#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear Acquire::IndexTargets;
+Acquire::IndexTargets::deb::Packages {
+    MetaKey "$(COMPONENT)/binary-$(ARCHITECTURE)/Packages";
+    flatMetaKey "Packages";
+    ShortDescription "Packages";
+    Description "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Packages";
+    Optional "no";
+};
+"#;
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The Debian archive that this machine uses.
@@ -40,7 +54,8 @@ impl Archive {
         }
         // A fresh container has sources but no lists, and apt reads an archive's origin from its lists.
         let scratch = cache.scratch()?;
-        let private = options(&[("Dir::State::Lists", scratch.path()), ("Dir::Cache", scratch.path())]);
+        let mut private = options(&[("Dir::State::Lists", scratch.path()), ("Dir::Cache", scratch.path())]);
+        private.extend(configuration(scratch.path())?);
         run(Command::new("apt-get").args(["update", "-q"]).args(&private), signals)?;
         Self::parse(&run(index_targets().args(&private), signals)?).context(
             "this machine's apt sources contain no Debian archive (`apt-get indextargets` shows none with Origin \
@@ -114,11 +129,12 @@ impl<'a> Root<'a> {
         let failed = || format!("cannot fill {}", directory.display());
         fs::write(directory.join("sources.list"), sources).with_context(failed)?;
         fs::write(directory.join("status"), "").with_context(failed)?;
+        configuration(directory)?;
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(directory.join(part)).with_context(failed)?;
         }
         run(root.command("apt-get").args(["update", "-q"]), signals)
-            .context("cannot fetch the package lists (is there a network?)")?;
+            .context("cannot fetch the package lists")?;
         Ok(root)
     }
 
@@ -137,6 +153,7 @@ impl<'a> Root<'a> {
             ("Dir::State::Lists", &directory.join("lists")),
             ("Dir::Cache", &directory.join("cache")),
         ]);
+        options.extend(["-c".into(), directory.join("apt.conf").into()]);
         if self.scope == Scope::Arm64 {
             options.extend(self::options(&[
                 ("Dir::State::status", &directory.join("status")),
@@ -183,6 +200,13 @@ impl<'a> Root<'a> {
     }
 }
 
+/// Writes [`CONFIGURATION`] to a directory and returns the arguments that make apt read it.
+fn configuration(directory: &Path) -> Result<[OsString; 2]> {
+    let file = directory.join("apt.conf");
+    fs::write(&file, CONFIGURATION).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(["-c".into(), file.into()])
+}
+
 fn option(name: &str, value: &Path) -> OsString {
     let mut option = OsString::from(name);
     option.push("=");
@@ -197,7 +221,6 @@ fn options(own: &[(&str, &Path)]) -> Vec<OsString> {
         ("Acquire::Retries", "3"),
         // Without this, `apt-get update` succeeds even if it reached no server.
         ("APT::Update::Error-Mode", "any"),
-        ("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false"),
         // apt's own user cannot enter a cache in root's home.
         ("APT::Sandbox::User", "root"),
     ];
@@ -271,6 +294,31 @@ mod tests {
         );
         assert_eq!(Archive::parse("http://u.example/ubuntu/|noble|Ubuntu|Ubuntu\n"), None);
         assert_eq!(Archive::parse(""), None);
+    }
+
+    #[test]
+    fn a_private_root_has_no_hooks_and_no_indexes_of_the_machine() {
+        // Lab hosts have no tools.
+        if !Path::new("/usr/bin/apt-config").exists() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let machine = directory.path().join("machine.conf");
+        let of_machine = "APT::Update::Post-Invoke { \"dfr0-hook\"; }; Acquire::http::Proxy \"http://proxy:1\";\n\
+                          Acquire::IndexTargets::deb::Contents-deb { MetaKey \"x\"; };\n";
+        fs::write(&machine, of_machine).unwrap();
+        let dump = |arguments: &[OsString]| {
+            let mut command = Command::new("apt-config");
+            let output = command.arg("dump").args(arguments).env("APT_CONFIG", &machine).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let (before, after) = (dump(&[]), dump(&configuration(directory.path()).unwrap()));
+        for own in ["dfr0-hook", "Contents-deb"] {
+            assert!(before.contains(own) && !after.contains(own), "{own}: {after}");
+        }
+        for kept in ["http://proxy:1", "Acquire::IndexTargets::deb::Packages::Optional \"no\""] {
+            assert!(after.contains(kept), "{kept}: {after}");
+        }
     }
 
     #[test]

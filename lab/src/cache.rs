@@ -4,6 +4,7 @@
 
 use std::env;
 use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::PollTimeout;
 use tempfile::{NamedTempFile, TempDir};
 
+use crate::digest::sha256;
 use crate::interrupt::Signals;
 
 /// The cache directory: `$DFR0_CACHE`, or else `dfr0` in the user's cache directory.
@@ -91,11 +93,84 @@ pub fn write_whole(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> Resu
     Ok(())
 }
 
+/// Writes a file of the cache with [`write_whole`], and its digest next to it.
+pub fn keep(path: &Path, mode: u32, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let mut digest = String::new();
+    write_whole(path, mode, |file| {
+        write(file)?;
+        digest = digest_of(file)?;
+        Ok(())
+    })?;
+    note(path, &digest)
+}
+
+/// Whether the cache has this file as [`keep`] wrote it. One that is damaged is removed.
+pub fn has(path: &Path) -> Result<bool> {
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let failed = || format!("cannot read {}", path.display());
+    let digest = digest_of(&mut File::open(path).with_context(failed)?).with_context(failed)?;
+    match fs::read_to_string(noted(path)) {
+        Ok(noted) if noted.trim_end() == digest => Ok(true),
+        // Older labs noted no digest.
+        Err(error) if error.kind() == ErrorKind::NotFound => note(path, &digest).map(|()| true),
+        _ => {
+            eprintln!("lab: {} is damaged: it is removed from the cache", path.display());
+            fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+            Ok(false)
+        }
+    }
+}
+
+fn digest_of(file: &mut File) -> Result<String> {
+    file.rewind().context("cannot read it again")?;
+    sha256(&mut *file).context("cannot read it again")
+}
+
+/// The file with the digest of `path`.
+fn noted(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sha256");
+    name.into()
+}
+
+fn note(path: &Path, digest: &str) -> Result<()> {
+    write_whole(&noted(path), 0o644, |file| Ok(writeln!(file, "{digest}")?))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
+
+    #[test]
+    fn a_damaged_file_is_noticed_and_removed_and_one_without_a_digest_is_adopted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("Image");
+        let put = || keep(&path, 0o755, |file| Ok(file.write_all(b"an image")?)).unwrap();
+        assert!(!has(&path).unwrap());
+        put();
+        assert!(has(&path).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        for damaged in [&b"an im"[..], b"", b"an\0image", &[0; 8]] {
+            fs::write(&path, damaged).unwrap();
+            assert!(!has(&path).unwrap() && !path.exists(), "{damaged:?}");
+            put();
+        }
+        fs::remove_file(noted(&path)).unwrap();
+        assert!(has(&path).unwrap(), "an older lab wrote it");
+        fs::write(&path, b"").unwrap();
+        assert!(!has(&path).unwrap());
+    }
+
+    #[test]
+    fn a_relative_directory_is_made_absolute() {
+        let here = env::current_dir().unwrap();
+        let directory = tempfile::tempdir_in(&here).unwrap();
+        let relative = directory.path().strip_prefix(&here).unwrap();
+        let path = Cache::at(relative).unwrap().path("a").unwrap();
+        assert!(path.is_absolute() && path.starts_with(directory.path().canonicalize().unwrap()), "{path:?}");
+    }
 
     #[test]
     fn a_failed_write_leaves_the_older_file_and_nothing_else() {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{Archive, Package, Root, Scope};
-use crate::cache::{Cache, write_whole};
+use crate::cache::{self, Cache, write_whole};
 use crate::interrupt::Signals;
 use crate::pool::both;
 use crate::tools::{Notice, run_into};
@@ -96,10 +96,7 @@ impl Choice {
     pub fn image(&self, refresh: bool, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
         let name = match self {
             Self::Path(path) => {
-                File::open(path)
-                    .map_err(anyhow::Error::from)
-                    .and_then(|file| check_image(&file))
-                    .with_context(|| format!("cannot boot the kernel {}", path.display()))?;
+                check_path(path).with_context(|| format!("cannot boot the kernel {}", path.display()))?;
                 return Ok(path.clone());
             }
             Self::Suite(suite) => suite.name(),
@@ -107,7 +104,7 @@ impl Choice {
         };
         let _lock = cache.lock(&format!("kernels/{name}"), signals)?;
         let image = cache.path(format!("kernels/{name}"))?.join("Image");
-        if refresh || !image.is_file() {
+        if !cache::has(&image)? || refresh {
             self.fetch(cache, signals).with_context(|| format!("cannot fetch the kernel `{name}`"))?;
         }
         Ok(image)
@@ -179,7 +176,7 @@ impl<'a> Candidate<'a> {
         let _notice =
             Notice::new(&format!("fetching {} from {}", self.package.described(), self.suite.name()));
         let package = self.root.download(&self.package)?;
-        write_whole(&image, 0o644, |file| {
+        cache::keep(&image, 0o644, |file| {
             extract(&package, file, signals)?;
             check_image(file).with_context(|| format!("cannot find the image in {name} {version}"))
         })?;
@@ -210,18 +207,63 @@ fn extract(package: &Path, image: &File, signals: &Signals) -> Result<()> {
     Ok(())
 }
 
+/// Checks that QEMU can boot the file at `path`. Opening a FIFO would wait for a writer.
+fn check_path(path: &Path) -> Result<()> {
+    if !fs::metadata(path)?.is_file() {
+        bail!("it is not a file (a kernel build makes one at arch/arm64/boot/Image)");
+    }
+    check_image(&File::open(path)?)
+}
+
 /// Checks that QEMU can boot a file: an arm64 Image, plain, gzipped or wrapped for EFI.
 fn check_image(file: &File) -> Result<()> {
     let mut head = [0; 64];
     let read = file.read_at(&mut head, 0).context("cannot read it")?;
-    let plain = &head[56..60] == b"ARM\x64";
-    let wrapped = head.starts_with(b"MZ") && &head[4..8] == b"zimg";
-    if read < head.len() || !(plain || wrapped || head.starts_with(b"\x1f\x8b")) {
+    let is_arm64 = match &head {
+        _ if read < head.len() => false,
+        [b'M', b'Z', _, _, b'z', b'i', b'm', b'g', ..] => is_for_arm64(file, &head)?,
+        [0x1f, 0x8b, ..] => is_plain(&unpacked_head(file)?),
+        head => is_plain(head),
+    };
+    if !is_arm64 {
         bail!(
             "it is not an arm64 kernel Image (a kernel build makes it at arch/arm64/boot/Image, not vmlinux)"
         );
     }
     Ok(())
+}
+
+/// The header of an arm64 Image (Documentation/arch/arm64/booting.rst).
+fn is_plain(head: &[u8]) -> bool {
+    head.get(56..60) == Some(b"ARM\x64")
+}
+
+/// Whether an image that is wrapped for EFI is for arm64: the machine in its PE header.
+fn is_for_arm64(file: &File, head: &[u8; 64]) -> Result<bool> {
+    let place = u32::from_le_bytes([head[60], head[61], head[62], head[63]]);
+    let mut header = [0; 6];
+    let read = file.read_at(&mut header, place.into()).context("cannot read it")?;
+    Ok(read == header.len() && header == *b"PE\0\0\x64\xaa")
+}
+
+/// The first bytes that a gzipped file contains.
+fn unpacked_head(file: &File) -> Result<Vec<u8>> {
+    let input = file.try_clone().context("cannot duplicate a file descriptor")?;
+    let mut gzip = Command::new("gzip")
+        .args(["--decompress", "--stdout"])
+        .stdin(input)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot run gzip")?;
+    let mut head = Vec::new();
+    let output = gzip.stdout.take().expect("stdout is piped");
+    let read = output.take(64).read_to_end(&mut head);
+    // The rest is not wanted.
+    let _ = gzip.kill();
+    gzip.wait().context("cannot wait for gzip")?;
+    read.context("cannot unpack it")?;
+    Ok(head)
 }
 
 #[cfg(test)]
@@ -257,6 +299,48 @@ mod tests {
         image[56..60].copy_from_slice(b"ARM\x64");
         fs::write(&path, image).unwrap();
         assert_eq!(choice.image(false, &cache, &signals).unwrap(), path);
+
+        let wrapped = |machine: &[u8]| {
+            let mut image = b"MZ\0\0zimg".to_vec();
+            image.resize(60, 0);
+            image.extend(64_u32.to_le_bytes());
+            [&image, &b"PE\0\0"[..], machine].concat()
+        };
+        fs::write(&path, wrapped(b"\x64\xaa")).unwrap();
+        assert_eq!(choice.image(false, &cache, &signals).unwrap(), path);
+        fs::write(&path, wrapped(b"\x64\x86")).unwrap();
+        let error = format!("{:#}", choice.image(false, &cache, &signals).unwrap_err());
+        assert!(error.contains("not an arm64 kernel Image"), "x86: {error}");
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_a_file_is_an_error_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&fifo, directory.path()] {
+            let error = format!("{:#}", check_path(path).unwrap_err());
+            assert!(error.contains("it is not a file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_gzipped_image_is_checked_too() {
+        // Lab hosts have no tools.
+        if !Path::new("/bin/gzip").exists() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let gzipped = |bytes: &[u8]| {
+            let path = directory.path().join("Image");
+            fs::write(&path, bytes).unwrap();
+            assert!(Command::new("gzip").arg("--force").arg(&path).status().unwrap().success());
+            check_path(&path.with_extension("gz"))
+        };
+        let mut image = [0; 1 << 20];
+        assert!(gzipped(&image).is_err());
+        image[56..60].copy_from_slice(b"ARM\x64");
+        gzipped(&image).unwrap();
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache::{Cache, write_whole};
+use crate::cache::{self, Cache};
 use crate::hosts::ShapedCpu;
 
 /// A copy of `qemu` whose CPU has the requested shape. It is made once for each build of QEMU.
@@ -23,7 +23,7 @@ pub fn qemu_with(cpu: &ShapedCpu, qemu: &Path, cache: &Cache) -> Result<PathBuf>
     let value = shape.in_place_of(*id_aa64dfr0);
     let build = format!("{}-{}.{:09}", metadata.size(), metadata.mtime(), metadata.mtime_nsec());
     let copy = cache.path(format!("qemu/{build}/{model}-{id_aa64dfr0:x}-{value:x}"))?;
-    if copy.is_file() {
+    if cache::has(&copy)? {
         return Ok(copy);
     }
     let mut program = fs::read(qemu).with_context(failed)?;
@@ -35,7 +35,7 @@ pub fn qemu_with(cpu: &ShapedCpu, qemu: &Path, cache: &Cache) -> Result<PathBuf>
             qemu.display()
         );
     }
-    write_whole(&copy, 0o755, |file| file.write_all(&program).context("cannot write"))?;
+    cache::keep(&copy, 0o755, |file| file.write_all(&program).context("cannot write"))?;
     Ok(copy)
 }
 
@@ -100,5 +100,7 @@ mod tests {
         assert_eq!(fs::metadata(&copy).unwrap().mode() & 0o777, 0o755);
         let made = fs::metadata(&copy).unwrap().ino();
         assert_eq!(fs::metadata(qemu_with(&cpu, &qemu, &cache).unwrap()).unwrap().ino(), made);
+        fs::write(&copy, b"").unwrap();
+        assert_eq!(fs::read(qemu_with(&cpu, &qemu, &cache).unwrap()).unwrap()[9..17], NEW.to_le_bytes());
     }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{Archive, Package, Root, Scope};
-use crate::cache::{Cache, write_whole};
+use crate::cache::{self, Cache};
 use crate::interrupt::Signals;
 use crate::kernel::{Choice, Suite};
 use crate::pool::both;
@@ -40,7 +40,7 @@ pub fn archive(kernel: &Choice, cache: &Cache, signals: &Signals) -> Result<Path
     };
     let _lock = cache.lock(&format!("sources/{name}"), signals)?;
     let tar = cache.path(format!("sources/{name}.tar"))?;
-    if !tar.is_file() {
+    if !cache::has(&tar)? {
         fetch(kernel, &tar, cache, signals)
             .with_context(|| format!("cannot fetch the source of the kernel `{name}`"))?;
     }
@@ -78,12 +78,12 @@ fn fetch(kernel: &Choice, tar: &Path, cache: &Cache, signals: &Signals) -> Resul
         .arg(&tree)
         .args(PARTS.map(|part| format!("linux-source-*/{part}")));
     run(&mut extract, signals)?;
-    write_whole(tar, 0o644, |file| {
+    cache::keep(tar, 0o644, |file| {
         let mut pack = Command::new("tar");
         pack.args(["--create", "--directory"]).arg(&tree).arg(".");
         run_into(file.try_clone().context("cannot duplicate a file descriptor")?, &mut pack, signals)
     })?;
-    write_whole(&tar.with_extension("version"), 0o644, |file| Ok(writeln!(file, "{}", package.version)?))
+    cache::keep(&tar.with_extension("version"), 0o644, |file| Ok(writeln!(file, "{}", package.version)?))
 }
 
 /// The package with a suite's newest source, and the root from which it can be downloaded.

@@ -127,12 +127,13 @@ pub fn run_into(stdout: File, command: &mut Command, signals: &Signals) -> Resul
     Ok(())
 }
 
-/// The command as a user would type it, without the `-o` options that only tell apt where its files are.
+/// The command as a user would type it, without the options that only tell apt where its files are.
 fn line(command: &Command) -> String {
     let mut words = vec![command.get_program().display().to_string()];
     let mut arguments = command.get_args();
     while let Some(argument) = arguments.next() {
-        if argument == "-o" {
+        if argument == "-o" || argument == "-c" && command.get_program().to_string_lossy().starts_with("apt")
+        {
             arguments.next();
         } else {
             words.push(argument.display().to_string());

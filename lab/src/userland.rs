@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{Archive, Root, Scope};
-use crate::cache::{Cache, write_whole};
+use crate::cache::{self, Cache};
 use crate::interrupt::Signals;
 use crate::kernel::Suite;
 use crate::tools::{Notice, run, run_into};
@@ -33,7 +33,7 @@ pub fn archive(packages: &[String], cache: &Cache, signals: &Signals) -> Result<
     let name = format!("userlands/{}", packages.join("_"));
     let _lock = cache.lock(&name, signals)?;
     let tar = cache.path(format!("{name}.tar"))?;
-    if !tar.is_file() {
+    if !cache::has(&tar)? {
         fetch(&packages, &tar, cache, signals)
             .with_context(|| format!("cannot fetch the arm64 packages {}", packages.join(", ")))?;
     }
@@ -54,7 +54,7 @@ fn fetch(packages: &[String], tar: &Path, cache: &Cache, signals: &Signals) -> R
     for file in root.download_with_dependencies(packages)? {
         run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(tree), signals)?;
     }
-    write_whole(tar, 0o644, |file| {
+    cache::keep(tar, 0o644, |file| {
         let mut pack = Command::new("tar");
         pack.arg("--create").args(LEFT_OUT.map(|directory| format!("--exclude=./{directory}")));
         pack.arg("--directory").arg(tree).arg(".");

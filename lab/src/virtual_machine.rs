@@ -24,6 +24,9 @@ use crate::running::{Running, die_with_lab};
 /// The time that a host has to power off after it has reported how its command ended.
 const POWER_OFF: Duration = Duration::from_secs(5);
 
+/// A host that has printed nothing for this long is said to be silent.
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// A host, ready to boot.
 #[derive(Debug)]
 pub struct VirtualMachine<'a> {
@@ -63,6 +66,7 @@ impl VirtualMachine<'_> {
         let mut in_time = true;
         let mut serial_open = true;
         let mut stderr_open = true;
+        let mut silent_until = Some(Instant::now() + SILENCE);
         while serial_open || stderr_open {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -77,11 +81,17 @@ impl VirtualMachine<'_> {
             if stderr_open {
                 fds.push((stderr.as_fd(), PollFlags::POLLIN));
             }
-            let ready = signals.wait(&fds, poll_timeout(left))?;
+            let silence = silent_until.map_or(left, |until| until.saturating_duration_since(Instant::now()));
+            let ready = signals.wait(&fds, poll_timeout(left.min(silence)))?;
+            if silent_until.is_some_and(|until| until <= Instant::now()) {
+                silent_until = None;
+                eprintln!("lab: {}", self.silent());
+            }
             let mut buffer = [0; 16384];
             if serial_open && ready[0] {
                 let size = read(&mut serial, &mut buffer)?;
                 serial_open = size != 0;
+                silent_until = None;
                 let had_outcome = console.has_outcome();
                 console.read(&buffer[..size])?;
                 if !had_outcome && console.has_outcome() {
@@ -104,6 +114,17 @@ impl VirtualMachine<'_> {
             None => DeadlineOver(deadline).into(),
             Some(status) => anyhow!("the host died before its command ended (QEMU: {status})"),
         })
+    }
+
+    /// What is known of a host that prints nothing.
+    fn silent(&self) -> String {
+        format!(
+            "the host has printed nothing for {} s: kernel {}, QEMU {}. If it stays silent, `lab exec --verbose` shows the \
+             kernel's messages; a kernel needs the PL011 console and the machine `virt`",
+            SILENCE.as_secs(),
+            self.kernel.display(),
+            self.qemu.display()
+        )
     }
 
     fn command(&self) -> Result<Command> {

@@ -50,6 +50,15 @@ impl Kernel {
     }
 }
 
+/// The name of the kernel whose image is in this file, which matrices and pairs use.
+pub fn name_of(choice: &Choice, image: &Path) -> Result<String> {
+    let sha256 = match choice {
+        Choice::Path(_) => File::open(image).and_then(digest::sha256),
+        Choice::Suite(_) | Choice::Newest => Ok(String::new()),
+    };
+    Ok(name(choice, &sha256.with_context(|| format!("cannot read {}", image.display()))?))
+}
+
 /// The name of an image. Different images have different names, and no name needs quoting.
 fn name(choice: &Choice, sha256: &str) -> String {
     const LONGEST: usize = 40;

@@ -17,6 +17,7 @@ use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::Signals;
 use dfr0_lab::kernel::Choice;
+use dfr0_lab::matrix::kernels;
 use dfr0_lab::outcome::Outcome;
 use dfr0_lab::pool;
 use dfr0_lab::progress::{Progress, Running};
@@ -90,10 +91,9 @@ impl Pairs {
         let (signals, cache) = (Signals::hold()?, Cache::open()?);
         let machine = |Place { host: name, kernel }: &Place| {
             let host = hosts.get(Some(name))?;
-            // The kernel may be a path.
-            let name = format!("{name}@{kernel}").replace('/', "_");
-            let (qemu, kernel) = (qemu_of(host, &cache, &signals)?, kernel.image(false, &cache, &signals)?);
-            Ok(Machine { name, host, qemu, kernel })
+            let (qemu, image) = (qemu_of(host, &cache, &signals)?, kernel.image(false, &cache, &signals)?);
+            let name = format!("{name}@{}", kernels::name_of(kernel, &image)?);
+            Ok(Machine { name, host, qemu, kernel: image })
         };
         let machines = self.places.iter().map(machine).collect::<Result<Vec<_>>>()?;
         let out = self.out.display();
