@@ -3,10 +3,28 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle clean kselftest-install kselftest-remove
+.PHONY: help check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install clean \
+    kselftest-install kselftest-remove
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
-# cases, KSRC a kernel tree.
+# cases, KSRC a kernel tree, PREFIX and DESTDIR where `make install` puts files. The variables of each target:
+OF_check := HOST KERNEL PATTERNS
+OF_bare := HOST MACHINE PATTERNS
+OF_bench := HOST KERNEL KSRC PATTERNS
+OF_matrix := HOSTS KERNELS PATTERNS RESUME EVERY
+OF_pairs := HOSTS
+OF_install := PREFIX DESTDIR
+OF_kselftest-install := KSRC
+OF_kselftest-remove := KSRC
+OF_ALL := DFR0_% CARGO_% RUST%
+
+# A variable on the command line that a target does not have is a mistake, such as PATTERN= or HOSTS=.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+ifndef DFR0_TOOLCHAIN
+$(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(filter-out $(OF_$(goal)) $(OF_ALL),$(filter-out -%,$(GIVEN))), \
+    $(error dfr0: `make $(goal)` has no variable $(name)$(if $(OF_$(goal)),; it has $(OF_$(goal))))))
+endif
+
 HOST ?=
 HOSTS ?=
 MACHINE ?=
@@ -15,6 +33,8 @@ KERNELS ?=
 RESUME ?=
 KSRC ?=
 PATTERNS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
 
 help:
 	@echo "make check             run every suite, on this machine if it is arm64 with"
@@ -50,6 +70,10 @@ help:
 	@echo "                       makes a test fail (cargo-mutants, takes minutes)"
 	@echo "make bundle            build target/bundle/: a static arm64 program to copy to"
 	@echo "                       any arm64 Linux"
+	@echo "make tools             build dfr0 and lab for this machine, in target/release/:"
+	@echo "                       they plan moves, make reports, and boot lab hosts"
+	@echo "make install           install dfr0 and lab in /usr/local, with manual pages and"
+	@echo "                       shell completions; PREFIX=DIR selects another directory"
 	@echo "make clean             remove target/ (what the lab fetched stays in its cache)"
 	@echo "DFR0_NO_INSTALL=1      do not install packages; list the missing ones instead"
 
@@ -71,7 +95,7 @@ test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver
     /usr/lib/python3/dist-packages/selenium/__init__.py=python3-selenium
 
 # Finds or installs the toolchain and calls make again with it.
-check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle hosts:
+check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -96,6 +120,24 @@ bundle:
 lab:
 	@lab/compile lab build --release --package dfr0-lab --bin lab
 	@lab/compile lab build --release --target $(ARM64) --package dfr0-lab --bin lab-init
+
+tools: lab
+	@lab/compile dfr0 build --release --package dfr0-suites --bin dfr0
+	@echo "dfr0: tools: target/release/dfr0 and target/release/lab"
+
+# What `--help` prints, as manual pages and shell completions.
+install: tools
+	@rm -rf $(TARGET)/pages
+	@cargo run --quiet --release --package dfr0-runner --example pages -- $(TARGET)/pages
+	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	@install $(TARGET)/release/dfr0 $(LAB) $(DESTDIR)$(PREFIX)/bin
+	@install -m 644 $(TARGET)/pages/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	@install -m 644 $(TARGET)/pages/dfr0.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dfr0
+	@install -m 644 $(TARGET)/pages/_dfr0 $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	@install -m 644 $(TARGET)/pages/dfr0.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	@echo "dfr0: install: dfr0 and lab are in $(DESTDIR)$(PREFIX)/bin"
 
 # QEMU and kernels are fetched while the bundle is built.
 .PHONY: fetch bundle-and-host

@@ -95,6 +95,11 @@ enum Command {
     Common(common::Common),
 }
 
+/// The commands and options of `dfr0`, from which manual pages and shell completions are made.
+pub fn command() -> clap::Command {
+    <Dfr0 as clap::CommandFactory>::command()
+}
+
 /// The program of one suite: `dfr0 run` for its cases.
 #[derive(Parser)]
 #[command(version, max_term_width = 80, after_help = PATTERNS)]
