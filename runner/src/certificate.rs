@@ -8,6 +8,7 @@
 //! results. A certificate shows that nothing in it was changed since, by accident or by carelessness; only a
 //! signature of the file shows who made it.
 
+mod bsa;
 mod kernel;
 mod manifest;
 #[cfg(test)]

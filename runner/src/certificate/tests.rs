@@ -208,3 +208,44 @@ fn a_host_where_something_fails_or_nothing_ran_does_not_conform() {
     assert_eq!(of(3, 1, 1), Verdict::DoesNotConform);
     assert_eq!(of(0, 0, 0), Verdict::DoesNotConform);
 }
+
+#[test]
+fn json_says_what_the_text_says() {
+    let (evidence, names) = evidence();
+    let certificate = verify(&bytes(&evidence), &names).expect("its own");
+    let json = serde_json::to_value(&certificate).expect("JSON");
+    assert_eq!(
+        (&json["format"], &json["verdict"]),
+        (&"dfr0-verified".into(), &"conforms_with_waivers".into())
+    );
+    assert_eq!((&json["waivers"][0]["name"], &json["failed"]), (&"n".into(), &serde_json::json!([])));
+    assert_eq!((&json["bsa"][0]["rule"], &json["bsa"][0]["kept"]), (&"B_PE_11".into(), &true.into()));
+    assert_eq!(json["host"]["kernel"], "7.3.4");
+}
+
+#[test]
+fn a_signature_is_made_and_verified_as_the_readme_says() {
+    use std::{fs, path::Path, process::Command};
+    // Lab hosts have no tools.
+    if !Path::new("/usr/bin/ssh-keygen").exists() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    let succeeds = |line: &str| {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", line]).current_dir(directory.path()).output().expect("a shell").status.success()
+    };
+    let readme = include_str!("../../../README.md");
+    let lines: Vec<&str> = readme.lines().filter(|line| line.starts_with("ssh-keygen -Y ")).collect();
+    let [sign, check] = lines[..] else { panic!("{lines:?}") };
+    assert!(succeeds("ssh-keygen -q -t ed25519 -N '' -f KEY"));
+    let key = fs::read_to_string(path("KEY.pub")).expect("a key");
+    fs::write(path("SIGNERS"), format!("NAME {key}")).expect("written");
+    let mut certificate = bytes(&evidence().0);
+    fs::write(path("host.dfr0"), &certificate).expect("written");
+    assert!(succeeds(sign) && succeeds(check));
+    certificate[40] ^= 1;
+    fs::write(path("host.dfr0"), &certificate).expect("written");
+    assert!(!succeeds(check), "a changed certificate");
+}

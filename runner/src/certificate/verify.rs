@@ -4,6 +4,7 @@
 
 use super::{
     EXPECTED, FINGERPRINT, KIND, MANIFEST, RESULTS, Verdict, WAIVERS, Waiver,
+    bsa::{self, Kept},
     manifest::{FORMAT, Manifest, VERSION},
     waivers,
 };
@@ -239,6 +240,7 @@ struct Said<'a> {
     program_sha256: &'a str,
     totals: results::Totals,
     waivers: &'a [Waiver],
+    bsa: [bsa::Kept; 2],
     failed: Vec<&'a str>,
     notes: &'a [String],
 }
@@ -257,6 +259,7 @@ impl Serialize for Certificate {
             program_sha256: &self.program_sha256,
             totals: end.totals,
             waivers: &self.waivers,
+            bsa: bsa::rules(begin.host.shape()),
             failed: failed.map(|case| case.name.as_str()).collect(),
             notes: &self.notes,
         };
@@ -282,6 +285,10 @@ impl fmt::Display for Certificate {
         }
         for Case { name, rule, .. } in self.run.cases.iter().filter(|case| case.outcome == Outcome::Fail) {
             writeln!(f, "failed {name}: {rule}")?;
+        }
+        for Kept { rule, requires, has, kept } in bsa::rules(begin.host.shape()) {
+            let kept = if kept { "kept" } else { "not kept" };
+            writeln!(f, "BSA {rule} ({requires}): {kept} for a guest, which has {has}")?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         writeln!(f, "verdict: this host {}", self.verdict)
