@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 //! Writes a host's output to the stdout and stderr of `lab`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -28,10 +28,11 @@ impl<'a> Streams<'a> {
         let left = self.end.saturating_duration_since(Instant::now());
         // A pipe that is ready accepts the contents of a frame without blocking.
         self.signals.wait(&[(stream.as_fd(), PollFlags::POLLOUT)], poll_timeout(left))?;
-        stream
-            .write_all(bytes)
-            .and_then(|()| stream.flush())
-            .with_context(|| format!("cannot write the host's output to {name}"))
+        match stream.write_all(bytes).and_then(|()| stream.flush()) {
+            // The reader is gone, as that of `| head`, and wants no more. The exit status is still the command's.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => result.with_context(|| format!("cannot write the host's output to {name}")),
+        }
     }
 }
 

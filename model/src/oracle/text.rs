@@ -2,6 +2,8 @@
 
 //! Parses scenarios from text, in the form in which they are printed.
 
+mod guest_debug;
+
 use crate::{
     access::Access,
     scenario::{El, Entry, Migrate, Op, Other, Scenario},
@@ -88,6 +90,9 @@ impl FromStr for Op {
         }
         if let Some(rest) = text.strip_prefix("msr ") {
             return assignment(rest).map(|(reg, value)| Self::Write { reg, value });
+        }
+        if let Some(debug) = guest_debug::parse(text) {
+            return Ok(Self::Debug(debug));
         }
         if let Some(vmm) = vmm(text)? {
             return Ok(Self::Vmm(vmm));
@@ -256,6 +261,8 @@ mod tests {
             .brk()
             .then(Op::Exit)
             .then(Op::Other(Other::Locked))
+            .then(Op::Debug(GuestDebug::first_breakpoints(2).and_watchpoint(3, 0x400f_0000)))
+            .then(Op::Debug(GuestDebug::OFF))
             .then(Op::Move)
             .then(Op::Migrate(Migrate::Used))
             .then(Op::KvmSet { reg: sysreg::OSLSR_EL1, value: 0b1010 })
@@ -317,7 +324,7 @@ mod tests {
         assert!(error("ldr x1, [0x0] and more").contains("is not text in parentheses"));
         assert!(error("by exception returns with SS = 2, up to 1 steps:").contains("is not"));
         assert!(error("   …").contains("left out"));
-        assert!(error(&Op::Debug(GuestDebug::OFF).to_string()).contains("can be parsed"));
+        assert!(error("KVM_SET_GUEST_DEBUG enable").contains("can be parsed"));
         assert!(error(&"isb\n".repeat(MOST + 1)).starts_with(&format!("line {}: more than", MOST + 1)));
     }
 

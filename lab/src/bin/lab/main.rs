@@ -5,6 +5,7 @@ mod matrix;
 mod pairs;
 
 use std::env;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -193,14 +194,20 @@ fn run(cli: &Cli) -> Result<Exit> {
     }
 }
 
+/// Prints a line. If the reader is gone, as that of `| head`, nobody wants it.
+fn print(line: &str) -> Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to stdout"),
+    }
+}
+
 fn list(hosts: &Hosts) -> Result<Exit> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
     let matrix = hosts.several(&[])?;
     for (host, is_default) in hosts.iter() {
         let default = if is_default { " (default)" } else { "" };
         let matrix = if matrix.contains(&host) { " (matrix)" } else { "" };
-        writeln!(out, "{:<18} {:<8} {}{default}{matrix}", host.name, host.kernel.to_string(), host.about)?;
+        print(&format!("{:<18} {:<8} {}{default}{matrix}", host.name, host.kernel.to_string(), host.about))?;
     }
     Ok(Exit::Good)
 }
@@ -278,7 +285,7 @@ impl Fetch {
         let images = || kernels.iter().map(image).collect::<Result<Vec<_>>>();
         let (qemu, images) = pool::both(|| qemu::find(&cache, &signals), images)?;
         for path in [qemu].iter().chain(&images) {
-            println!("{}", path.display());
+            print(&path.display().to_string())?;
         }
         Ok(Exit::Good)
     }
@@ -287,7 +294,7 @@ impl Fetch {
 impl Source {
     fn run(&self) -> Result<Exit> {
         let archive = source::archive(&self.kernel, &Cache::open()?, &Signals::hold()?)?;
-        println!("{}", archive.display());
+        print(&archive.display().to_string())?;
         Ok(Exit::Good)
     }
 }
@@ -295,7 +302,7 @@ impl Source {
 impl Userland {
     fn run(&self) -> Result<Exit> {
         let archive = userland::archive(&self.packages, &Cache::open()?, &Signals::hold()?)?;
-        println!("{}", archive.display());
+        print(&archive.display().to_string())?;
         Ok(Exit::Good)
     }
 }
