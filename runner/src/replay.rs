@@ -25,6 +25,9 @@ use std::{collections::BTreeSet, io, path::PathBuf};
 /// The upper limit of a file, in bytes; anything longer is rejected.
 const LONGEST: u64 = 32 << 20;
 
+/// The name of the case that runs the scenario.
+pub(crate) const NAME: &str = "replay.scenario";
+
 /// A file does not say which rule its scenario tests; the operation that departs names its own.
 const ANY: Rule =
     Rule { name: "ANY", says: "Each operation causes what the rules allow", section: "docs/coverage.md" };
@@ -199,13 +202,13 @@ impl Found {
 
 /// The case that runs a scenario in a VM of its own, and shows each operation with its events.
 pub fn case(found: Found) -> Case {
-    Case::new("replay.scenario", &ANY, move |cx| match found.id_aa64dfr0(cx.host().id_aa64dfr0) {
+    Case::new(NAME, &ANY, move |cx| match found.id_aa64dfr0(cx.host().id_aa64dfr0) {
         // Such a scenario sets the shape itself.
         _ if found.scenario.features().is_some() => cx.show_vm(&found.scenario),
         None => show(cx, &found.scenario),
         id_aa64dfr0 => {
             let scenario = found.scenario.clone();
-            let shaped = Case::new("replay.scenario", &ANY, move |cx| show(cx, &scenario)).large();
+            let shaped = Case::new(NAME, &ANY, move |cx| show(cx, &scenario)).large();
             cx.run_again(&[Config { id_aa64dfr0, ..Config::default() }], &shaped).map(drop)
         }
     })

@@ -107,7 +107,7 @@ impl Case {
     /// The commands that run a failed case again, each with what it does. `results` names a file that contains this result.
     pub fn commands(&self, results: &str) -> Vec<(&'static str, String)> {
         let mut commands = Vec::new();
-        if self.outcome == Outcome::Fail {
+        if self.outcome == Outcome::Fail && self.name != replay::NAME {
             commands.push(("run the case again", format!("dfr0 run {}", self.name)));
             if replay::first(self).is_some() {
                 let command = format!("dfr0 replay {results} {}", self.name);
