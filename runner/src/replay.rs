@@ -156,10 +156,17 @@ fn diagnostics(text: &str, case: Option<&str>) -> Result<Lines, String> {
     let vm = vm.trim_end_matches(':');
     let shape = shape(vm.split_once(", while ").map_or(vm, |(shape, _)| shape));
     let shape = shape.ok_or_else(|| format!("line {}: `{}` is not a shape", place + 1, visible(vm)))?;
-    let is_operation = |line: &&String| !line.starts_with("operation ") && result_of(line).is_none();
-    let operations = lines[place + 1..of_case.end].iter().take_while(is_operation);
+    let operations = lines[place + 1..of_case.end].iter().map_while(|line| operation(line));
     let operations = operations.fold("\n".repeat(place + 1), |text, line| text + line + "\n");
     Ok(Lines { shape: Some(shape), operations })
+}
+
+/// The operation in a line of a list, empty for what `dfr0 explain` prints below it; `None` after the list. A line that says
+/// that operations were left out is not the end.
+fn operation(line: &str) -> Option<&str> {
+    let is_below = ["allowed: ", "or: ", "claimed: "].iter().any(|word| line.starts_with(word));
+    let is_listed = line.starts_with(|first: char| first.is_ascii_digit() || first == '…');
+    if is_below { Some("") } else { is_listed.then_some(line) }
 }
 
 /// The name of the case whose result this line is.
@@ -289,6 +296,17 @@ mod tests {
         assert!(
             read_as(printed.as_bytes(), Some("s.x")).is_err_and(|error| error.contains("no result of s.x"))
         );
+    }
+
+    #[test]
+    fn what_explain_prints_is_replayed() {
+        let vm = format!("    in a VM of {SHAPE}:\n");
+        let text = format!(
+            "s.b\n{vm}       0  isb\n            allowed: nothing\n       1  exec brk\n            allowed: nothing\n            or:      nothing\n{vm}       0  isb\n  known deviation n\n"
+        );
+        assert_eq!(of(text.as_bytes()), Ok(Scenario::new().brk()));
+        let left_out = format!("{vm}   0  isb\n       …\n  99  exec brk\n");
+        assert!(of(left_out.as_bytes()).is_err_and(|error| error.contains("left out")));
     }
 
     #[test]
