@@ -49,7 +49,7 @@ help:
 	@echo "make bench [KSRC=DIR]  measure how fast the suites run, compared with a loop"
 	@echo "                       that only takes exceptions, and with KVM's own test"
 	@echo "                       debug-exceptions of the kernel tree KSRC"
-	@echo "make matrix            run a sample of every suite in each of ten lab hosts"
+	@echo "make matrix            run a sample of every suite in each of nine lab hosts"
 	@echo "                       with each of four kernels; HOSTS='NAME …',"
 	@echo "                       KERNELS='bookworm …' and PATTERNS select others,"
 	@echo "                       RESUME=1 continues the last run (with the same settings)"
