@@ -222,6 +222,14 @@ mod tests {
     }
 
     #[test]
+    fn what_userspace_has_done_at_a_bell_rings_no_other() {
+        let gets = [Op::KvmGet { reg: MDSCR_EL1 }; 3];
+        let ops = [&gets[..], &[Op::Isb]].concat();
+        let records = wire::encode_program(&ops).map(|(_, record)| record.expect("in the table")).collect();
+        assert_eq!(run_program(records), [Did::Rang(Bell::Host), Did::Synchronised, Did::Rang(Bell::End)]);
+    }
+
+    #[test]
     fn a_value_is_logged_when_the_read_took_no_exception() {
         let ops = [Op::Read { reg: MDSCR_EL1 }, Op::Read { reg: OSDLR_EL1 }];
         assert_eq!(

@@ -239,6 +239,18 @@ mod tests {
     }
 
     #[test]
+    fn userspaces_operations_in_a_row_are_one_bell_and_an_exit_between_two_is_another() {
+        let get = Op::KvmGet { reg: sysreg::OSLSR_EL1 };
+        let set = Op::KvmSet { reg: sysreg::OSLSR_EL1, value: 0 };
+        let debug = Op::Debug(GuestDebug::OFF);
+        let ops = [get, set, get, Op::Exit, get, debug, get, Op::Isb, set];
+        let steps: alloc::vec::Vec<_> =
+            encode_program(&ops).map(|(_, record)| record.and_then(decode)).collect();
+        let (host, done) = (Some(Step::Host), Some(Step::Done));
+        assert_eq!(steps, [host, done, done, host, host, host, host, Some(Step::Op(Op::Isb)), host]);
+    }
+
+    #[test]
     fn a_bell_is_found_by_its_number() {
         for bell in [Bell::End, Bell::Host, Bell::Lost, Bell::BadProgram, Bell::LogFull] {
             assert_eq!(Bell::from_number(bell as u64), Some(bell));
