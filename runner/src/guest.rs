@@ -264,8 +264,6 @@ impl Guest {
             self.cpu.payload()?.turn()?;
             let bell = self.cpu.enter(log)?;
             match (bell, next_of_hosts(next)) {
-                // The program of an older snapshot: its payload rings for each operation.
-                (Bell::Host, _) if self.cpu.payload()?.place()? < next => {}
                 (Bell::Host, place @ Some(_)) if place == until => return Ok(()),
                 (Bell::Host, Some(place)) => {
                     self.act(ops, place, log)?;
