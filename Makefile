@@ -196,14 +196,15 @@ pairs: bundle lab
 # host, and builds what comes next. The jobserver in MAKEFLAGS is only open to make.
 .PHONY: test-in-host test-here test-hosts
 ALONE := env -u MAKEFLAGS -u MFLAGS cargo
-TEST := $(ALONE) test --quiet --release
-FOR_HOSTS := --target $(ARM64) --package dfr0-runner --package dfr0-suites
+TEST := $(ALONE) test --quiet
+FOR_HOSTS := --release --target $(ARM64) --package dfr0-runner --package dfr0-suites \
+    --test dying_guests --test no_kvm --test snapshots --test cases
 test-in-host:
 	@DFR0_LAB=$(LAB) $(TEST) $(FOR_HOSTS)
 
 test-here:
 	@$(ALONE) fmt --all --check
-	@$(TEST) --package dfr0-model --package dfr0-payload --package dfr0-lab
+	@$(TEST) --workspace --lib
 	@$(TEST) --package dfr0-runner --test bare_cpu --no-run
 	@$(TEST) --package dfr0-suites --test bare_machine --test command --test hosts --test kselftest --no-run
 	@$(ALONE) clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test command --test hosts --test kselftest --target $(ARM64)
@@ -220,7 +221,7 @@ test-hosts:
 # the bundle at once.
 test:
 	@echo "dfr0: test: building the tests for arm64"
-	@lab/compile test test --release $(FOR_HOSTS) --no-run
+	@lab/compile test test $(FOR_HOSTS) --no-run
 	@$(MAKE) --no-print-directory bundle-and-host
 	@echo "dfr0: test: format, lints, tests on this machine, tests in lab hosts"
 	@{ $(MAKE) --no-print-directory -j2 --output-sync=line test-in-host test-here && \

@@ -85,6 +85,11 @@ impl Snapshot {
         self.state.vcpus.iter().map(Vec::as_slice)
     }
 
+    /// The registers of the vCPU that runs. A restore judges what it runs with, whoever changed them.
+    pub fn registers_mut(&mut self) -> &mut Vec<Register> {
+        &mut self.state.vcpus[0]
+    }
+
     /// A 64-bit system register of the vCPU that runs; `None` if the snapshot does not have it.
     pub fn get(&self, reg: SysReg) -> Option<u64> {
         self.state.get(reg)

@@ -2,8 +2,6 @@
 
 mod hostile;
 mod killed;
-#[cfg(target_arch = "aarch64")]
-mod kvm;
 
 use super::*;
 use crate::{

@@ -2,11 +2,26 @@
 
 //! Snapshots that are saved and restored on this host.
 
-use super::*;
-use crate::{
+#![cfg(target_arch = "aarch64")]
+
+use dfr0_model::{
+    control::{Dbgbcr, Mdscr},
+    guest_debug::GuestDebug,
+    scenario::{Migrate, Op, Scenario},
+    sequence::Sequence,
+    sysreg::{ID_AA64DFR0_EL1, OSLSR_EL1, SysReg, dbgbcr},
+    wire,
+};
+use dfr0_runner::{
     case::{Session, Stop},
     guest::{Config, DEADLINE, Error},
+    register_id::RegisterId,
+    snapshot::{Register, RestoreError, Restored, Scope, Snapshot, default_place},
 };
+
+fn system(reg: SysReg, value: u64) -> Register {
+    Register { id: RegisterId::system(reg), value: value.to_le_bytes().to_vec() }
+}
 
 fn session() -> Session {
     Session::open(DEADLINE).expect("a host with KVM")
@@ -31,7 +46,7 @@ fn saved(session: &Session, scenario: &Scenario, place: usize) -> Snapshot {
 
 fn register(snapshot: &mut Snapshot, reg: SysReg) -> &mut Register {
     let id = RegisterId::system(reg);
-    let mut registers = snapshot.state.vcpus[0].iter_mut();
+    let mut registers = snapshot.registers_mut().iter_mut();
     registers.find(|register| register.id == id).expect("a register of the snapshot")
 }
 
@@ -75,7 +90,7 @@ fn what_the_host_lacks_or_refuses_is_named() {
 
     let mut unknown = snapshot.clone();
     let register = Register { id: RegisterId::new(0x6030_0000_0016_00ff).expect("an id"), value: vec![0; 8] };
-    unknown.state.vcpus[0].push(register.clone());
+    unknown.registers_mut().push(register.clone());
     let error = session.resume(&resaved(&unknown), Scope::All).expect_err("no KVM has it");
     assert!(matches!(&error, RestoreError::Missing { register: missing } if *missing == register), "{error}");
     let resumed = session.resume(&resaved(&unknown), Scope::Debug).expect("not of the debug hardware");
@@ -89,7 +104,7 @@ fn a_guest_that_does_not_come_back_is_an_error() {
     let session = session();
     let mut snapshot = saved(&session, &armed().exec(1), 1);
     let pc = RegisterId::new(0x6030_0000_0010_0040).expect("PC");
-    let mut registers = snapshot.state.vcpus[0].iter_mut();
+    let mut registers = snapshot.registers_mut().iter_mut();
     registers.find(|register| register.id == pc).expect("PC").value = vec![0; 8];
     let error = session.resume(&resaved(&snapshot), Scope::All).expect_err("no code is there");
     assert!(matches!(error, RestoreError::Ran(_)), "{error}");
@@ -103,8 +118,8 @@ fn what_cannot_be_saved_is_said() {
         other => panic!("{other:?}"),
     };
     assert!(refused(armed(), 99).contains("there is no operation 99"));
-    let debugged = Scenario::new().then(Op::Debug(dfr0_model::guest_debug::GuestDebug::OFF)).isb();
+    let debugged = Scenario::new().then(Op::Debug(GuestDebug::OFF)).isb();
     assert!(refused(debugged, 0).contains("KVM_SET_GUEST_DEBUG"));
-    let sve = dfr0_model::sequence::Sequence::named("ld1b");
-    assert!(refused(Scenario::new().run(sve, dfr0_model::wire::TARGET), 0).contains("without FEAT_SVE"));
+    let sve = Sequence::named("ld1b");
+    assert!(refused(Scenario::new().run(sve, wire::TARGET), 0).contains("without FEAT_SVE"));
 }
