@@ -12,8 +12,8 @@ mod number;
 pub(crate) use number::{Hex, Id};
 
 use crate::{
-    bounded, capabilities::Capabilities, cpu_model, kernel_version::KernelVersion, register_id::RegisterId,
-    visible::one_line,
+    bounded, capabilities::Capabilities, cpu_model, kernel_version::KernelVersion, mode::Mode,
+    register_id::RegisterId, visible::one_line,
 };
 use dfr0_model::{
     id_register,
@@ -47,6 +47,8 @@ pub struct Fingerprint {
     pub kernel: String,
     /// The machine, if the file says.
     pub platform: Option<String>,
+    /// How KVM runs, if the file says.
+    pub mode: Option<Mode>,
     /// KVM's capabilities, if the file says.
     pub capabilities: Option<Capabilities>,
     /// The feature ID registers of a new VM.

@@ -35,6 +35,7 @@ fn evidence() -> (Evidence, Vec<String>) {
         source: Source::Dfr0("0.1.0".into()),
         kernel: host.kernel.clone().expect("a kernel"),
         platform: Some(host.platform.clone()),
+        mode: None,
         capabilities: Some(host.capabilities.clone()),
         id_registers: BTreeMap::from([(MIDR_EL1, host.midr), (ID_AA64DFR0_EL1, host.id_aa64dfr0)]),
         masks: Masks::Known(BTreeMap::from([(ID_AA64DFR0_EL1, mask)])),

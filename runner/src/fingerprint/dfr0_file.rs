@@ -5,7 +5,7 @@
 //! ```json
 //! {
 //!   "format": "dfr0-fingerprint", "version": 2, "dfr0": "0.1.0",
-//!   "kernel": "7.3.4", "platform": "linux,dummy-virt",
+//!   "kernel": "7.3.4", "platform": "linux,dummy-virt", "mode": "vhe",
 //!   "cpu": "Neoverse V1", "midr": "0x00000000411fd402",
 //!   "capabilities": { "KVM_CAP_GUEST_DEBUG_HW_BPS": 6, … },
 //!   "id_registers": [ { "name": "ID_AA64DFR0_EL1", "id": "0x603000000013c028", "value": "0x000000f010305009" }, … ],
@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Everything is sorted by id, so two files of one host are identical. `writable_masks` is `null` if the
-//! kernel has no masks, and leaves out masks that are zero. Names and `cpu` are for people and decide nothing.
+//! kernel has no masks, and leaves out masks that are zero. `mode` is missing if the host does not say it. Names and `cpu` are for people and decide nothing.
 //! `sha256` covers everything else, also these; remove it to edit a file by hand.
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     number::{Hex, Id},
     once,
 };
-use crate::{capabilities::Capabilities, cpu_model, register_id::RegisterId};
+use crate::{capabilities::Capabilities, cpu_model, mode::Mode, register_id::RegisterId};
 use dfr0_model::sysreg::{ID_AA64DFR0_EL1, SysReg};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use sha2::{Digest, Sha256};
@@ -40,6 +40,8 @@ struct Written<'a> {
     dfr0: &'a str,
     kernel: &'a str,
     platform: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
     cpu: &'a str,
     midr: Hex,
     capabilities: Capabilities,
@@ -73,6 +75,7 @@ struct File {
     dfr0: String,
     kernel: String,
     platform: String,
+    mode: Option<Mode>,
     cpu: String,
     midr: Hex,
     capabilities: Capabilities,
@@ -117,6 +120,7 @@ pub fn write(fingerprint: &Fingerprint) -> String {
         dfr0: version,
         kernel: &fingerprint.kernel,
         platform: fingerprint.platform.as_deref().unwrap_or("unknown"),
+        mode: fingerprint.mode,
         cpu,
         midr: Hex(midr),
         capabilities: fingerprint.capabilities.clone().unwrap_or_default(),
@@ -151,9 +155,11 @@ fn by_id(map: &BTreeMap<SysReg, u64>) -> impl Iterator<Item = (SysReg, u64)> + '
 /// The SHA-256 of a file's content, which does not depend on the layout: `names` are those of the ID registers and of the
 /// masks, in this order.
 fn digest(fingerprint: &Fingerprint, cpu: &str, names: &[String]) -> String {
-    let Fingerprint { source, kernel, platform, capabilities, id_registers, masks, registers } = fingerprint;
+    let Fingerprint { source, kernel, platform, mode, capabilities, id_registers, masks, registers } =
+        fingerprint;
     let content =
         format!("{source:?} {kernel:?} {platform:?} {:?}", capabilities.as_ref().map(Capabilities::all));
+    let mode = mode.map_or_else(String::new, |mode| format!(" {mode}"));
     let numbers = |map: &BTreeMap<SysReg, u64>| {
         by_id(map).map(|(reg, value)| format!(" {:x}={value:x}", reg.encoding())).collect::<String>()
     };
@@ -164,7 +170,7 @@ fn digest(fingerprint: &Fingerprint, cpu: &str, names: &[String]) -> String {
     };
     let registers: String = registers.iter().map(|id| format!(" {id}")).collect();
     let hash = Sha256::digest(format!(
-        "{content}\n{}\n{masks}\n{registers}\n{cpu:?} {names:?}",
+        "{content}{mode}\n{}\n{masks}\n{registers}\n{cpu:?} {names:?}",
         numbers(id_registers)
     ));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -199,6 +205,7 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
         source: Source::Dfr0(name("\"dfr0\"", file.dfr0)?),
         kernel: name("\"kernel\"", file.kernel)?,
         platform: Some(name("\"platform\"", file.platform)?),
+        mode: file.mode,
         capabilities: Some(file.capabilities),
         id_registers,
         masks,

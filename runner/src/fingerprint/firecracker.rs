@@ -81,6 +81,7 @@ pub fn read(bytes: &[u8]) -> Result<Fingerprint, Problem> {
         source: Source::Firecracker(name("\"firecracker_version\"", file.firecracker_version)?),
         kernel: name("\"kernel_version\"", file.kernel_version)?,
         platform: None,
+        mode: None,
         capabilities: None,
         id_registers,
         masks,

@@ -14,6 +14,7 @@ fn small() -> Fingerprint {
         source: Source::Dfr0("0.1.0".into()),
         kernel: "7.3.4".into(),
         platform: Some("linux,dummy-virt".into()),
+        mode: None,
         capabilities: Some(Capabilities { kvm_cap_guest_debug_hw_bps: 6, ..Capabilities::default() }),
         id_registers: BTreeMap::from([(MIDR_EL1, 0x411f_d402), (ID_AA64DFR0_EL1, 0xf0_1030_5009)]),
         masks: Masks::Known(BTreeMap::from([(ID_AA64DFR0_EL1, 0xf0_00f0_0f0f)])),
@@ -51,7 +52,9 @@ fn problem(text: &str) -> String {
 #[test]
 fn what_is_written_reads_back() {
     let absent = Fingerprint { masks: Masks::Absent, ..small() };
-    for fingerprint in [small(), absent] {
+    let protected = Fingerprint { mode: Some(Mode::Protected), ..small() };
+    assert!(protected.to_json().contains("\"mode\": \"protected\""));
+    for fingerprint in [small(), absent, protected] {
         let json = fingerprint.to_json();
         let read = parse(json.as_bytes()).expect("its own");
         assert_eq!((&read, read.to_json()), (&fingerprint, json));
@@ -97,6 +100,8 @@ fn firecrackers_file_has_values_and_neither_masks_nor_all_registers() {
 fn a_changed_file_is_detected() {
     let json = small().to_json();
     let changed = json.replace("0x000000f010305009", "0x000000f010305008");
+    let protected = Fingerprint { mode: Some(Mode::Protected), ..small() }.to_json();
+    assert!(problem(&protected.replace("\"protected\"", "\"vhe\"")).contains("was changed"));
     assert!(problem(&changed).contains("was changed since it was written"));
     for (from, to) in
         [("7.3.4", "7.3.5"), ("dummy", "dumb"), ("_BPS\": 6", "_BPS\": 5"), ("f00f0f", "f00f0e")]

@@ -38,6 +38,7 @@ impl Kvm {
             source: Source::Dfr0(env!("CARGO_PKG_VERSION").into()),
             kernel: host.kernel.unwrap_or_default(),
             platform: Some(host.platform),
+            mode: host.mode,
             capabilities: Some(host.capabilities),
             id_registers,
             masks: writable_masks::of_all(vcpu.vm()).map_or(Masks::Absent, Masks::Known),

@@ -22,6 +22,7 @@ fn host(dfr0: u64, masks: Masks) -> Fingerprint {
         source: Source::Dfr0("0.1.0".into()),
         kernel: "7.3.4".into(),
         platform: None,
+        mode: None,
         capabilities: Some(Capabilities::default()),
         registers: id_registers.keys().map(|reg| RegisterId::system(*reg)).collect(),
         id_registers,

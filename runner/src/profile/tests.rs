@@ -58,6 +58,7 @@ fn host(kernel: &str, id_aa64dfr0: u64) -> Fingerprint {
         source: fingerprint::Source::Dfr0("0".into()),
         kernel: kernel.into(),
         platform: Some("p".into()),
+        mode: None,
         capabilities: Some(Capabilities {
             kvm_cap_guest_debug_hw_bps: breakpoints,
             kvm_cap_guest_debug_hw_wps: 4,

@@ -50,6 +50,7 @@ pub fn small() -> Snapshot {
         source: Source::Dfr0("0.1.0".into()),
         kernel: "7.3.4".into(),
         platform: Some("linux,dummy-virt".into()),
+        mode: None,
         capabilities: Some(Capabilities::default()),
         id_registers: BTreeMap::from([(MIDR_EL1, 0x411f_d402), (ID_AA64DFR0_EL1, ID_AA64DFR0)]),
         masks: Masks::Known(BTreeMap::from([(ID_AA64DFR0_EL1, 0xf0_00f0_0f0f)])),
