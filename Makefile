@@ -3,12 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install clean \
+.PHONY: help check compare bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install clean \
     kselftest-install kselftest-remove
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
-# cases, KSRC a kernel tree, PREFIX and DESTDIR where `make install` puts files. The variables of each target:
-OF_check := HOST KERNEL PATTERNS
+# cases, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, PREFIX and DESTDIR where
+# `make install` puts files. The variables of each target:
+OF_check := HOST KERNEL KSRC PATCH PATTERNS
+OF_compare := BASE HEAD KERNEL KSRC PATCH HOST HOSTS PATTERNS EVERY
 OF_bare := HOST MACHINE PATTERNS
 OF_bench := HOST KERNEL KSRC PATTERNS
 OF_matrix := HOSTS KERNELS PATTERNS RESUME EVERY
@@ -32,6 +34,9 @@ KERNEL ?=
 KERNELS ?=
 RESUME ?=
 KSRC ?=
+PATCH ?=
+BASE ?=
+HEAD ?=
 PATTERNS ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -42,6 +47,11 @@ help:
 	@echo "make check HOST=NAME   run every suite in this lab host;"
 	@echo "                       KERNEL=bookworm|trixie|sid|newest|PATH is its kernel,"
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' selects cases"
+	@echo "make check KSRC=DIR    build a small kernel from this tree, and run every suite on"
+	@echo "                       it; PATCH='series.mbox' (or patches, or a range of commits)"
+	@echo "                       is applied to a copy, of Debian's source without KSRC"
+	@echo "make compare PATCH=…   run every suite without and with the patches, and print"
+	@echo "                       what changed; BASE=… HEAD=… name two kernels (docs/series.md)"
 	@echo "make bare              run every suite on a lab host's CPU without KVM (the"
 	@echo "                       control); HOST and PATTERNS as above"
 	@echo "make bare MACHINE=DIR  the same on a machine that the lab does not start, such"
@@ -86,6 +96,9 @@ kselftest-install kselftest-remove:
 
 ifndef DFR0_TOOLCHAIN
 
+# What a kernel's build needs.
+check compare: export DFR0_NEEDS := $(if $(strip $(KSRC) $(PATCH) $(BASE) $(HEAD)),make=make gcc=gcc flex=flex bison=bison \
+    bc=bc perl=perl git=git)
 # What the tests in kernel trees need and Debian does not install by default.
 test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
     /usr/lib/python3/dist-packages/tap/parser.py=python3-tap \
@@ -95,7 +108,7 @@ test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver
     /usr/lib/python3/dist-packages/selenium/__init__.py=python3-selenium
 
 # Finds or installs the toolchain and calls make again with it.
-check bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install hosts:
+check compare bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -105,8 +118,20 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BUNDLE := $(TARGET)/bundle
 LAB := $(TARGET)/release/lab
 include suites/kselftest/programs.mk
-HERE := $(if $(HOST)$(KERNEL),,$(and $(filter aarch64,$(shell uname -m)),$(wildcard /dev/kvm)))
-RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(LAB) exec $(HOST:%=--host %) $(KERNEL:%=--kernel %) --with $(BUNDLE) -- ./dfr0)
+
+# A kernel in the lab's notation (docs/series.md): a name or a path, and after each comma a patch.
+comma := ,
+space := $(subst ,, )
+commas = $(subst $(space),$(comma),$(strip $1))
+ifeq ($(strip $(filter check compare,$(MAKECMDGOALS))),)
+UNDER_TEST := $(KERNEL)
+else
+$(if $(and $(KSRC),$(KERNEL)),$(error dfr0: KSRC and KERNEL both name the kernel: use one of them))
+UNDER_TEST := $(call commas,$(or $(if $(KSRC),$(abspath $(KSRC))),$(KERNEL),$(if $(PATCH),newest)) $(PATCH))
+endif
+HERE := $(if $(HOST)$(UNDER_TEST),,$(and $(filter aarch64,$(shell uname -m)),$(wildcard /dev/kvm)))
+EXEC := $(LAB) exec $(HOST:%=--host %) $(UNDER_TEST:%=--kernel %)
+RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(EXEC) --with $(BUNDLE) -- ./dfr0)
 
 bundle:
 	@echo "dfr0: bundle: building a static arm64 program into target/bundle"
@@ -142,7 +167,7 @@ install: tools
 # QEMU and kernels are fetched while the bundle is built.
 .PHONY: fetch bundle-and-host
 fetch:
-	@$(LAB) fetch $(KERNEL:%=--kernel %) > /dev/null
+	@$(LAB) fetch $(UNDER_TEST:%=--kernel %) > /dev/null
 bundle-and-host: lab
 	@$(MAKE) --no-print-directory -j2 fetch bundle
 
@@ -154,6 +179,29 @@ check: $(if $(HERE),bundle,bundle-and-host)
 	@$(RUN) run $(PATTERNS) | tee $(TARGET)/check.tap && \
 	    sed -n 's/^# Totals: /dfr0: check passed: /p' $(TARGET)/check.tap || \
 	    { sed -n 's/^# Totals: /dfr0: check failed: /p' $(TARGET)/check.tap; exit 1; }
+
+# BASE is what HEAD is without its patches, unless it is named. If one of them is built, so is a kernel of Debian's that it is
+# compared with, because a difference should not come from the configuration.
+NEW := $(or $(HEAD),$(UNDER_TEST))
+OLD := $(or $(BASE),$(firstword $(subst $(comma), ,$(NEW))))
+is_built = $(or $(findstring $(comma),$1),$(wildcard $(addsuffix /Kconfig,$1)))
+built = $(if $(or $(findstring /,$1),$(findstring $(comma),$1)),$1,$1$(comma))
+beside = $(if $(or $(call is_built,$(OLD)),$(call is_built,$(NEW))),$(call built,$1),$1)
+COMPARED := $(TARGET)/compare
+compare: EVERY := 1
+compare: bundle lab
+	@[ -n '$(NEW)' ] || { echo "dfr0: compare: name what is compared: PATCH=…, or HEAD=… and BASE=… (docs/series.md)"; exit 2; }
+	@rm -rf $(COMPARED) && mkdir -p $(COMPARED)
+	@cargo build --quiet --release --package dfr0-suites --bin dfr0
+	@$(LAB) fetch --kernel '$(call beside,$(OLD))' --kernel '$(call beside,$(NEW))' > /dev/null
+	@host=$$($(LAB) list | sed -n 's/ .*(default).*//p'); \
+	run() { echo "dfr0: compare: running $(or $(PATTERNS),every suite) on $$2" >&2; \
+	    $(LAB) matrix --out $(COMPARED)/$$1 $(or $(patsubst %,--host %,$(HOSTS) $(HOST)),--host "$$host") --kernel "$$2" -- \
+	        $(BUNDLE)/dfr0 run --every $(EVERY) --results - $(PATTERNS) || case $$? in 1|4) ;; *) exit $$?; esac; }; \
+	    run base '$(call beside,$(OLD))' && run head '$(call beside,$(NEW))'
+	@$(TARGET)/release/dfr0 report diff $(COMPARED)/base $(COMPARED)/head --html $(COMPARED)/compare.html | \
+	    tee $(COMPARED)/compare.txt || { echo "dfr0: compare: worse; open target/compare/compare.html in a browser"; exit 1; }
+	@echo "dfr0: compare: not worse; open target/compare/compare.html in a browser"
 
 bare: lab
 	@echo "dfr0: bare: running $(or $(PATTERNS),every suite) on the bare CPU of $(if $(MACHINE),the machine in $(MACHINE),$(if $(HOST),the lab host $(HOST),the default lab host))"

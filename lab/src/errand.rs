@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 
@@ -13,6 +14,7 @@ use crate::digest;
 use crate::hosts::Host;
 use crate::initramfs::{self, Contents};
 use crate::job::{Job, environment};
+use crate::kernel::Identity;
 use crate::program::{self, Program};
 
 /// A command, and everything that a host needs to run it.
@@ -46,18 +48,20 @@ impl Errand {
         digest::sha256(self.files()?).context("cannot read a temporary file")
     }
 
-    /// The initramfs that `host` boots.
-    pub fn initramfs(&self, host: &Host) -> Result<File> {
+    /// The initramfs that `host` boots with `kernel`.
+    pub fn initramfs(&self, host: &Host, kernel: &Identity) -> Result<File> {
         let job = Job {
             program: self.program.clone(),
             arguments: self.arguments.clone(),
             environment: environment(
                 &host.name,
+                kernel,
                 env::vars_os()
                     .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
             ),
             expected_shape: host.shaped.as_ref().map(|cpu| cpu.shape),
             expected_mode: host.mode,
+            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
         };
         let mut initramfs = tempfile::tempfile().context("cannot make a temporary file")?;
         io::copy(&mut self.files()?, &mut initramfs).context("cannot copy a temporary file")?;

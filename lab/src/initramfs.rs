@@ -174,6 +174,7 @@ mod tests {
             environment: BTreeMap::new(),
             expected_shape: None,
             expected_mode: None,
+            now: 0,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{mode::Mode, shape::Shape};
+use crate::{kernel::Identity, mode::Mode, shape::Shape};
 
 /// The path of the job in the initramfs.
 pub const JOB: &str = "/job.toml";
@@ -33,19 +33,28 @@ pub struct Job {
     pub expected_shape: Option<Shape>,
     /// The host does not run the command if KVM runs otherwise there.
     pub expected_mode: Option<Mode>,
+    /// The time that the host's clock shows then, in seconds since 1970-01-01 UTC: a small kernel has no driver of the
+    /// machine's clock.
+    pub now: u64,
 }
 
 /// The environment of a command in `host`, made from the variables of this process.
 pub fn environment(
     host: &str,
+    kernel: &Identity,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> BTreeMap<String, String> {
     let mut environment: BTreeMap<_, _> = variables
         .into_iter()
         .filter(|(name, _)| INHERITED.iter().any(|beginning| name.starts_with(beginning)))
         .collect();
+    environment.remove("DFR0_LAB_KERNEL_SOURCE");
+    if let Some(source) = &kernel.source {
+        environment.insert("DFR0_LAB_KERNEL_SOURCE".into(), source.clone());
+    }
     let own = [
         ("DFR0_LAB_HOST", host),
+        ("DFR0_LAB_KERNEL_SHA256", &kernel.sha256),
         ("HOME", "/"),
         ("PATH", "/host:/bin"),
         ("PWD", WORKING_DIRECTORY),
@@ -59,24 +68,40 @@ pub fn environment(
 mod tests {
     use super::*;
 
+    fn kernel() -> Identity {
+        Identity { sha256: "f00d".into(), source: Some("linux v7.3".into()) }
+    }
+
     #[test]
     fn a_job_can_be_written_and_read_again() {
         let job = Job {
             program: "/host/.cmd/t".into(),
             arguments: vec!["--".into(), "a \"b\"\n\\x".into(), String::new(), "\u{7f}\u{1}ü".into()],
-            environment: environment("max", [("RUST_LOG".into(), "a='b'\n".into())]),
+            environment: environment("max", &kernel(), [("RUST_LOG".into(), "a='b'\n".into())]),
             expected_shape: Some(Shape { breakpoints: 4, watchpoints: 2, context_aware: 1 }),
             expected_mode: Some(Mode::Nested),
+            now: 1_800_000_000,
         };
         assert_eq!(toml::from_str::<Job>(&toml::to_string(&job).unwrap()).unwrap(), job);
     }
 
     #[test]
     fn only_variables_that_tests_read_are_inherited() {
-        let variables = ["DFR0_SEED", "SSH_AUTH_SOCK", "PATH", "RUSTC", "NEXTEST_RUN_ID", "NO_COLOR"];
-        let environment = environment("max", variables.map(|name| (name.to_owned(), "here".to_owned())));
+        let variables = [
+            "DFR0_SEED",
+            "SSH_AUTH_SOCK",
+            "PATH",
+            "RUSTC",
+            "NEXTEST_RUN_ID",
+            "NO_COLOR",
+            "DFR0_LAB_KERNEL_SOURCE",
+        ];
+        let environment =
+            environment("max", &kernel(), variables.map(|name| (name.to_owned(), "here".to_owned())));
         assert_eq!(environment["PATH"], "/host:/bin");
         assert_eq!(environment["DFR0_LAB_HOST"], "max");
+        assert_eq!(environment["DFR0_LAB_KERNEL_SHA256"], "f00d");
+        assert_eq!(environment["DFR0_LAB_KERNEL_SOURCE"], "linux v7.3");
         let mut inherited: Vec<_> =
             environment.iter().filter(|(_, value)| *value == "here").map(|(name, _)| name.as_str()).collect();
         inherited.sort_unstable();

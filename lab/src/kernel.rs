@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! Debian's arm64 kernels: choosing one, and fetching its image once.
+//! Kernels for hosts: Debian's, whose images are fetched once, images of one's own, and trees, which are built.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -13,8 +13,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt::{Archive, Package, Root, Scope};
 use crate::cache::{self, Cache, write_whole};
+use crate::digest;
 use crate::interrupt::Signals;
+use crate::kernel_source::{self, Tree};
 use crate::pool::both;
+use crate::protocol::printable;
+use crate::source;
 use crate::tools::{Notice, run_into};
 
 /// A Debian suite whose kernel the lab can boot.
@@ -54,9 +58,46 @@ pub enum Choice {
     Suite(Suite),
     /// The newer one of the kernels of sid and trixie-backports.
     Newest,
-    /// The image at this path.
+    /// The image, or the kernel tree, at this path.
     Path(PathBuf),
+    /// The source of a Debian kernel, or a kernel tree, with patches.
+    Changed {
+        /// The kernel.
+        base: Box<Choice>,
+        /// The patches, as [`kernel_source::changes_of`] takes them. There may be none: then the lab builds what Debian did.
+        patches: Vec<String>,
+    },
 }
+
+/// A kernel that a host can boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The image.
+    pub path: PathBuf,
+    /// What it was built of, if the lab built it.
+    pub source: Option<String>,
+}
+
+impl Image {
+    /// What distinguishes it from other kernels.
+    pub fn identity(&self) -> Result<Identity> {
+        let failed = || format!("cannot read {}", self.path.display());
+        let sha256 = digest::sha256(File::open(&self.path).with_context(failed)?).with_context(failed)?;
+        Ok(Identity { sha256, source: self.source.clone() })
+    }
+}
+
+/// What distinguishes a kernel from others, also from those of the same version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The image's digest.
+    pub sha256: String,
+    /// What it was built of, if the lab built it.
+    pub source: Option<String>,
+}
+
+/// What comes before each patch in the text of a choice.
+const PATCH: char = ',';
 
 /// The name of [`Choice::Newest`], in hosts.toml and in the cache.
 const NEWEST: &str = "newest";
@@ -65,7 +106,10 @@ impl FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == NEWEST {
+        if let Some((base, patches)) = text.split_once(PATCH) {
+            let patches = patches.split(PATCH).filter(|patch| !patch.is_empty()).map(ToOwned::to_owned);
+            Ok(Self::Changed { base: Box::new(base.parse()?), patches: patches.collect() })
+        } else if text == NEWEST {
             Ok(Self::Newest)
         } else if let Some(suite) = Suite::ALL.into_iter().find(|suite| suite.name() == text) {
             Ok(Self::Suite(suite))
@@ -74,7 +118,7 @@ impl FromStr for Choice {
         } else {
             let suites = Suite::ALL.map(Suite::name).join(", ");
             Err(format!(
-                "`{text}` is not a kernel: use {suites}, {NEWEST} or a path (with a `/`, as in ./Image)"
+                "`{text}` is not a kernel: use {suites}, {NEWEST} or the path of an image or a tree (with a `/`, as in ./Image)"
             ))
         }
     }
@@ -86,18 +130,28 @@ impl fmt::Display for Choice {
             Self::Suite(suite) => f.write_str(suite.name()),
             Self::Newest => f.write_str(NEWEST),
             Self::Path(path) => path.display().fmt(f),
+            Self::Changed { base, patches } => write!(f, "{base}{PATCH}{}", patches.join(&PATCH.to_string())),
         }
     }
 }
 
 impl Choice {
-    /// The kernel's image. It comes from the cache, or from the network if it is not in the cache or if `refresh` is set
-    /// and there is a newer one.
-    pub fn image(&self, refresh: bool, cache: &Cache, signals: &Signals) -> Result<PathBuf> {
+    /// The kernel's image. Debian's comes from the cache, or from the network if it is not in the cache or if `refresh` is
+    /// set and there is a newer one; that of a tree, or with patches, is built if the source differs from the last build.
+    pub fn image(&self, refresh: bool, cache: &Cache, signals: &Signals) -> Result<Image> {
+        let failed = || format!("cannot boot the kernel {self}");
         let name = match self {
+            Self::Path(path) if path.is_dir() => {
+                return built(&Tree::open(path).with_context(failed)?, &[], cache, signals)
+                    .with_context(failed);
+            }
             Self::Path(path) => {
-                check_path(path).with_context(|| format!("cannot boot the kernel {}", path.display()))?;
-                return Ok(path.clone());
+                check_path(path).with_context(failed)?;
+                return Ok(Image { path: path.clone(), source: None });
+            }
+            Self::Changed { base, patches } => {
+                let tree = base.tree(cache, signals).with_context(failed)?;
+                return built(&tree, patches, cache, signals).with_context(failed);
             }
             Self::Suite(suite) => suite.name(),
             Self::Newest => NEWEST,
@@ -107,14 +161,29 @@ impl Choice {
         if !cache::has(&image)? || refresh {
             self.fetch(cache, signals).with_context(|| format!("cannot fetch the kernel `{name}`"))?;
         }
-        Ok(image)
+        Ok(Image { path: image, source: None })
+    }
+
+    /// The tree to which patches are applied.
+    pub fn tree(&self, cache: &Cache, signals: &Signals) -> Result<Tree> {
+        match self {
+            Self::Path(path) if path.is_file() => {
+                bail!("{} is an image, to which no patch can be applied: name the tree", path.display())
+            }
+            Self::Path(path) => Tree::open(path),
+            Self::Changed { .. } => bail!("{self} is changed already"),
+            Self::Suite(_) | Self::Newest => {
+                let (tree, version) = source::tree(self, cache, signals)?;
+                Ok(Tree::open(&tree)?.called(format!("Debian's linux-source {version}")))
+            }
+        }
     }
 
     fn fetch(&self, cache: &Cache, signals: &Signals) -> Result<()> {
         let archive = Archive::of_this_machine(cache, signals)?;
         let look = |suite| Candidate::find(suite, &archive, cache, signals);
         match self {
-            Self::Path(_) => Ok(()),
+            Self::Path(_) | Self::Changed { .. } => Ok(()),
             Self::Suite(suite) => look(*suite)?.fetch(cache, signals),
             Self::Newest => {
                 let (sid, backports) = both(|| look(Suite::Sid), || look(Suite::TrixieBackports))?;
@@ -126,6 +195,19 @@ impl Choice {
             }
         }
     }
+}
+
+/// The image of a tree with patches.
+fn built(tree: &Tree, patches: &[String], cache: &Cache, signals: &Signals) -> Result<Image> {
+    let scratch = cache.scratch()?;
+    let changes = kernel_source::changes_of(patches, tree, scratch.path(), signals)?;
+    let mut source = tree.described(signals)?;
+    if !patches.is_empty() {
+        let name = |patch: &String| patch.rsplit('/').next().unwrap_or_default().to_owned();
+        source = format!("{source} with {}", patches.iter().map(name).collect::<Vec<_>>().join(", "));
+    }
+    let path = kernel_source::build(tree, &changes, cache, signals)?;
+    Ok(Image { path, source: Some(printable(source.as_bytes())) })
 }
 
 /// Creates the symbolic link `link`, or changes its target in a single step.
@@ -277,6 +359,14 @@ mod tests {
         }
         assert_eq!("newest".parse(), Ok(Choice::Newest));
         assert_eq!("./Image".parse(), Ok(Choice::Path("./Image".into())));
+        let changed = |base: Choice, patches: &[&str]| {
+            let patches = patches.iter().map(ToString::to_string).collect();
+            Choice::Changed { base: Box::new(base), patches }
+        };
+        assert_eq!("newest,".parse(), Ok(changed(Choice::Newest, &[])));
+        let series = changed(Choice::Path("../linux".into()), &["a.mbox", "v7.3..x"]);
+        assert_eq!(series.to_string().parse(), Ok(series));
+        assert!("buster,a.patch".parse::<Choice>().unwrap_err().contains("`buster`"));
         let error = "buster".parse::<Choice>().unwrap_err();
         assert!(error.contains("bookworm, trixie, sid, trixie-backports, newest"), "{error}");
     }
@@ -298,7 +388,7 @@ mod tests {
         let mut image = [0; 64];
         image[56..60].copy_from_slice(b"ARM\x64");
         fs::write(&path, image).unwrap();
-        assert_eq!(choice.image(false, &cache, &signals).unwrap(), path);
+        assert_eq!(choice.image(false, &cache, &signals).unwrap().path, path);
 
         let wrapped = |machine: &[u8]| {
             let mut image = b"MZ\0\0zimg".to_vec();
@@ -307,7 +397,7 @@ mod tests {
             [&image, &b"PE\0\0"[..], machine].concat()
         };
         fs::write(&path, wrapped(b"\x64\xaa")).unwrap();
-        assert_eq!(choice.image(false, &cache, &signals).unwrap(), path);
+        assert_eq!(choice.image(false, &cache, &signals).unwrap().path, path);
         fs::write(&path, wrapped(b"\x64\x86")).unwrap();
         let error = format!("{:#}", choice.image(false, &cache, &signals).unwrap_err());
         assert!(error.contains("not an arm64 kernel Image"), "x86: {error}");

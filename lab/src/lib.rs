@@ -18,6 +18,7 @@ pub mod initramfs;
 pub mod interrupt;
 pub mod job;
 pub mod kernel;
+pub mod kernel_source;
 pub mod matrix;
 pub mod mode;
 pub mod outcome;

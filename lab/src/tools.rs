@@ -2,9 +2,9 @@
 //! Runs Debian's tools. Their messages are shown only if they fail, and they are stopped when `lab` is.
 
 use std::fs::File;
-use std::io::{ErrorKind, IsTerminal, Read, Seek};
+use std::io::{self, ErrorKind, IsTerminal, Read, Seek, Write};
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
@@ -89,30 +89,61 @@ pub fn run(command: &mut Command, signals: &Signals) -> Result<String> {
 /// Runs `command` until it ends and writes its stdout to `stdout`.
 pub fn run_into(stdout: File, command: &mut Command, signals: &Signals) -> Result<()> {
     command.stdout(stdout).stderr(Stdio::piped());
-    let mut child = match command.spawn() {
-        Ok(child) => child,
+    let mut child = spawn(command)?;
+    let stderr = child.stderr.take().expect("stderr is piped");
+    watch(child, stderr, command, None, signals)
+}
+
+/// Runs `command` until it ends and writes all that it prints to `log`.
+pub fn run_logged(log: &mut File, command: &mut Command, signals: &Signals) -> Result<()> {
+    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
+    let other = writer.try_clone().context("cannot duplicate a file descriptor")?;
+    command.stdin(Stdio::null()).stdout(other).stderr(writer);
+    let child = spawn(command)?;
+    // The pipe ends when nobody can write to it any more.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    watch(child, reader, command, Some(log), signals)
+}
+
+fn spawn(command: &mut Command) -> Result<Child> {
+    match command.spawn() {
+        Ok(child) => Ok(child),
         Err(error) if error.kind() == ErrorKind::NotFound => bail!(
             "`{}` is not installed, and the lab uses Debian's own tools (apt, dpkg, tar). If this machine is not Debian, \
              install QEMU 10 or later yourself and name a kernel with `--kernel PATH`",
             command.get_program().display()
         ),
-        Err(error) => return Err(error).with_context(|| format!("cannot run `{}`", line(command))),
-    };
-    let mut stderr = child.stderr.take().expect("stderr is piped");
+        Err(error) => Err(error).with_context(|| format!("cannot run `{}`", line(command))),
+    }
+}
+
+/// Waits for the end of `child`, and reads what it prints.
+fn watch(
+    mut child: Child,
+    mut printed: impl Read + AsFd,
+    command: &Command,
+    mut log: Option<&mut File>,
+    signals: &Signals,
+) -> Result<()> {
     let mut said = Vec::new();
     let mut stopped = Ok(());
     loop {
         if stopped.is_ok() {
-            stopped = signals.wait(&[(stderr.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).map(drop);
+            stopped = signals.wait(&[(printed.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).map(drop);
             if stopped.is_err() {
                 // SIGTERM and not SIGKILL, because the tool may be dpkg. If this fails, the tool has already ended.
                 let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
             }
         }
         let mut buffer = [0; 4096];
-        match stderr.read(&mut buffer) {
+        match printed.read(&mut buffer) {
             Ok(0) => break,
-            Ok(size) => said.extend_from_slice(&buffer[..size]),
+            Ok(size) => {
+                said.extend_from_slice(&buffer[..size]);
+                if let Some(log) = &mut log {
+                    log.write_all(&buffer[..size]).context("cannot write a log")?;
+                }
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error).with_context(|| format!("cannot read from `{}`", line(command))),
         }
@@ -162,6 +193,23 @@ mod tests {
         let error = run(&mut command, &signals).unwrap_err().to_string();
         assert!(error.starts_with("`sh -c echo out") && error.contains("100"), "{error}");
         assert!(error.ends_with("no such suite"), "{error}");
+    }
+
+    #[test]
+    fn all_that_a_logged_command_prints_is_in_the_log() {
+        if no_tools() {
+            return;
+        }
+        let (signals, mut log) = (Signals::hold().unwrap(), tempfile::tempfile().unwrap());
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo first; seq 2000 >&2; echo last >&2; exit 2"]);
+        let error = run_logged(&mut log, &mut command, &signals).unwrap_err().to_string();
+        assert!(error.contains("(exit status: 2)") && error.ends_with("2000\nlast"), "{error}");
+        assert!(!error.contains("first"), "{error}");
+        log.rewind().unwrap();
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("first\n1\n2\n") && text.ends_with("2000\nlast\n"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::{
     cpu_model::{cpu, cpu_name},
     fingerprint::Hex,
     mode::Mode,
+    visible::one_line,
 };
 use dfr0_model::{dfr0::FIELDS, id_write::Writable, shape::Shape};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -18,6 +19,8 @@ use std::fmt;
 pub struct Host {
     /// The kernel's release, as `uname -r` prints it; `None` on a bare CPU.
     pub kernel: Option<String>,
+    /// Which build of that release it is.
+    pub build: Build,
     /// The machine: the first name in the device tree's `compatible`, or else the vendor that the firmware names.
     pub platform: String,
     /// MIDR_EL1 as a guest reads it.
@@ -40,6 +43,7 @@ impl Host {
         const WRITABLE: u64 = 0xf0_00f0_0f0f;
         Self {
             kernel: Some("of no version".into()),
+            build: Build::default(),
             platform: "imagined".into(),
             midr: 0,
             id_aa64dfr0,
@@ -48,6 +52,36 @@ impl Host {
             mode: None,
             capabilities: Capabilities::default(),
         }
+    }
+}
+
+/// What distinguishes a kernel from others of the same release.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Build {
+    /// What `uname -v` prints.
+    pub version: Option<String>,
+    /// The SHA-256 of the image that was booted, if the lab booted it.
+    pub sha256: Option<String>,
+    /// What it was built of, if the lab built it.
+    pub source: Option<String>,
+}
+
+impl Build {
+    /// The running kernel of this `uname -v`. The lab passes on what it knows of the image.
+    pub fn of_this_machine(version: String) -> Self {
+        let of_lab = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            version: Some(version),
+            sha256: of_lab("DFR0_LAB_KERNEL_SHA256"),
+            source: of_lab("DFR0_LAB_KERNEL_SOURCE"),
+        }
+    }
+
+    /// The start of what distinguishes it, for names; empty if nothing is known.
+    pub fn short(&self) -> String {
+        const LETTERS: usize = 8;
+        let plain = |letter: &char| letter.is_ascii_hexdigit();
+        self.sha256.iter().flat_map(|sha256| sha256.chars()).filter(plain).take(LETTERS).collect()
     }
 }
 
@@ -74,6 +108,12 @@ pub enum Unavailable {
 #[derive(Serialize)]
 struct Written {
     kernel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_source: Option<String>,
     platform: String,
     cpu: &'static str,
     midr: Hex,
@@ -91,6 +131,12 @@ struct Written {
 #[serde(deny_unknown_fields)]
 struct Read {
     kernel: Option<String>,
+    #[serde(default)]
+    kernel_version: Option<String>,
+    #[serde(default)]
+    kernel_sha256: Option<String>,
+    #[serde(default)]
+    kernel_source: Option<String>,
     platform: String,
     #[serde(rename = "cpu")]
     _cpu: IgnoredAny,
@@ -117,6 +163,9 @@ impl From<Host> for Written {
                 Writable::Unknown => None,
             },
             kernel: host.kernel,
+            kernel_version: host.build.version,
+            kernel_sha256: host.build.sha256,
+            kernel_source: host.build.source,
             platform: host.platform,
             lse: host.lse,
             mode: host.mode,
@@ -129,6 +178,11 @@ impl From<Read> for Host {
     fn from(read: Read) -> Self {
         Self {
             kernel: read.kernel,
+            build: Build {
+                version: read.kernel_version,
+                sha256: read.kernel_sha256,
+                source: read.kernel_source,
+            },
             platform: read.platform,
             midr: read.midr.0,
             id_aa64dfr0: read.id_aa64dfr0.0,
@@ -176,6 +230,12 @@ impl fmt::Display for Host {
             Some(release) => writeln!(f, "kernel: Linux {release}")?,
             None => writeln!(f, "kernel: none, bare CPU")?,
         }
+        let Build { version, sha256, source } = &self.build;
+        for (what, value) in [("version:", version), ("image: SHA-256", sha256), ("source:", source)] {
+            if let Some(value) = value {
+                writeln!(f, "kernel {what} {}", one_line(value))?;
+            }
+        }
         if let Some(mode) = self.mode {
             writeln!(f, "kvm mode: {mode}")?;
         }
@@ -193,6 +253,11 @@ mod tests {
     fn host() -> Host {
         Host {
             kernel: Some("7.3.4".into()),
+            build: Build {
+                version: Some("#1 SMP PREEMPT".into()),
+                sha256: Some("f00d".into()),
+                source: Some("linux v7.3".into()),
+            },
             platform: "linux,dummy-virt".into(),
             midr: 0x411f_d401,
             id_aa64dfr0: 0xf0_1030_5009,
@@ -208,6 +273,9 @@ mod tests {
         assert_eq!(
             host().to_string(),
             "kernel: Linux 7.3.4\n\
+             kernel version: #1 SMP PREEMPT\n\
+             kernel image: SHA-256 f00d\n\
+             kernel source: linux v7.3\n\
              kvm mode: vhe\n\
              platform: linux,dummy-virt\n\
              cpu: Neoverse V1 (MIDR_EL1 0x411fd401)\n\
@@ -225,7 +293,9 @@ mod tests {
 
     #[test]
     fn a_bare_cpu_has_no_kernel_and_says_so() {
-        let bare = Host { kernel: None, mode: None, writable: Writable::Unknown, ..host() }.to_string();
+        let bare =
+            Host { kernel: None, build: Build::default(), mode: None, writable: Writable::Unknown, ..host() }
+                .to_string();
         assert!(bare.starts_with("kernel: none, bare CPU\nplatform: linux,dummy-virt\n"), "{bare}");
         assert!(bare.ends_with("writable in ID_AA64DFR0_EL1: none (there is no KVM)\n"), "{bare}");
     }

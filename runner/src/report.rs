@@ -20,7 +20,7 @@ pub use diff::Diff;
 pub use junit::junit;
 pub use kcidb::{Ids, kcidb};
 pub use load::{Error, load};
-pub use page::page;
+pub use page::{beside, page};
 pub use tap::tap;
 pub use text::{count, text};
 

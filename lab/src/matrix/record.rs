@@ -362,7 +362,13 @@ mod tests {
     use crate::hosts::Hosts;
 
     fn kernel(name: &str, sha256: &str) -> Kernel {
-        Kernel { name: name.into(), asked_for: vec![name.into()], sha256: sha256.into(), release: None }
+        Kernel {
+            name: name.into(),
+            asked_for: vec![name.into()],
+            sha256: sha256.into(),
+            source: None,
+            release: None,
+        }
     }
 
     fn record(hosts: &[&str], kernels: Vec<Kernel>) -> Record {

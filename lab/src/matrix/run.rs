@@ -143,6 +143,7 @@ mod tests {
             name: name.into(),
             asked_for: vec![name.into()],
             sha256: name.into(),
+            source: None,
             release: None,
         };
         let kernels = ["bookworm", "trixie", "sid"].map(kernel).to_vec();

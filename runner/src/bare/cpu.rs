@@ -11,7 +11,7 @@ use super::{
 use crate::{
     capabilities::Capabilities,
     guest::{Config, Cpu, Death, Error, Guest, Log},
-    host::Host,
+    host::{Build, Host},
     memory::GuestMemory,
     payload::Payload,
 };
@@ -83,6 +83,7 @@ impl Bare {
         self.emulator.borrow_mut().shape = Some(Shape::from_id_aa64dfr0(id_aa64dfr0));
         Ok(Host {
             kernel: None,
+            build: Build::default(),
             platform: self.platform.clone(),
             midr,
             id_aa64dfr0,

@@ -14,7 +14,10 @@ use crate::{
     whole,
 };
 use clap::{Args, Subcommand};
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 const PATHS: &str = "\
 PATH is a file that `dfr0 run --results FILE` wrote, a certificate of `dfr0
@@ -37,8 +40,9 @@ kernels for a host: then the same kernel is compared, or one of the same series.
 
 Exit status:
   0  nothing is worse
-  1  a case fails that did not fail before, a host does not report any more,
-     there is nothing to compare, or a path or the command line is wrong";
+  1  a case fails that did not fail before, or shows what it did not show when
+     it failed before, a host does not report any more, there is nothing to
+     compare, or a path or the command line is wrong";
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -85,6 +89,9 @@ pub enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Also write a page for a browser to FILE, with OLD and NEW beside each other.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
 }
 
@@ -132,12 +139,21 @@ pub fn run(command: Command) -> Outcome {
             of.write(|cells| Ok(report::page(cells, moves.as_ref()).into_bytes()))
         }
         Command::Text(of) => of.write(|cells| Ok(report::text(cells).into_bytes())),
-        Command::Diff { old, new, json } => {
-            let diff = Diff::new(&report::load(&[old])?, &report::load(&[new])?);
+        Command::Diff { old, new, json, html } => {
+            let (old, new) = (report::load(&[old])?, report::load(&[new])?);
+            let diff = Diff::new(&old, &new);
+            if let Some(path) = html {
+                written(&path, report::beside(&diff, &old, &new).as_bytes())?;
+            }
             print(&diff, json)?;
             Ok(Exit::good_if(diff.is_good()))
         }
     }
+}
+
+fn written(path: &Path, text: &[u8]) -> Result<(), String> {
+    whole::write(path, text)
+        .map_err(|error| format!("cannot write {}: {error}; nothing was written", path.display()))
 }
 
 impl Of {
@@ -145,8 +161,7 @@ impl Of {
         let cells = report::load(&self.paths)?;
         let text = form(&cells)?;
         match &self.out {
-            Some(path) => whole::write(path, &text)
-                .map_err(|error| format!("cannot write {}: {error}; nothing was written", path.display()))?,
+            Some(path) => written(path, &text)?,
             None => Out.write_all(&text)?,
         }
         let silent: Vec<&Cell> = cells.iter().filter(|cell| cell.silence().is_some()).collect();

@@ -30,6 +30,7 @@ fn parse(text: &str) -> Result<Deviations, Diagnostic> {
 fn host(writable: Writable) -> Host {
     Host {
         kernel: Some("7".into()),
+        build: crate::host::Build::default(),
         platform: "p".into(),
         midr: 0,
         id_aa64dfr0: 0,

@@ -6,7 +6,7 @@ use super::{vm::Vcpu, writable_masks};
 use crate::{
     capabilities::Capabilities,
     guest::{Config, Cpu, Error, Guest},
-    host::{Host, Unavailable},
+    host::{Build, Host, Unavailable},
     mode::Mode,
 };
 use dfr0_model::{
@@ -53,6 +53,7 @@ impl Kvm {
             .map_err(|errno| Error::System { what: "uname".into(), source: errno.into() })?;
         Ok(Host {
             kernel: Some(uname.release().to_string_lossy().into_owned()),
+            build: Build::of_this_machine(uname.version().to_string_lossy().into_owned()),
             platform: platform(),
             midr: vcpu.get(MIDR_EL1)?,
             id_aa64dfr0: vcpu.get(ID_AA64DFR0_EL1)?,

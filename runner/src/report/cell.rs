@@ -4,10 +4,10 @@
 
 use crate::{
     cpu_model,
-    host::Host,
+    host::{Build, Host},
     results::{Begin, Case, Outcome, Results, Run, Unavailable},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One run on one host, or why it has no results.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Cell {
     pub kernel: Option<String>,
     /// The kernel's release, if it is known.
     pub release: Option<String>,
+    /// What distinguishes the kernel from others of the same release.
+    pub build: Build,
     /// Its number among the cells of the same host and kernel, from 1.
     pub turn: usize,
     /// What it reported.
@@ -46,7 +48,9 @@ impl Cell {
             Results::Run(run) => {
                 let release = run.begin.host.kernel.clone();
                 let kernel = Some(release.clone().unwrap_or(BARE.into()));
-                Self { host: host_name(&run.begin), kernel, release, turn: 1, reported: Reported::Run(run) }
+                let build = run.begin.host.build.clone();
+                let host = host_name(&run.begin);
+                Self { host, kernel, release, build, turn: 1, reported: Reported::Run(run) }
             }
             Results::Unavailable(unavailable) => {
                 Self { reported: Reported::Unavailable(unavailable), ..Self::silent(file, String::new()) }
@@ -57,7 +61,14 @@ impl Cell {
     /// The cell of a file without whole results.
     pub(super) fn silent(file: &str, why: String) -> Self {
         let reported = Reported::Nothing(why);
-        Self { host: file.to_owned(), kernel: None, release: None, turn: 1, reported }
+        Self {
+            host: file.to_owned(),
+            kernel: None,
+            release: None,
+            build: Build::default(),
+            turn: 1,
+            reported,
+        }
     }
 
     /// Its name, for people: `neoverse-v1@newest`. No two cells of a report share one.
@@ -105,8 +116,21 @@ impl Run {
     }
 }
 
-/// Numbers the cells that share a host and a kernel.
-pub(super) fn number(cells: &mut [Cell]) {
+/// Gives the kernels of one name that are different builds names of their own: the start of the image's digest is appended.
+/// Numbers the cells that then share a host and a kernel.
+pub(super) fn distinguish(cells: &mut [Cell]) {
+    let build = |cell: &Cell| Some(cell.build.short()).filter(|short| !short.is_empty());
+    let mut builds: BTreeMap<Option<String>, BTreeSet<String>> = BTreeMap::new();
+    for cell in cells.iter() {
+        builds.entry(cell.kernel.clone()).or_default().extend(build(cell));
+    }
+    for cell in cells.iter_mut() {
+        if let (Some(kernel), Some(build)) = (&cell.kernel, build(cell))
+            && builds[&cell.kernel].len() > 1
+        {
+            cell.kernel = Some(format!("{kernel}-{build}"));
+        }
+    }
     let mut turns = BTreeMap::new();
     for cell in cells {
         let turn = turns.entry((cell.host.clone(), cell.kernel.clone())).or_insert(0);

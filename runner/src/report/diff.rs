@@ -35,12 +35,16 @@ pub struct Diff {
     pub compared: Vec<Pair>,
     /// Fails in NEW, and did not fail or did not exist in OLD.
     pub newly_failing: Vec<Change>,
+    /// Fails in both, and NEW shows what OLD did not.
+    pub failing_anew: Vec<Change>,
     /// Passes in NEW and did not pass in OLD.
     pub newly_passing: Vec<Change>,
     /// Shows a known deviation in NEW and not in OLD.
     pub newly_xfail: Vec<Change>,
     /// Has a known deviation that is gone in NEW and was not gone in OLD.
     pub newly_xpass: Vec<Change>,
+    /// Shows other known deviations in NEW than in OLD.
+    pub deviations: Vec<Shift>,
     /// Skipped in NEW and not in OLD.
     pub newly_skipped: Vec<Change>,
     /// Only in OLD.
@@ -68,6 +72,23 @@ pub struct Pair {
     pub new: String,
     /// Its kernel's release.
     pub new_release: Option<String>,
+    /// What distinguishes the kernel of OLD from others of its release.
+    pub old_build: Option<String>,
+    /// What distinguishes the kernel of NEW.
+    pub new_build: Option<String>,
+}
+
+/// The known deviations of a case that are seen on one side alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shift {
+    /// The case.
+    pub case: String,
+    /// The name of the cell in NEW.
+    pub cell: String,
+    /// Those that are seen in NEW alone.
+    pub appeared: BTreeSet<String>,
+    /// Those that were seen in OLD alone.
+    pub vanished: BTreeSet<String>,
 }
 
 /// A case whose outcome changed.
@@ -112,6 +133,15 @@ impl<'a> Group<'a> {
         self.cells.iter().find_map(|cell| cell.release.clone())
     }
 
+    /// What distinguishes its kernel from others of the same release.
+    fn build(&self) -> Option<String> {
+        let build = &self.cells[0].build;
+        let image =
+            Some(build.short()).filter(|short| !short.is_empty()).map(|short| format!("image {short}"));
+        let parts: Vec<String> = build.source.clone().into_iter().chain(image).collect();
+        if parts.is_empty() { build.version.clone() } else { Some(parts.join(", ")) }
+    }
+
     fn runs(&self) -> impl Iterator<Item = &'a Run> + '_ {
         self.cells.iter().filter_map(|cell| cell.run())
     }
@@ -154,9 +184,11 @@ impl Diff {
             version: VERSION,
             compared: Vec::new(),
             newly_failing: Vec::new(),
+            failing_anew: Vec::new(),
             newly_passing: Vec::new(),
             newly_xfail: Vec::new(),
             newly_xpass: Vec::new(),
+            deviations: Vec::new(),
             newly_skipped: Vec::new(),
             gone: Vec::new(),
             added: Vec::new(),
@@ -188,10 +220,11 @@ impl Diff {
         diff
     }
 
-    /// Whether no case fails and no host is silent that did not fail or was not silent before, and something
-    /// was compared.
+    /// Whether no case fails, or fails otherwise, and no host is silent that did not or was not before, and something was
+    /// compared.
     pub fn is_good(&self) -> bool {
-        self.newly_failing.is_empty() && self.lost.is_empty() && !self.compared.is_empty()
+        let fails = !self.newly_failing.is_empty() || !self.failing_anew.is_empty();
+        !fails && self.lost.is_empty() && !self.compared.is_empty()
     }
 
     fn compare(&mut self, old: &Group<'_>, new: &Group<'_>) {
@@ -210,6 +243,8 @@ impl Diff {
             old_release: old.release(),
             new: cell.clone(),
             new_release: new.release(),
+            old_build: old.build(),
+            new_build: new.build(),
         });
         if silent > old.silence().0 {
             self.lost.push(Lost { cell, why });
@@ -239,7 +274,26 @@ impl Diff {
             self.flaky.push(change);
             return;
         }
+        let (seen, now_seen) = (seen(before), seen(now));
+        let only =
+            |one: &BTreeSet<String>, other: &BTreeSet<String>| one.difference(other).cloned().collect();
+        let shift = Shift {
+            case: change.case.clone(),
+            cell: change.cell.clone(),
+            appeared: only(&now_seen, &seen),
+            vanished: only(&seen, &now_seen),
+        };
         if change.old == change.new {
+            // Where the outcome changed, that says it.
+            if !(shift.appeared.is_empty() && shift.vanished.is_empty()) {
+                self.deviations.push(shift);
+            }
+            let was: BTreeSet<String> = before.iter().flat_map(|(_, case)| unlisted(case)).collect();
+            let observed: Vec<_> =
+                change.observed.iter().filter(|what| !was.contains(*what)).cloned().collect();
+            if !observed.is_empty() {
+                self.failing_anew.push(Change { observed, known: Vec::new(), ..change });
+            }
             return;
         }
         match change.new.first() {
@@ -263,10 +317,7 @@ impl Diff {
 fn change(name: &str, cell: &Group<'_>, before: &[(&Run, &Case)], now: &[(&Run, &Case)]) -> Change {
     let outcomes = |all: &[(&Run, &Case)]| all.iter().map(|(_, case)| case.outcome).collect();
     let failed = now.iter().map(|(_, case)| case).find(|case| case.outcome == Outcome::Fail);
-    let observed = failed.map(|case| {
-        let stopped = case.stopped.iter().map(|stopped| stopped.why.clone());
-        case.unlisted().map(|finding| finding.observed.clone()).chain(stopped).collect()
-    });
+    let observed = failed.map(|case| unlisted(case));
     let is_known = |finding: &&Finding| finding.known.is_some();
     let known = failed.into_iter().flat_map(|case| &case.findings).filter(is_known);
     Change {
@@ -277,6 +328,19 @@ fn change(name: &str, cell: &Group<'_>, before: &[(&Run, &Case)], now: &[(&Run, 
         observed: observed.unwrap_or_default(),
         known: known.map(|finding| finding.observed.clone()).collect(),
     }
+}
+
+/// What a case shows that no known deviation lists.
+fn unlisted(case: &Case) -> Vec<String> {
+    let stopped = case.stopped.iter().map(|stopped| stopped.why.clone());
+    case.unlisted().map(|finding| renamed::observation(&finding.observed)).chain(stopped).collect()
+}
+
+/// The known deviations that are seen.
+fn seen(all: &[(&Run, &Case)]) -> BTreeSet<String> {
+    let shows = |case: &&&Case| case.outcome != Outcome::Xpass;
+    let cases = all.iter().map(|(_, case)| case).filter(shows);
+    cases.flat_map(|case| &case.deviations).map(|deviation| deviation.name.clone()).collect()
 }
 
 fn fails(all: &[(&Run, &Case)]) -> bool {

@@ -9,6 +9,7 @@
 
 use super::{Cell, Reported};
 use crate::{
+    host::Build,
     results::{Case, Deviation, Outcome, Run},
     visible::visible,
 };
@@ -49,8 +50,8 @@ pub fn kcidb(cells: &[Cell], ids: &Ids) -> Result<Value, String> {
 
 struct Report<'a> {
     ids: &'a Ids,
-    /// The id of each kernel's build.
-    kernels: BTreeMap<String, String>,
+    /// The id of each build, and what it is of: the kernel's release, and what its image was made of.
+    kernels: BTreeMap<String, (String, String)>,
     tests: Vec<Value>,
     issues: BTreeMap<&'a str, Value>,
     incidents: Vec<Value>,
@@ -62,13 +63,18 @@ impl<'a> Report<'a> {
     }
 
     fn build(&mut self, cell: &Cell) -> String {
-        let kernel = cell.release.as_ref().or(cell.kernel.as_ref());
+        let release = cell.release.as_ref().or(cell.kernel.as_ref()).map(String::as_str);
+        // Two builds of one release are two kernels.
+        let kernel = format!("{}{}", release.unwrap_or("unknown"), image(&cell.build));
         let id = match &self.ids.build {
             Some(build) => build.clone(),
-            None => self.id(&format!("kernel:{}", kernel.map_or("unknown", String::as_str))),
+            None => self.id(&format!("kernel:{kernel}")),
         };
-        if kernel.is_some() || self.ids.build.is_none() {
-            self.kernels.insert(kernel.map_or("unknown", String::as_str).into(), id.clone());
+        if release.is_some() || self.ids.build.is_none() {
+            let source = cell.build.source.as_ref().or(cell.build.version.as_ref());
+            let source = source.map_or_else(String::new, |source| format!(" ({source})"));
+            let name = format!("Linux {}{source}", release.unwrap_or("unknown"));
+            self.kernels.insert(kernel, (id.clone(), name));
         }
         id
     }
@@ -99,7 +105,8 @@ impl<'a> Report<'a> {
     }
 
     fn case(&mut self, cell: &Cell, run: &Run, case: &'a Case, build: &str, environment: &Value) {
-        let id = self.id(&format!("{}:{}:{}", cell.name(), run.begin.started, case.name));
+        let image = image(&cell.build);
+        let id = self.id(&format!("{}{image}:{}:{}", cell.name(), run.begin.started, case.name));
         let status = match case.outcome {
             Outcome::Pass => "PASS",
             Outcome::Xpass if !run.fails(case.outcome) => "PASS",
@@ -171,26 +178,25 @@ impl<'a> Report<'a> {
             None => {
                 let origin = &self.ids.origin;
                 let checkout = |kernel: &str| format!("{origin}:checkout:{kernel}");
-                let name = |kernel: &str| format!("Linux {kernel}");
                 let all = || self.kernels.iter();
                 set(
                     "checkouts",
                     all()
-                        .map(|(kernel, _)| {
-                            json!({ "id": checkout(kernel), "origin": origin, "comment": name(kernel) })
+                        .map(|(kernel, (_, name))| {
+                            json!({ "id": checkout(kernel), "origin": origin, "comment": name })
                         })
                         .collect(),
                 );
                 set(
                     "builds",
                     all()
-                        .map(|(kernel, id)| {
+                        .map(|(kernel, (id, name))| {
                             json!({
                                 "id": id,
                                 "checkout_id": checkout(kernel),
                                 "origin": origin,
                                 "architecture": "arm64",
-                                "comment": name(kernel),
+                                "comment": name,
                             })
                         })
                         .collect(),
@@ -202,6 +208,12 @@ impl<'a> Report<'a> {
         set("incidents", self.incidents);
         Ok(cleaned(document))
     }
+}
+
+/// The part of an id that distinguishes two builds of one release.
+fn image(build: &Build) -> String {
+    let short = build.short();
+    if short.is_empty() { short } else { format!(":{short}") }
 }
 
 fn environment(cell: &Cell, run: &Run) -> Value {

@@ -2,7 +2,7 @@
 
 //! Where cells come from: files of results, and folders.
 
-use super::{Cell, cell::number, matrix};
+use super::{Cell, cell::distinguish, matrix};
 use crate::{
     bounded, certificate,
     results::{self, Results},
@@ -59,7 +59,7 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Cell>, Error> {
             }
         }
     }
-    number(&mut cells);
+    distinguish(&mut cells);
     Ok(cells)
 }
 

@@ -7,6 +7,7 @@
 use super::{Cell, Error, Reported};
 use crate::{
     bounded,
+    host::Build,
     results::{self, Results},
 };
 use serde::Deserialize;
@@ -37,6 +38,8 @@ struct Matrix {
 struct Kernel {
     name: String,
     release: Option<String>,
+    sha256: Option<String>,
+    source: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,8 +72,8 @@ pub fn load(directory: &Path) -> Result<Vec<Cell>, Error> {
     if cells.is_empty() {
         return Err(content("it has no cell".into()));
     }
-    let release = |name: &str| kernels.iter().find(|kernel| kernel.name == name)?.release.clone();
-    Ok(cells.iter().map(|planned| planned.cell(directory, release(&planned.kernel))).collect())
+    let kernel = |name: &str| kernels.iter().find(|kernel| kernel.name == name);
+    Ok(cells.iter().map(|planned| planned.cell(directory, kernel(&planned.kernel))).collect())
 }
 
 /// Whether a name is one component of a path.
@@ -80,17 +83,21 @@ fn is_plain(name: &str) -> bool {
 }
 
 impl Planned {
-    fn cell(&self, directory: &Path, release: Option<String>) -> Cell {
+    fn cell(&self, directory: &Path, of_record: Option<&Kernel>) -> Cell {
         let Self { host, kernel, .. } = self;
         let reported = self.reported(directory);
-        let of_run = match &reported {
-            Reported::Run(run) => run.begin.host.kernel.clone(),
-            Reported::Unavailable(_) | Reported::Nothing(_) => None,
+        let (of_run, mut build) = match &reported {
+            Reported::Run(run) => (run.begin.host.kernel.clone(), run.begin.host.build.clone()),
+            Reported::Unavailable(_) | Reported::Nothing(_) => (None, Build::default()),
         };
+        if let Some(Kernel { sha256: Some(sha256), source, .. }) = of_record {
+            build = Build { sha256: Some(sha256.clone()), source: source.clone(), ..build };
+        }
         Cell {
             host: host.clone(),
             kernel: Some(kernel.clone()),
-            release: of_run.or(release),
+            release: of_run.or(of_record.and_then(|kernel| kernel.release.clone())),
+            build,
             turn: 1,
             reported,
         }

@@ -5,6 +5,7 @@
 //! Whatever comes from a file is escaped, and the page's own policy lets the browser fetch nothing and run
 //! nothing but the page's own script. Without that script everything works except the filter by text.
 
+mod beside;
 mod cases;
 mod deviations;
 mod finding;
@@ -12,6 +13,8 @@ mod grid;
 mod hosts;
 mod moves;
 mod summary;
+
+pub use beside::beside;
 
 use super::{Cell, text::count};
 use crate::{

@@ -65,7 +65,7 @@ fn matrix_json(cells: &[(&str, &str, Value)]) -> Vec<u8> {
         .iter()
         .map(|(host, kernel, status)| json!({ "host": host, "kernel": kernel, "status": status, "facts": null }))
         .collect();
-    json!({ "version": 1, "lab": "0.1.0", "kernels": [{ "name": "newest", "release": "7.3.4" }], "cells": cells })
+    json!({ "version": 1, "lab": "0.1.0", "kernels": [{ "name": "newest", "release": "7.3.4", "sha256": "5f3a90c1" }], "cells": cells })
         .to_string()
         .into_bytes()
 }
@@ -198,6 +198,67 @@ fn runs_of_the_same_host_and_kernel_are_told_apart() {
 }
 
 #[test]
+fn two_builds_of_one_release_are_two_kernels() {
+    let build = |sha256: &str| {
+        let mut run = run_of("one", "7", &[]);
+        run.begin.host.build.sha256 = Some(sha256.repeat(8));
+        run
+    };
+    let cells = cells_of(&[build("0123abcd"), build("4567abcd"), run_of("two", "6", &[])]);
+    let names: Vec<String> = cells.iter().map(Cell::name).collect();
+    assert_eq!(names, ["one@7-0123abcd", "one@7-4567abcd", "two@6"]);
+    let document = kcidb_of(&cells);
+    let of = |kind: &str, place: usize| document[kind][place]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(
+        (of("builds", 1), of("builds", 2)),
+        ("ci:kernel:7:0123abcd".into(), "ci:kernel:7:4567abcd".into())
+    );
+    assert_eq!(of("tests", 0), "ci:one@7-0123abcd:0123abcd:1800000000:s.a");
+    let diff = diff_of(&[build("0123abcd")], &[build("4567abcd")]).to_string();
+    let compared =
+        "compared: one@7 (7, linux v7.3-2-g0123456789ab with series.mbox, image 0123abcd → 7, linux";
+    assert!(diff.starts_with(compared), "{diff}");
+}
+
+#[test]
+fn a_case_that_fails_on_both_sides_may_fail_otherwise() {
+    let mut new = run_of("one", "7", &[]);
+    let failing = new.cases.iter_mut().find(|case| case.name == "s.b").expect("a case");
+    failing.findings[0].observed = "exec marker 2: no event".into();
+    failing.deviations.clear();
+    let diff = diff_of(&[run_of("one", "7", &[])], std::slice::from_ref(&new));
+    assert_eq!((names(&diff.failing_anew), diff.is_good()), (vec!["one@7 s.b".into()], false));
+    assert_eq!(diff.failing_anew[0].observed, ["exec marker 2: no event"]);
+    let text = diff.to_string();
+    assert!(
+        text.contains("fails otherwise: s.b\n  one@7: fail → fail\n    observed: exec marker 2: no event\n"),
+        "{text}"
+    );
+    assert!(text.contains("other known deviations: s.b\n  one@7:\n    no longer seen: n\n"), "{text}");
+    assert!(diff_of(std::slice::from_ref(&new), &[new.clone()]).is_good(), "nothing changed");
+}
+
+#[test]
+fn a_page_of_a_difference_has_old_and_new_beside_each_other() {
+    let (old, new) =
+        ([run_of("one", "7", &[("s.b", Outcome::Pass)])], [run_of("one", "7", &[("s.a", Outcome::Xfail)])]);
+    let (old, new) = (cells_of(&old), cells_of(&new));
+    let page = beside(&Diff::new(&old, &new), &old, &new);
+    for part in [
+        "Worse",
+        "1 case newly failing",
+        "OLD: pass",
+        "NEW: fail",
+        "exec marker 1: no event",
+        "image 5f3a90c1",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let same = beside(&Diff::new(&old, &old), &old, &old);
+    assert!(same.contains("The same"), "{same}");
+}
+
+#[test]
 fn a_host_without_a_name_is_its_cpu_and_platform() {
     let mut real = run();
     real.begin.lab_host = None;
@@ -264,7 +325,7 @@ fn kcidb_has_a_test_for_each_result_and_an_incident_for_each_deviation() {
     };
     assert_eq!(all("tests", "status"), ["PASS", "FAIL", "SKIP", "FAIL", "PASS", "MISS", "SKIP", "MISS"]);
     assert_eq!(all("tests", "path")[..2], ["dfr0.s.a", "dfr0.s.b"]);
-    assert_eq!(all("builds", "id"), ["ci:kernel:7.3.4", "ci:kernel:trixie"]);
+    assert_eq!(all("builds", "id"), ["ci:kernel:7.3.4:5f3a90c1", "ci:kernel:trixie"]);
     assert_eq!(all("issues", "id"), ["ci:deviation:n"]);
     assert_eq!(document["issues"][0]["version"], 100, "0.1.0");
     let present: Vec<&Value> =
@@ -284,7 +345,7 @@ fn a_build_that_kcidb_has_is_one_kernel() {
     let one = kcidb(&cells_of(&[run()]), &ids).expect("a document");
     assert_eq!((&one["tests"][0]["build_id"], &one["builds"]), (&json!("maestro:1"), &Value::Null));
     let two = kcidb(&cells_of(&[run_of("a", "6", &[]), run_of("a", "7", &[])]), &ids);
-    assert!(two.expect_err("two kernels").contains("of 6, 7"));
+    assert!(two.expect_err("two kernels").contains("of 6:5f3a90c1, 7:5f3a90c1"));
 }
 
 #[test]

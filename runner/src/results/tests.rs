@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 use super::*;
-use crate::{capabilities::Capabilities, host::Host};
+use crate::{
+    capabilities::Capabilities,
+    host::{Build, Host},
+};
 use dfr0_model::{id_write::Writable, judge::Words};
 use proptest::prelude::*;
 use std::path::Path;
@@ -92,6 +95,11 @@ pub(crate) fn run() -> Run {
     ];
     let host = Host {
         kernel: Some("7.3.4".into()),
+        build: Build {
+            version: Some("#1 SMP PREEMPT".into()),
+            sha256: Some("5f3a90c1".repeat(8)),
+            source: Some("linux v7.3-2-g0123456789ab with series.mbox".into()),
+        },
         platform: "linux,dummy-virt".into(),
         midr: 0x411f_d402,
         id_aa64dfr0: 0xf0_1030_5009,

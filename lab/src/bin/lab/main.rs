@@ -225,11 +225,12 @@ impl Exec {
         let host = &Host { mode: self.mode.or(host.mode), ..host.clone() };
         let errand = Errand::new(&self.command, self.with.as_deref())?;
         let cache = Cache::open()?;
-        let kernel = self.kernel.as_ref().unwrap_or(&host.kernel).image(false, &cache, &signals)?;
+        let image = self.kernel.as_ref().unwrap_or(&host.kernel).image(false, &cache, &signals)?;
+        let kernel = image.path.as_path();
         let qemu = qemu_of(host, &cache, &signals)?;
         signals.check()?;
-        let initramfs = errand.initramfs(host)?;
-        let machine = VirtualMachine { qemu: &qemu, host, kernel: &kernel, initramfs, verbose: self.verbose };
+        let initramfs = errand.initramfs(host, &image.identity()?)?;
+        let machine = VirtualMachine { qemu: &qemu, host, kernel, initramfs, verbose: self.verbose };
         let deadline = Duration::from_secs(self.deadline);
         let console = Console::new(Streams::new(&signals, deadline), self.verbose);
         let outcome = machine
@@ -281,7 +282,7 @@ impl Fetch {
             kernels = hosts.iter().map(|(host, _)| host.kernel.clone()).collect();
             kernels.dedup();
         }
-        let image = |kernel: &Choice| kernel.image(self.refresh, &cache, &signals);
+        let image = |kernel: &Choice| Ok(kernel.image(self.refresh, &cache, &signals)?.path);
         let images = || kernels.iter().map(image).collect::<Result<Vec<_>>>();
         let (qemu, images) = pool::both(|| qemu::find(&cache, &signals), images)?;
         for path in [qemu].iter().chain(&images) {

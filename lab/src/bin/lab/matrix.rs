@@ -99,7 +99,7 @@ impl Matrix {
             for (kernel, image) in &kernels {
                 machines.insert(
                     Cell::new(&host.name, &kernel.name).name(),
-                    (*host, qemu.clone(), image.as_path()),
+                    (*host, qemu.clone(), image.as_path(), kernel.identity()),
                 );
             }
         }
@@ -133,8 +133,8 @@ impl Matrix {
 
         let deadline = Duration::from_secs(self.deadline);
         let run_cell = |cell: &Cell, folder: &mut CellFolder| {
-            let (host, qemu, kernel) = &machines[&cell.name()];
-            let initramfs = errand.initramfs(host)?;
+            let (host, qemu, kernel, identity) = &machines[&cell.name()];
+            let initramfs = errand.initramfs(host, identity)?;
             let machine = VirtualMachine { qemu, host, kernel, initramfs, verbose: false };
             machine.run(deadline, &signals, Console::new(folder, true))
         };

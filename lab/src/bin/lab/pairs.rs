@@ -16,7 +16,7 @@ use dfr0_lab::errand::Errand;
 use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::Signals;
-use dfr0_lab::kernel::Choice;
+use dfr0_lab::kernel::{Choice, Identity};
 use dfr0_lab::matrix::kernels;
 use dfr0_lab::outcome::Outcome;
 use dfr0_lab::pool;
@@ -84,6 +84,7 @@ struct Machine<'a> {
     host: &'a Host,
     qemu: PathBuf,
     kernel: PathBuf,
+    identity: Identity,
 }
 
 impl Pairs {
@@ -92,8 +93,9 @@ impl Pairs {
         let machine = |Place { host: name, kernel }: &Place| {
             let host = hosts.get(Some(name))?;
             let (qemu, image) = (qemu_of(host, &cache, &signals)?, kernel.image(false, &cache, &signals)?);
-            let name = format!("{name}@{}", kernels::name_of(kernel, &image)?);
-            Ok(Machine { name, host, qemu, kernel: image })
+            let identity = image.identity()?;
+            let name = format!("{name}@{}", kernels::name(kernel, &identity.sha256));
+            Ok(Machine { name, host, qemu, kernel: image.path, identity })
         };
         let machines = self.places.iter().map(machine).collect::<Result<Vec<_>>>()?;
         let out = self.out.display();
@@ -137,7 +139,7 @@ impl Machine<'_> {
     fn dfr0(&self, arguments: &str, with: &Path, output: Printed<'_>, signals: &Signals) -> Result<Outcome> {
         let command: Vec<String> =
             ["./dfr0"].into_iter().chain(arguments.split(' ')).map(Into::into).collect();
-        let initramfs = Errand::new(&command, Some(with))?.initramfs(self.host)?;
+        let initramfs = Errand::new(&command, Some(with))?.initramfs(self.host, &self.identity)?;
         let Self { host, qemu, kernel, .. } = self;
         let machine = VirtualMachine { qemu, host, kernel, initramfs, verbose: false };
         machine.run(DEADLINE, signals, Console::new(output, false))

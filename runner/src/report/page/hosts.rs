@@ -38,11 +38,15 @@ fn facts(run: &Run) -> Markup {
         None => format!("{} per case", run.begin.draws),
     };
     let begun = day(run.begin.started).unwrap_or_else(|| run.begin.started.to_string());
+    let known = |fact: &Option<String>| fact.clone().unwrap_or_default();
     let facts = [
         (
             "kernel",
             host.kernel.as_ref().map_or("none, a bare CPU".into(), |release| format!("Linux {release}")),
         ),
+        ("kernel's version", known(&host.build.version)),
+        ("kernel's image, SHA-256", known(&host.build.sha256)),
+        ("kernel's source", known(&host.build.source)),
         ("platform", host.platform.clone()),
         ("CPU", host.cpu()),
         ("shape", host.shape().to_string()),
@@ -54,7 +58,7 @@ fn facts(run: &Run) -> Markup {
         ("random scenarios", format!("{drawn}, seed {}", run.begin.seed)),
     ];
     html! {
-        dl { @for (name, value) in facts { div { dt { (name) } dd { (value) } } } }
+        dl { @for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) { div { dt { (name) } dd { (value) } } } }
         @if !host.is_bare() {
             details {
                 summary { "KVM's capabilities" }
