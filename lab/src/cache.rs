@@ -61,6 +61,12 @@ impl Cache {
             .with_context(|| format!("cannot create a directory in {}", self.0.display()))
     }
 
+    /// A file in `directory` that is removed unless it gets a name.
+    pub fn scratch_file(&self, directory: &str) -> Result<NamedTempFile> {
+        let place = self.path(format!("{directory}/file"))?.with_file_name("");
+        NamedTempFile::new_in(&place).with_context(|| format!("cannot create a file in {}", place.display()))
+    }
+
     /// Locks `name` against other labs until the lock is dropped.
     pub fn lock(&self, name: &str, signals: &Signals) -> Result<Flock<File>> {
         let path = self.path(format!("{name}.lock"))?;

@@ -3,6 +3,8 @@
 //! the host dies.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -11,7 +13,9 @@ use crate::outcome::Outcome;
 use crate::protocol::{Decoder, Event, Kind, printable};
 
 /// The number of lines that are kept.
-const KEPT: usize = 200;
+const KEPT: usize = 60;
+/// The upper limit of the part of the command's last line that is kept, in bytes.
+const LONGEST: usize = 400;
 
 /// Where the command's output goes.
 pub trait Output {
@@ -33,7 +37,12 @@ pub struct Console<O> {
     output: O,
     decoder: Decoder,
     kept: VecDeque<String>,
+    log: Option<File>,
     verbose: bool,
+    booted: bool,
+    only_boots: bool,
+    last: Vec<u8>,
+    line: Vec<u8>,
     lost: u32,
     outcome: Option<Outcome>,
 }
@@ -42,7 +51,35 @@ impl<O: Output> Console<O> {
     /// A new console. With `verbose`, each of the kernel's lines is passed on when it arrives.
     pub fn new(output: O, verbose: bool) -> Self {
         let (decoder, kept) = (Decoder::default(), VecDeque::with_capacity(KEPT));
-        Self { output, decoder, kept, verbose, lost: 0, outcome: None }
+        Self {
+            output,
+            decoder,
+            kept,
+            log: None,
+            verbose,
+            booted: false,
+            only_boots: false,
+            last: Vec::new(),
+            line: Vec::new(),
+            lost: 0,
+            outcome: None,
+        }
+    }
+
+    /// The same console, whose lines are all written to `log` too.
+    pub fn logged(self, log: File) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// The host boots once more, only for the kernel's messages: what its command prints is dropped.
+    pub fn boot_again(&mut self) {
+        self.decoder = Decoder::default();
+        self.only_boots = true;
+    }
+
+    /// Whether the host has booted: whether it has reported its facts.
+    pub fn has_booted(&self) -> bool {
+        self.booted
     }
 
     /// Takes the next bytes of the serial console.
@@ -59,6 +96,9 @@ impl<O: Output> Console<O> {
 
     /// Takes a line that the command did not write.
     pub fn line(&mut self, line: String) -> Result<()> {
+        if let Some(log) = &mut self.log {
+            writeln!(log, "{line}").context("cannot write the host's log")?;
+        }
         if self.verbose {
             return self.output.note(&line);
         }
@@ -74,15 +114,18 @@ impl<O: Output> Console<O> {
         self.outcome.is_some()
     }
 
-    /// How the command ended. If it did not end, the error is that of `died`. It is also an error if some of the
-    /// command's output was lost. Both errors first show the last lines.
+    /// How the command ended. If it did not end, the error is that of `died`, with the last line of the command. It is also an
+    /// error if some of the command's output was lost. Both errors first show the last lines of the console.
     pub fn outcome(mut self, died: impl FnOnce() -> anyhow::Error) -> Result<Outcome> {
         let error = match self.outcome {
             Some(outcome) if self.lost == 0 => return Ok(outcome),
             Some(_) => {
                 anyhow!("{} lines of the command's output were lost between kernel messages", self.lost)
             }
-            None => died(),
+            None if self.last.is_empty() => died(),
+            None => {
+                died().context(format!("the last that the command printed was `{}`", printable(&self.last)))
+            }
         };
         for line in self.kept {
             self.output.note(&line)?;
@@ -92,13 +135,22 @@ impl<O: Output> Console<O> {
 
     fn take(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Frame(Kind::Stdout, bytes) => self.output.stdout(&bytes),
+            Event::Frame(Kind::Facts, _) if self.only_boots => {
+                self.booted = true;
+                Ok(())
+            }
+            Event::Frame(Kind::Stdout | Kind::Stderr | Kind::Outcome, _) if self.only_boots => Ok(()),
+            Event::Frame(Kind::Stdout, bytes) => {
+                self.printed(&bytes);
+                self.output.stdout(&bytes)
+            }
             Event::Frame(Kind::Stderr, bytes) => self.output.stderr(&bytes),
             Event::Frame(Kind::Kernel, line) => self.line(format!("host: {}", printable(&line))),
             Event::Frame(Kind::Facts, text) => {
                 let text = String::from_utf8_lossy(&text);
                 let facts: Facts =
                     toml::from_str(&text).with_context(|| format!("invalid facts: {text:?}"))?;
+                self.booted = true;
                 self.line(format!("lab: the host runs {}", printable(facts.to_string().as_bytes())))?;
                 self.output.facts(facts)
             }
@@ -118,10 +170,23 @@ impl<O: Output> Console<O> {
             }
         }
     }
+
+    /// Keeps the last line that the command printed.
+    fn printed(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.last = std::mem::take(&mut self.line);
+            } else if self.line.len() < LONGEST {
+                self.line.push(byte);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+
     use super::*;
     use crate::protocol::Encoder;
 
@@ -179,10 +244,45 @@ mod tests {
         }
         console.read(b"Kernel panic - not syncing").unwrap();
         console.finish().unwrap();
+        assert!(!console.has_booted());
         assert_eq!(console.outcome(died).unwrap_err().to_string(), "QEMU exited");
         assert_eq!(heard.notes.len(), KEPT);
-        assert_eq!(heard.notes[0], "host: [ 801] line");
+        assert_eq!(heard.notes[0], "host: [ 941] line");
         assert_eq!(heard.notes[KEPT - 1], "host: Kernel panic - not syncing");
+    }
+
+    #[test]
+    fn a_host_that_dies_in_the_middle_says_what_its_command_printed_last_and_leaves_a_log() {
+        let (mut heard, log) = (Heard::default(), tempfile::tempfile().unwrap());
+        let mut console = Console::new(&mut heard, false).logged(log.try_clone().unwrap());
+        let mut encoder = Encoder::default();
+        console.read(&encoder.encode(Kind::Facts, b"release = \"7\"")).unwrap();
+        console.read(&encoder.encode(Kind::Stdout, b"ok 1 a\nok 2 b\nok 3 un")).unwrap();
+        console.read(b"[ 1] line\r\n[ 2] Kernel panic\r\n").unwrap();
+        assert!(console.has_booted());
+        let error = format!("{:#}", console.outcome(died).unwrap_err());
+        assert_eq!(error, "the last that the command printed was `ok 2 b`: QEMU exited");
+        let mut text = String::new();
+        let mut log = log;
+        log.rewind().and_then(|()| log.read_to_string(&mut text)).unwrap();
+        assert_eq!(text, "lab: the host runs Linux 7\nhost: [ 1] line\nhost: [ 2] Kernel panic\n");
+    }
+
+    #[test]
+    fn a_host_that_boots_again_shows_only_its_messages() {
+        let mut heard = Heard::default();
+        let mut console = Console::new(&mut heard, false);
+        console.read(&Encoder::default().encode(Kind::Kernel, b"half of the first boot")).unwrap();
+        console.boot_again();
+        let mut encoder = Encoder::default();
+        console.read(b"[ 0] Booting Linux\r\n").unwrap();
+        for kind in [Kind::Facts, Kind::Stdout, Kind::Outcome] {
+            console.read(&encoder.encode(kind, b"not looked at\n")).unwrap();
+        }
+        assert!(console.has_booted() && !console.has_outcome());
+        console.outcome(died).unwrap_err();
+        assert_eq!(heard.stdout, b"");
+        assert_eq!(heard.notes, ["host: half of the first boot", "host: [ 0] Booting Linux"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -26,6 +26,21 @@ const POWER_OFF: Duration = Duration::from_secs(5);
 
 /// A host that has printed nothing for this long is said to be silent.
 const SILENCE: Duration = Duration::from_secs(15);
+
+/// The time in which a host boots. A slow machine needs a tenth of it.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// The time of the boot that only shows the kernel's messages.
+const AGAIN: Duration = Duration::from_secs(40);
+
+/// Why QEMU does not run any more.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// It ended.
+    Died(ExitStatus),
+    /// It was stopped.
+    Late,
+}
 
 /// A host, ready to boot.
 #[derive(Debug)]
@@ -49,26 +64,57 @@ pub struct DeadlineOver(pub Duration);
 
 impl VirtualMachine<'_> {
     /// Boots the host, passes its output to `console`, and returns how the command ended. Returns a [`DeadlineOver`] if
-    /// the command did not end in time.
+    /// the command did not end in time. A host that does not boot is booted again with all of the kernel's messages, so that the
+    /// console shows how far it came.
     pub fn run(
         self,
         deadline: Duration,
         signals: &Signals,
         mut console: Console<impl Output>,
     ) -> Result<Outcome> {
-        let end = Instant::now() + deadline;
-        let mut running =
-            Running(self.command()?.spawn().with_context(|| format!("cannot run {}", self.qemu.display()))?);
+        let limit = deadline.min(BOOT);
+        let stop = self.once(deadline, limit, self.verbose, signals, &mut console)?;
+        let never_booted = !console.has_booted();
+        // QEMU fails where it has not even started a CPU.
+        let started = !matches!(stop, Stop::Died(status) if !status.success());
+        if never_booted && started && !self.verbose {
+            console.line("lab: the host did not boot; again, with all of the kernel's messages".into())?;
+            console.boot_again();
+            self.once(AGAIN, AGAIN, true, signals, &mut console)?;
+        }
+        console.outcome(|| match stop {
+            Stop::Late if never_booted && limit < deadline => {
+                anyhow!("the host did not boot within {} s", limit.as_secs())
+            }
+            Stop::Late => DeadlineOver(deadline).into(),
+            Stop::Died(status) if never_booted => anyhow!("the host did not boot (QEMU: {status})"),
+            Stop::Died(status) => anyhow!("the host died before its command ended (QEMU: {status})"),
+        })
+    }
+
+    /// Runs QEMU until it ends, or until it is late: after `deadline`, or after `boot` if the host has not booted then.
+    fn once(
+        &self,
+        deadline: Duration,
+        boot: Duration,
+        verbose: bool,
+        signals: &Signals,
+        console: &mut Console<impl Output>,
+    ) -> Result<Stop> {
+        let start = Instant::now();
+        let mut end = start + deadline;
+        let command = self.command(verbose)?.spawn();
+        let mut running = Running(command.with_context(|| format!("cannot run {}", self.qemu.display()))?);
         let mut serial = running.0.stdout.take().expect("stdout is piped");
         let mut stderr = running.0.stderr.take().expect("stderr is piped");
         let mut messages = Vec::new();
-        let mut end = end;
         let mut in_time = true;
         let mut serial_open = true;
         let mut stderr_open = true;
-        let mut silent_until = Some(Instant::now() + SILENCE);
+        let mut silent_until = Some(start + SILENCE);
         while serial_open || stderr_open {
-            let left = end.saturating_duration_since(Instant::now());
+            let until = if console.has_booted() { end } else { end.min(start + boot) };
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 in_time = false;
                 break;
@@ -109,25 +155,21 @@ impl VirtualMachine<'_> {
         for line in messages.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             console.line(format!("qemu: {}", printable(line)))?;
         }
-        let status = if in_time { Some(running.0.wait().context("cannot wait for QEMU")?) } else { None };
-        console.outcome(|| match status {
-            None => DeadlineOver(deadline).into(),
-            Some(status) => anyhow!("the host died before its command ended (QEMU: {status})"),
-        })
+        Ok(if in_time { Stop::Died(running.0.wait().context("cannot wait for QEMU")?) } else { Stop::Late })
     }
 
     /// What is known of a host that prints nothing.
     fn silent(&self) -> String {
         format!(
-            "the host has printed nothing for {} s: kernel {}, QEMU {}. If it stays silent, `lab exec --verbose` shows the \
-             kernel's messages; a kernel needs the PL011 console and the machine `virt`",
+            "the host has printed nothing for {} s: kernel {}, QEMU {}. If it does not boot, it is booted again with all \
+             of the kernel's messages; a kernel needs the PL011 console and the machine `virt`",
             SILENCE.as_secs(),
             self.kernel.display(),
             self.qemu.display()
         )
     }
 
-    fn command(&self) -> Result<Command> {
+    fn command(&self, verbose: bool) -> Result<Command> {
         let Host { cpu, vcpus, memory_mib, mode, .. } = self.host;
         let mode = mode.and_then(Mode::parameter);
         let mode = mode.map_or_else(String::new, |mode| format!(" kvm-arm.mode={mode}"));
@@ -137,7 +179,7 @@ impl VirtualMachine<'_> {
         fcntl(&self.initramfs, FcntlArg::F_SETFD(FdFlag::empty())).context("cannot pass the initramfs on")?;
         // The kernel prints only emergencies to the console, so that its messages do not split the lines of `lab-init`.
         // It still prints an oops or a panic, because it raises the level itself.
-        let messages = if self.verbose { "loglevel=7 earlycon" } else { "loglevel=1" };
+        let messages = if verbose { "loglevel=7 earlycon" } else { "loglevel=1" };
 
         let mut command = Command::new(self.qemu);
         command

@@ -20,6 +20,7 @@ use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::{Interrupted, Signals};
 use dfr0_lab::kernel::Choice;
+use dfr0_lab::matrix::kernels;
 use dfr0_lab::mode::Mode;
 use dfr0_lab::outcome::Outcome;
 use dfr0_lab::streams::Streams;
@@ -41,6 +42,10 @@ Examples:
       Use the directory tools/ as the working directory.
   lab exec --kernel ~/linux/arch/arm64/boot/Image -- ./test
       Use your own kernel.
+  lab exec --kernel ~/linux -- ./test
+      Build a kernel from your tree, which is only read (docs/series.md).
+  lab exec --kernel newest,series.mbox -- ./test
+      Build one from Debian's newest source with these patches.
   lab exec --bare --host neoverse-n1 -- ./dfr0 run
       Run a program on this machine, with a host's CPU and without KVM.
   lab exec --bare --machine model/ -- ./dfr0 run
@@ -57,6 +62,7 @@ Exit status of `lab exec`: that of CMD; 128 + N if signal N killed CMD or lab;
 125 if lab, the host or the arguments failed.
 
 Environment:
+  CROSS_COMPILE        what comes before gcc in the compiler's name
   DFR0_CACHE           the cache, which may be deleted at any time
                        (default: $XDG_CACHE_HOME/dfr0 or ~/.cache/dfr0)
   DFR0_DEBIAN_ARCHIVE  the URI of a Debian archive
@@ -68,7 +74,8 @@ Environment:
   DFR0_QEMU            your own qemu-system-aarch64, 10.0 or later
 CMD inherits variables whose names start with CARGO_PKG_, DFR0_, KSELFTEST_,
 KSFT_, NEXTEST, NO_COLOR, PROPTEST_ or RUST_, and gets DFR0_LAB_HOST, the name
-of the host.";
+of the host, DFR0_LAB_KERNEL_SHA256, and DFR0_LAB_KERNEL_SOURCE if lab built the
+kernel.";
 
 /// KVM/arm64 hosts on demand: QEMU (TCG, EL2 emulated) boots Debian's own arm64 kernels with their real KVM
 #[derive(Parser)]
@@ -107,8 +114,8 @@ struct Exec {
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// Boot this kernel instead of the host's own: bookworm, trixie, sid, trixie-backports, newest, or the path of an
-    /// arm64 Image
-    #[arg(long, value_name = "SUITE|PATH")]
+    /// arm64 Image or of a kernel tree; `newest,a.patch` or `path/to/linux,v7.3..topic` is the source with patches
+    #[arg(long, value_name = "SUITE|PATH[,PATCH…]")]
     kernel: Option<Choice>,
     /// Run KVM in this mode instead of the host's own
     #[arg(long, value_name = "MODE")]
@@ -135,8 +142,8 @@ struct Exec {
 
 #[derive(Args)]
 struct Fetch {
-    /// A kernel to fetch; may be repeated [default: those of the hosts]
-    #[arg(long, value_name = "SUITE")]
+    /// A kernel to fetch or to build, as for `lab exec`; may be repeated [default: those of the hosts]
+    #[arg(long, value_name = "KERNEL")]
     kernel: Vec<Choice>,
     /// Also look for newer kernels
     #[arg(long)]
@@ -226,16 +233,24 @@ impl Exec {
         let errand = Errand::new(&self.command, self.with.as_deref())?;
         let cache = Cache::open()?;
         let image = self.kernel.as_ref().unwrap_or(&host.kernel).image(false, &cache, &signals)?;
-        let kernel = image.path.as_path();
+        let (kernel, identity) = (image.path.as_path(), image.identity()?);
         let qemu = qemu_of(host, &cache, &signals)?;
         signals.check()?;
-        let initramfs = errand.initramfs(host, &image.identity()?)?;
+        let initramfs = errand.initramfs(host, &identity)?;
         let machine = VirtualMachine { qemu: &qemu, host, kernel, initramfs, verbose: self.verbose };
         let deadline = Duration::from_secs(self.deadline);
-        let console = Console::new(Streams::new(&signals, deadline), self.verbose);
-        let outcome = machine
-            .run(deadline, &signals, console)
-            .with_context(|| format!("host {}, kernel {}", host.name, kernel.display()))?;
+        let log = cache.scratch_file("logs")?;
+        let handle = log.reopen().context("cannot open the host's log")?;
+        let console = Console::new(Streams::new(&signals, deadline), self.verbose).logged(handle);
+        let choice = self.kernel.as_ref().unwrap_or(&host.kernel);
+        let outcome = machine.run(deadline, &signals, console);
+        if outcome.as_ref().is_err_and(|error| !error.is::<Interrupted>()) {
+            let name = format!("logs/{}@{}.log", host.name, kernels::name(choice, &identity.sha256));
+            let place = cache.path(name)?;
+            log.persist(&place).with_context(|| format!("cannot write {}", place.display()))?;
+            eprintln!("lab: all that the host's kernel printed is in {}", place.display());
+        }
+        let outcome = outcome.with_context(|| format!("host {}, kernel {choice}", host.name))?;
         if let Outcome::Refused(reason) = &outcome {
             eprintln!("lab: host {}, kernel {}: {reason}", host.name, kernel.display());
         }
