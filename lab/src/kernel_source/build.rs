@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Changes;
 use super::copy::Copy;
-use super::tree::{Files, Seen, Tree};
+use super::tree::{Content, Files, Kind, Seen, Tree};
 use crate::cache::{self, Cache, write_whole};
 use crate::digest::sha256;
 use crate::interrupt::Signals;
@@ -77,19 +77,15 @@ pub fn build(tree: &Tree, changes: &Changes, cache: &Cache, signals: &Signals) -
         return Ok(image);
     }
     let outdated = Copy::outdated(&known.copied, &wanted);
-    // If this ends in the middle, these files are written again.
-    outdated.iter().for_each(|path| drop(known.copied.remove(path)));
+    // If this ends in the middle, these files are written, or removed, again.
+    let unknown = Content { kind: Kind::Text, sha256: String::new() };
+    known.copied.extend(outdated.iter().map(|path| (path.clone(), unknown.clone())));
     place.note(&known)?;
     {
         let _notice = Notice::new(&format!("copying {} files of the tree", outdated.len()));
         let source = place.directory.join("source");
         fs::create_dir_all(&source).with_context(|| format!("cannot create {}", source.display()))?;
-        // What is removed is not `wanted`, but must be known until it is gone.
-        let removed: Vec<_> = outdated.iter().filter(|path| !wanted.contains_key(*path)).cloned().collect();
-        let written: Vec<_> = outdated.iter().filter(|path| wanted.contains_key(*path)).cloned().collect();
-        let copy = Copy { tree, changes, directory: &source };
-        copy.update(&removed, &wanted, signals)?;
-        copy.update(&written, &wanted, signals)?;
+        Copy { tree, changes, directory: &source }.update(&outdated, &wanted, signals)?;
     }
     known.copied = wanted;
     place.note(&known)?;

@@ -2,13 +2,12 @@
 //! The copy of a tree, from which its kernel is built. A file is written only if its contents differ, and gets the present
 //! time, so that make finds what it must compile again; also where the tree went back to an older file.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tempfile::NamedTempFile;
 
 use super::changes::Changes;
 use super::tree::{Files, Kind, Tree};
@@ -33,47 +32,49 @@ impl Copy<'_> {
         removed.chain(written.map(|(path, _)| path)).cloned().collect()
     }
 
-    /// Writes or removes these files.
+    /// Removes these files, or writes them, as they are wanted.
     pub fn update(&self, paths: &[String], wanted: &Files, signals: &Signals) -> Result<()> {
-        for path in paths {
+        let failed = |path: &String| format!("cannot write {}", self.directory.join(path).display());
+        let (written, removed): (Vec<_>, Vec<_>) = paths.iter().partition(|path| wanted.contains_key(*path));
+        // A directory of what is removed may be a file or a link in the end.
+        for path in removed {
+            if self.has_directory_of(path) {
+                remove(&self.directory.join(path)).with_context(|| failed(path))?;
+            }
+        }
+        let mut made = PathBuf::new();
+        for path in written {
             signals.check()?;
             let place = self.directory.join(path);
-            let kind = wanted.get(path).map(|content| content.kind);
-            self.put(path, &place, kind).with_context(|| format!("cannot write {}", place.display()))?;
+            let directory = place.parent().unwrap_or(self.directory);
+            if made != directory {
+                self.make_directory(directory).with_context(|| failed(path))?;
+                made = directory.to_owned();
+            }
+            self.write(path, &place, wanted[path].kind).with_context(|| failed(path))?;
         }
         Ok(())
     }
 
-    fn put(&self, path: &str, place: &Path, kind: Option<Kind>) -> io::Result<()> {
-        let directory = place.parent().unwrap_or(self.directory);
-        self.make_directory(directory)?;
-        // A directory where a file will be has no files any more, because those are removed first.
-        match fs::remove_dir_all(place) {
-            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {}
-            removed => removed?,
-        }
-        let Some(kind) = kind else {
-            return match fs::remove_file(place) {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            };
-        };
+    fn write(&self, path: &str, place: &Path, kind: Kind) -> io::Result<()> {
+        remove(place)?;
         let original = self.tree.directory().join(path);
         if kind == Kind::Link {
-            let _ = fs::remove_file(place);
             return symlink(fs::read_link(original)?, place);
         }
-        let mut new = NamedTempFile::new_in(directory)?;
-        match self.changes.0.get(path) {
-            Some(Some(change)) => new.write_all(&change.bytes)?,
-            _ => {
-                io::copy(&mut fs::File::open(original)?, &mut new)?;
-            }
-        }
         let mode = if kind == Kind::Program { 0o755 } else { 0o644 };
-        new.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        new.persist(place)?;
-        Ok(())
+        let mut new = File::options().write(true).create_new(true).mode(mode).open(place)?;
+        match self.changes.0.get(path) {
+            Some(Some(change)) => new.write_all(&change.bytes),
+            _ => io::copy(&mut File::open(original)?, &mut new).map(drop),
+        }
+    }
+
+    /// Whether all parents of a file are directories, and not links.
+    fn has_directory_of(&self, path: &str) -> bool {
+        let parents = Path::new(path).ancestors().skip(1).map(|parent| self.directory.join(parent));
+        let is_directory = |parent: PathBuf| fs::symlink_metadata(parent).is_ok_and(|data| data.is_dir());
+        parents.into_iter().all(is_directory)
     }
 
     /// Makes a directory of the copy. What was a link or a file before and is a directory now is replaced.
@@ -95,9 +96,19 @@ impl Copy<'_> {
     }
 }
 
+/// Removes a file, a link or a directory, if there is one.
+fn remove(place: &Path) -> io::Result<()> {
+    match fs::remove_file(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir_all(place),
+        removed => removed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
     use std::time::{Duration, SystemTime};
 
     use super::super::changes::Change;
@@ -196,6 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_was_interrupted_is_completed() {
+        if !has_git() {
+            return;
+        }
+        let (place, none) = (Place::new(), Changes::default());
+        let (mut seen, mut copied) = (Seen::new(), Files::new());
+        place.update(&none, &mut seen, &mut copied);
+        let (gone, half) = ("arch/arm64/kvm/debug.c", "Kconfig");
+        let copy = place.0.path().join("copy");
+        fs::write(copy.join(half), "").unwrap();
+        for path in [gone, half] {
+            copied.get_mut(path).unwrap().sha256.clear();
+        }
+        fs::remove_file(place.tree().join(gone)).unwrap();
+        assert_eq!(place.update(&none, &mut seen, &mut copied), [gone, half]);
+        assert_eq!(fs::read(copy.join(half)).unwrap(), b"a\n");
+        assert!(!copy.join(gone).exists());
+    }
+
+    #[test]
     fn changes_are_made_in_the_copy_and_taken_back() {
         if !has_git() {
             return;
@@ -212,7 +243,7 @@ mod tests {
         let copy = place.0.path().join("copy");
         let debug = copy.join("arch/arm64/kvm/debug.c");
         assert_eq!(fs::read(&debug).unwrap(), b"patched\n");
-        assert_eq!(fs::metadata(&debug).unwrap().permissions().mode() & 0o777, 0o755);
+        assert_ne!(fs::metadata(&debug).unwrap().permissions().mode() & 0o100, 0);
         assert!(!copy.join("Kconfig").exists());
         assert_eq!(fs::read(place.tree().join("arch/arm64/kvm/debug.c")).unwrap(), b"one\n");
         assert_eq!(place.update(&Changes::default(), &mut seen, &mut copied).len(), 2);

@@ -438,11 +438,10 @@ fn a_difference_names_each_case_by_its_change() {
     assert!(!diff.is_good() && diff.flaky.is_empty());
     assert!(diff.to_string().contains("newly failing: s.a\n  one@7: pass → fail\n"), "{diff}");
     assert!(
-        diff.to_string()
-            .ends_with(
-                "REGRESSION: 1 host compared, 1 case newly failing, 1 case newly passing, 1 case newly a known \
+        diff.to_string().ends_with(
+            "REGRESSION: 1 host compared, 1 case newly failing, 1 case newly passing, 1 case newly a known \
                  deviation, 1 case whose known deviation is gone\n"
-            ),
+        ),
         "{diff}"
     );
     let same = diff_of(&[with([Fail; 5], "s.f")], &[with([Fail; 5], "s.f")]);
