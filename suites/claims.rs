@@ -59,7 +59,7 @@ fn cases_and_model_agree_in_every_shape() {
         *held.entry(suite).or_default() += 1;
         let found = match scenario.features() {
             Some(features) => claim::disagreements(Vm::new(Arc::new(paper::facts(host, features))), scenario),
-            None => claim::disagreements(Pe::new(of), scenario),
+            None => claim::disagreements(Pe::new(of).with_host(host.shape()), scenario),
         };
         let found = match found {
             Err(unknown) => Some(unknown.to_string()),

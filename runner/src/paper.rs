@@ -56,7 +56,7 @@ pub fn outcomes(host: &Host, shape: Shape, scenario: &Scenario) -> Result<Vec<Ou
     }
     match scenario.features() {
         Some(features) => of(Vm::new(Arc::new(facts(host, features))), scenario),
-        None => of(Pe::new(shape), scenario),
+        None => of(Pe::new(shape).with_host(host.shape()), scenario),
     }
 }
 

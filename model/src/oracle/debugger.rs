@@ -373,6 +373,25 @@ mod tests {
         assert!(outcome.is_err(), "a link");
     }
 
+    #[test]
+    fn userspace_has_the_hosts_breakpoints_and_watchpoints_where_the_guest_is_shown_fewer() {
+        let exits = |host, debug, op| {
+            let small = Shape { breakpoints: 2, watchpoints: 2, context_aware: 1, ..SHAPE };
+            let mut pe = Pe::new(small).with_host(host);
+            let ops = [Op::Debug(debug), op];
+            let outcomes: Vec<_> = ops.into_iter().map(|op| pe.step(op).expect("modelled")).collect();
+            !outcomes[1].events.is_empty()
+        };
+        let marker = Op::Exec { marker: 1 };
+        let store = Op::Access { access: STR, address: WATCHED };
+        for (n, of) in [(1, SHAPE), (5, SHAPE), (6, Shape { breakpoints: 7, ..SHAPE })] {
+            assert!(exits(of, GuestDebug::breakpoint(n, 1), marker), "breakpoint {n}");
+        }
+        assert!(!exits(SHAPE, GuestDebug::breakpoint(6, 1), marker), "beyond the host's count");
+        assert!(exits(SHAPE, GuestDebug::watchpoint(3, WATCHED), store));
+        assert!(!exits(SHAPE, GuestDebug::watchpoint(4, WATCHED), store), "beyond the host's count");
+    }
+
     const STEPS: GuestDebug = GuestDebug::new(ENABLE | SINGLESTEP);
 
     /// Userspace's step ends at the store's RET, or at the store itself.

@@ -11,7 +11,7 @@ use crate::{
     dfr0::{self, Field, Order},
     rule::{self, Rule},
     shape::Shape,
-    sysreg::ID_AA64DFR0_EL1,
+    sysreg::{ID_AA64DFR0_EL1, SysReg},
 };
 use core::fmt;
 
@@ -79,6 +79,16 @@ impl fmt::Display for Allowed {
 
 /// The answers allowed when `field` alone is set to `value` in a VM whose register KVM set to `default`.
 pub fn allowed(field: &Field, value: u8, default: u64, writable: Writable) -> Allowed {
+    let allowed = allowed_in_a_shape(field, value, default, writable);
+    let written = field.with(default, value);
+    match allowed.accepted && written != default && is_impossible(field.reg, written) {
+        true => Allowed { refused: true, rule: &rule::ID_IMPOSSIBLE_SHAPE, ..allowed },
+        false => allowed,
+    }
+}
+
+/// The same if the register's value is a shape.
+fn allowed_in_a_shape(field: &Field, value: u8, default: u64, writable: Writable) -> Allowed {
     let limit = field.get(default);
     let answer = |accepted, refused, rule| Allowed { accepted, refused, reads_back: value, rule };
 
@@ -98,9 +108,6 @@ pub fn allowed(field: &Field, value: u8, default: u64, writable: Writable) -> Al
     match writable {
         Writable::Mask(mask) if mask & field.mask() != field.mask() => {
             answer(false, true, &rule::ID_READ_ONLY_REFUSED)
-        }
-        _ if field.reg == ID_AA64DFR0_EL1 && is_impossible(field.with(default, value)) => {
-            answer(true, true, &rule::ID_IMPOSSIBLE_SHAPE)
         }
         Writable::Mask(_) => answer(true, false, &rule::ID_SAFE_ACCEPTED),
         Writable::Unknown => answer(true, true, &rule::ID_SAFE_ACCEPTED),
@@ -132,9 +139,10 @@ impl AllowedWhole {
 /// whose register KVM set to `default`.
 pub fn allowed_together(changes: &[(&Field, u8)], default: u64, writable: Writable) -> AllowedWhole {
     let value = changes.iter().fold(default, |register, (field, value)| field.with(register, *value));
-    let start = AllowedWhole { accepted: true, refused: false, reads_back: value };
+    let refused = changes.iter().any(|(field, _)| is_impossible(field.reg, value));
+    let start = AllowedWhole { accepted: true, refused, reads_back: value };
     changes.iter().fold(start, |whole, (field, value)| {
-        let one = allowed(field, *value, default, writable);
+        let one = allowed_in_a_shape(field, *value, default, writable);
         AllowedWhole {
             accepted: whole.accepted && one.accepted,
             refused: whole.refused || one.refused,
@@ -174,10 +182,12 @@ pub fn allowed_late(
         let is_none = field.get(frozen) == dfr0::PMUVER_NI;
         return (if is_none { ANY } else { REFUSED }, &rule::ID_PMUVER_IMP_DEF);
     }
-    if !is_same && !allowed(field, value, default, writable).accepted {
+    let written = field.with(frozen, value);
+    let legal = allowed(field, value, default, writable).accepted && !is_impossible(field.reg, written);
+    if !is_same && !legal {
         return (REFUSED, &rule::ID_LATE_AND_ILLEGAL);
     }
-    (allowed_after_run(field.with(frozen, value), frozen, writable), &rule::ID_FROZEN_BY_RUN)
+    (allowed_after_run(written, frozen, writable), &rule::ID_FROZEN_BY_RUN)
 }
 
 /// PMUVer's or PerfMon's IMPLEMENTATION DEFINED form.
@@ -185,9 +195,10 @@ pub(crate) fn is_imp_def_pmu(field: &Field, value: u8) -> bool {
     field.order == Order::UnsignedOrImpDef && value == dfr0::PMUVER_IMP_DEF
 }
 
-fn is_impossible(register: u64) -> bool {
-    let shape = Shape::from_id_aa64dfr0(register);
-    shape.context_aware > shape.breakpoints
+/// The value of this register has more context-aware breakpoints than breakpoints, which KVM may refuse or not.
+pub(crate) fn is_impossible(reg: SysReg, value: u64) -> bool {
+    let shape = Shape::from_id_aa64dfr0(value);
+    reg == ID_AA64DFR0_EL1 && shape.context_aware > shape.breakpoints
 }
 
 #[cfg(test)]
@@ -236,6 +247,17 @@ mod tests {
         let default = CTX_CMPS.with(DEFAULT, 5);
         let allowed = allowed(&BRPS, 3, default, Writable::Mask(u64::MAX));
         assert_eq!((allowed.accepted, allowed.refused), EITHER);
+    }
+
+    #[test]
+    fn fewer_breakpoints_together_with_fewer_context_aware_ones_are_accepted() {
+        let default = CTX_CMPS.with(DEFAULT, 3);
+        let together = |brps, ctx_cmps| {
+            let changes = [(&BRPS, brps), (&CTX_CMPS, ctx_cmps)];
+            let whole = allowed_together(&changes, default, Writable::Mask(u64::MAX));
+            (whole.accepted, whole.refused)
+        };
+        assert_eq!([together(2, 2), together(1, 2)], [ACCEPTED, EITHER]);
     }
 
     #[test]
@@ -320,6 +342,19 @@ mod tests {
         for (field, value) in [(&WRPS, 4), (&WRPS, 0), (&BRPS, 4), (&DEBUGVER, 5), (&DOUBLELOCK, 8)] {
             assert_eq!(late(field, value), (refused, &rule::ID_LATE_AND_ILLEGAL), "{} {value}", field.name);
         }
+    }
+
+    #[test]
+    fn a_late_value_that_is_not_a_shape_may_be_refused_as_an_illegal_one() {
+        const ALL: Writable = Writable::Mask(u64::MAX);
+        let refused = &[Answer::Refused(EBUSY), Answer::Refused(EINVAL)][..];
+        let late =
+            |field, value, frozen| allowed_late(field, value, frozen, CTX_CMPS.with(DEFAULT, 3), ALL).0;
+        let frozen = CTX_CMPS.with(DEFAULT, 3);
+        assert_eq!([late(&BRPS, 2, frozen), late(&BRPS, 3, frozen)], [refused, &[Answer::Refused(EBUSY)]]);
+        let lowered = BRPS.with(CTX_CMPS.with(DEFAULT, 1), 1);
+        assert_eq!(late(&CTX_CMPS, 2, lowered), refused, "with the number of breakpoints that the VM has");
+        assert_eq!(late(&CTX_CMPS, 0, lowered), [Answer::Refused(EBUSY)]);
     }
 
     #[test]

@@ -56,6 +56,7 @@ const UNLISTED: [SysReg; 8] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pe {
     shape: Shape,
+    host: Shape,
     zva_block: u64,
     registers: Registers,
     /// Values that registers had since the last context synchronization event: the PE may still see them.
@@ -71,6 +72,7 @@ impl Pe {
     pub fn new(shape: Shape) -> Self {
         Self {
             shape,
+            host: shape,
             zva_block: ZVA_BLOCK,
             registers: Registers::RESET,
             earlier: Vec::new(),
@@ -84,6 +86,11 @@ impl Pe {
     /// The guest is shown this shape from here on.
     pub(crate) fn show(&mut self, shape: Shape) {
         self.shape = shape;
+    }
+
+    /// Userspace debugs with the breakpoints and watchpoints of this host, whose numbers may be larger than the guest's.
+    pub fn with_host(self, host: Shape) -> Self {
+        Self { host, ..self }
     }
 
     /// Sets the size in bytes of the block that DC ZVA zeroes.
@@ -418,14 +425,12 @@ impl Pe {
         if self.guests_breakpoint_matches(code)? || self.guests_breakpoint_matches(code + 4)? {
             return Err(Unknown("a breakpoint of the guest on an access while userspace debugs"));
         }
-        let hit = |registers| {
-            let view = self.view(registers);
-            view.watchpoint_matches(access, bytes)
-        };
-        let guests_own = hit(&self.registers);
+        let guests_own = self.view(&self.registers).watchpoint_matches(access, bytes);
         let enabled = self.registers.mdscr().mde() && !self.registers.oslk();
         let guests_own = (enabled && guests_own.verdict.matches > Match::No).then_some(guests_own);
-        let userspaces = hit(&self.debugger.watchpoints());
+        let userspaces = self.debugger.watchpoints();
+        let userspaces =
+            View { shape: &self.host, ..self.view(&userspaces) }.watchpoint_matches(access, bytes);
         let mut outcome = self.debugger.exits_at_access(code, &userspaces, guests_own.as_ref())?;
         if !self.debugger.is_on() {
             let after = self.execute(code, &[Instruction::Access(memory)], None)?;
@@ -444,7 +449,7 @@ impl Pe {
         if self.guests_breakpoint_matches(marker + 4)? {
             return Err(Unknown("a breakpoint of the guest after a marker while userspace debugs"));
         }
-        let mut outcome = self.debugger.exits_at_marker(marker, self.shape.breakpoints, guests_own)?;
+        let mut outcome = self.debugger.exits_at_marker(marker, self.host.breakpoints, guests_own)?;
         if !self.debugger.is_on() {
             outcome.events.extend(self.execute(marker, &[NOP], None)?.events);
         }

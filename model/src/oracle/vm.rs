@@ -333,7 +333,7 @@ impl Vm {
     }
 
     fn new_pe(&self) -> Result<Pe, Unknown> {
-        let pe = Pe::new(self.shape());
+        let pe = Pe::new(self.shape()).with_host(self.facts.shape());
         let mut pe = self.facts.zva_block.map_or(pe.clone(), |bytes| pe.with_zva_block(bytes));
         self.modes.iter().try_for_each(|op| pe.step(*op).map(drop))?;
         Ok(pe)
@@ -639,7 +639,8 @@ impl Vm {
         }
         let legal = |(field, value): &(&Field, u8)| allowed(field, *value, default, writable).accepted;
         let imp_def = |(field, value): &(&Field, u8)| id_write::is_imp_def_pmu(field, *value);
-        let certain = changes.iter().all(legal) && !changes.iter().any(imp_def);
+        let certain =
+            changes.iter().all(legal) && !changes.iter().any(imp_def) && !id_write::is_impossible(reg, value);
         let busy = allowed_after_run(value, frozen, writable).len() == 1;
         let refused: &[i32] = if certain && busy { &[EBUSY] } else { ANY };
         let rule = if certain { started } else { &rule::ID_LATE_AND_ILLEGAL };

@@ -268,7 +268,7 @@ impl Context<'_> {
     }
 
     fn pe_of(&self, shape: Shape) -> Pe {
-        let pe = Pe::new(shape);
+        let pe = Pe::new(shape).with_host(self.host().shape());
         match self.session.known_zva_block() {
             Some(bytes) => pe.with_zva_block(bytes),
             None => pe,
