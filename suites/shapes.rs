@@ -10,7 +10,6 @@ use crate::{BREAKPOINTS, DOUBLE_LOCK, GUEST_DEBUG, LINKED_CONTEXT, RANDOM, REGIS
 use dfr0_model::{
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, DOUBLELOCK, Field, WRPS},
     id_write::Answer,
-    rule,
     shape::Shape,
     sysreg::ID_AA64DFR0_EL1,
 };
@@ -21,7 +20,8 @@ use dfr0_runner::{
 use std::sync::{Arc, OnceLock};
 
 /// The suites that run in each shape.
-const SUITES: [Suite; 6] = [REGISTER_ACCESS, BREAKPOINTS, WATCHPOINTS, LINKED_CONTEXT, DOUBLE_LOCK, RANDOM];
+const SUITES: [Suite; 7] =
+    [REGISTER_ACCESS, BREAKPOINTS, WATCHPOINTS, LINKED_CONTEXT, DOUBLE_LOCK, GUEST_DEBUG, RANDOM];
 
 /// Values of ID_AA64DFR0_EL1 that the kernel accepts, asked for when the first case needs them.
 type Shapes = Arc<OnceLock<Vec<u64>>>;
@@ -36,11 +36,7 @@ pub fn cases() -> Vec<Case> {
         let (rule, also) = (case.rule, case.also);
         Case::new(case.name.clone(), rule, move |cx| in_shapes(cx, ask_once(cx, &shapes)?, &case)).and(also)
     };
-    let mut cases: Vec<Case> = run_again().map(again).collect();
-    cases.push(Case::new("guest_debug", &rule::GUEST_DEBUG_KEEPS_REGISTERS, move |cx| {
-        under_guest_debug(cx, ask_once(cx, &shapes)?)
-    }));
-    cases
+    run_again().map(again).collect()
 }
 
 /// The cases that run in other shapes.
@@ -60,21 +56,6 @@ fn in_shapes(cx: &mut Context<'_>, shapes: &[u64], case: &Case) -> Result<(), St
     } else {
         Stop::skip("this kernel does not let userspace change what this case tests of a VM's shape")
     }
-}
-
-/// Userspace debugs a guest that has other breakpoints than the host. Userspace uses those of the host.
-fn under_guest_debug(cx: &mut Context<'_>, shapes: &[u64]) -> Result<(), Stop> {
-    let shapes = differing(cx, shapes, BRPS.mask() | CTX_CMPS.mask());
-    if shapes.is_empty() {
-        return Stop::skip("this kernel lets userspace change neither BRPs nor CTX_CMPs");
-    }
-    for case in &GUEST_DEBUG.cases() {
-        match in_shapes(cx, &shapes, case) {
-            Err(Stop::Skip(_)) => {}
-            result => result?,
-        }
-    }
-    Ok(())
 }
 
 /// The shapes that differ from the host's in these bits.

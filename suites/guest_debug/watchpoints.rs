@@ -39,7 +39,7 @@ fn userspaces() -> Vec<Case> {
             beside.load_and_store(WATCHED, Exit)
         }),
         whole("all_watchpoints_exit", EXITS, |cx| {
-            let count = cx.shape().watchpoints;
+            let count = cx.host().shape().watchpoints;
             let debugged = Scenario::new().userspace_debugs(GuestDebug::first_watchpoints(count, WATCHED));
             let all = debugged.each(0..count, |scenario, n| scenario.load_and_store(place(n), Exit));
             cx.check(&all.load_and_store(place(count), Nothing))
