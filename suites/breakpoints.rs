@@ -55,6 +55,12 @@ pub fn cases() -> Vec<Case> {
         whole("each_control_over_exit", &rule::EXIT_KEEPS_STATE, each_control_over_exit),
         whole("fields_of_later_features", &rule::RES0_WITHOUT_FEATURE, fields_of_later_features),
         whole("unlinked_context", &rule::BREAKPOINT_CONTEXT, unlinked_context),
+        whole(
+            "unlinked_context_not_supported",
+            &rule::BREAKPOINT_TYPE_UNPREDICTABLE,
+            unlinked_context_not_supported,
+        )
+        .in_each_shape(),
         whole("not_synchronised", &rule::CONTEXT_SYNCHRONIZATION, not_synchronised),
         whole("on_brk", &rule::PRIORITY, on_brk),
         whole("in_memory_set_and_copy", &rule::MOVE_GOES_ON, in_memory_set_and_copy),
@@ -258,17 +264,28 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// A context-aware breakpoint that is linked to nothing fires at every instruction in its context.
 fn unlinked_context(cx: &mut Context<'_>) -> Result<(), Stop> {
-    let of = |n: u8| {
-        [BT_CONTEXT, BT_CONTEXTIDR_EL1].into_iter().flat_map(move |bt| {
-            PRIVILEGES.into_iter().flat_map(move |pmc| {
-                [CONTEXT, CONTEXT ^ 1, CONTEXT ^ 1 << 31].map(|context| {
-                    let set = Scenario::new().write(CONTEXTIDR_EL1, context);
-                    set.append(with_value(n, CONTEXT, ADDRESS.with_bt(bt).with_pmc(pmc)))
-                })
+    cx.check_each(cx.shape().context_aware_numbers().flat_map(in_and_out_of_context))
+}
+
+/// A breakpoint that is not context-aware compares no context: it fires nowhere, or at an address, where the guest is not.
+fn unlinked_context_not_supported(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let others = 0..cx.shape().context_aware_numbers().start;
+    if others.is_empty() {
+        return Stop::skip("each breakpoint is context-aware");
+    }
+    cx.check_each(others.flat_map(|n| in_and_out_of_context(n).map(|scenario| scenario.exec(HERE).nothing())))
+}
+
+/// Breakpoint `n` compares a context without a link, at each privilege, in its context and in two others.
+fn in_and_out_of_context(n: u8) -> impl Iterator<Item = Scenario> {
+    [BT_CONTEXT, BT_CONTEXTIDR_EL1].into_iter().flat_map(move |bt| {
+        PRIVILEGES.into_iter().flat_map(move |pmc| {
+            [CONTEXT, CONTEXT ^ 1, CONTEXT ^ 1 << 31].map(|context| {
+                let set = Scenario::new().write(CONTEXTIDR_EL1, context);
+                set.append(with_value(n, CONTEXT, ADDRESS.with_bt(bt).with_pmc(pmc)))
             })
         })
-    };
-    cx.check_each(cx.shape().context_aware_numbers().flat_map(of))
+    })
 }
 
 /// A write just before a marker may or may not have an effect at the marker. After an ISB it has.
