@@ -9,6 +9,7 @@ pub mod apt;
 pub mod bare_machine;
 pub mod cache;
 pub mod console;
+pub mod defects;
 pub mod digest;
 pub mod errand;
 pub mod exit;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 //! `lab`: boots KVM/arm64 hosts and runs a command in them.
 
+mod defects;
 mod matrix;
 mod pairs;
 
@@ -27,6 +28,7 @@ use dfr0_lab::streams::Streams;
 use dfr0_lab::virtual_machine::VirtualMachine;
 use dfr0_lab::{pool, qemu, shaped_cpu, source, userland};
 
+use crate::defects::Defects;
 use crate::matrix::Matrix;
 use crate::pairs::Pairs;
 
@@ -100,6 +102,9 @@ enum Subcommands {
     Matrix(Matrix),
     /// Move dfr0's scenarios between each ordered pair of hosts, for `dfr0 pairs table`
     Pairs(Pairs),
+    /// Build kernels with one defect each, and say which cases see it
+    #[command(after_help = defects::EXAMPLES)]
+    Defects(Defects),
     /// Fetch QEMU and kernels into the cache, as `exec` does when it needs them
     Fetch(Fetch),
     /// Print the path of a tar archive with the source of a Debian kernel's selftests
@@ -195,6 +200,7 @@ fn run(cli: &Cli) -> Result<Exit> {
         Subcommands::Exec(exec) => exec.run(&hosts),
         Subcommands::Matrix(matrix) => matrix.run(&hosts),
         Subcommands::Pairs(pairs) => pairs.run(&hosts),
+        Subcommands::Defects(defects) => defects.run(&hosts),
         Subcommands::Fetch(fetch) => fetch.run(&hosts),
         Subcommands::Source(source) => source.run(),
         Subcommands::Userland(userland) => userland.run(),

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+//! `lab defects`: builds kernels that are wrong, one defect each, and says which cases see it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use dfr0_lab::cache::{Cache, write_whole};
+use dfr0_lab::console::{Console, Output};
+use dfr0_lab::defects::{Defect, List, Seen, Verdict, failed_cases, table};
+use dfr0_lab::digest::sha256;
+use dfr0_lab::errand::Errand;
+use dfr0_lab::exit::Exit;
+use dfr0_lab::hosts::{Host, Hosts};
+use dfr0_lab::interrupt::{Interrupted, Signals};
+use dfr0_lab::kernel::{Choice, Identity};
+use dfr0_lab::kernel_source::{self, Changes, Tree};
+use dfr0_lab::matrix::record::{read_json, write_json};
+use dfr0_lab::outcome::Outcome;
+use dfr0_lab::virtual_machine::VirtualMachine;
+
+use crate::qemu_of;
+
+/// kselftest's status of a test that did not fail: passed, and all skipped.
+const GOOD: [u8; 2] = [0, 4];
+/// An upper limit of what is kept of a host's output, in bytes.
+const LARGEST: usize = 256 << 20;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  lab defects --bundle target/bundle --out target/defects
+      Build and test everything in lab/defects.toml.
+  lab defects --bundle target/bundle --out target/defects oslsr-const
+      One of them.
+  lab defects --bundle target/bundle --out target/defects \\
+          --upstream target/upstream/arm64 --page docs/defects.md
+      Run upstream's own tests too, and write the page.
+
+DIR gets NAME.json and NAME.jsonl (dfr0's results) for each defect. What is
+there already and depends on the same kernel, programs and cases is not run
+again, so Ctrl-C loses one defect at the most.
+
+Exit status: 0 if dfr0 sees each defect that can be seen; 1 if one survives
+without a reason, if one of upstream's tests fails where dfr0 sees nothing, or
+if a case fails without a defect; 128 + N if signal N stopped lab; 125 if lab or
+the arguments failed, or a defect does not apply to the source.";
+
+#[derive(Args)]
+pub struct Defects {
+    /// Write what was seen into DIR, which is created
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The directory of the static arm64 program dfr0
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// A directory with upstream's tests as static arm64 programs
+    #[arg(long, value_name = "TESTS")]
+    upstream: Option<PathBuf>,
+    /// The source: bookworm, trixie, sid, newest or a kernel tree
+    #[arg(long, value_name = "SUITE|TREE", default_value = "newest")]
+    kernel: Choice,
+    /// The defects [default: those of lab/defects.toml]
+    #[arg(long, value_name = "FILE")]
+    defects: Option<PathBuf>,
+    /// Run them on this host only, whatever the file says; may be repeated
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Write the table of all defects into FILE, in Markdown
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+    /// Stop a host after this number of seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    deadline: u64,
+    /// Names of defects
+    #[arg(value_name = "DEFECT")]
+    names: Vec<String>,
+}
+
+/// What runs tests on a kernel.
+struct Tester<'a> {
+    cache: &'a Cache,
+    signals: &'a Signals,
+    bundle: &'a Path,
+    upstream: Vec<(String, Errand)>,
+    deadline: Duration,
+}
+
+/// A defect on a host, and its kernel.
+struct Built<'a> {
+    defect: &'a Defect,
+    image: PathBuf,
+    identity: Identity,
+}
+
+impl Defects {
+    pub fn run(&self, hosts: &Hosts) -> Result<Exit> {
+        let signals = Signals::hold()?;
+        let list = List::load(self.defects.as_deref())?;
+        let only = if self.host.is_empty() { Vec::new() } else { hosts.several(&self.host)? };
+        let mut chosen = Vec::new();
+        for defect in list.several(&self.names)? {
+            let own =
+                hosts.get(defect.host.as_deref()).with_context(|| format!("the defect `{}`", defect.name))?;
+            if only.is_empty() || only.contains(&own) {
+                chosen.push((defect, own));
+            }
+        }
+        if chosen.is_empty() {
+            bail!("no defect shows itself on these hosts");
+        }
+        let cache = Cache::open()?;
+        let tree = self.kernel.tree(&cache, &signals)?;
+        // An error of the file is said before the first build, which takes minutes.
+        let changes = chosen.iter().map(|(defect, _)| defect.changes(&tree)).collect::<Result<Vec<_>>>()?;
+        fs::create_dir_all(&self.out).with_context(|| format!("cannot create {}", self.out.display()))?;
+        let tester = Tester {
+            cache: &cache,
+            signals: &signals,
+            bundle: &self.bundle,
+            upstream: self.upstream.as_deref().map_or(Ok(Vec::new()), upstream_tests)?,
+            deadline: Duration::from_secs(self.deadline),
+        };
+        let clean = self.without_a_defect(&chosen, &tree, &tester)?;
+
+        let (sender, built) = sync_channel(0);
+        let mut bad = clean.values().any(|verdict| verdict.dfr0.something());
+        thread::scope(|scope| -> Result<()> {
+            // The next kernel is built while a host runs.
+            scope.spawn(|| {
+                let sender = sender;
+                for ((defect, host), changes) in chosen.iter().zip(&changes) {
+                    let built = build(defect, &tree, changes, &tester);
+                    let failed = built.is_err();
+                    if sender.send((host, built)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            for (number, (host, built)) in (1..).zip(built) {
+                let built = built?;
+                let defect = built.defect;
+                let verdict = self.verdict(&built, host, &tree, &clean[&host.name], &tester)?;
+                let seen = describe(&verdict.dfr0);
+                eprintln!("lab: {number} of {}: {} on {}: {seen}", chosen.len(), defect.name, host.name);
+                if verdict.only_upstream() {
+                    eprintln!("lab: {}: upstream's tests see it, and dfr0 does not", defect.name);
+                }
+                bad |= verdict.is_gap(defect) || verdict.only_upstream();
+            }
+            Ok(())
+        })?;
+        self.report(&list)?;
+        Ok(if bad { Exit::Command(1) } else { Exit::Good })
+    }
+
+    /// What the tests see of the source as it is, on each host. Whatever fails there says nothing about a defect.
+    fn without_a_defect(
+        &self,
+        chosen: &[(&Defect, &Host)],
+        tree: &Tree,
+        tester: &Tester<'_>,
+    ) -> Result<BTreeMap<String, Verdict>> {
+        let image = kernel_source::build(tree, &Changes::default(), tester.cache, tester.signals)?;
+        let mut clean = BTreeMap::new();
+        let hosts: BTreeMap<_, _> = chosen.iter().map(|(_, host)| (&host.name, *host)).collect();
+        for (name, host) in hosts {
+            let own = chosen.iter().filter(|(_, other)| other.name == *name);
+            let cases: BTreeSet<_> = own.flat_map(|(defect, _)| defect.cases.iter().cloned()).collect();
+            let defect = Defect {
+                name: format!("clean@{name}"),
+                breaks: String::new(),
+                file: String::new(),
+                find: String::new(),
+                replace: String::new(),
+                cases: cases.into_iter().collect(),
+                host: None,
+                real: None,
+                survives: None,
+            };
+            let built =
+                Built { defect: &defect, image: image.clone(), identity: identity(&image, tree, tester)? };
+            let none = Verdict {
+                key: String::new(),
+                source: String::new(),
+                host: String::new(),
+                dfr0: Seen { failed: Vec::new(), died: None },
+                upstream: BTreeMap::new(),
+            };
+            let verdict = self.verdict(&built, host, tree, &none, tester)?;
+            eprintln!("lab: without a defect, on {name}: {}", describe(&verdict.dfr0));
+            if let Some(why) = &verdict.dfr0.died {
+                bail!("the kernel without a defect does not run on {name}: {why}");
+            }
+            for (test, _) in verdict.upstream.iter().filter(|(_, failed)| **failed) {
+                eprintln!("lab: without a defect, on {name}: upstream's {test} fails, and does not count");
+            }
+            clean.insert(name.clone(), verdict);
+        }
+        Ok(clean)
+    }
+
+    /// The verdict from the directory, or that of a new run.
+    fn verdict(
+        &self,
+        built: &Built<'_>,
+        host: &Host,
+        tree: &Tree,
+        clean: &Verdict,
+        tester: &Tester<'_>,
+    ) -> Result<Verdict> {
+        let defect = built.defect;
+        let place = self.out.join(format!("{}.json", defect.name));
+        let command: Vec<String> = ["./dfr0", "run", "--results", "-"]
+            .into_iter()
+            .map(Into::into)
+            .chain(defect.cases.clone())
+            .collect();
+        let errand = Errand::new(&command, Some(tester.bundle))?;
+        let mut all = format!("{} {} {} {command:?}", built.identity.sha256, host.name, errand.sha256()?);
+        for (test, errand) in &tester.upstream {
+            all += &format!(" {test} {}", errand.sha256()?);
+        }
+        let key = sha256(all.as_bytes())?;
+        if let Ok(verdict) = read_json::<Verdict>(&place)
+            && verdict.key == key
+        {
+            return Ok(verdict);
+        }
+        let (stdout, ended) = tester.runs(&errand, host, built)?;
+        write_whole(&place.with_extension("jsonl"), 0o644, |file| Ok(file.write_all(&stdout)?))?;
+        let mut failed = failed_cases(&String::from_utf8_lossy(&stdout));
+        let died = match ended {
+            Ended::Status(0 | 4) => None,
+            Ended::Status(1) if !failed.is_empty() => None,
+            Ended::Status(status) => Some(format!("dfr0 exited with {status}")),
+            Ended::Died(why) => Some(why),
+        };
+        failed.retain(|name| !clean.dfr0.failed.contains(name));
+        let mut upstream = BTreeMap::new();
+        for (test, errand) in &tester.upstream {
+            let (_, ended) = tester.runs(errand, host, built)?;
+            let failed = !matches!(ended, Ended::Status(status) if GOOD.contains(&status));
+            upstream.insert(test.clone(), failed && !clean.upstream.get(test).is_some_and(|failed| *failed));
+        }
+        let source = tree.described(tester.signals)?;
+        let verdict = Verdict { key, source, host: host.name.clone(), dfr0: Seen { failed, died }, upstream };
+        write_json(&place, &verdict)?;
+        Ok(verdict)
+    }
+
+    /// Prints what survives, of all that the directory has, and writes the page.
+    fn report(&self, list: &List) -> Result<()> {
+        let verdicts: Vec<Option<Verdict>> = list
+            .defects
+            .iter()
+            .map(|defect| read_json(&self.out.join(format!("{}.json", defect.name))).ok())
+            .collect();
+        let rows: Vec<_> = list.defects.iter().zip(verdicts.iter().map(Option::as_ref)).collect();
+        let named = |which: &dyn Fn(&Defect, &Verdict) -> bool| {
+            let names: Vec<_> = rows
+                .iter()
+                .filter(|(defect, verdict)| verdict.is_some_and(|verdict| which(defect, verdict)))
+                .map(|(defect, _)| defect.name.as_str())
+                .collect();
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        };
+        eprintln!("lab: survives without a reason: {}", named(&|defect, verdict| verdict.is_gap(defect)));
+        eprintln!(
+            "lab: seen by upstream's tests and not by dfr0: {}",
+            named(&|_, verdict| verdict.only_upstream())
+        );
+        if let Some(page) = &self.page {
+            write_whole(page, 0o644, |file| Ok(file.write_all(table(&rows).as_bytes())?))?;
+        }
+        Ok(())
+    }
+}
+
+/// The image of a defect.
+fn build<'a>(defect: &'a Defect, tree: &Tree, changes: &Changes, tester: &Tester<'_>) -> Result<Built<'a>> {
+    let image = kernel_source::build(tree, changes, tester.cache, tester.signals)
+        .with_context(|| format!("the defect `{}`", defect.name))?;
+    let identity = identity(&image, tree, tester)?;
+    Ok(Built { defect, image, identity })
+}
+
+fn identity(image: &Path, tree: &Tree, tester: &Tester<'_>) -> Result<Identity> {
+    let source = Some(tree.described(tester.signals)?);
+    dfr0_lab::kernel::Image { path: image.into(), source }.identity()
+}
+
+/// The programs in a directory.
+fn upstream_tests(directory: &Path) -> Result<Vec<(String, Errand)>> {
+    let failed = || format!("cannot read {}", directory.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).with_context(failed)? {
+        let entry = entry.with_context(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.contains('.') && entry.path().is_file() {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        bail!("{} has no test", directory.display());
+    }
+    names.sort();
+    let errand =
+        |name: String| Ok((name.clone(), Errand::new(&[directory.join(&name).display().to_string()], None)?));
+    names.into_iter().map(errand).collect()
+}
+
+fn describe(seen: &Seen) -> String {
+    match (&seen.failed[..], &seen.died) {
+        ([], None) => "nothing failed".into(),
+        ([], Some(why)) => why.clone(),
+        ([one], None) => format!("{one} failed"),
+        ([first, others @ ..], None) => format!("{first} and {} more failed", others.len()),
+        ([first, others @ ..], Some(why)) => format!("{first} and {} more failed; {why}", others.len()),
+    }
+}
+
+/// How a program in a host ended.
+enum Ended {
+    Status(u8),
+    /// It did not end by itself.
+    Died(String),
+}
+
+impl Tester<'_> {
+    /// What a program printed on a kernel, and how it ended.
+    fn runs(&self, errand: &Errand, host: &Host, built: &Built<'_>) -> Result<(Vec<u8>, Ended)> {
+        let qemu = qemu_of(host, self.cache, self.signals)?;
+        let initramfs = errand.initramfs(host, &built.identity)?;
+        let machine = VirtualMachine { qemu: &qemu, host, kernel: &built.image, initramfs, verbose: false };
+        let mut stdout = Stdout(Vec::new());
+        let ended = match machine.run(self.deadline, self.signals, Console::new(&mut stdout, false)) {
+            Ok(Outcome::Exited(status)) => Ended::Status(status),
+            Ok(Outcome::Killed(signal)) => Ended::Died(format!("the program was killed by signal {signal}")),
+            Ok(Outcome::Refused(why)) => Ended::Died(first_line(&why)),
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => Ended::Died(first_line(&error.to_string())),
+        };
+        Ok((stdout.0, ended))
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Keeps what a program writes to stdout.
+struct Stdout(Vec<u8>);
+
+impl Output for &mut Stdout {
+    fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
+        let left = LARGEST.saturating_sub(self.0.len());
+        self.0.extend_from_slice(&bytes[..bytes.len().min(left)]);
+        Ok(())
+    }
+
+    fn stderr(&mut self, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn note(&mut self, _line: &str) -> Result<()> {
+        Ok(())
+    }
+}
