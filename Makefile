@@ -3,14 +3,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check compare bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install clean \
+.PHONY: help check compare defects bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install clean \
     kselftest-install kselftest-remove
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
-# cases, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, PREFIX and DESTDIR where
-# `make install` puts files. The variables of each target:
+# cases, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, DEFECTS names in
+# lab/defects.toml, PREFIX and DESTDIR where `make install` puts files. The variables of each target:
 OF_check := HOST KERNEL KSRC PATCH PATTERNS
 OF_compare := BASE HEAD KERNEL KSRC PATCH HOST HOSTS PATTERNS EVERY
+OF_defects := DEFECTS HOSTS UPSTREAM PAGE
 OF_bare := HOST MACHINE PATTERNS
 OF_bench := HOST KERNEL KSRC PATTERNS
 OF_matrix := HOSTS KERNELS PATTERNS RESUME EVERY
@@ -37,6 +38,9 @@ KSRC ?=
 PATCH ?=
 BASE ?=
 HEAD ?=
+DEFECTS ?=
+UPSTREAM ?=
+PAGE ?=
 PATTERNS ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -56,6 +60,10 @@ help:
 	@echo "                       control); HOST and PATTERNS as above"
 	@echo "make bare MACHINE=DIR  the same on a machine that the lab does not start, such"
 	@echo "                       as a model of a CPU (docs/bare.md)"
+	@echo "make defects           build Linux with each defect of lab/defects.toml, and say"
+	@echo "                       which cases see it (hours; it continues where it ended);"
+	@echo "                       DEFECTS='a b' and HOSTS='c d' select, UPSTREAM=1 runs"
+	@echo "                       upstream's own tests beside, PAGE=FILE is the table"
 	@echo "make bench [KSRC=DIR]  measure how fast the suites run, compared with a loop"
 	@echo "                       that only takes exceptions, and with KVM's own test"
 	@echo "                       debug-exceptions of the kernel tree KSRC"
@@ -99,6 +107,7 @@ ifndef DFR0_TOOLCHAIN
 # What a kernel's build needs.
 check compare: export DFR0_NEEDS := $(if $(strip $(KSRC) $(PATCH) $(BASE) $(HEAD)),make=make gcc=gcc flex=flex bison=bison \
     bc=bc perl=perl git=git)
+defects: export DFR0_NEEDS := make=make gcc=gcc flex=flex bison=bison bc=bc perl=perl git=git rsync=rsync
 # What the tests in kernel trees need and Debian does not install by default.
 test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
     /usr/lib/python3/dist-packages/tap/parser.py=python3-tap \
@@ -108,7 +117,7 @@ test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver
     /usr/lib/python3/dist-packages/selenium/__init__.py=python3-selenium
 
 # Finds or installs the toolchain and calls make again with it.
-check compare bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install hosts:
+check compare defects bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -211,8 +220,18 @@ bare: lab
 	    { sed -n 's/^# Totals: /dfr0: bare failed: /p' $(TARGET)/bare.tap; exit 1; }
 
 bench: $(if $(HERE),bundle,bundle-and-host)
-	@$(if $(KSRC),suites/kselftest/debug-exceptions $(abspath $(KSRC)) $(TARGET)/upstream && cp $(TARGET)/upstream/arm64/debug-exceptions $(BUNDLE))
+	@$(if $(KSRC),suites/kselftest/upstream $(abspath $(KSRC)) $(TARGET)/upstream arm64/debug-exceptions && cp $(TARGET)/upstream/arm64/debug-exceptions $(BUNDLE))
 	@$(RUN) bench $(if $(KSRC),--beside $(if $(HERE),$(BUNDLE),.)/debug-exceptions) $(PATTERNS)
+
+# Upstream's tests of debug and ID registers. The source is that of the kernels.
+UPSTREAMS := arm64/debug-exceptions arm64/set_id_regs arm64/aarch32_id_regs arm64/idreg-idst get-reg-list
+defects: bundle lab
+	@$(if $(UPSTREAM),mkdir -p $(TARGET)/upstream-source && tar -xf "$$($(LAB) source newest)" -C $(TARGET)/upstream-source && \
+	    suites/kselftest/upstream $(TARGET)/upstream-source $(TARGET)/upstream $(UPSTREAMS) && \
+	    mkdir -p $(TARGET)/upstream/tests && cp $(UPSTREAMS:%=$(TARGET)/upstream/%) $(TARGET)/upstream/tests)
+	@echo "dfr0: defects: building and testing $(or $(DEFECTS),every defect), into target/defects"
+	@$(LAB) defects --bundle $(BUNDLE) --out $(TARGET)/defects $(if $(UPSTREAM),--upstream $(TARGET)/upstream/tests) \
+	    $(HOSTS:%=--host %) $(if $(PAGE),--page $(PAGE)) $(DEFECTS)
 
 # `latest` is the last run; RESUME=1 continues it. EVERY=1 runs all scenarios, which takes three times as long. A cell that
 # did not report fails the run, and the reports show it.

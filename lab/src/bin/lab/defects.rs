@@ -39,7 +39,7 @@ Examples:
   lab defects --bundle target/bundle --out target/defects oslsr-const
       One of them.
   lab defects --bundle target/bundle --out target/defects \\
-          --upstream target/upstream/arm64 --page docs/defects.md
+          --upstream target/upstream/tests --page docs/defects.md
       Run upstream's own tests too, and write the page.
 
 DIR gets NAME.json and NAME.jsonl (dfr0's results) for each defect. What is
