@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
 # cases, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, DEFECTS names in
-# lab/defects.toml, PREFIX and DESTDIR where `make install` puts files. The variables of each target:
+# lab/kernels/defects.toml, PREFIX and DESTDIR where `make install` puts files. The variables of each target:
 OF_check := HOST KERNEL KSRC PATCH PATTERNS
 OF_compare := BASE HEAD KERNEL KSRC PATCH HOST HOSTS PATTERNS EVERY
 OF_defects := DEFECTS HOSTS UPSTREAM PAGE
@@ -60,10 +60,11 @@ help:
 	@echo "                       control); HOST and PATTERNS as above"
 	@echo "make bare MACHINE=DIR  the same on a machine that the lab does not start, such"
 	@echo "                       as a model of a CPU (docs/bare.md)"
-	@echo "make defects           build Linux with each defect of lab/defects.toml, and say"
-	@echo "                       which cases see it (hours; it continues where it ended);"
-	@echo "                       DEFECTS='a b' and HOSTS='c d' select, UPSTREAM=1 runs"
-	@echo "                       upstream's own tests beside, PAGE=FILE is the table"
+	@echo "make defects           build Linux with each defect that dfr0 knows (docs/defects.md),"
+	@echo "                       and say which cases see it; takes hours, continues where"
+	@echo "                       it ended; DEFECTS='a b' and HOSTS='c d' select,"
+	@echo "                       UPSTREAM=1 runs upstream's own tests beside, PAGE=FILE"
+	@echo "                       is where the table goes"
 	@echo "make bench [KSRC=DIR]  measure how fast the suites run, compared with a loop"
 	@echo "                       that only takes exceptions, and with KVM's own test"
 	@echo "                       debug-exceptions of the kernel tree KSRC"

@@ -35,7 +35,7 @@ const LARGEST: usize = 256 << 20;
 pub const EXAMPLES: &str = "\
 Examples:
   lab defects --bundle target/bundle --out target/defects
-      Build and test everything in lab/defects.toml.
+      Build and test everything in lab/kernels/defects.toml.
   lab defects --bundle target/bundle --out target/defects oslsr-const
       One of them.
   lab defects --bundle target/bundle --out target/defects \\
@@ -65,9 +65,9 @@ pub struct Defects {
     /// The source: bookworm, trixie, sid, newest or a kernel tree
     #[arg(long, value_name = "SUITE|TREE", default_value = "newest")]
     kernel: Choice,
-    /// The defects [default: those of lab/defects.toml]
-    #[arg(long, value_name = "FILE")]
-    defects: Option<PathBuf>,
+    /// The defects, as in lab/kernels/defects.toml
+    #[arg(long, value_name = "FILE", default_value = "lab/kernels/defects.toml")]
+    defects: PathBuf,
     /// Run them on this host only, whatever the file says; may be repeated
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
@@ -101,7 +101,7 @@ struct Built<'a> {
 impl Defects {
     pub fn run(&self, hosts: &Hosts) -> Result<Exit> {
         let signals = Signals::hold()?;
-        let list = List::load(self.defects.as_deref())?;
+        let list = List::load(&self.defects)?;
         let only = if self.host.is_empty() { Vec::new() } else { hosts.several(&self.host)? };
         let mut chosen = Vec::new();
         for defect in list.several(&self.names)? {
