@@ -49,7 +49,7 @@ again, so Ctrl-C loses one defect at the most.
 Exit status: 0 if dfr0 sees each defect that can be seen; 1 if one survives
 without a reason, if one of upstream's tests fails where dfr0 sees nothing, or
 if a case fails without a defect; 128 + N if signal N stopped lab; 125 if lab or
-the arguments failed, or a defect does not apply to the source.";
+the arguments failed, or a defect cannot be applied or built.";
 
 #[derive(Args)]
 pub struct Defects {
@@ -130,20 +130,29 @@ impl Defects {
 
         let (sender, built) = sync_channel(0);
         let mut bad = clean.values().any(|verdict| verdict.dfr0.something());
+        let mut unbuilt = 0;
         thread::scope(|scope| -> Result<()> {
             // The next kernel is built while a host runs.
             scope.spawn(|| {
                 let sender = sender;
                 for ((defect, host), changes) in chosen.iter().zip(&changes) {
                     let built = build(defect, &tree, changes, &tester);
-                    let failed = built.is_err();
-                    if sender.send((host, built)).is_err() || failed {
+                    let stopped = built.as_ref().is_err_and(|error| error.is::<Interrupted>());
+                    if sender.send((host, built)).is_err() || stopped {
                         return;
                     }
                 }
             });
             for (number, (host, built)) in (1..).zip(built) {
-                let built = built?;
+                let built = match built {
+                    Ok(built) => built,
+                    Err(error) if error.is::<Interrupted>() => return Err(error),
+                    Err(error) => {
+                        eprintln!("lab: {error:#}");
+                        unbuilt += 1;
+                        continue;
+                    }
+                };
                 let defect = built.defect;
                 let verdict = self.verdict(&built, host, &tree, &clean[&host.name], &tester)?;
                 let seen = describe(&verdict.dfr0);
@@ -156,6 +165,9 @@ impl Defects {
             Ok(())
         })?;
         self.report(&list)?;
+        if unbuilt > 0 {
+            bail!("{unbuilt} of the kernels cannot be built");
+        }
         Ok(if bad { Exit::Command(1) } else { Exit::Good })
     }
 
