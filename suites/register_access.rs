@@ -55,6 +55,7 @@ pub fn cases() -> Vec<Case> {
                     .read(MDSCR_EL1),
             )
         }),
+        whole("addresses_read_back", &rule::REGISTERS_READ_BACK, addresses_read_back),
         whole("mdccint_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             MDCCINT.into_iter().try_for_each(|value| {
                 let written = Scenario::new().write(MDCCINT_EL1, value).isb().read(MDCCINT_EL1);
@@ -210,6 +211,23 @@ fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
 }
 
 /// Each bit that DBGBVR, DBGBCR, DBGWVR and DBGWCR have for a guest, set and clear, before the guest has run.
+/// Multiples of eight in both halves of the address space; each other bit is set in one and clear in another.
+const ADDRESSES: [u64; 4] =
+    [0x0000_5555_5555_5550, 0xffff_aaaa_aaaa_aaa8, 0x0000_3333_cccc_6660, 0xffff_cccc_3333_9998];
+
+/// After an exit the CPU has what KVM gave it. No breakpoint or watchpoint is enabled.
+fn addresses_read_back(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let shape = cx.shape();
+    let registers: Vec<SysReg> =
+        shape.breakpoint_numbers().map(dbgbvr).chain((0..shape.watchpoints).map(dbgwvr)).collect();
+    cx.check_each((0..ADDRESSES.len()).map(|round| {
+        let values = registers.iter().zip(ADDRESSES.into_iter().cycle().skip(round));
+        let written = values.fold(Scenario::new(), |scenario, (reg, value)| scenario.write(*reg, value));
+        let on = written.enable(Mdscr::breakpoints_at_el1()).then(Op::Exit);
+        registers.iter().fold(on, |scenario, reg| scenario.read(*reg))
+    }))
+}
+
 /// Userspace reads what it wrote, also where a guest that is not told about EL3 does not use it. No
 /// breakpoint or watchpoint is enabled.
 fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
@@ -218,8 +236,6 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
         [(false, 0b01, PMC_EL0), (true, 0b00, PMC_EL1), (false, 0b10, PMC_EL1_EL0), (true, 0b01, PMC_EL1)];
     /// Types of a context-aware breakpoint: each bit is set in one and clear in another.
     const TYPES: [u4; 4] = [u4::new(0b1101), u4::new(0b0010), u4::new(0b1110), u4::new(0b0111)];
-    const ADDRESSES: [u64; 4] =
-        [0x0000_5555_5555_5550, 0xffff_aaaa_aaaa_aaa8, 0x0000_3333_cccc_6660, 0xffff_cccc_3333_9998];
     let shape = cx.shape();
     let context = u4::new(shape.breakpoints - 1);
     for (round, context_type) in TYPES.into_iter().enumerate() {

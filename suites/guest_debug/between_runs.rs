@@ -99,6 +99,10 @@ fn pending_steps() -> Vec<Case> {
                 masked.passes(Passage::Complete).exits().exits()
             })
         }),
+        in_code("is_reported_after_the_same_request", PENDING, || {
+            let again = Scenario::new().userspace_debugs(STEPS).passes(Passage::Steps).exits().exits();
+            super::stepped(again, HERE).userspace_stops().exec(HERE).nothing()
+        }),
         in_code("is_not_there_before_the_first_step", FORGOTTEN, || {
             let others = [GuestDebug::OFF, GuestDebug::new(ENABLE), GuestDebug::new(ENABLE | USE_SW_BP)];
             Scenario::new().each(others, |scenario, debug| {

@@ -202,13 +202,14 @@ impl Debugger {
             Passage::Migrate(_) if stepped => {
                 return Err(Unknown("a vCPU that moves in the middle of userspace's step"));
             }
-            Passage::Steps | Passage::StepsNothing | Passage::StepsOne if stepped => {
-                return Err(Unknown("steps that userspace asks for while one is pending"));
+            Passage::StepsNothing | Passage::StepsOne if stepped => {
+                return Err(Unknown("an entry for steps while one is pending"));
             }
             Passage::StepsOne => {
                 return Err(Unknown("userspace's step of an instruction of the payload's own"));
             }
-            Passage::Complete if stepped => {
+            // The same request again changes nothing.
+            Passage::Complete | Passage::Steps if stepped => {
                 (Vec::from([step(code), step(code + 4)]), &rule::GUEST_DEBUG_STEP_PENDING)
             }
             Passage::DebugOff | Passage::DebugOn if stepped => {
@@ -402,10 +403,12 @@ mod tests {
     #[test]
     fn a_step_that_was_pending_is_reported_until_userspace_asks_for_no_more_steps() {
         let stepped = |passage| debugged(STEPS).passes(passage);
-        let completed = stepped(Passage::Complete);
-        assert_eq!(judged(&completed, &[step_at(0), step_at(4)]), None);
-        assert_eq!(judged(&completed, &[step_at(0)]).as_deref(), Some("str x1: KVM_EXIT_DEBUG with EC 0x32"));
-        assert!(judged(&completed, &[step_at(0), step_at(4), step_at(4)]).is_some(), "once");
+        for passage in [Passage::Complete, Passage::Steps] {
+            let kept = stepped(passage);
+            assert_eq!(judged(&kept, &[step_at(0), step_at(4)]), None);
+            assert_eq!(judged(&kept, &[step_at(0)]).as_deref(), Some("str x1: KVM_EXIT_DEBUG with EC 0x32"));
+            assert!(judged(&kept, &[step_at(0), step_at(4), step_at(4)]).is_some(), "once");
+        }
         for passage in [Passage::DebugOff, Passage::DebugOn] {
             assert_eq!(judged(&stepped(passage), &[step_at(0)]), None);
             assert!(judged(&stepped(passage), &[step_at(0), step_at(4)]).is_some(), "{passage}");
@@ -456,7 +459,7 @@ mod tests {
             let mut pe = Pe::new(SHAPE);
             scenario.ops().iter().any(|op| pe.step(*op).is_err())
         };
-        for passage in [Passage::Steps, Passage::StepsNothing, Passage::Migrate(Migrate::Fresh)] {
+        for passage in [Passage::StepsOne, Passage::StepsNothing, Passage::Migrate(Migrate::Fresh)] {
             assert!(is_unknown(debugged(STEPS).passes(passage)), "{passage}");
         }
         for passage in Passage::ALL {
