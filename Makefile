@@ -43,6 +43,11 @@ UPSTREAM ?=
 PAGE ?=
 PATTERNS ?=
 PREFIX ?= /usr/local
+# The kernel of docs/remap.md.
+ifeq ($(KERNEL),remap)
+override KERNEL := newest
+override PATCH := lab/kernels/remap.patch $(PATCH)
+endif
 DESTDIR ?=
 
 help:

@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// KVM accepts each set of the bits that the capability reports.
+/// KVM accepts each set of the bits that the capability reports, and reports that it has the ioctl.
 fn control_bits(cx: &mut Context<'_>) -> Result<(), Stop> {
     const NAME: &str = "KVM_CAP_SET_GUEST_DEBUG2";
     if cx.host().is_bare() {
@@ -43,6 +43,13 @@ fn control_bits(cx: &mut Context<'_>) -> Result<(), Stop> {
         cx.find(
             format!("{NAME} does not report the bits that KVM_SET_GUEST_DEBUG accepts"),
             format!("{NAME} is {says:#x}, and KVM_SET_GUEST_DEBUG accepts {VALID:#x}"),
+        );
+    }
+    cx.count();
+    if cx.host().capabilities.kvm_cap_set_guest_debug == 0 {
+        cx.find(
+            "KVM_CAP_SET_GUEST_DEBUG says that there is no KVM_SET_GUEST_DEBUG".into(),
+            format!("KVM_CAP_SET_GUEST_DEBUG is 0, and KVM_SET_GUEST_DEBUG accepts {VALID:#x}"),
         );
     }
     let bits = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| VALID & bit != 0);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::list::Defect;
 
 /// What tests saw of a kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
     /// The cases that failed.
@@ -25,7 +25,7 @@ impl Seen {
 }
 
 /// A defect and what was seen of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
     /// The digest of all that it depends on. If it differs, the defect runs again.

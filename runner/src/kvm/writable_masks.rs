@@ -25,7 +25,8 @@ pub fn ranges(vm: &VmFd) -> u64 {
 
 /// The masks of a range, or the errno of a refusal.
 pub fn read(vm: &VmFd, request: MaskRequest) -> Result<Vec<u64>, i32> {
-    let mut masks = vec![0_u64; KVM_ARM_FEATURE_ID_RANGE_SIZE as usize];
+    // KVM writes all of them, also those that are zero.
+    let mut masks = vec![u64::MAX; KVM_ARM_FEATURE_ID_RANGE_SIZE as usize];
     // Nothing of this process is mapped at the top of the address space. Another range may have another size.
     let unmapped = request.unmapped || request.range != KVM_ARM_FEATURE_ID_RANGE;
     let addr = if unmapped { u64::MAX << 12 } else { masks.as_mut_ptr() as u64 };

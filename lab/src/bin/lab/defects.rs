@@ -19,7 +19,7 @@ use dfr0_lab::errand::Errand;
 use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::{Interrupted, Signals};
-use dfr0_lab::kernel::{Choice, Identity};
+use dfr0_lab::kernel::{Choice, Identity, Image};
 use dfr0_lab::kernel_source::{self, Changes, Tree};
 use dfr0_lab::matrix::record::{read_json, write_json};
 use dfr0_lab::outcome::Outcome;
@@ -91,9 +91,8 @@ struct Tester<'a> {
     deadline: Duration,
 }
 
-/// A defect on a host, and its kernel.
-struct Built<'a> {
-    defect: &'a Defect,
+/// A kernel that was built.
+struct Kernel {
     image: PathBuf,
     identity: Identity,
 }
@@ -136,16 +135,17 @@ impl Defects {
             scope.spawn(|| {
                 let sender = sender;
                 for ((defect, host), changes) in chosen.iter().zip(&changes) {
-                    let built = build(defect, &tree, changes, &tester);
+                    let built = tester.builds(&tree, changes);
+                    let built = built.with_context(|| format!("the defect `{}`", defect.name));
                     let stopped = built.as_ref().is_err_and(|error| error.is::<Interrupted>());
-                    if sender.send((host, built)).is_err() || stopped {
+                    if sender.send((*defect, *host, built)).is_err() || stopped {
                         return;
                     }
                 }
             });
-            for (number, (host, built)) in (1..).zip(built) {
-                let built = match built {
-                    Ok(built) => built,
+            for (number, (defect, host, built)) in (1..).zip(built) {
+                let kernel = match built {
+                    Ok(kernel) => kernel,
                     Err(error) if error.is::<Interrupted>() => return Err(error),
                     Err(error) => {
                         eprintln!("lab: {error:#}");
@@ -153,10 +153,10 @@ impl Defects {
                         continue;
                     }
                 };
-                let defect = built.defect;
-                let verdict = self.verdict(&built, host, &tree, &clean[&host.name], &tester)?;
+                let (name, clean) = (&defect.name, &clean[&host.name]);
+                let verdict = self.verdict(name, &defect.cases, &kernel, host, clean, &tester)?;
                 let seen = describe(&verdict.dfr0);
-                eprintln!("lab: {number} of {}: {} on {}: {seen}", chosen.len(), defect.name, host.name);
+                eprintln!("lab: {number} of {}: {} on {}: {seen}", chosen.len(), name, host.name);
                 if verdict.only_upstream() {
                     eprintln!("lab: {}: upstream's tests see it, and dfr0 does not", defect.name);
                 }
@@ -178,33 +178,15 @@ impl Defects {
         tree: &Tree,
         tester: &Tester<'_>,
     ) -> Result<BTreeMap<String, Verdict>> {
-        let image = kernel_source::build(tree, &Changes::default(), tester.cache, tester.signals)?;
+        let kernel = tester.builds(tree, &Changes::default())?;
         let mut clean = BTreeMap::new();
         let hosts: BTreeMap<_, _> = chosen.iter().map(|(_, host)| (&host.name, *host)).collect();
         for (name, host) in hosts {
             let own = chosen.iter().filter(|(_, other)| other.name == *name);
             let cases: BTreeSet<_> = own.flat_map(|(defect, _)| defect.cases.iter().cloned()).collect();
-            let defect = Defect {
-                name: format!("clean@{name}"),
-                breaks: String::new(),
-                file: String::new(),
-                find: String::new(),
-                replace: String::new(),
-                cases: cases.into_iter().collect(),
-                host: None,
-                real: None,
-                survives: None,
-            };
-            let built =
-                Built { defect: &defect, image: image.clone(), identity: identity(&image, tree, tester)? };
-            let none = Verdict {
-                key: String::new(),
-                source: String::new(),
-                host: String::new(),
-                dfr0: Seen { failed: Vec::new(), died: None },
-                upstream: BTreeMap::new(),
-            };
-            let verdict = self.verdict(&built, host, tree, &none, tester)?;
+            let cases: Vec<_> = cases.into_iter().collect();
+            let file = format!("clean@{name}");
+            let verdict = self.verdict(&file, &cases, &kernel, host, &Verdict::default(), tester)?;
             eprintln!("lab: without a defect, on {name}: {}", describe(&verdict.dfr0));
             if let Some(why) = &verdict.dfr0.died {
                 bail!("the kernel without a defect does not run on {name}: {why}");
@@ -217,24 +199,21 @@ impl Defects {
         Ok(clean)
     }
 
-    /// The verdict from the directory, or that of a new run.
+    /// The verdict from the directory, or that of a new run of these cases.
     fn verdict(
         &self,
-        built: &Built<'_>,
+        name: &str,
+        cases: &[String],
+        kernel: &Kernel,
         host: &Host,
-        tree: &Tree,
         clean: &Verdict,
         tester: &Tester<'_>,
     ) -> Result<Verdict> {
-        let defect = built.defect;
-        let place = self.out.join(format!("{}.json", defect.name));
-        let command: Vec<String> = ["./dfr0", "run", "--results", "-"]
-            .into_iter()
-            .map(Into::into)
-            .chain(defect.cases.clone())
-            .collect();
+        let place = self.out.join(format!("{name}.json"));
+        let run = ["./dfr0", "run", "--results", "-"].map(ToOwned::to_owned);
+        let command = [&run, cases].concat();
         let errand = Errand::new(&command, Some(tester.bundle))?;
-        let mut all = format!("{} {} {} {command:?}", built.identity.sha256, host.name, errand.sha256()?);
+        let mut all = format!("{} {} {} {command:?}", kernel.identity.sha256, host.name, errand.sha256()?);
         for (test, errand) in &tester.upstream {
             all += &format!(" {test} {}", errand.sha256()?);
         }
@@ -244,7 +223,7 @@ impl Defects {
         {
             return Ok(verdict);
         }
-        let (stdout, ended) = tester.runs(&errand, host, built)?;
+        let (stdout, ended) = tester.runs(&errand, host, kernel)?;
         write_whole(&place.with_extension("jsonl"), 0o644, |file| Ok(file.write_all(&stdout)?))?;
         let mut failed = failed_cases(&String::from_utf8_lossy(&stdout));
         let died = match ended {
@@ -256,11 +235,11 @@ impl Defects {
         failed.retain(|name| !clean.dfr0.failed.contains(name));
         let mut upstream = BTreeMap::new();
         for (test, errand) in &tester.upstream {
-            let (_, ended) = tester.runs(errand, host, built)?;
+            let (_, ended) = tester.runs(errand, host, kernel)?;
             let failed = !matches!(ended, Ended::Status(status) if GOOD.contains(&status));
             upstream.insert(test.clone(), failed && !clean.upstream.get(test).is_some_and(|failed| *failed));
         }
-        let source = tree.described(tester.signals)?;
+        let source = kernel.identity.source.clone().unwrap_or_default();
         let verdict = Verdict { key, source, host: host.name.clone(), dfr0: Seen { failed, died }, upstream };
         write_json(&place, &verdict)?;
         Ok(verdict)
@@ -292,19 +271,6 @@ impl Defects {
         }
         Ok(())
     }
-}
-
-/// The image of a defect.
-fn build<'a>(defect: &'a Defect, tree: &Tree, changes: &Changes, tester: &Tester<'_>) -> Result<Built<'a>> {
-    let image = kernel_source::build(tree, changes, tester.cache, tester.signals)
-        .with_context(|| format!("the defect `{}`", defect.name))?;
-    let identity = identity(&image, tree, tester)?;
-    Ok(Built { defect, image, identity })
-}
-
-fn identity(image: &Path, tree: &Tree, tester: &Tester<'_>) -> Result<Identity> {
-    let source = Some(tree.described(tester.signals)?);
-    dfr0_lab::kernel::Image { path: image.into(), source }.identity()
 }
 
 /// The programs in a directory.
@@ -345,11 +311,19 @@ enum Ended {
 }
 
 impl Tester<'_> {
+    /// The kernel of a tree with these changes.
+    fn builds(&self, tree: &Tree, changes: &Changes) -> Result<Kernel> {
+        let image = kernel_source::build(tree, changes, self.cache, self.signals)?;
+        let source = Some(tree.described(self.signals)?);
+        let identity = Image { path: image.clone(), source }.identity()?;
+        Ok(Kernel { image, identity })
+    }
+
     /// What a program printed on a kernel, and how it ended.
-    fn runs(&self, errand: &Errand, host: &Host, built: &Built<'_>) -> Result<(Vec<u8>, Ended)> {
+    fn runs(&self, errand: &Errand, host: &Host, kernel: &Kernel) -> Result<(Vec<u8>, Ended)> {
         let qemu = qemu_of(host, self.cache, self.signals)?;
-        let initramfs = errand.initramfs(host, &built.identity)?;
-        let machine = VirtualMachine { qemu: &qemu, host, kernel: &built.image, initramfs, verbose: false };
+        let initramfs = errand.initramfs(host, &kernel.identity)?;
+        let machine = VirtualMachine { qemu: &qemu, host, kernel: &kernel.image, initramfs, verbose: false };
         let mut stdout = Stdout(Vec::new());
         let ended = match machine.run(self.deadline, self.signals, Console::new(&mut stdout, false)) {
             Ok(Outcome::Exited(status)) => Ended::Status(status),
