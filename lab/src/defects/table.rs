@@ -37,7 +37,11 @@ pub fn table(defects: &[(&Defect, Option<&Verdict>)]) -> String {
         "- upstream's own tests were run on {} of them, and {upstreams} made one fail",
         beside.len()
     ));
-    let only = if only.is_empty() { "none".into() } else { only.join(", ") };
+    let only = match &only[..] {
+        _ if beside.is_empty() => "not known".into(),
+        [] => "none".into(),
+        only => only.join(", "),
+    };
     line(format!("- seen by upstream's tests and not by dfr0: {only}\n"));
     line("| defect | what is broken | host | seen by | upstream's |\n|---|---|---|---|---|".into());
     for (defect, verdict) in defects {
@@ -136,6 +140,9 @@ mod tests {
             verdict(&[], &[("t", true)]),
         ];
         let rows = [Some(&verdicts[0]), Some(&verdicts[1]), Some(&verdicts[2]), None, Some(&verdicts[3])];
+        assert!(
+            table(&[(&defects[0], None)]).contains("seen by upstream's tests and not by dfr0: not known")
+        );
         let page = table(&defects.iter().zip(rows).collect::<Vec<_>>());
         for line in [
             "- 5 defects, 4 of them run",

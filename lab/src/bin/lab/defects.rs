@@ -262,10 +262,10 @@ impl Defects {
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
         eprintln!("lab: survives without a reason: {}", named(&|defect, verdict| verdict.is_gap(defect)));
-        eprintln!(
-            "lab: seen by upstream's tests and not by dfr0: {}",
-            named(&|_, verdict| verdict.only_upstream())
-        );
+        if rows.iter().any(|(_, verdict)| verdict.is_some_and(|verdict| !verdict.upstream.is_empty())) {
+            let only = named(&|_, verdict| verdict.only_upstream());
+            eprintln!("lab: seen by upstream's tests and not by dfr0: {only}");
+        }
         if let Some(page) = &self.page {
             write_whole(page, 0o644, |file| Ok(file.write_all(table(&rows).as_bytes())?))?;
         }
