@@ -44,7 +44,7 @@ PAGE ?=
 PATTERNS ?=
 PREFIX ?= /usr/local
 # The kernel of docs/remap.md.
-ifeq ($(KERNEL),remap)
+ifneq ($(and $(filter remap,$(KERNEL)),$(filter check compare,$(MAKECMDGOALS))),)
 override KERNEL := newest
 override PATCH := lab/kernels/remap.patch $(PATCH)
 endif
@@ -56,17 +56,19 @@ help:
 	@echo "make check HOST=NAME   run every suite in this lab host;"
 	@echo "                       KERNEL=bookworm|trixie|sid|newest|PATH is its kernel,"
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' selects cases"
-	@echo "make check KSRC=DIR    build a small kernel from this tree, and run every suite on"
-	@echo "                       it; PATCH='series.mbox' (or patches, or a range of commits)"
-	@echo "                       is applied to a copy, of Debian's source without KSRC"
+	@echo "make check KSRC=DIR    build a small kernel from this tree and run every"
+	@echo "                       suite on it; PATCH='series.mbox' (or patches, or a range"
+	@echo "                       of commits) is applied to a copy, of Debian's source"
+	@echo "                       without KSRC; KERNEL=remap is docs/remap.md's kernel"
 	@echo "make compare PATCH=…   run every suite without and with the patches, and print"
-	@echo "                       what changed; BASE=… HEAD=… name two kernels (docs/series.md)"
+	@echo "                       what changed; BASE=… HEAD=… name two kernels"
+	@echo "                       (docs/series.md)"
 	@echo "make bare              run every suite on a lab host's CPU without KVM (the"
 	@echo "                       control); HOST and PATTERNS as above"
 	@echo "make bare MACHINE=DIR  the same on a machine that the lab does not start, such"
 	@echo "                       as a model of a CPU (docs/bare.md)"
-	@echo "make defects           build Linux with each defect that dfr0 knows (docs/defects.md),"
-	@echo "                       and say which cases see it; takes hours, continues where"
+	@echo "make defects           build Linux with each known defect and say which cases"
+	@echo "                       see it (docs/defects.md); takes hours, continues where"
 	@echo "                       it ended; DEFECTS='a b' and HOSTS='c d' select,"
 	@echo "                       UPSTREAM=1 runs upstream's own tests beside, PAGE=FILE"
 	@echo "                       is where the table goes"
@@ -184,7 +186,7 @@ install: tools
 fetch:
 	@$(LAB) fetch $(UNDER_TEST:%=--kernel %) > /dev/null
 bundle-and-host: lab
-	@$(MAKE) --no-print-directory -j2 fetch bundle
+	@$(MAKE) --no-print-directory -j2 UNDER_TEST='$(UNDER_TEST)' fetch bundle
 
 hosts: lab
 	@$(LAB) list

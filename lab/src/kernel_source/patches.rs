@@ -216,7 +216,7 @@ impl<'a> Applied<'a> {
             place.push(part);
             match fs::symlink_metadata(&place) {
                 Ok(metadata) if metadata.is_symlink() => {
-                    bail!("it changes {path}, which is behind or is a symbolic link in the tree");
+                    bail!("it changes {path}, which is a symbolic link in the tree, or below one");
                 }
                 Ok(_) => {}
                 Err(_) => return Ok(()),
