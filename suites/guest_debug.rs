@@ -234,11 +234,14 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
             cx.check(&self::stepped(stepped.exit(), HERE).userspace_stops().exec(HERE).nothing())
         }),
         whole("steps_whatever_the_guest_masks", &rule::GUEST_DEBUG_STEPS, |cx| {
-            let masks = mdscr_values().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
-            let debugged = Scenario::new().userspace_debugs(STEPS).each(masks, |scenario, (mdscr, d)| {
-                stepped(scenario.pstate_d(d).write(MDSCR_EL1, mdscr), HERE)
+            let debugged = || Scenario::new().userspace_debugs(STEPS);
+            let masked = mdscr_values().map(|mdscr| {
+                debugged().each([true, false], |scenario, d| {
+                    stepped(scenario.pstate_d(d).write(MDSCR_EL1, mdscr), HERE)
+                })
             });
-            cx.check(&stepped(stepped(debugged.lock(), HERE).unlock(), HERE))
+            let locked = stepped(stepped(debugged().lock(), HERE).unlock(), HERE);
+            cx.check_each(masked.chain([locked]))
         }),
         // The marker's page is accessed for the first time, which is a stage 2 fault.
         whole("steps_in_a_new_vm", &rule::GUEST_DEBUG_STEPS, |cx| {
@@ -247,16 +250,14 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
         })
         .with_own_vms(),
         whole("steps_keep_mdscr", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |cx| {
-            let before = Scenario::new().each(mdscr_values(), |scenario, value| {
-                let stepped = stepped(scenario.write(MDSCR_EL1, value).userspace_debugs(STEPS), HERE);
-                both_read(both_read(stepped, MDSCR_EL1, value).userspace_stops(), MDSCR_EL1, value)
-            });
-            let mut last = Mdscr::DEFAULT;
-            let under = before.userspace_debugs(STEPS).each(mdscr_values(), |scenario, value| {
-                last = value;
-                both_read(stepped(scenario.write(MDSCR_EL1, value), HERE), MDSCR_EL1, value)
-            });
-            cx.check(&both_read(under.userspace_stops(), MDSCR_EL1, last))
+            // Written before userspace steps the guest, and another while it does.
+            let others = mdscr_values().skip(1).chain([Mdscr::DEFAULT]);
+            cx.check_each(mdscr_values().zip(others).map(|(before, under)| {
+                let stepped = |scenario, value| both_read(stepped(scenario, HERE), MDSCR_EL1, value);
+                let kept = stepped(Scenario::new().write(MDSCR_EL1, before).userspace_debugs(STEPS), before);
+                let changed = stepped(kept.write(MDSCR_EL1, under), under);
+                both_read(changed.userspace_stops(), MDSCR_EL1, under)
+            }))
         }),
         each("steps_keep_registers", &rule::GUEST_DEBUG_KEEPS_REGISTERS, |n| {
             let stepped = stepped(own(n).userspace_debugs(STEPS), HERE);

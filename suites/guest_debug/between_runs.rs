@@ -99,11 +99,12 @@ fn pending_steps() -> Vec<Case> {
             let between = reported(super::stepped(twice, HERE).exit());
             super::stepped(between, HERE).userspace_stops().passes(Passage::Complete).nothing()
         }),
-        in_code("is_reported_whatever_the_guest_masks", PENDING, || {
-            let masks = super::mdscr_values().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
-            Scenario::new().userspace_debugs(STEPS).each(masks, |scenario, (mdscr, d)| {
-                let masked = scenario.pstate_d(d).enable(mdscr);
-                masked.passes(Passage::Complete).exits().exits()
+        in_code_each("is_reported_whatever_the_guest_masks", PENDING, || {
+            super::mdscr_values().map(|mdscr| {
+                Scenario::new().userspace_debugs(STEPS).each([true, false], |scenario, d| {
+                    let masked = scenario.pstate_d(d).enable(mdscr);
+                    masked.passes(Passage::Complete).exits().exits()
+                })
             })
         }),
         in_code("is_reported_after_the_same_request", PENDING, || {
@@ -190,8 +191,17 @@ fn guests_steps() -> Vec<Case> {
 
 /// A case whose guest exits in the middle of code.
 fn in_code(name: &str, rule: &'static Rule, scenario: fn() -> Scenario) -> Case {
+    in_code_each(name, rule, move || [scenario()])
+}
+
+/// Such a case with several scenarios.
+fn in_code_each<S: IntoIterator<Item = Scenario>>(
+    name: &str,
+    rule: &'static Rule,
+    scenarios: impl Fn() -> S + Send + Sync + 'static,
+) -> Case {
     Case::new(name, rule, move |cx| match cx.host().is_bare() {
         true => Stop::skip("there is no userspace that a store could exit to"),
-        false => cx.check(&scenario()),
+        false => cx.check_each(scenarios()),
     })
 }
