@@ -19,6 +19,7 @@
 //! | [`claim`] | what a case says must happen, held against the model |
 //! | [`judge`] | compares a log with what the rules allow |
 //! | [`text`] | parses scenarios in the form in which they are printed |
+//! | [`protected`] | scenarios, in a smaller language, and the PE of a protected VM's guest |
 //! | [`aarch32`] | scenarios, in a smaller language, and the PE of a guest in AArch32 |
 
 pub mod aarch32;
@@ -32,6 +33,7 @@ pub mod matching;
 pub mod outcome;
 pub mod pe;
 pub mod promise;
+pub mod protected;
 pub(crate) mod registers;
 pub mod rule;
 pub mod scenario;

@@ -204,6 +204,27 @@ pub const MDSTEPOP_EL1: SysReg = SysReg::new(2, 0, 0, 5, 2);
 /// DCZID_EL0, Data Cache Zero ID Register (read-only).
 pub const DCZID_EL0: SysReg = SysReg::new(3, 3, 0, 0, 7);
 
+/// OSDTRRX_EL1, OS Lock Data Transfer Register, Receive.
+pub const OSDTRRX_EL1: SysReg = SysReg::new(2, 0, 0, 0, 2);
+/// OSDTRTX_EL1, OS Lock Data Transfer Register, Transmit.
+pub const OSDTRTX_EL1: SysReg = SysReg::new(2, 0, 0, 3, 2);
+/// DBGPRCR_EL1, Debug Power Control Register.
+pub const DBGPRCR_EL1: SysReg = SysReg::new(2, 0, 1, 4, 4);
+/// DBGDTR_EL0, Debug Data Transfer Register, half-duplex.
+pub const DBGDTR_EL0: SysReg = SysReg::new(2, 3, 0, 4, 0);
+/// DBGDTRRX_EL0, Debug Data Transfer Register, Receive, which is DBGDTRTX_EL0 for a write.
+pub const DBGDTRRX_EL0: SysReg = SysReg::new(2, 3, 0, 5, 0);
+
+/// Registers that the payload does not access.
+const OTHERS: [(SysReg, &str); 6] = [
+    (DBGVCR32_EL2, "DBGVCR32_EL2"),
+    (OSDTRRX_EL1, "OSDTRRX_EL1"),
+    (OSDTRTX_EL1, "OSDTRTX_EL1"),
+    (DBGPRCR_EL1, "DBGPRCR_EL1"),
+    (DBGDTR_EL0, "DBGDTR_EL0"),
+    (DBGDTRRX_EL0, "DBGDTRRX_EL0"),
+];
+
 /// New registers go at the end, because snapshots hold places in the table.
 const NAMED: [(SysReg, &str); 40] = [
     (MDSCR_EL1, "MDSCR_EL1"),
@@ -270,12 +291,14 @@ pub const TABLE: [SysReg; TABLE_LEN] = {
     table
 };
 
+/// Every register with a name here whose op0 is 2, those of debug and trace.
+pub fn debug_registers() -> impl Iterator<Item = SysReg> {
+    TABLE.into_iter().chain(OTHERS.map(|(reg, _)| reg)).filter(|reg| reg.op0() == 2)
+}
+
 impl fmt::Display for SysReg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == DBGVCR32_EL2 {
-            return f.write_str("DBGVCR32_EL2");
-        }
-        if let Some((_, name)) = NAMED.iter().find(|(reg, _)| reg == self) {
+        if let Some((_, name)) = NAMED.iter().chain(&OTHERS).find(|(reg, _)| reg == self) {
             return f.write_str(name);
         }
         if let Some((kind, n)) = self.debug_number() {
@@ -317,6 +340,11 @@ mod tests {
         assert_eq!(DBGAUTHSTATUS_EL1.mrs_x0(), 0xd530_7ec0, "mrs x0, dbgauthstatus_el1");
         assert_eq!(MDRAR_EL1.mrs_x0(), 0xd530_1000, "mrs x0, mdrar_el1");
         assert_eq!(MDCCSR_EL0.mrs_x0(), 0xd533_0100, "mrs x0, mdccsr_el0");
+        assert_eq!(OSDTRRX_EL1.mrs_x0(), 0xd530_0040, "mrs x0, osdtrrx_el1");
+        assert_eq!(OSDTRTX_EL1.mrs_x0(), 0xd530_0340, "mrs x0, osdtrtx_el1");
+        assert_eq!(DBGPRCR_EL1.mrs_x0(), 0xd530_1480, "mrs x0, dbgprcr_el1");
+        assert_eq!(DBGDTR_EL0.mrs_x0(), 0xd533_0400, "mrs x0, dbgdtr_el0");
+        assert_eq!(DBGDTRRX_EL0.mrs_x0(), 0xd533_0500, "mrs x0, dbgdtrrx_el0");
     }
 
     #[test]
@@ -370,6 +398,18 @@ mod tests {
         ] {
             assert!(!other.is_id(), "{other}");
         }
+    }
+
+    #[test]
+    fn the_debug_registers_are_those_of_the_table_and_the_others_each_once() {
+        let all: alloc::vec::Vec<SysReg> = debug_registers().collect();
+        for (place, reg) in all.iter().enumerate() {
+            assert!(!all[..place].contains(reg), "{reg}");
+        }
+        for reg in [dbgwcr(15), MDSCR_EL1, TRCIDR1, DBGVCR32_EL2, DBGDTRRX_EL0] {
+            assert!(all.contains(&reg), "{reg}");
+        }
+        assert!(!all.contains(&TRFCR_EL1));
     }
 
     #[test]
