@@ -13,9 +13,10 @@
 //! does not share a cache with userspace: at the end it stores each word of its log to an address that exits
 //! to userspace.
 
+use crate::composed::{END, EXIT, Piece, UNEXPECTED, WORD, guests};
 use dfr0_model::{
     aarch32::{BKPT, Event, LOAD, Op, PLACES, STORE, marker},
-    wire::{DOORBELL, RAM, RAM_SIZE},
+    wire::{RAM, RAM_SIZE},
 };
 
 /// Where the guest starts.
@@ -23,15 +24,6 @@ pub(crate) const CODE: u64 = RAM + 0x1000;
 const LOG: u64 = RAM + 0x10_0000;
 const LOG_END: u64 = RAM + 0x1f_0000;
 const _: () = assert!(LOG_END < RAM + RAM_SIZE as u64);
-
-/// A store here lets userspace do its next operations.
-pub(crate) const EXIT: u64 = DOORBELL;
-/// A store here is the next word of the log.
-pub(crate) const WORD: u64 = DOORBELL + 8;
-/// A store here ends the program.
-pub(crate) const END: u64 = DOORBELL + 16;
-/// A store here reports an exception that no operation may cause.
-pub(crate) const UNEXPECTED: u64 = DOORBELL + 24;
 
 const HANDLERS: u64 = RAM + 0x100;
 const HANDLER_SIZE: u64 = 0x40;
@@ -85,9 +77,6 @@ const fn mov(rd: u32, value: u64) -> [u32; 2] {
 const fn branch(condition: u32, from: u64, to: u64) -> u32 {
     condition | 0x0a00_0000 | (to.wrapping_sub(from + 8) >> 2) as u32 & 0x00ff_ffff
 }
-
-/// Words, after the address of the first.
-type Piece = (u64, Vec<u32>);
 
 /// The contents of the guest's memory for these operations; `None` if they do not fit.
 pub(crate) fn compose(ops: &[Op]) -> Option<Vec<Piece>> {
@@ -185,25 +174,10 @@ fn code(ops: &[Op]) -> Vec<u32> {
     code
 }
 
-/// The operations that the guest executes. Of consecutive operations of userspace it executes only the first,
-/// as an exit for all of them. Userspace does those at the start before the guest runs.
-fn guests(ops: &[Op]) -> impl Iterator<Item = Op> {
-    let before = std::iter::once(true).chain(ops.iter().map(|op| op.is_userspaces()));
-    ops.iter().zip(before).filter(|(op, after)| !(op.is_userspaces() && *after)).map(|(op, _)| *op)
-}
-
-/// The number of userspace's operations at the start of these.
-pub(crate) fn userspaces(ops: &[Op]) -> usize {
-    ops.iter().take_while(|op| op.is_userspaces()).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dfr0_model::{
-        aarch32::{DBGDIDR, DBGOSLAR},
-        sysreg::MDSCR_EL1,
-    };
+    use dfr0_model::aarch32::{DBGDIDR, DBGOSLAR};
 
     #[test]
     fn constants_and_branches_are_those_of_the_assembler() {
@@ -224,16 +198,6 @@ mod tests {
             let [(at, words), (next, _)] = pair else { unreachable!() };
             assert!(at + 4 * words.len() as u64 <= *next, "{at:#x} reaches {next:#x}");
         }
-    }
-
-    #[test]
-    fn the_guest_exits_once_for_consecutive_operations_of_userspace() {
-        let get = Op::Get(MDSCR_EL1);
-        let ops = [get, Op::Exit, Op::Isb, get, get, Op::Exit, Op::Isb, Op::Exit];
-        assert_eq!(guests(&ops).collect::<Vec<_>>(), [Op::Isb, get, Op::Isb, Op::Exit]);
-        assert_eq!(userspaces(&ops), 2);
-        assert_eq!(userspaces(&ops[3..]), 3);
-        assert_eq!(userspaces(&ops[2..]), 0);
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //! | [`case`] | suites and cases, and what a case may ask for |
 //! | `program` | scenarios, one after the other, as one program of the payload |
 //! | [`a32_vm`] | a VM whose guest is in AArch32, which has scenarios of its own |
-//! | `a32` | the code of such a guest |
+//! | [`protected_vm`] | a protected VM, which has scenarios of its own |
+//! | `composed`, `a32`, `a64` | the code of such guests |
 //! | [`vm`] | scenarios that make their VM |
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
@@ -74,6 +75,7 @@ pub mod pattern;
 pub mod plan;
 pub mod profile;
 mod program;
+pub mod protected_vm;
 pub mod random;
 pub mod register_id;
 pub mod renamed;
@@ -90,9 +92,13 @@ pub use image::PAYLOAD;
 
 #[cfg(any(target_arch = "aarch64", test))]
 mod a32;
+#[cfg(any(target_arch = "aarch64", test))]
+mod a64;
 mod archive;
 mod bare;
 mod bounded;
+#[cfg(any(target_arch = "aarch64", test))]
+mod composed;
 mod image;
 mod jobs;
 #[cfg(any(target_arch = "aarch64", test))]

@@ -12,7 +12,9 @@ use crate::{
 };
 use dfr0_model::{
     aarch32::{Event, Op},
+    guest_debug::GuestDebug,
     id_write::Answer,
+    protected,
     sysreg::SysReg,
     vm::Facts,
     vmm::Features,
@@ -65,6 +67,11 @@ impl Kvm {
         match *self {}
     }
 
+    /// A protected VM.
+    pub fn protected_vm(&self, _: &[protected::Op], _: Duration) -> Result<Option<ProtectedVm>, Error> {
+        match *self {}
+    }
+
     /// A VM whose guest is in AArch32.
     pub fn a32_vm(&self, _: &[Op], _: Duration) -> Result<A32Vm, Error> {
         match *self {}
@@ -88,6 +95,27 @@ impl A32Vm {
 
     /// What the guest does.
     pub fn executes(&mut self) -> Result<Vec<Event>, Error> {
+        match *self {}
+    }
+}
+
+/// A protected VM.
+#[derive(Debug)]
+pub enum ProtectedVm {}
+
+impl ProtectedVm {
+    /// KVM_CHECK_EXTENSION.
+    pub fn capability(&self, _: u32) -> i32 {
+        match *self {}
+    }
+
+    /// KVM_SET_GUEST_DEBUG.
+    pub fn debug(&self, _: GuestDebug) -> Answer {
+        match *self {}
+    }
+
+    /// What the guest does.
+    pub fn executes(&mut self) -> Result<Vec<protected::Event>, Error> {
         match *self {}
     }
 }

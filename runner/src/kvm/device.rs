@@ -26,6 +26,8 @@ use std::{collections::BTreeMap, io, time::Duration};
 /// The IPA space of a VM, in bits: the smallest that KVM accepts, because the time to free a VM grows with
 /// it.
 const IPA_BITS: u32 = 32;
+/// KVM_VM_TYPE_ARM_PROTECTED.
+const PROTECTED: u64 = 1 << 31;
 
 /// `/dev/kvm`, open.
 #[derive(Debug)]
@@ -110,20 +112,37 @@ impl Kvm {
         Ok(vm)
     }
 
-    fn create_plain_vm(&self) -> Result<kvm_ioctls::VmFd, Error> {
-        let bits = if self.0.check_extension_int(Cap::ArmVmIPASize) > 0 { IPA_BITS } else { 0 };
-        loop {
-            match self.0.create_vm_with_type(bits.into()) {
-                // The signal of an earlier deadline.
-                Err(error) if error.errno() == nix::libc::EINTR => {}
-                created => {
-                    return created.map_err(|error| Error::System {
-                        what: format!("KVM_CREATE_VM with an IPA space of {bits} bits"),
-                        source: error.into(),
-                    });
-                }
+    /// A protected VM with the smallest IPA space; `None` if KVM does not know that type of VM.
+    pub(super) fn create_protected_vm(&self) -> Result<Option<kvm_ioctls::VmFd>, Error> {
+        match self.create_vm_of_type(PROTECTED) {
+            Ok(vm) => Ok(Some(vm)),
+            Err(error) if error.errno() == nix::libc::EINVAL => Ok(None),
+            Err(error) => {
+                Err(Error::System { what: "KVM_CREATE_VM of a protected VM".into(), source: error.into() })
             }
         }
+    }
+
+    fn create_plain_vm(&self) -> Result<kvm_ioctls::VmFd, Error> {
+        self.create_vm_of_type(0).map_err(|error| Error::System {
+            what: format!("KVM_CREATE_VM with an IPA space of {} bits", self.ipa_bits()),
+            source: error.into(),
+        })
+    }
+
+    /// A VM whose type has these bits besides the smallest IPA space.
+    fn create_vm_of_type(&self, bits: u64) -> Result<kvm_ioctls::VmFd, kvm_ioctls::Error> {
+        loop {
+            match self.0.create_vm_with_type(bits | u64::from(self.ipa_bits())) {
+                // The signal of an earlier deadline.
+                Err(error) if error.errno() == nix::libc::EINTR => {}
+                created => return created,
+            }
+        }
+    }
+
+    fn ipa_bits(&self) -> u32 {
+        if self.0.check_extension_int(Cap::ArmVmIPASize) > 0 { IPA_BITS } else { 0 }
     }
 }
 

@@ -3,6 +3,7 @@
 //! KVM/arm64: the VM and its vCPUs.
 
 mod a32_vm;
+mod composed_vm;
 mod deadline;
 mod debug;
 mod device;
@@ -11,6 +12,7 @@ mod fingerprint;
 mod memslot;
 mod one_reg;
 mod others;
+mod protected_vm;
 mod registers;
 mod snapshot;
 mod tables;
@@ -20,3 +22,4 @@ mod writable_masks;
 
 pub use a32_vm::A32Vm;
 pub use device::Kvm;
+pub use protected_vm::ProtectedVm;

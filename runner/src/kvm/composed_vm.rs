@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A VM whose guest does not run the payload, but the operations of a scenario as code.
+
+use super::{deadline::Deadline, features, memslot, one_reg};
+use crate::{
+    composed::{self, Operation, Piece},
+    guest::{Death, Error},
+    memory::GuestMemory,
+};
+use dfr0_model::{
+    event::debug_exit_class,
+    id_write::Answer,
+    sysreg::{SysReg, VBAR_EL1},
+    vmm::Features,
+};
+use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use std::time::Duration;
+
+/// A VM with one vCPU.
+#[derive(Debug)]
+pub struct ComposedVm {
+    // The vCPU and the VM are closed before the memory is unmapped: fields drop in this order.
+    pub vcpu: VcpuFd,
+    pub vm: VmFd,
+    memory: Option<GuestMemory>,
+    deadline: Duration,
+}
+
+/// What userspace does while the guest executes.
+pub trait Userspace {
+    /// An operation of a scenario.
+    type Op: Operation;
+    /// What an operation caused.
+    type Event;
+    /// Does an operation of userspace.
+    fn act(&mut self, vm: &ComposedVm, op: Self::Op) -> Self::Event;
+    /// KVM_RUN ended with KVM_EXIT_DEBUG of this exception class. False if that ends the scenario.
+    fn debug_exit(&mut self, vm: &ComposedVm, ec: u8) -> bool;
+}
+
+/// What the guest's code is and where it starts.
+pub struct Code {
+    pub pieces: Option<Vec<Piece>>,
+    pub start: u64,
+    pub vectors: u64,
+}
+
+impl ComposedVm {
+    /// A VM whose vCPU has these features; it may run for `deadline` at a time.
+    pub fn new(vm: VmFd, features: Features, deadline: Duration) -> Result<Self, Error> {
+        let vcpu = vm
+            .create_vcpu(0)
+            .map_err(|error| Error::System { what: "KVM_CREATE_VCPU".into(), source: error.into() })?;
+        features::init(&vm, &vcpu, features)?;
+        Ok(Self { vcpu, vm, memory: None, deadline })
+    }
+
+    /// KVM_GET_ONE_REG of a system register that must exist.
+    pub fn read(&self, reg: SysReg) -> Result<u64, Error> {
+        self.get(one_reg::system(reg)).map_err(|errno| Error::System {
+            what: format!("KVM_GET_ONE_REG {reg}"),
+            source: std::io::Error::from_raw_os_error(errno),
+        })
+    }
+
+    /// KVM_GET_ONE_REG; the errno of a refusal.
+    pub fn get(&self, id: u64) -> Result<u64, i32> {
+        let mut bytes = [0; size_of::<u64>()];
+        let got = self.vcpu.get_one_reg(id, &mut bytes);
+        got.map(|_| u64::from_le_bytes(bytes)).map_err(|error| error.errno())
+    }
+
+    /// KVM_SET_ONE_REG.
+    pub fn set(&self, id: u64, value: u64) -> Answer {
+        match self.vcpu.set_one_reg(id, &value.to_le_bytes()) {
+            Ok(_) => Answer::Accepted,
+            Err(error) => Answer::Refused(error.errno()),
+        }
+    }
+
+    /// Lets the guest execute the operations that its code was composed of. Returns the events of userspace's operations
+    /// and the words of the guest's log.
+    pub fn executes<U: Userspace>(
+        &mut self,
+        code: Code,
+        ops: &[U::Op],
+        userspace: &mut U,
+    ) -> Result<(Vec<U::Event>, Vec<u64>), Error> {
+        self.start(code)?;
+        let mut deadline = Deadline::new(self.deadline)?;
+        deadline.start()?;
+        let (mut userspaces, mut words) = (Vec::new(), Vec::new());
+        let mut rest = ops;
+        loop {
+            let (now, later) = rest.split_at(composed::userspaces(rest));
+            userspaces.extend(now.iter().map(|op| userspace.act(self, *op)));
+            rest = &later[later.iter().take_while(|op| !op.is_userspaces()).count()..];
+            loop {
+                match self.next_store(&mut deadline, userspace)? {
+                    (composed::WORD, word) => words.push(word),
+                    (composed::EXIT | composed::END, _) => break,
+                    (composed::UNEXPECTED, _) => {
+                        return Err(self.died("an exception that no operation may cause".into()));
+                    }
+                    (address, _) => return Err(self.died(format!("a store to {address:#x}"))),
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        // The store completes only when the vCPU is entered again (KVM API 5, The kvm_run structure).
+        self.vcpu.set_kvm_immediate_exit(1);
+        let _interrupted = self.vcpu.run();
+        self.vcpu.set_kvm_immediate_exit(0);
+        Ok((userspaces, words))
+    }
+
+    /// The error of a guest that cannot be used any more.
+    pub fn died(&self, reason: String) -> Error {
+        let pc = self.get(one_reg::PC).ok().map(|pc| ("PC".to_owned(), pc));
+        Error::Died(Box::new(Death { reason, registers: pc.into_iter().collect() }))
+    }
+
+    /// Prepares the vCPU to execute from the start.
+    fn start(&mut self, code: Code) -> Result<(), Error> {
+        self.load(code.pieces)?;
+        for (id, value) in [(one_reg::system(VBAR_EL1), code.vectors), (one_reg::PC, code.start)] {
+            if let Answer::Refused(errno) = self.set(id, value) {
+                return Err(Error::Refused { register: one_reg::name(id), value, errno });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the VM its memory, with vectors and code, if it does not have it yet.
+    fn load(&mut self, pieces: Option<Vec<Piece>>) -> Result<(), Error> {
+        if self.memory.is_some() {
+            return Ok(());
+        }
+        let mut memory = GuestMemory::anonymous()?;
+        let fits = pieces.is_some_and(|pieces| {
+            pieces.iter().all(|(address, words)| {
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                memory.write(*address, &bytes)
+            })
+        });
+        if !fits {
+            return Err(Error::Unfit("the guest's code does not fit into its memory".into()));
+        }
+        memslot::register(&memory, &self.vm)?;
+        self.memory = Some(memory);
+        Ok(())
+    }
+
+    /// Lets the guest execute until it stores to an address without memory. Returns the address and the
+    /// value.
+    fn next_store<U: Userspace>(
+        &mut self,
+        deadline: &mut Deadline,
+        userspace: &mut U,
+    ) -> Result<(u64, u64), Error> {
+        let reason = loop {
+            match self.vcpu.run() {
+                Ok(VcpuExit::MmioWrite(address, data)) => {
+                    let mut bytes = [0; size_of::<u64>()];
+                    bytes.iter_mut().zip(data).for_each(|(byte, data)| *byte = *data);
+                    return Ok((address, u64::from_le_bytes(bytes)));
+                }
+                Ok(VcpuExit::Debug(debug)) => {
+                    let ec = debug_exit_class(debug.hsr.into());
+                    if !userspace.debug_exit(self, ec) {
+                        break format!("KVM_RUN ended with KVM_EXIT_DEBUG of EC {ec:#04x}");
+                    }
+                }
+                Ok(exit) => break format!("KVM_RUN ended with {exit:?}"),
+                Err(error) if error.errno() == nix::libc::EINTR => {
+                    if deadline.is_over()? {
+                        break format!("the guest did not come back within {:?}", deadline.length());
+                    }
+                }
+                Err(error) => break format!("KVM_RUN failed: {error}"),
+            }
+        };
+        Err(self.died(reason))
+    }
+}
