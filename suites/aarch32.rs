@@ -24,7 +24,7 @@ use dfr0_runner::{
     a32_vm::A32Vm,
     case::{Case, Context, Stop},
 };
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// A breakpoint on an A32 instruction in PL1 modes: E, PMC 0b01, BAS 0b1111.
 const ARMED: u32 = 0x1e3;
@@ -469,7 +469,8 @@ fn observed(op: Op, event: &Event, allowed: &[Outcome]) -> String {
     }
 }
 
-fn described(ops: &[Op], event: &Event, allowed: &[Outcome]) -> String {
+/// The operations up to one that departed from the rules, what it caused and what it may cause.
+pub fn described(ops: &[impl Display], event: &impl Display, allowed: &[impl Display]) -> String {
     /// How many of the last operations are shown.
     const SHOWN: usize = 24;
     let mut text = String::new();

@@ -16,6 +16,7 @@ mod migration;
 pub mod migration_hosts;
 mod os_lock;
 mod preemption;
+mod protected;
 mod random;
 mod register_access;
 mod shapes;
@@ -43,6 +44,8 @@ pub const OS_LOCK: Suite = Suite::new("os_lock", os_lock::cases);
 pub const DOUBLE_LOCK: Suite = Suite::new("double_lock", double_lock::cases);
 /// A guest in AArch32 reads its VM's ID registers, uses its debug registers and takes exceptions.
 pub const AARCH32: Suite = Suite::new("aarch32", aarch32::cases);
+/// A protected VM: debug is hidden from its guest.
+pub const PROTECTED: Suite = Suite::new("protected", protected::cases);
 /// The guest has the shape that its ID register shows, in each shape that userspace may set.
 pub const SHAPES: Suite = Suite::new("shapes", shapes::cases);
 /// Userspace debugs the guest, and the guest keeps its own debug registers.
@@ -55,7 +58,7 @@ pub const MIGRATION: Suite = Suite::new("migration", migration::cases);
 pub const RANDOM: Suite = Suite::new("random", random::cases);
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 15] = [
+pub const ALL: [Suite; 16] = [
     ID_REGS,
     REGISTER_ACCESS,
     BREAKPOINTS,
@@ -66,6 +69,7 @@ pub const ALL: [Suite; 15] = [
     OS_LOCK,
     DOUBLE_LOCK,
     AARCH32,
+    PROTECTED,
     SHAPES,
     GUEST_DEBUG,
     PREEMPTION,

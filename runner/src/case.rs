@@ -60,6 +60,7 @@ pub struct Case {
     stays: Option<&'static str>,
     drawn: bool,
     alone: bool,
+    taints: bool,
     test: Test,
 }
 
@@ -91,6 +92,7 @@ impl Case {
             stays: None,
             drawn: false,
             alone: false,
+            taints: false,
             test: Box::new(test),
         }
     }
@@ -140,6 +142,11 @@ impl Case {
         Self { alone: true, ..self }
     }
 
+    /// It taints the kernel of a host whose KVM is in protected mode.
+    pub fn tainting(self) -> Self {
+        Self { taints: true, ..self }
+    }
+
     /// Its turn among the cases: which of the shapes and moves are its own.
     pub fn turn(&self) -> usize {
         turn::of(&self.name)
@@ -168,6 +175,11 @@ impl Case {
     /// No other case runs meanwhile.
     pub fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// It taints the kernel of a host whose KVM is in protected mode.
+    pub fn is_tainting(&self) -> bool {
+        self.taints
     }
 
     /// It takes much longer than most.

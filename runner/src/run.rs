@@ -8,6 +8,7 @@ use crate::{
     exit::Exit,
     expected::Deviations,
     guest, jobs,
+    mode::Mode,
     results::{self, Begin, End, FORMAT, Record, Totals, Unavailable, VERSION, Writer},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -71,6 +72,7 @@ pub fn run(
         every: effort.every,
         thorough_minutes: effort.thorough.map(|time| time.as_secs() / 60),
         lab_host: env::var("DFR0_LAB_HOST").ok(),
+        taints: session.host().mode == Some(Mode::Protected) && cases.iter().any(Case::is_tainting),
         host: session.host().clone(),
     }))?;
     let progress = progress(cases.len());

@@ -4,7 +4,7 @@
 
 # The test programs, one per suite: symbolic links to the program dfr0, which runs the suite that the link's name contains.
 DFR0_SUITES := aarch32 breakpoints double_lock exception_masking guest_debug id_regs linked_context migration os_lock \
-	preemption random register_access shapes software_step watchpoints
+	preemption protected random register_access shapes software_step watchpoints
 DFR0_TESTS := $(DFR0_SUITES:%=dfr0_%)
 
 # PREBUILT is a directory of programs that dfr0's `make bundle` built. With it nothing is compiled.

@@ -345,7 +345,10 @@ mod tests {
         let pe = Pe::new(NO_DEBUG_FEATURE);
         for reg in debug_registers() {
             assert!(!allows(&pe, Op::Read(reg), Event::Value(1)), "{reg}");
-            assert!(pe.allowed(Op::Read(reg)).len() == 1 || is_other(reg) || promise::of(reg).is_some(), "{reg}");
+            assert!(
+                pe.allowed(Op::Read(reg)).len() == 1 || is_other(reg) || promise::of(reg).is_some(),
+                "{reg}"
+            );
         }
         for (reg, undefined) in [
             (dbgbvr(0), false),

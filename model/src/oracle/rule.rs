@@ -400,6 +400,24 @@ rules! {
     MASKS_TELL_WHAT_CHANGES:
         "A bit outside an ID register's writable mask never changes: a value that differs in it is refused with EINVAL, or accepted and ignored",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, arm64_check_features, set_id_aa64pfr0_el1";
+    ID_VALUES_HAVE_A_MEANING:
+        "Each field of ID_AA64DFR0_EL1 that a guest reads holds a value that is not reserved",
+        "DDI 0487K.a ID_AA64DFR0_EL1";
+    PRESENT_ON_EVERY_PE:
+        "OSDTRRX_EL1, OSDTRTX_EL1, MDCCINT_EL1, OSECCR_EL1, MDRAR_EL1, DBGPRCR_EL1, DBGCLAIMSET_EL1, DBGCLAIMCLR_EL1, DBGAUTHSTATUS_EL1, MDCCSR_EL0, DBGDTR_EL0 and DBGDTRRX_EL0 can be read at EL1, whatever the ID registers say",
+        "DDI 0487K.a, the sections Configuration and Accessing of these registers";
+    ONE_REG_READS_BACK:
+        "A debug register whose KVM_SET_ONE_REG was accepted reads back by KVM_GET_ONE_REG as it was written",
+        "Linux Documentation/virt/kvm/api.rst 4.68 and 4.69";
+    PROTECTED_NO_FEATURE:
+        "The guest of a protected VM reads in ID_AA64DFR0_EL1 that no feature is implemented, MTPMU and DoubleLock 0b1111 and all other fields zero, and zero in the other debug feature registers",
+        "Linux arch/arm64/kvm/hyp/nvhe/sys_regs.c: none of the features in ID_AA64DFR0_EL1 are supported, ID_AA64DFR0_EL1_NONZERO_NI, pvm_calc_id_reg, pvm_access_id_aarch32; DDI 0487K.a ID_AA64DFR0_EL1, ID_AA64DFR1_EL1";
+    PROTECTED_REGISTERS_HIDDEN:
+        "No debug register holds a value for the guest of a protected VM: those of the breakpoints and watchpoints that BRPs and WRPs count, MDSCR_EL1, OSLAR_EL1, OSLSR_EL1 and OSDLR_EL1 are RAZ/WI, and any other is UNDEFINED or RAZ/WI",
+        "Linux arch/arm64/kvm/hyp/nvhe/sys_regs.c, pvm_sys_reg_descs: debug and trace registers are restricted; DDI 0487K.a ID_AA64DFR0_EL1.{BRPs, WRPs}, OSLSR_EL1.OSLM";
+    PROTECTED_NO_EVENTS:
+        "No breakpoint, watchpoint or software step generates a debug exception in the guest of a protected VM, which has no debug feature",
+        "Linux arch/arm64/kvm/hyp/nvhe/sys_regs.c: none of the features in ID_AA64DFR0_EL1 are supported; DDI 0487K.a ID_AA64DFR0_EL1";
     DBGDIDR_IS_DFR0:
         "DBGDIDR.{WRPs, BRPs, CTX_CMPs, Version} are the VM's ID_AA64DFR0_EL1.{WRPs, BRPs, CTX_CMPs, DebugVer}",
         "DDI 0487K.a DBGDIDR, ID_AA64DFR0_EL1";

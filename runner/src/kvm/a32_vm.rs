@@ -48,8 +48,7 @@ impl A32Vm {
         let code = Code { pieces: a32::compose(&self.ops), start: a32::CODE, vectors: RAM };
         let (userspaces, words) = self.vm.executes(code, &self.ops, &mut Registers)?;
         let words: Vec<u32> = words.into_iter().map(|word| word as u32).collect();
-        let guests =
-            aarch32::decode(&words).ok_or_else(|| self.vm.died("its log makes no sense".into()))?;
+        let guests = aarch32::decode(&words).ok_or_else(|| self.vm.died("its log makes no sense".into()))?;
         composed::in_order(&self.ops, userspaces, guests)
             .ok_or_else(|| self.vm.died("it did not log one event per operation".into()))
     }

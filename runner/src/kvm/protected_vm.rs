@@ -56,7 +56,8 @@ impl ProtectedVm {
             .ok_or_else(|| self.vm.died("it did not log one event per operation".into()))?;
         for (ec, pc) in userspace.exits {
             let exit = Event::DebugExit { ec };
-            let owner = self.ops.iter().zip(&mut events).find(|(op, event)| op.owns(ec, pc) && **event != exit);
+            let owner =
+                self.ops.iter().zip(&mut events).find(|(op, event)| op.owns(ec, pc) && **event != exit);
             match owner {
                 Some((_, event)) => *event = exit,
                 None => return Err(self.vm.died(format!("KVM_EXIT_DEBUG of EC {ec:#04x} at {pc:#x}"))),

@@ -61,6 +61,9 @@ pub struct Begin {
     pub thorough_minutes: Option<u64>,
     /// The lab's name for the host, which is then emulated.
     pub lab_host: Option<String>,
+    /// Cases of the run taint the host's kernel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taints: bool,
     /// The host.
     pub host: Host,
 }

@@ -120,6 +120,7 @@ pub(crate) fn run() -> Run {
         every: 1,
         thorough_minutes: None,
         lab_host: Some("neoverse-v1".into()),
+        taints: false,
         host,
     };
     let totals = Totals { pass: 1, fail: 1, xfail: 1, xpass: 1, skip: 1 };
