@@ -24,13 +24,14 @@ use std::{
 };
 
 /// The files of `expected/`, as they were when this program was built.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 11] = [
     ("aarch32.toml", include_str!("../../expected/aarch32.toml")),
     ("breakpoints.toml", include_str!("../../expected/breakpoints.toml")),
     ("double_lock.toml", include_str!("../../expected/double_lock.toml")),
     ("guest_debug.toml", include_str!("../../expected/guest_debug.toml")),
     ("id_regs.toml", include_str!("../../expected/id_regs.toml")),
     ("protected.toml", include_str!("../../expected/protected.toml")),
+    ("protected_vms.toml", include_str!("../../expected/protected_vms.toml")),
     ("register_access.toml", include_str!("../../expected/register_access.toml")),
     ("os_lock.toml", include_str!("../../expected/os_lock.toml")),
     ("software_step.toml", include_str!("../../expected/software_step.toml")),

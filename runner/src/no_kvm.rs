@@ -104,8 +104,18 @@ impl A32Vm {
 pub enum ProtectedVm {}
 
 impl ProtectedVm {
-    /// KVM_CHECK_EXTENSION.
-    pub fn capability(&self, _: u32) -> i32 {
+    /// KVM_CAP_SET_GUEST_DEBUG2.
+    pub fn guest_debug_bits(&self) -> u32 {
+        match *self {}
+    }
+
+    /// KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES.
+    pub fn mask_ranges(&self) -> u64 {
+        match *self {}
+    }
+
+    /// KVM_ARM_GET_REG_WRITABLE_MASKS.
+    pub fn masks(&self) -> Result<Vec<u64>, i32> {
         match *self {}
     }
 

@@ -400,9 +400,9 @@ rules! {
     MASKS_TELL_WHAT_CHANGES:
         "A bit outside an ID register's writable mask never changes: a value that differs in it is refused with EINVAL, or accepted and ignored",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, arm64_check_features, set_id_aa64pfr0_el1";
-    ID_VALUES_HAVE_A_MEANING:
-        "Each field of ID_AA64DFR0_EL1 that a guest reads holds a value that is not reserved",
-        "DDI 0487K.a ID_AA64DFR0_EL1";
+    ID_VALUES_PERMITTED:
+        "No field of the ID_AA64DFR0_EL1 that a guest reads holds a reserved value, and OSLSR_EL1.OSLM is 0b10",
+        "DDI 0487K.a ID_AA64DFR0_EL1, OSLSR_EL1.OSLM (in an Armv8 implementation 0b00 is not permitted)";
     PRESENT_ON_EVERY_PE:
         "OSDTRRX_EL1, OSDTRTX_EL1, MDCCINT_EL1, OSECCR_EL1, MDRAR_EL1, DBGPRCR_EL1, DBGCLAIMSET_EL1, DBGCLAIMCLR_EL1, DBGAUTHSTATUS_EL1, MDCCSR_EL0, DBGDTR_EL0 and DBGDTRRX_EL0 can be read at EL1, whatever the ID registers say",
         "DDI 0487K.a, the sections Configuration and Accessing of these registers";

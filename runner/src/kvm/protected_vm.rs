@@ -6,7 +6,7 @@ use super::{
     composed_vm::{Code, ComposedVm, Userspace},
     debug::Debugger,
     device::Kvm,
-    one_reg,
+    one_reg, writable_masks,
 };
 use crate::{a64, composed, guest::Error};
 use dfr0_model::{
@@ -14,8 +14,9 @@ use dfr0_model::{
     guest_debug::GuestDebug,
     id_write::Answer,
     protected::{self, Event, Op},
-    vmm::Features,
+    vmm::{Features, MaskRequest},
 };
+use kvm_bindings::{KVM_CAP_SET_GUEST_DEBUG, KVM_CAP_SET_GUEST_DEBUG2};
 use std::time::Duration;
 
 /// A VM with one vCPU.
@@ -35,9 +36,20 @@ impl Kvm {
 }
 
 impl ProtectedVm {
-    /// KVM_CHECK_EXTENSION of the VM.
-    pub fn capability(&self, number: u32) -> i32 {
-        self.vm.vm.check_extension_raw(number.into())
+    /// The VM's KVM_CAP_SET_GUEST_DEBUG2; zero if its KVM_CAP_SET_GUEST_DEBUG is zero.
+    pub fn guest_debug_bits(&self) -> u32 {
+        let capability = |number: u32| self.vm.vm.check_extension_raw(number.into());
+        if capability(KVM_CAP_SET_GUEST_DEBUG) > 0 { capability(KVM_CAP_SET_GUEST_DEBUG2) as u32 } else { 0 }
+    }
+
+    /// The VM's KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES.
+    pub fn mask_ranges(&self) -> u64 {
+        writable_masks::ranges(&self.vm.vm)
+    }
+
+    /// KVM_ARM_GET_REG_WRITABLE_MASKS, or the errno of its refusal.
+    pub fn masks(&self) -> Result<Vec<u64>, i32> {
+        writable_masks::read(&self.vm.vm, MaskRequest::default())
     }
 
     /// KVM_SET_GUEST_DEBUG.
