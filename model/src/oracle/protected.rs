@@ -31,6 +31,11 @@ use core::fmt;
 /// The ID_AA64DFR0_EL1 of a guest that has no debug feature. Two fields say so with a value other than zero.
 pub const NO_DEBUG_FEATURE: u64 = MTPMU.with(DOUBLELOCK.with(0, DOUBLELOCK_NI), 0b1111);
 
+/// ESR_EL1.IL.
+const IL: u64 = 1 << 25;
+/// ESR_EL1 of an UNDEFINED instruction.
+const UNDEFINED: u64 = (EC_UNKNOWN as u64) << 26 | IL;
+
 /// One operation of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -140,7 +145,10 @@ impl fmt::Display for Event {
         match self {
             Self::Done => f.write_str("no exception"),
             Self::Value(value) => write!(f, "{value:#x}"),
-            Self::Exception { esr, .. } if promise::is_undefined(*esr) => f.write_str("UNDEFINED"),
+            Self::Exception { esr: UNDEFINED, .. } => f.write_str("UNDEFINED"),
+            Self::Exception { esr, .. } if promise::is_undefined(*esr) => {
+                write!(f, "UNDEFINED with ESR {esr:#x}")
+            }
             Self::Exception { esr, .. } => write!(f, "exception of EC {:#04x}", esr >> 26 & 0x3f),
             Self::DebugExit { ec } => write!(f, "KVM_EXIT_DEBUG of EC {ec:#04x}"),
             Self::Refused(errno) => write!(f, "errno {errno}"),
@@ -188,14 +196,12 @@ pub enum Outcome {
 impl Outcome {
     /// The operation may cause this event.
     pub fn allows(&self, event: &Event) -> bool {
-        /// ESR_EL1.IL.
-        const IL: u64 = 1 << 25;
         match (self, event) {
             (Self::Done, Event::Done)
             | (Self::AnyValue, Event::Value(_))
             | (Self::Refused, Event::Refused(_)) => true,
             (Self::Value(value), Event::Value(seen)) => value == seen,
-            (Self::Undefined, Event::Exception { esr, .. }) => *esr == u64::from(EC_UNKNOWN) << 26 | IL,
+            (Self::Undefined, Event::Exception { esr, .. }) => *esr == UNDEFINED,
             (Self::Brk, Event::Exception { esr, elr }) => {
                 *esr == u64::from(EC_BRK) << 26 | IL | u64::from(layout::BRK_IMMEDIATE) && *elr == layout::BRK
             }
@@ -324,7 +330,7 @@ mod tests {
     };
     use alloc::string::ToString;
 
-    const UNDEFINED: Event = Event::Exception { esr: 1 << 25, elr: 0 };
+    const UNDEFINED: Event = Event::Exception { esr: super::UNDEFINED, elr: 0 };
 
     fn allows(pe: &Pe, op: Op, event: Event) -> bool {
         pe.allowed(op).iter().any(|outcome| outcome.allows(&event))
@@ -386,6 +392,8 @@ mod tests {
         let fired = Event::Exception { esr: 0xc600_0022, elr: layout::marker(0) };
         assert!(!allows(&pe, Op::Execute, fired) && !allows(&pe, Op::Step, fired));
         assert_eq!(fired.to_string(), "exception of EC 0x31");
+        assert_eq!(Event::Exception { esr: 0, elr: 0 }.to_string(), "UNDEFINED with ESR 0x0");
+        assert!(!Outcome::Undefined.allows(&Event::Exception { esr: 0, elr: 0 }));
         let debug = GuestDebug::new(ENABLE | USE_SW_BP);
         pe.follow(Op::Debug(debug), &Event::Done);
         assert!(allows(&pe, Op::Brk, Event::DebugExit { ec: EC_BRK }) && !allows(&pe, Op::Brk, brk));
