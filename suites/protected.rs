@@ -97,8 +97,8 @@ fn value_for(reg: SysReg) -> u64 {
     const TX: u64 = 1 << 29;
     match reg.debug_number() {
         Some((DebugRegister::Bvr | DebugRegister::Wvr, _)) => 0x5670_0040,
-        Some((DebugRegister::Bcr, _)) => Dbgbcr::address_at_el1().with_e(false).raw_value().into(),
-        Some((DebugRegister::Wcr, _)) => Dbgwcr::doubleword().with_e(false).raw_value().into(),
+        Some((DebugRegister::Bcr, _)) => Dbgbcr::address_at_el1().with_e(false).raw_value(),
+        Some((DebugRegister::Wcr, _)) => Dbgwcr::doubleword().with_e(false).raw_value(),
         None => match reg {
             MDSCR_EL1 => Mdscr::breakpoints_at_el1().raw_value(),
             MDCCINT_EL1 => TX,
@@ -150,9 +150,9 @@ fn armed() -> impl Iterator<Item = (SysReg, u64)> {
     (0..16).flat_map(move |n| {
         [
             (dbgbvr(n), marker(0)),
-            (dbgbcr(n), breakpoint.raw_value().into()),
+            (dbgbcr(n), breakpoint.raw_value()),
             (dbgwvr(n), TARGET),
-            (dbgwcr(n), watchpoint.raw_value().into()),
+            (dbgwcr(n), watchpoint.raw_value()),
         ]
     })
 }

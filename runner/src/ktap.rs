@@ -101,6 +101,20 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_taints_the_kernel_says_so_above_the_cases() {
+        let text = |taints| {
+            let mut run = run();
+            run.begin.taints = taints;
+            let mut out = Vec::new();
+            let mut ktap = Ktap::new(&mut out, false);
+            run.records().try_for_each(|record| ktap.write(&record)).expect("a vector");
+            String::from_utf8(out).expect("text")
+        };
+        assert!(text(true).contains("\n# taints the kernel"));
+        assert!(!text(false).contains("taints"));
+    }
+
+    #[test]
     fn a_nested_run_leaves_the_header_to_its_parent() {
         assert!(written(true).starts_with("1..5\n"));
     }

@@ -134,7 +134,19 @@ fn passes(host: &str, kernel: &str, release: &str, counts: Counts, every: &str) 
     for fact in facts {
         ensure(text.contains(&fact), &format!("the host does not report \"{fact}\""), &output)?;
     }
-    Ok(())
+    let is_protected = text.contains("\n# kvm mode: protected\n");
+    ensure(
+        text.contains("\n# taints the kernel") == is_protected,
+        "it does not say whether it taints",
+        &output,
+    )?;
+    let of_suite: Vec<&String> = results.iter().filter(|line| line.contains(" protected.")).collect();
+    let ran = of_suite.iter().any(|line| !line.ends_with("# SKIP"));
+    ensure(
+        !of_suite.is_empty() && ran == is_protected,
+        "protected VMs are tested where they should not be, or not",
+        &output,
+    )
 }
 
 /// The control: the bare CPU shows each of the platform's deviations and none of KVM's.
