@@ -15,6 +15,7 @@ use dfr0_model::{
     id_write::EINVAL,
     rule,
     scenario::{Op, Scenario, Value},
+    sequence::Sequence,
     sysreg::{MDSCR_EL1, OSLSR_EL1, SysReg, dbgbcr, dbgbvr},
     wire::marker,
 };
@@ -242,6 +243,14 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
             });
             let locked = stepped(stepped(debugged().lock(), HERE).unlock(), HERE);
             cx.check_each(masked.chain([locked]))
+        }),
+        whole("steps_into_the_handler", &rule::GUEST_DEBUG_STEPS_INTO_HANDLER, |cx| {
+            let undefined = Sequence::named("mrs x1, pmcr_el0");
+            let masks = mdscr_values().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
+            let debugged = Scenario::new()
+                .userspace_debugs(STEPS)
+                .each(masks, |scenario, (mdscr, d)| scenario.pstate_d(d).enable(mdscr).run(undefined, 0));
+            cx.check(&stepped(debugged, HERE).userspace_stops().exec(HERE))
         }),
         // The marker's page is accessed for the first time, which is a stage 2 fault.
         whole("steps_in_a_new_vm", &rule::GUEST_DEBUG_STEPS, |cx| {

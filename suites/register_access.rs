@@ -3,14 +3,18 @@
 //! Which debug registers exist for a guest, what they hold, and what an access to a register that does not
 //! exist does.
 
-use crate::forms::whole;
+use crate::{
+    forms::whole,
+    stage::{BY_RETURN, LEVELS},
+};
 use arbitrary_int::{u2, u4, u5};
 use dfr0_model::{
     control::{Dbgbcr, Dbgwcr, LSC_BOTH, LSC_LOAD, LSC_STORE, Mdscr, PMC_EL0, PMC_EL1, PMC_EL1_EL0},
     dfr0::{BRPS, WRPS},
     pstate::{D, EL0T, EL1H, EL1H_MASKED, SS},
     rule,
-    scenario::{Op, Scenario, Value},
+    scenario::{El, Op, Scenario, Value},
+    sequence::Sequence,
     shape::Shape,
     sysreg::{
         CONTEXTIDR_EL1, DBGAUTHSTATUS_EL1, DBGCLAIMCLR_EL1, DBGCLAIMSET_EL1, DBGVCR32_EL2, DebugRegister,
@@ -55,6 +59,7 @@ pub fn cases() -> Vec<Case> {
                     .read(MDSCR_EL1),
             )
         }),
+        whole("tdcc_traps_el0", &rule::DCC_TRAPPED, tdcc_traps_el0),
         whole("addresses_read_back", &rule::REGISTERS_READ_BACK, addresses_read_back),
         whole("mdccint_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             MDCCINT.into_iter().try_for_each(|value| {
@@ -151,6 +156,26 @@ fn mdscr_reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
                 scenario.read(MDSCR_EL1).then(Op::KvmGet { reg: MDSCR_EL1 }).then(Op::Exit).read(MDSCR_EL1);
             cx.check(&read)?;
         }
+    }
+    Ok(())
+}
+
+/// EL0 and EL1 read MDCCSR_EL0 while MDSCR_EL1.TDCC is set and clear: where nobody owns the debug registers, where the
+/// guest does, and under the OS Lock, where KVM gives the CPU another MDSCR_EL1 than the guest's.
+fn tdcc_traps_el0(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let read = Sequence::named("mrs x1, mdccsr_el0");
+    let both = |scenario: Scenario| {
+        let both = |scenario: Scenario| scenario.each(LEVELS, |scenario, el| scenario.at(el).run(read, 0));
+        both(both(scenario.at(El::El1).isb()).exit())
+    };
+    for written in [Mdscr::DEFAULT, Mdscr::breakpoints_at_el1()] {
+        let scenario =
+            [true, false].into_iter().fold(Scenario::new().entered(BY_RETURN), |scenario, tdcc| {
+                let set = both(scenario.at(El::El1).enable(written.with_tdcc(tdcc)));
+                both(both(set.write(OSLAR_EL1, 1)).write(OSLAR_EL1, 0))
+            });
+        cx.check(&scenario)?;
+        cx.check(&scenario.by_userspace())?;
     }
     Ok(())
 }

@@ -87,6 +87,7 @@ pub fn cases() -> Vec<Case> {
         whole("over_masking", &rule::STEP_MASKED, |cx| over_at(cx, El::El1, &MASKING, 0)),
         whole("over_hypervisor_call", &rule::STEP_CALL, |cx| over_call(cx, &["hvc #0"])),
         whole("over_secure_monitor_call", &rule::STEP_CALL, over_secure_monitor_call),
+        whole("over_undefined_access", &rule::STEP_UNDEFINED, over_undefined_access),
         whole("over_wait", &rule::STEP_WAIT, over_wait),
         whole("over_store_exclusive", &rule::STEP_LOAD_EXCLUSIVE, |cx| {
             over(cx, &["ldxr; nop; stxr", "ldxr; clrex; stxr"], TARGET)
@@ -197,6 +198,16 @@ fn over_secure_monitor_call(cx: &mut Context<'_>) -> Result<(), Stop> {
     }
     over_trapped(cx, El::El1, &SMC, NO_FUNCTION)?;
     over_at(cx, El::El0, &SMC, NO_FUNCTION)
+}
+
+/// An access that KVM makes UNDEFINED, because the VM has no PMU.
+fn over_undefined_access(cx: &mut Context<'_>) -> Result<(), Stop> {
+    const READ: [&str; 1] = ["mrs x1, pmcr_el0"];
+    if cx.host().is_bare() {
+        return Stop::skip("needs KVM, and this is a bare CPU");
+    }
+    over_at(cx, El::El1, &READ, 0)?;
+    cx.check_each(pieces(&READ).flat_map(|piece| entries().map(move |entry| masked(entry).run(piece, 0))))
 }
 
 /// WFI and WFE when what they wait for has already happened.

@@ -393,7 +393,7 @@ fn fields_of_later_features(cx: &mut Context<'_>) -> Result<(), Stop> {
 fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
     let selects =
         (0..=u8::MAX).flat_map(|bas| [WATCHED, WATCHED + 4].map(|at| (at, DOUBLEWORD.with_bas(bas))));
-    let masks = (0..32).map(|mask| (WATCHED, DOUBLEWORD.with_mask(u5::new(mask))));
+    let masks = (0..32).map(|mask| (WATCHED & u64::MAX << mask, DOUBLEWORD.with_mask(u5::new(mask))));
     let states = (0..32).map(|bits: u8| {
         let control = DOUBLEWORD.with_hmc(bits & 16 != 0).with_ssc(u2::new(bits >> 2 & 3));
         (WATCHED, control.with_pac(u2::new(bits & 3)))
@@ -403,7 +403,8 @@ fn each_control_over_exit(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_each(numbers(cx).flat_map(|n| {
         share_of(n, &controls).map(move |(at, control)| {
             let set = watching_with(n, *control).write(dbgwvr(n), *at).exit();
-            let bytes = (WATCHED..WATCHED + 8).fold(set, |scenario, address| scenario.access(byte, address));
+            // The last is watched if MASK says so.
+            let bytes = (WATCHED..=WATCHED + 8).fold(set, |scenario, address| scenario.access(byte, address));
             bytes.at(El::El0).store(WATCHED)
         })
     }))

@@ -49,6 +49,7 @@ _start:
     .endm
 
     .balign 0x800
+    .global vectors
 vectors:
     .irp    number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     vector  \number

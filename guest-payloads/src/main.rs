@@ -27,7 +27,7 @@ use dfr0_model::{
         EC_BREAKPOINT_CURRENT_EL, EC_BREAKPOINT_LOWER_EL, EC_STEP_CURRENT_EL, EC_STEP_LOWER_EL, EC_SVC,
         EC_WATCHPOINT_CURRENT_EL, EC_WATCHPOINT_LOWER_EL, Event, Exception, Logged,
     },
-    layout::{self, BRK, BRK_IMMEDIATE, DOORBELL, MARKER_COUNT},
+    layout::{self, BRK, BRK_IMMEDIATE, DOORBELL, MARKER_COUNT, SEQUENCE_PLACES, sequence_place},
     op::{El, Entry},
     pstate,
     sequence::{self, ERET, NOP, RET, SEQUENCE_LEN, SEQUENCES, is_move},
@@ -84,13 +84,13 @@ static ACCESS_STUBS: [[u32; 2]; ACCESSES] = {
 
 #[used]
 #[unsafe(link_section = ".sequences")]
-static SEQUENCE_STUBS: [[u32; SEQUENCE_LEN]; SEQUENCES] = {
-    let mut stubs = [[RET; SEQUENCE_LEN]; SEQUENCES];
+static SEQUENCE_STUBS: [[u32; SEQUENCE_LEN]; SEQUENCE_PLACES] = {
+    let mut stubs = [[RET; SEQUENCE_LEN]; SEQUENCE_PLACES];
     let mut place = 0;
     while place < SEQUENCES {
         let mut k = 0;
         while k < sequence::TABLE[place].instructions.len() {
-            stubs[place][k] = sequence::TABLE[place].instructions[k].0;
+            stubs[sequence_place(place)][k] = sequence::TABLE[place].instructions[k].0;
             k += 1;
         }
         place += 1;

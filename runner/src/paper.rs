@@ -45,8 +45,8 @@ pub fn facts(host: &Host, features: Features) -> Facts {
         (ID_DFR1_EL1, register(0, none)),
     ]);
     let without = (features != Features::None).then(|| Arc::new(facts(host, Features::None)));
-    let (known, listed) = (BTreeMap::new(), BTreeMap::new());
-    Facts { features, registers, mask_ranges: 1, known, listed, zva_block: None, without }
+    let (masks, known, listed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    Facts { features, registers, mask_ranges: 1, masks, known, listed, zva_block: None, without }
 }
 
 /// What each operation of a scenario may cause on such a host, in a VM of this shape.

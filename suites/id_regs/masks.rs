@@ -34,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         whole("masks.inside", &rule::ID_READS_BACK, inside)
             .and(&[&rule::ID_PMUVER_IMP_DEF, &rule::ID_AARCH32_ABSENT]),
         whole("masks.without_aarch32", &rule::MASKS_ARE_NO_MORE, without_aarch32),
+        whole("masks.of_registers", &rule::MASKS_ARE_OF_REGISTERS, of_registers),
         whole("masks.known_fields", &rule::MASKS_KEEP_FIELDS, known_fields)
             .and(&[&rule::ID_MASK_COVERS_FIELDS]),
     ]
@@ -102,6 +103,21 @@ fn without_aarch32(cx: &mut Context<'_>) -> Result<(), Stop> {
     }
     let registers = id_registers(&facts).into_iter().filter(|reg| id_register::is_aarch32(*reg));
     cx.check_after(&vm(), registers.map(|reg| Scenario::new().mask_of(reg)))
+}
+
+/// Each mask that is not zero is that of a register.
+fn of_registers(cx: &mut Context<'_>) -> Result<(), Stop> {
+    let facts = facts(cx)?;
+    for (reg, mask) in &facts.masks {
+        cx.count();
+        if !facts.registers.contains_key(reg) && !facts.listed.contains_key(reg) {
+            cx.find(
+                "an encoding that is no register's has a writable mask".into(),
+                format!("the writable mask of {reg} is {mask:#x}, and KVM_GET_REG_LIST does not list it"),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Every field that userspace could write under an earlier kernel is in the mask, and no field is there in part.

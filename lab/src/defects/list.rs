@@ -10,6 +10,7 @@ use std::path::{Component, Path};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::digest::sha256;
 use crate::kernel_source::{Change, Changes, Tree};
 
 /// An upper limit of the file in bytes.
@@ -109,6 +110,12 @@ impl Defect {
         Ok(())
     }
 
+    /// The digest of what is changed, of the cases, and of the host.
+    pub fn digest(&self) -> Result<String> {
+        let Self { file, find, replace, cases, host, .. } = self;
+        Ok(sha256(format!("{:?}", (file, find, replace, cases, host)).as_bytes())?)
+    }
+
     /// The change of `tree` that makes the defect.
     pub fn changes(&self, tree: &Tree) -> Result<Changes> {
         let path = tree.directory().join(&self.file);
@@ -156,6 +163,21 @@ mod tests {
         for text in ["", "x = 1; x = 1;"] {
             let error = defect.applied(text).unwrap_err().to_string();
             assert!(error.contains("`a-1` does not apply to this source: a/b.c"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_change_and_other_cases_have_another_digest_and_another_sentence_has_not() {
+        let digest = |from: &str, to: &str| {
+            let list = List::parse(&ONE.replacen(from, to, 1)).unwrap();
+            list.defects[0].digest().unwrap()
+        };
+        let same = digest("", "");
+        assert_eq!(digest("It.", "It is."), same);
+        for (from, to) in
+            [("x = 2", "x = 3"), ("x = 1", "x = 0"), ("b.c", "c.c"), ("'os_lock'", "'os_lock.*'")]
+        {
+            assert_ne!(digest(from, to), same, "{to}");
         }
     }
 

@@ -30,6 +30,8 @@ impl Seen {
 pub struct Verdict {
     /// The digest of all that it depends on. If it differs, the defect runs again.
     pub key: String,
+    /// [`Defect::digest`]; none of a kernel without a defect.
+    pub defect: Option<String>,
     /// The kernel's source.
     pub source: String,
     /// The host.

@@ -190,6 +190,15 @@ impl Debugger {
         Ok(Outcome::certain(events, &rule::GUEST_DEBUG_WATCHPOINT_EXITS))
     }
 
+    /// What happens when the guest executes an UNDEFINED instruction at `code`: besides the exits, its handler logs it.
+    pub(crate) fn exits_at_undefined(&self, code: u64) -> Result<Outcome, Unknown> {
+        if !self.0.is_some_and(|debug| debug.has(SINGLESTEP)) {
+            return Err(Unknown("an UNDEFINED instruction while userspace debugs without steps"));
+        }
+        let events = Vec::from([step(code), step(layout::VECTOR), Expected::Undefined, step(code + 4)]);
+        Ok(Outcome::certain(events, &rule::GUEST_DEBUG_STEPS_INTO_HANDLER))
+    }
+
     /// The exits when the guest's store at `code` ends KVM_RUN and userspace then does this.
     pub(crate) fn exits_at_passage(&mut self, code: u64, passage: Passage) -> Result<Outcome, Unknown> {
         if self.0.is_some_and(|debug| debug.has(USE_HW)) {
@@ -277,6 +286,7 @@ mod tests {
         judge::judge,
         pe::Pe,
         scenario::{Migrate, Op, Scenario},
+        sequence::Sequence,
         shape::Shape,
         sysreg,
     };
@@ -412,6 +422,29 @@ mod tests {
         for passage in [Passage::DebugOff, Passage::DebugOn] {
             assert_eq!(judged(&stepped(passage), &[step_at(0)]), None);
             assert!(judged(&stepped(passage), &[step_at(0), step_at(4)]).is_some(), "{passage}");
+        }
+    }
+
+    #[test]
+    fn a_step_of_an_undefined_access_ends_in_the_handler() {
+        let read = Sequence::named("mrs x1, pmcr_el0");
+        let scenario = debugged(STEPS).run(read, 7);
+        let at = |pc| exit(0xca00_0022, pc);
+        let code = layout::sequence_code(read);
+        let undefined =
+            |esr| Event::Exception(Exception { vector: 4, esr, elr: code, spsr: 0x2001c5, far: 0 });
+        let seen = |vector, esr| {
+            let events =
+                [at(code), at(layout::VECTOR + vector), undefined(esr), at(code + 4), Event::Value(7)];
+            judged(&scenario, &events)
+        };
+        assert_eq!(seen(0, 1 << 25), None);
+        assert!(seen(4, 1 << 25).is_some(), "an instruction of the handler");
+        assert!(seen(0, 0).is_some(), "IL");
+        for not_stepped in [GuestDebug::breakpoint(0, 9), GuestDebug::new(ENABLE)] {
+            let mut pe = Pe::new(SHAPE);
+            let run = debugged(not_stepped).run(read, 7);
+            assert!(run.ops().iter().try_for_each(|op| pe.step(*op).map(drop)).is_err());
         }
     }
 

@@ -545,6 +545,27 @@ impl Execution<'_> {
                 open.push(self.undefined(path, decided));
             }
             Does::Nothing | Does::Privileged => open.push(self.done(path, Stepped::One(false))),
+            Does::ReadPmcr if el0 => {
+                return Err(Unknown("a read of PMCR_EL0 at EL0, which PMUSERENR_EL0 may trap"));
+            }
+            Does::ReadPmcr => {
+                decided.get_or_insert(&rule::STEP_UNDEFINED);
+                open.push(self.undefined(path, decided));
+            }
+            Does::ReadMdccsr => {
+                let traps = |view: View<'_>| view.registers.mdscr().tdcc();
+                let trapped = traps(self.written(&path));
+                if self.views_on(&path).any(|view| traps(view) != trapped) {
+                    return Err(Unknown("a change of MDSCR_EL1.TDCC before a context synchronization event"));
+                }
+                decided.get_or_insert(&rule::DCC_TRAPPED);
+                open.push(if el0 && trapped {
+                    let event = trap(&path);
+                    self.taken(path, event)
+                } else {
+                    self.done(path, Stepped::One(false))
+                });
+            }
             Does::Isb => {
                 decided.get_or_insert(&rule::STEP_SYNCHRONIZES);
                 let path = Path { synchronised: true, ..path };
@@ -552,10 +573,7 @@ impl Execution<'_> {
             }
             Does::MaskDebug(_) if el0 => {
                 decided.get_or_insert(&rule::STEP_EXCEPTION);
-                let mut event = exception(u64::from(EC_SYSTEM) << 26 | ESR_IL, &path);
-                if let Expected::Exception { esr_mask, .. } = &mut event {
-                    *esr_mask = ESR_TRAP_COMPARED;
-                }
+                let event = trap(&path);
                 open.push(self.taken(path, event));
             }
             Does::MaskDebug(masked) => {
@@ -751,6 +769,15 @@ fn vector_exceptions(hit: &Hit, lowest: u64, path: &Path) -> [Expected; 3] {
         }
         event
     })
+}
+
+/// An MSR or MRS is trapped to EL1.
+fn trap(path: &Path) -> Expected {
+    let mut event = exception(u64::from(EC_SYSTEM) << 26 | ESR_IL, path);
+    if let Expected::Exception { esr_mask, .. } = &mut event {
+        *esr_mask = ESR_TRAP_COMPARED;
+    }
+    event
 }
 
 /// If an access to several bytes may be several accesses, the architecture does not say which faults first.
@@ -1673,6 +1700,31 @@ mod tests {
         let smc = stepped().run(Sequence::named("smc #0"), 7);
         let last = smc.ops().iter().map(|op| old.step(*op)).last().expect("an operation").expect("modelled");
         assert_eq!(last.alternatives().count(), 2, "UNDEFINED, if it has no EL3");
+    }
+
+    #[test]
+    fn an_undefined_access_is_skipped_and_what_follows_is_stepped() {
+        let read = |scenario: Scenario| piece(scenario, "mrs x1, pmcr_el0", 7);
+        let end = layout::RETURN - layout::sequence_code(Sequence::named("mrs x1, pmcr_el0"));
+        let stepped = read(start(STEP).entered(Entry::stepped(1)));
+        assert_eq!(stepped, [(vec![(0, 0, AT_EL1 | pstate::SS), (0x33, end, AT_EL1)], 7)]);
+        assert_eq!(read(start(ON).entered(BY_RETURN)), [(vec![(0, 0, AT_EL1)], 7)]);
+        let el0 = start(ON).at(El::El0).run(Sequence::named("mrs x1, pmcr_el0"), 7);
+        assert!(outcome(&el0).is_err(), "PMUSERENR_EL0");
+    }
+
+    #[test]
+    fn tdcc_traps_what_el0_reads_whatever_the_os_lock() {
+        let read = |tdcc, el| {
+            let set = start(ON.with_tdcc(tdcc)).write(OSLAR_EL1, 1).isb().at(el).entered(BY_RETURN);
+            piece(set, "mrs x1, mdccsr_el0", 7)
+        };
+        for silent in [read(false, El::El0), read(false, El::El1), read(true, El::El1)] {
+            assert_eq!(silent, [(vec![], 7)]);
+        }
+        assert_eq!(read(true, El::El0), [(vec![(0x18, 0, 0x1c0)], 7)]);
+        let unsettled = start(ON).isb().enable(ON.with_tdcc(true)).entered(BY_RETURN).at(El::El0);
+        assert_eq!(piece(unsettled, "mrs x1, mdccsr_el0", 7).len(), 1, "the exception return synchronises");
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub enum Expected {
 }
 
 /// ESR_EL1 of an UNDEFINED instruction: EC 0 and IL.
-const ESR_UNDEFINED: u64 = ESR_IL;
+pub(crate) const ESR_UNDEFINED: u64 = ESR_IL;
 
 /// FAR_EL1 of an exception that leaves it UNKNOWN.
 pub(crate) const FAR_UNKNOWN: (u64, u64) = (0, u64::MAX);

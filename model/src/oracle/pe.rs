@@ -137,6 +137,7 @@ impl Pe {
             {
                 Err(Unknown("code at EL0, or entered by an exception return, while userspace debugs"))
             }
+            Op::Run { sequence, x0 } if self.debugger.is_on() => self.run_debugged(sequence, x0),
             Op::Exec { marker } if self.debugger.is_on() => self.execute_debugged(layout::marker(marker)),
             Op::Brk if self.debugger.is_on() => self.execute_brk_debugged(),
             Op::Exec { marker } => self.execute(layout::marker(marker), &[NOP], None),
@@ -405,6 +406,20 @@ impl Pe {
         let instructions: Result<Vec<_>, _> =
             sequence.instructions.iter().map(|(_, does)| instruction(*does)).collect();
         self.execute(code, &instructions?, Some(x0))
+    }
+
+    /// A piece of code while userspace debugs.
+    fn run_debugged(&self, sequence: &Sequence, x0: u64) -> Result<Outcome, Unknown> {
+        let [(_, Does::ReadPmcr)] = sequence.instructions else {
+            return Err(Unknown("this piece of code while userspace debugs"));
+        };
+        let code = layout::sequence_code(sequence);
+        if self.guests_breakpoint_matches(code)? || self.guests_breakpoint_matches(code + 4)? {
+            return Err(Unknown("a breakpoint of the guest on a piece of code while userspace debugs"));
+        }
+        let mut outcome = self.debugger.exits_at_undefined(code)?;
+        outcome.events.push(Expected::Value { value: x0, mask: u64::MAX });
+        Ok(outcome)
     }
 
     fn vector(&self, vector: Vector, base: u64) -> Result<Instruction, Unknown> {

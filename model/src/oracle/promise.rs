@@ -24,6 +24,7 @@ use crate::{
     dfr0::{
         BRBE, DEBUGVER, Field, PMSS, PMSVER, PMUVER, PMUVER_IMP_DEF, SEBEP, TRACEBUFFER, TRACEFILT, TRACEVER,
     },
+    outcome::ESR_UNDEFINED,
     sysreg::{
         BRBIDR0_EL1, MDSELR_EL1, MDSTEPOP_EL1, PMCR_EL0, PMECR_EL1, PMIAR_EL1, PMICNTR_EL0, PMMIR_EL1,
         PMSIDR_EL1, PMSSCR_EL1, PMUACR_EL1, SPMSELR_EL0, SysReg, TRBLIMITR_EL1, TRCIDR1, TRCITECR_EL1,
@@ -99,7 +100,7 @@ pub static TABLE: [Promise; 16] = [
     promise(PMSIDR_EL1, "pmsidr", "PMSVer", |id| id.has(&PMSVER)),
     promise(PMIAR_EL1, "pmiar", "SEBEP", |id| id.has(&SEBEP)),
     promise(PMSSCR_EL1, "pmsscr", "PMSS", |id| id.has(&PMSS)),
-    promise(PMCR_EL0, "pmcr", "PMUVer", |id| id.pmuv3() > 0),
+    promise(PMCR_EL0, "pmcr", "PMUVer", |id| id.has_pmu()),
     promise(PMMIR_EL1, "pmmir", "PMUVer", |id| id.pmuv3() >= PMUVER_V3P4),
     promise(PMUACR_EL1, "pmuacr", "PMUVer", |id| id.pmuv3() >= PMUVER_V3P9),
     promise(TRCIDR1, "trcidr1", "TraceVer", |id| id.has(&TRACEVER)),
@@ -131,10 +132,9 @@ pub fn of(reg: SysReg) -> Option<&'static Promise> {
     TABLE.iter().find(|promise| promise.reg == reg)
 }
 
-/// This ESR_EL1 is that of an UNDEFINED instruction: its EC is zero.
+/// This ESR_EL1 is that of an UNDEFINED instruction: its EC and its ISS are zero, and IL is set.
 pub const fn is_undefined(esr: u64) -> bool {
-    const EC: u32 = 26;
-    esr >> EC == 0
+    esr == ESR_UNDEFINED
 }
 
 impl DebugFeatures {
@@ -144,6 +144,11 @@ impl DebugFeatures {
 
     fn has1(self, lsb: u32) -> bool {
         self.id_aa64dfr1 >> lsb & 0xf != 0
+    }
+
+    /// The VM has PMUv3.
+    pub(crate) fn has_pmu(self) -> bool {
+        self.pmuv3() > 0
     }
 
     /// PMUVer, or zero without PMUv3: an IMPLEMENTATION DEFINED form of performance monitors is not PMUv3.
@@ -234,7 +239,7 @@ mod tests {
             assert!(promise.allows(kept, Ok(1)) && promise.allows(kept, Ok(0)));
             assert!(!promise.allows(kept, Err(UNDEFINED)) && !promise.allows(kept, Err(TRAPPED)));
             assert!(promise.allows(NONE, Err(UNDEFINED)) && !promise.allows(NONE, Err(TRAPPED)));
-            assert!(!promise.allows(NONE, Ok(1)));
+            assert!(!promise.allows(NONE, Ok(1)) && !promise.allows(NONE, Err(0)));
             assert_eq!(promise.allows(NONE, Ok(0)), promise.slug == "mdselr");
         }
     }

@@ -160,6 +160,12 @@ rules! {
     STEP_EXCEPTION:
         "If the stepped instruction takes another exception instead of completing, SPSR_EL1.SS is set, so that the return steps the instruction again",
         "DDI 0487K.a D2.11 Software Step exceptions, Behavior in the active-not-pending state, SSAdvance";
+    STEP_UNDEFINED:
+        "An access that the hypervisor makes UNDEFINED takes the exception as one that the PE makes UNDEFINED: ESR_EL1 has IL alone, SPSR_EL1.SS is set if the access was stepped, and the handler is not stepped, because PSTATE.D is set",
+        "DDI 0487K.a AArch64.TakeException, AArch64.UndefinedFault, ESR_EL1.IL; D2.11 Software Step exceptions, Behavior in the active-not-pending state";
+    DCC_TRAPPED:
+        "While MDSCR_EL1.TDCC is 1, a read of MDCCSR_EL0 at EL0 is trapped to EL1; at EL1, and at EL0 while it is 0, the read is not",
+        "DDI 0487K.a MDSCR_EL1.TDCC, MDCCSR_EL0";
     STEP_LOAD_EXCLUSIVE:
         "ESR_EL1.EX of a Software Step exception is set when a Load-Exclusive instruction was stepped, and only then",
         "DDI 0487K.a D2.11 Software Step exceptions, Stepping code that uses exclusive monitors, ESR_EL1";
@@ -298,6 +304,9 @@ rules! {
     GUEST_DEBUG_STEPS:
         "With KVM_GUESTDBG_SINGLESTEP each KVM_RUN executes one instruction and ends with KVM_EXIT_DEBUG, EC 0x32",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a D2.11 Software Step exceptions";
+    GUEST_DEBUG_STEPS_INTO_HANDLER:
+        "When the instruction that userspace steps is UNDEFINED, the step ends at the first instruction of the guest's handler, because PSTATE.SS is clear after an exception",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a D2.11 Software Step exceptions, AArch64.TakeException";
     GUEST_DEBUG_STEP_PENDING:
         "When userspace steps an instruction that KVM_RUN with immediate_exit completes, the next KVM_RUN ends with KVM_EXIT_DEBUG before another instruction is executed",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG, 5 The kvm_run structure; DDI 0487K.a D2.11 Software Step exceptions, Behavior in the active-pending state";
@@ -391,6 +400,9 @@ rules! {
     MASKS_ARGUMENTS:
         "KVM_ARM_GET_REG_WRITABLE_MASKS is available when KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES reports a range; an unsupported range and a reserved word that is not zero are refused with EINVAL, an address that cannot be written with EFAULT",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";
+    MASKS_ARE_OF_REGISTERS:
+        "A writable mask that is not zero is that of a register that KVM_GET_REG_LIST lists",
+        "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS, KVM_ARM_FEATURE_ID_RANGE; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";
     MASKS_ARE_NO_MORE:
         "Where AArch32 is not implemented, the writable masks of its ID registers are zero, because KVM ignores what is written to them",
         "Linux Documentation/virt/kvm/api.rst 4.139 KVM_ARM_GET_REG_WRITABLE_MASKS; arch/arm64/kvm/sys_regs.c, kvm_vm_ioctl_get_reg_writable_masks";

@@ -76,6 +76,8 @@ pub struct Facts {
     pub registers: BTreeMap<SysReg, IdRegister>,
     /// KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES.
     pub mask_ranges: u64,
+    /// The writable masks that are not zero, of all feature ID registers.
+    pub masks: BTreeMap<SysReg, u64>,
     /// Of some registers, bits that earlier kernels let userspace write.
     pub known: BTreeMap<SysReg, u64>,
     /// The other system registers that KVM_GET_REG_LIST lists, and their values in a vCPU that has not run.
@@ -705,6 +707,9 @@ impl Vm {
                 None => self.vcpu()?.pe.step(op),
             },
             Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_) => self.mode(op),
+            Op::Run { sequence, .. } if sequence.reads_pmcr() && self.features().has_pmu() => {
+                Err(Unknown("a piece of code that needs a VM without a PMU"))
+            }
             _ => self.vcpu()?.pe.step(op),
         }
     }
@@ -1042,6 +1047,7 @@ mod tests {
                 (OTHER, register(0x10, 0xf0)),
             ]),
             mask_ranges: 1,
+            masks: BTreeMap::new(),
             known: BTreeMap::from([(ID_AA64DFR0_EL1, WRPS.mask())]),
             listed: BTreeMap::from([(OSLSR_EL1, 0b1000)]),
             zva_block: None,

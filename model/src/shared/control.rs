@@ -206,7 +206,7 @@ fn if_set(f: &mut fmt::Formatter<'_>, name: &str, value: u8) -> fmt::Result {
     if value == 0 { Ok(()) } else { write!(f, " {name}={value}") }
 }
 
-/// MDSCR_EL1, the bits that enable debug exceptions.
+/// MDSCR_EL1, the bits that enable debug exceptions and a trap.
 #[bitfield(u64, default = 0)]
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mdscr {
@@ -216,6 +216,9 @@ pub struct Mdscr {
     /// KDE, bit \[13\]: debug exceptions are enabled from the Exception level that takes them.
     #[bit(13, rw)]
     kde: bool,
+    /// TDCC, bit \[12\]: accesses to the Debug Communication Channel from EL0 are trapped to EL1.
+    #[bit(12, rw)]
+    tdcc: bool,
     /// SS, bit \[0\]: software step.
     #[bit(0, rw)]
     ss: bool,
@@ -230,7 +233,8 @@ impl Mdscr {
 
 impl fmt::Display for Mdscr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MDE={} KDE={} SS={}", u8::from(self.mde()), u8::from(self.kde()), u8::from(self.ss()))
+        write!(f, "MDE={} KDE={} SS={}", u8::from(self.mde()), u8::from(self.kde()), u8::from(self.ss()))?;
+        if_set(f, "TDCC", self.tdcc().into())
     }
 }
 

@@ -5,8 +5,9 @@
 //! ```text
 //!   DOORBELL     0x1000_0000   no memory: a store exits to userspace; from 0x100 on in the middle of code
 //!   RAM          0x4000_0000   the payload, linked here, data and stack included
+//!   VECTORS      0x4000_0800   its exception vectors
 //!   MARKERS      0x4001_0000   NOP, RET; NOP, RET; …: one pair per marker   executable at EL0 and EL1
-//!   SEQUENCES    0x4001_0400   pieces of code of up to seven instructions, and RET
+//!   SEQUENCES    0x4001_0100   pieces of code of up to seven instructions, and RET; the first is at 0x4001_0400
 //!   BRK          0x4001_0800   BRK #0xdf, RET
 //!   RETURN       0x4001_0808   SVC #0, which ends code that an exception return entered
 //!   ACCESSES     0x4001_0900   an access, RET; …: one pair per access
@@ -19,6 +20,7 @@
 
 use crate::{
     access::{ACCESSES, Access},
+    event::VECTOR_CURRENT_EL_SYNCHRONOUS,
     op::Passage,
     sequence::{SEQUENCE_LEN, SEQUENCES, Sequence},
 };
@@ -43,8 +45,14 @@ pub const RETURN: u64 = BRK + 8;
 pub const ACCESS_CODE: u64 = 0x4001_0900;
 /// Where they end.
 pub const ACCESS_CODE_END: u64 = ACCESS_CODE + 8 * ACCESSES as u64;
-/// Where the pieces of code are, in the order of [`crate::sequence::TABLE`].
-pub const SEQUENCE_CODE: u64 = 0x4001_0400;
+/// Where the pieces of code are.
+pub const SEQUENCE_CODE: u64 = 0x4001_0100;
+/// The number of places for them. What follows the last place is at the first.
+pub const SEQUENCE_PLACES: usize = 56;
+/// The place of the first piece of [`crate::sequence::TABLE`]; the others follow.
+const FIRST_SEQUENCE: usize = 24;
+/// Where the payload's handler of a synchronous exception from EL1 starts.
+pub const VECTOR: u64 = RAM + 0x800 + 0x80 * VECTOR_CURRENT_EL_SYNCHRONOUS;
 /// The memory that accesses access.
 pub const TARGET: u64 = 0x400f_0000;
 /// Its size in bytes.
@@ -91,9 +99,14 @@ pub const fn access_code(access: &Access) -> u64 {
     ACCESS_CODE + 8 * access.place as u64
 }
 
+/// Among the places for pieces of code, that of the piece at this place in [`crate::sequence::TABLE`].
+pub const fn sequence_place(place: usize) -> usize {
+    (FIRST_SEQUENCE + place) % SEQUENCE_PLACES
+}
+
 /// The address of a piece of code.
 pub const fn sequence_code(sequence: &Sequence) -> u64 {
-    SEQUENCE_CODE + SEQUENCE_SIZE * sequence.place as u64
+    SEQUENCE_CODE + SEQUENCE_SIZE * sequence_place(sequence.place as usize) as u64
 }
 
 /// The address of its RET.
@@ -107,7 +120,8 @@ const SEQUENCE_SIZE: u64 = 4 * SEQUENCE_LEN as u64;
 // Nothing of the layout overlaps, and all of it lies in memory.
 const _: () = {
     assert!(marker(MARKER_COUNT - 1) + 8 <= SEQUENCE_CODE);
-    assert!(SEQUENCE_CODE + SEQUENCE_SIZE * SEQUENCES as u64 <= BRK && RETURN + 4 <= ACCESS_CODE);
+    assert!(SEQUENCES <= SEQUENCE_PLACES);
+    assert!(SEQUENCE_CODE + SEQUENCE_SIZE * SEQUENCE_PLACES as u64 <= BRK && RETURN + 4 <= ACCESS_CODE);
     assert!(ACCESS_CODE_END <= MARKERS + 0x1000);
     assert!(RAM < MARKERS && MARKERS + 0x1000 <= TARGET);
     assert!(UNMAPPED + PAGE <= TABLES && TABLES < RAM + RAM_SIZE as u64);
@@ -130,7 +144,11 @@ mod tests {
     fn code_lies_where_the_map_of_this_module_has_it() {
         assert_eq!([marker(0), marker(1), marker(31)], [0x4001_0000, 0x4001_0008, 0x4001_00f8]);
         assert_eq!([BRK, RETURN], [0x4001_0800, 0x4001_0808]);
-        assert_eq!([0, 1].map(|place| sequence_code(&sequence::TABLE[place])), [0x4001_0400, 0x4001_0420]);
+        assert_eq!(
+            [0, 1, 31, 32].map(|place| sequence_code(&sequence::TABLE[place])),
+            [0x4001_0400, 0x4001_0420, 0x4001_07e0, 0x4001_0100]
+        );
+        assert_eq!(VECTOR, 0x4000_0a00);
         assert_eq!(
             [0, 1, 26].map(|place| access_code(&access::TABLE[place])),
             [0x4001_0900, 0x4001_0908, 0x4001_09d0]

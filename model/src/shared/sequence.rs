@@ -36,6 +36,11 @@ pub enum Does {
     HypervisorCall,
     /// `SMC`; UNDEFINED at EL0.
     SecureMonitorCall,
+    /// A read of PMCR_EL0, which is UNDEFINED in a VM without a PMU. The CPU may have the register, and then it is the
+    /// hypervisor that takes the exception for the guest.
+    ReadPmcr,
+    /// A read of MDCCSR_EL0; from EL0 it is trapped to EL1 while MDSCR_EL1.TDCC is 1.
+    ReadMdccsr,
     /// `WFI` or `WFE`; from EL0 it may be trapped to EL1.
     Wait(
         /// ESR_ELx.TI of the trap.
@@ -109,7 +114,7 @@ pub struct Sequence {
 /// The most instructions that a piece may have, its RET included.
 pub const SEQUENCE_LEN: usize = 8;
 /// The number of pieces.
-pub const SEQUENCES: usize = 31;
+pub const SEQUENCES: usize = 33;
 /// `NOP`.
 pub const NOP: u32 = 0xd503_201f;
 /// `RET`.
@@ -314,6 +319,8 @@ pub static TABLE: [Sequence; SEQUENCES] = placed([
     set_to_ones::<0x2000>("set 8 KiB to ones"),
     copy::<CPYP>("copy 64 bytes"),
     copy::<CPYFP>("copy 64 bytes forwards"),
+    sequence("mrs x1, pmcr_el0", &[(0xd53b_9c01, Does::ReadPmcr)]),
+    sequence("mrs x1, mdccsr_el0", &[(0xd533_0101, Does::ReadMdccsr)]),
 ]);
 
 const fn placed(mut table: [Sequence; SEQUENCES]) -> [Sequence; SEQUENCES] {
@@ -338,6 +345,11 @@ impl Sequence {
             place += 1;
         }
         None
+    }
+
+    /// It needs a VM without a PMU.
+    pub fn reads_pmcr(&self) -> bool {
+        self.instructions.iter().any(|(_, does)| *does == Does::ReadPmcr)
     }
 
     /// The piece of this name, which exists.
@@ -365,7 +377,7 @@ mod tests {
     }
 
     /// As GNU as has it.
-    const ASSEMBLED: [(&str, u32); 50] = [
+    const ASSEMBLED: [(&str, u32); 52] = [
         ("isb", 0xd503_3fdf),
         ("msr daifset, #8", 0xd503_48df),
         ("msr daifclr, #8", 0xd503_48ff),
@@ -416,6 +428,8 @@ mod tests {
         ("ldur x0, [x0, #-40]", 0xf85d_8000),
         ("add x0, x0, x1", 0x8b01_0000),
         ("add x0, x0, x2", 0x8b02_0000),
+        ("mrs x1, pmcr_el0", 0xd53b_9c01),
+        ("mrs x1, mdccsr_el0", 0xd533_0101),
     ];
 
     fn does(instruction: u32, alone: bool) -> Does {
@@ -435,6 +449,8 @@ mod tests {
             Some("stxr w3, x2, [x0]") => Does::StoreExclusive,
             Some("mov x0, x3") => Does::Status,
             Some("clrex") => Does::ClearExclusive,
+            Some("mrs x1, pmcr_el0") => Does::ReadPmcr,
+            Some("mrs x1, mdccsr_el0") => Does::ReadMdccsr,
             Some("setffr") => Does::SetFirstFault,
             Some("ldur x0, [x0, #-40]") => Does::ReadBack,
             Some(name) if name.starts_with("set") || name.starts_with("cpy") => {

@@ -8,7 +8,7 @@ use dfr0_model::{
     guest_debug::{ENABLE, GuestDebug, OnExit, SINGLESTEP},
     id_write::Answer,
     vmm::RunField,
-    wire::{ACCESS_CODE, ACCESS_CODE_END, BRK, MARKERS},
+    wire::{ACCESS_CODE, ACCESS_CODE_END, BRK, MARKERS, VECTOR},
 };
 use kvm_bindings::kvm_guest_debug;
 use kvm_ioctls::VcpuFd;
@@ -23,6 +23,8 @@ pub struct Debugger {
     stepping_over: bool,
     /// The next step is the only one, and is logged wherever it ends.
     once: bool,
+    /// The PC of the last KVM_EXIT_DEBUG.
+    pc: u64,
     /// What `struct kvm_run` had at the last KVM_EXIT_DEBUG besides hsr and far.
     last: Option<Last>,
 }
@@ -101,11 +103,14 @@ impl Debugger {
         }
     }
 
-    /// The exit is a requested step through the payload's own code, which is not logged.
-    pub fn is_passing(&self, hsr: u32, pc: u64) -> bool {
+    /// The exit is a requested step through the payload's own code, which is not logged. A step from an operation into
+    /// the payload's handler is one of the operation's.
+    pub fn is_passing(&mut self, hsr: u32, pc: u64) -> bool {
+        let from = std::mem::replace(&mut self.pc, pc);
         is_step(hsr)
             && !self.once
             && !is_operations(pc)
+            && !(pc == VECTOR && is_operations(from))
             && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
     }
 

@@ -90,8 +90,9 @@ impl Kvm {
             }
         }
         let mask_ranges = writable_masks::ranges(vcpu.vm());
+        let masks = writable_masks::of_all(vcpu.vm()).unwrap_or_default();
         let known = BTreeMap::new();
-        Ok(Facts { features, registers, mask_ranges, known, listed, zva_block: None, without: None })
+        Ok(Facts { features, registers, mask_ranges, masks, known, listed, zva_block: None, without: None })
     }
 
     /// A VM with one vCPU; it may run for `deadline` at a time.

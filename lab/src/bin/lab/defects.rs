@@ -154,7 +154,8 @@ impl Defects {
                     }
                 };
                 let (name, clean) = (&defect.name, &clean[&host.name]);
-                let verdict = self.verdict(name, &defect.cases, &kernel, host, clean, &tester)?;
+                let of = Some(defect.digest()?);
+                let verdict = self.verdict(name, of, &defect.cases, &kernel, host, clean, &tester)?;
                 let seen = describe(&verdict.dfr0);
                 eprintln!("lab: {number} of {}: {} on {}: {seen}", chosen.len(), name, host.name);
                 if verdict.only_upstream() {
@@ -186,7 +187,7 @@ impl Defects {
             let cases: BTreeSet<_> = own.flat_map(|(defect, _)| defect.cases.iter().cloned()).collect();
             let cases: Vec<_> = cases.into_iter().collect();
             let file = format!("clean@{name}");
-            let verdict = self.verdict(&file, &cases, &kernel, host, &Verdict::default(), tester)?;
+            let verdict = self.verdict(&file, None, &cases, &kernel, host, &Verdict::default(), tester)?;
             eprintln!("lab: without a defect, on {name}: {}", describe(&verdict.dfr0));
             if let Some(why) = &verdict.dfr0.died {
                 bail!("the kernel without a defect does not run on {name}: {why}");
@@ -203,6 +204,7 @@ impl Defects {
     fn verdict(
         &self,
         name: &str,
+        defect: Option<String>,
         cases: &[String],
         kernel: &Kernel,
         host: &Host,
@@ -240,18 +242,20 @@ impl Defects {
             upstream.insert(test.clone(), failed && !clean.upstream.get(test).is_some_and(|failed| *failed));
         }
         let source = kernel.identity.source.clone().unwrap_or_default();
-        let verdict = Verdict { key, source, host: host.name.clone(), dfr0: Seen { failed, died }, upstream };
+        let verdict =
+            Verdict { key, defect, source, host: host.name.clone(), dfr0: Seen { failed, died }, upstream };
         write_json(&place, &verdict)?;
         Ok(verdict)
     }
 
-    /// Prints what survives, of all that the directory has, and writes the page.
+    /// Prints what survives, of all that the directory has, and writes the page. The verdict of a defect that has been
+    /// changed since is left out.
     fn report(&self, list: &List) -> Result<()> {
-        let verdicts: Vec<Option<Verdict>> = list
-            .defects
-            .iter()
-            .map(|defect| read_json(&self.out.join(format!("{}.json", defect.name))).ok())
-            .collect();
+        let found = |defect: &Defect| {
+            let verdict: Verdict = read_json(&self.out.join(format!("{}.json", defect.name))).ok()?;
+            (verdict.defect == defect.digest().ok()).then_some(verdict)
+        };
+        let verdicts: Vec<Option<Verdict>> = list.defects.iter().map(found).collect();
         let rows: Vec<_> = list.defects.iter().zip(verdicts.iter().map(Option::as_ref)).collect();
         let named = |which: &dyn Fn(&Defect, &Verdict) -> bool| {
             let names: Vec<_> = rows
