@@ -250,7 +250,7 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
             let debugged = Scenario::new()
                 .userspace_debugs(STEPS)
                 .each(masks, |scenario, (mdscr, d)| scenario.pstate_d(d).enable(mdscr).run(undefined, 0));
-            cx.check(&stepped(debugged, HERE).userspace_stops().exec(HERE))
+            cx.check(&stepped(debugged, HERE))
         }),
         // The marker's page is accessed for the first time, which is a stage 2 fault.
         whole("steps_in_a_new_vm", &rule::GUEST_DEBUG_STEPS, |cx| {

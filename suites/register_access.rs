@@ -13,7 +13,7 @@ use dfr0_model::{
     dfr0::{BRPS, WRPS},
     pstate::{D, EL0T, EL1H, EL1H_MASKED, SS},
     rule,
-    scenario::{El, Op, Scenario, Value},
+    scenario::{Op, Scenario, Value},
     sequence::Sequence,
     shape::Shape,
     sysreg::{
@@ -164,18 +164,17 @@ fn mdscr_reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
 /// guest does, and under the OS Lock, where KVM gives the CPU another MDSCR_EL1 than the guest's.
 fn tdcc_traps_el0(cx: &mut Context<'_>) -> Result<(), Stop> {
     let read = Sequence::named("mrs x1, mdccsr_el0");
-    let both = |scenario: Scenario| {
-        let both = |scenario: Scenario| scenario.each(LEVELS, |scenario, el| scenario.at(el).run(read, 0));
-        both(both(scenario.at(El::El1).isb()).exit())
-    };
-    for written in [Mdscr::DEFAULT, Mdscr::breakpoints_at_el1()] {
-        let scenario =
-            [true, false].into_iter().fold(Scenario::new().entered(BY_RETURN), |scenario, tdcc| {
-                let set = both(scenario.at(El::El1).enable(written.with_tdcc(tdcc)));
-                both(both(set.write(OSLAR_EL1, 1)).write(OSLAR_EL1, 0))
-            });
-        cx.check(&scenario)?;
-        cx.check(&scenario.by_userspace())?;
+    let seen = |scenario: Scenario| scenario.isb().each(LEVELS, |scenario, el| scenario.at(el).run(read, 0));
+    let by_guest = |scenario: Scenario, mdscr| scenario.enable(mdscr);
+    let by_userspace = |scenario: Scenario, mdscr| scenario.userspace_writes(MDSCR_EL1, mdscr).accepted();
+    for write in [by_guest as fn(Scenario, Mdscr) -> Scenario, by_userspace] {
+        for mdscr in [Mdscr::DEFAULT, Mdscr::breakpoints_at_el1()] {
+            cx.check(&Scenario::new().entered(BY_RETURN).each([true, false], |scenario, tdcc| {
+                let free = seen(seen(write(scenario, mdscr.with_tdcc(tdcc))).exit());
+                let locked = seen(seen(free.write(OSLAR_EL1, 1)).exit());
+                seen(locked.write(OSLAR_EL1, 0))
+            }))?;
+        }
     }
     Ok(())
 }
