@@ -410,6 +410,10 @@ fn exceptions() -> Vec<Case> {
             let long = [Op::Write(TTBCR, EAE), Op::Isb, Op::Bkpt];
             [Op::Bkpt].into_iter().chain(ENABLED).chain([Op::Bkpt]).chain(long).collect()
         }),
+        case("bkpt.spsr_by_userspace", &rule::AARCH32_SPSR_ABT, |_| {
+            let aborted = [Op::Bkpt, Op::GetSpsrAbt];
+            [aborted.as_slice(), &[Op::Exit, Op::GetSpsrAbt], &ENABLED, &aborted].concat()
+        }),
         case("bkpt.taken_under_os_lock", &rule::AARCH32_BKPT, |_| {
             vec![Op::Write(DBGOSLAR, OS_LOCK_KEY), Op::Isb, Op::Bkpt]
         }),
@@ -453,7 +457,9 @@ fn observed(op: Op, event: &Event, allowed: &[Outcome]) -> String {
         Op::Store(_) => "str".into(),
         Op::Write(register, _) => format!("mcr {register}"),
         Op::Set(register, _) => format!("KVM_SET_ONE_REG {register}"),
-        Op::Read(_) | Op::ReadLong(_) | Op::Get(_) | Op::Isb | Op::Exit | Op::Bkpt => op.to_string(),
+        Op::Read(_) | Op::ReadLong(_) | Op::Get(_) | Op::GetSpsrAbt | Op::Isb | Op::Exit | Op::Bkpt => {
+            op.to_string()
+        }
     };
     let exception = match event {
         Event::PrefetchAbort(_) => "Prefetch Abort",

@@ -59,7 +59,10 @@ pub fn cases() -> Vec<Case> {
                     .read(MDSCR_EL1),
             )
         }),
-        whole("tdcc_traps_el0", &rule::DCC_TRAPPED, tdcc_traps_el0),
+        whole("tdcc_traps_el0", &rule::DCC_TRAPPED, |cx| tdcc_traps_el0(cx, Scenario::enable)),
+        whole("tdcc_by_userspace_traps_el0", &rule::DCC_TRAPPED, |cx| {
+            tdcc_traps_el0(cx, |scenario, mdscr| scenario.userspace_writes(MDSCR_EL1, mdscr).accepted())
+        }),
         whole("addresses_read_back", &rule::REGISTERS_READ_BACK, addresses_read_back),
         whole("mdccint_reads_back", &rule::REGISTERS_READ_BACK, |cx| {
             MDCCINT.into_iter().try_for_each(|value| {
@@ -162,21 +165,16 @@ fn mdscr_reads_back(cx: &mut Context<'_>) -> Result<(), Stop> {
 
 /// EL0 and EL1 read MDCCSR_EL0 while MDSCR_EL1.TDCC is set and clear: where nobody owns the debug registers, where the
 /// guest does, and under the OS Lock, where KVM gives the CPU another MDSCR_EL1 than the guest's.
-fn tdcc_traps_el0(cx: &mut Context<'_>) -> Result<(), Stop> {
+fn tdcc_traps_el0(cx: &mut Context<'_>, write: fn(Scenario, Mdscr) -> Scenario) -> Result<(), Stop> {
     let read = Sequence::named("mrs x1, mdccsr_el0");
     let seen = |scenario: Scenario| scenario.isb().each(LEVELS, |scenario, el| scenario.at(el).run(read, 0));
-    let by_guest = |scenario: Scenario, mdscr| scenario.enable(mdscr);
-    let by_userspace = |scenario: Scenario, mdscr| scenario.userspace_writes(MDSCR_EL1, mdscr).accepted();
-    for write in [by_guest as fn(Scenario, Mdscr) -> Scenario, by_userspace] {
-        for mdscr in [Mdscr::DEFAULT, Mdscr::breakpoints_at_el1()] {
-            cx.check(&Scenario::new().entered(BY_RETURN).each([true, false], |scenario, tdcc| {
-                let free = seen(seen(write(scenario, mdscr.with_tdcc(tdcc))).exit());
-                let locked = seen(seen(free.write(OSLAR_EL1, 1)).exit());
-                seen(locked.write(OSLAR_EL1, 0))
-            }))?;
-        }
-    }
-    Ok(())
+    [Mdscr::DEFAULT, Mdscr::breakpoints_at_el1()].into_iter().try_for_each(|mdscr| {
+        cx.check(&Scenario::new().entered(BY_RETURN).each([true, false], |scenario, tdcc| {
+            let free = seen(seen(write(scenario, mdscr.with_tdcc(tdcc))).exit());
+            let locked = seen(seen(free.write(OSLAR_EL1, 1)).exit());
+            seen(locked.write(OSLAR_EL1, 0))
+        }))
+    })
 }
 
 /// The guest's first access to its debug registers is a read. It writes afterwards.

@@ -141,7 +141,7 @@ fn code(ops: &[Op]) -> Vec<u32> {
             }
             Op::Isb => words.push(ISB),
             Op::Load(address) | Op::Store(address) => words.extend(mov(1, address.into())),
-            Op::Exit | Op::Get(_) | Op::Set(..) => {
+            Op::Exit | Op::Get(_) | Op::GetSpsrAbt | Op::Set(..) => {
                 words.extend(mov(1, EXIT).into_iter().chain([STR_R0_R1]));
             }
             Op::Execute(_) | Op::Bkpt => {}
@@ -154,7 +154,7 @@ fn code(ops: &[Op]) -> Vec<u32> {
             Op::Load(_) => Some(LOAD.into()),
             Op::Store(_) => Some(STORE.into()),
             Op::Bkpt => Some(BKPT.into()),
-            Op::Exit | Op::Get(_) | Op::Set(..) => None,
+            Op::Exit | Op::Get(_) | Op::GetSpsrAbt | Op::Set(..) => None,
         };
         words.extend(then.map(|then| branch(ALWAYS, at + 4 * words.len() as u64, then)));
         let next = mov(10, at + 4 * words.len() as u64);

@@ -238,6 +238,8 @@ pub enum Op {
     Exit,
     /// Userspace's KVM_GET_ONE_REG; the guest exits for it unless the operation before was userspace's too.
     Get(SysReg),
+    /// Userspace's KVM_GET_ONE_REG of SPSR_abt; the guest exits for it as for [`Self::Get`].
+    GetSpsrAbt,
     /// Userspace's KVM_SET_ONE_REG; the guest exits for it as for [`Self::Get`].
     Set(SysReg, u64),
 }
@@ -245,7 +247,7 @@ pub enum Op {
 impl Op {
     /// Userspace does it, or the guest exits to userspace.
     pub const fn is_userspaces(self) -> bool {
-        matches!(self, Self::Exit | Self::Get(_) | Self::Set(..))
+        matches!(self, Self::Exit | Self::Get(_) | Self::GetSpsrAbt | Self::Set(..))
     }
 }
 
@@ -262,6 +264,7 @@ impl fmt::Display for Op {
             Self::Bkpt => f.write_str("bkpt"),
             Self::Exit => f.write_str("exit"),
             Self::Get(register) => write!(f, "KVM_GET_ONE_REG {register}"),
+            Self::GetSpsrAbt => f.write_str("KVM_GET_ONE_REG SPSR_abt"),
             Self::Set(register, value) => write!(f, "KVM_SET_ONE_REG {register}, {value:#x}"),
         }
     }

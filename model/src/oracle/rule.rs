@@ -487,6 +487,9 @@ rules! {
     AARCH32_MDBGEN:
         "In AArch32 breakpoints and watchpoints generate nothing while DBGDSCRext.MDBGen is 0",
         "DDI 0487K.a G2.2 The debug exception enable controls, DBGDSCRext.MDBGen";
+    AARCH32_SPSR_ABT:
+        "After an abort in AArch32 KVM_GET_ONE_REG reads in SPSR_abt the mode and the instruction set state that it was taken from",
+        "Linux Documentation/virt/kvm/api.rst 4.68 KVM_SET_ONE_REG, 4.69, spsr of the arm64 core registers; DDI 0487K.a SPSR_abt, AArch32.EnterMode";
     AARCH32_BKPT:
         "BKPT generates a Prefetch Abort exception whatever masks the others, with the status of a debug exception in IFSR and MOE 0b0011",
         "DDI 0487K.a G2.7 Breakpoint Instruction exceptions, DBGDSCRext.MOE";

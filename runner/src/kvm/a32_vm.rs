@@ -64,6 +64,7 @@ impl Userspace for Registers {
     fn act(&mut self, vm: &ComposedVm, op: Op) -> Event {
         match op {
             Op::Get(register) => vm.get(one_reg::system(register)).map_or_else(Event::Refused, Event::Value),
+            Op::GetSpsrAbt => vm.get(one_reg::SPSR_ABT).map_or_else(Event::Refused, Event::Value),
             Op::Set(register, value) => match vm.set(one_reg::system(register), value) {
                 Answer::Accepted => Event::Done,
                 Answer::Refused(errno) => Event::Refused(errno),

@@ -41,6 +41,8 @@ pub const PC: u64 = core_word(64);
 pub const PSTATE: u64 = core_word(66);
 /// SPSR_EL1.
 pub const SPSR_EL1: u64 = core_word(72);
+/// SPSR_abt.
+pub const SPSR_ABT: u64 = core_word(74);
 
 /// KVM_REG_ARM64_SVE_VLS, of 512 bits.
 pub const SVE_VLS: u64 = 0x6060_0000_0015_ffff;

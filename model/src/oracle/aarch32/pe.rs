@@ -97,7 +97,9 @@ pub struct Debug {
 }
 
 impl Debug {
-    /// M and T of SPSR_abt: Supervisor mode, in A32.
+    /// M and T of SPSR_abt.
+    const SPSR_DEFINED: u32 = 0b11_1111;
+    /// Their value: Supervisor mode, in A32.
     const SPSR: u32 = 0b01_0011;
 
     /// What an exception reports wrongly, apart from FAR.
@@ -105,7 +107,7 @@ impl Debug {
         let (fsr, moe) = (abort.fsr & self.defined, abort.dbgdscr >> 2 & 0b1111);
         let wrong = [
             (abort.lr != self.lr).then_some(Departure::Lr),
-            (abort.spsr & 0b11_1111 != Self::SPSR).then_some(Departure::Spsr),
+            (abort.spsr & Self::SPSR_DEFINED != Self::SPSR).then_some(Departure::Spsr),
             (fsr != self.fsr).then_some(Departure::Fsr(fsr)),
             (moe != self.moe).then_some(Departure::Moe(moe)),
         ];
@@ -223,6 +225,8 @@ pub struct Pe {
     long_descriptors: bool,
     /// A register was written after the last context synchronization event.
     unsynchronised: bool,
+    /// It has taken an abort.
+    aborted: bool,
 }
 
 impl Pe {
@@ -245,6 +249,7 @@ impl Pe {
             double_lock: false,
             long_descriptors: false,
             unsynchronised: false,
+            aborted: false,
         }
     }
 
@@ -257,6 +262,10 @@ impl Pe {
             Op::Write(register, _) => self.writes(register)?,
             Op::Isb | Op::Exit | Op::Set(..) => vec![Outcome::Done],
             Op::Get(register) => vec![self.userspace_reads(register)?],
+            Op::GetSpsrAbt if self.aborted => {
+                vec![Outcome::Value { defined: Debug::SPSR_DEFINED.into(), value: Debug::SPSR.into() }]
+            }
+            Op::GetSpsrAbt => return Err(Unknown("SPSR_abt before an abort")),
             Op::Execute(k) => self.caught(
                 self.breakpoints_hit(marker(k)),
                 Outcome::PrefetchAbort(self.prefetch_abort(marker(k), MOE_BREAKPOINT)),
@@ -281,9 +290,12 @@ impl Pe {
                 self.unsynchronised = false;
                 self.userspace_writes(register, value);
             }
-            (Op::Isb | Op::Exit | Op::Get(_), _) => self.unsynchronised = false,
-            (_, Event::Undefined | Event::PrefetchAbort(_) | Event::DataAbort(_)) => {
+            (Op::Isb | Op::Exit | Op::Get(_) | Op::GetSpsrAbt, _) | (_, Event::Undefined) => {
                 self.unsynchronised = false;
+            }
+            (_, Event::PrefetchAbort(_) | Event::DataAbort(_)) => {
+                self.unsynchronised = false;
+                self.aborted = true;
             }
             _ => {}
         }
@@ -809,6 +821,17 @@ mod tests {
         let debug = Debug { lr: STORE + 8, defined: 0x3a3f, fsr: 0xa22, moe: 0b1010 };
         let far = WATCHED..=WATCHED + 3;
         assert_eq!(allowed(&long(watching(0, 0)), Op::Store(WATCHED)), [Outcome::DataAbort { debug, far }]);
+    }
+
+    #[test]
+    fn userspace_reads_the_mode_of_the_last_abort() {
+        let mut pe = Pe::new(DFR0, ID);
+        assert!(pe.allowed(Op::GetSpsrAbt).is_err(), "no abort yet");
+        let abort = crate::aarch32::Abort { lr: 0, spsr: 0x6000_01d3, fsr: 2, far: 0, dbgdscr: 0xc };
+        pe.follow(Op::Bkpt, &Event::PrefetchAbort(abort));
+        let allowed = pe.allowed(Op::GetSpsrAbt).unwrap();
+        let reads = |value| allowed.iter().any(|outcome| outcome.allows(&Event::Value(value)));
+        assert_eq!([reads(0x6000_01d3), reads(0x13), reads(0), reads(0x17)], [true, true, false, false]);
     }
 
     #[test]
