@@ -119,7 +119,7 @@ mod tests {
     fn verdict(failed: &[&str], upstream: &[(&str, bool)]) -> Verdict {
         Verdict {
             key: String::new(),
-            defect: None,
+            digest: None,
             source: "Linux".into(),
             host: "h".into(),
             dfr0: Seen { failed: failed.iter().map(|&name| name.into()).collect(), died: None },

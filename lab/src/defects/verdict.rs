@@ -31,7 +31,7 @@ pub struct Verdict {
     /// The digest of all that it depends on. If it differs, the defect runs again.
     pub key: String,
     /// [`Defect::digest`]; none of a kernel without a defect.
-    pub defect: Option<String>,
+    pub digest: Option<String>,
     /// The kernel's source.
     pub source: String,
     /// The host.

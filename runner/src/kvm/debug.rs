@@ -107,11 +107,8 @@ impl Debugger {
     /// the payload's handler is one of the operation's.
     pub fn is_passing(&mut self, hsr: u32, pc: u64) -> bool {
         let from = std::mem::replace(&mut self.pc, pc);
-        is_step(hsr)
-            && !self.once
-            && !is_operations(pc)
-            && !(pc == VECTOR && is_operations(from))
-            && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
+        let of_operation = is_operations(pc) || pc == VECTOR && is_operations(from);
+        is_step(hsr) && !self.once && !of_operation && self.asked.is_some_and(|debug| debug.has(SINGLESTEP))
     }
 
     /// What userspace does at the exit.

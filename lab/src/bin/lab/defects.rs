@@ -91,6 +91,15 @@ struct Tester<'a> {
     deadline: Duration,
 }
 
+/// What a verdict is about.
+struct Subject<'a> {
+    /// The name of its file.
+    name: &'a str,
+    /// [`Defect::digest`], if it is a defect.
+    digest: Option<String>,
+    cases: &'a [String],
+}
+
 /// A kernel that was built.
 struct Kernel {
     image: PathBuf,
@@ -154,8 +163,8 @@ impl Defects {
                     }
                 };
                 let (name, clean) = (&defect.name, &clean[&host.name]);
-                let of = Some(defect.digest()?);
-                let verdict = self.verdict(name, of, &defect.cases, &kernel, host, clean, &tester)?;
+                let subject = Subject { name, digest: Some(defect.digest()?), cases: &defect.cases };
+                let verdict = self.verdict(subject, &kernel, host, clean, &tester)?;
                 let seen = describe(&verdict.dfr0);
                 eprintln!("lab: {number} of {}: {} on {}: {seen}", chosen.len(), name, host.name);
                 if verdict.only_upstream() {
@@ -187,7 +196,8 @@ impl Defects {
             let cases: BTreeSet<_> = own.flat_map(|(defect, _)| defect.cases.iter().cloned()).collect();
             let cases: Vec<_> = cases.into_iter().collect();
             let file = format!("clean@{name}");
-            let verdict = self.verdict(&file, None, &cases, &kernel, host, &Verdict::default(), tester)?;
+            let subject = Subject { name: &file, digest: None, cases: &cases };
+            let verdict = self.verdict(subject, &kernel, host, &Verdict::default(), tester)?;
             eprintln!("lab: without a defect, on {name}: {}", describe(&verdict.dfr0));
             if let Some(why) = &verdict.dfr0.died {
                 bail!("the kernel without a defect does not run on {name}: {why}");
@@ -203,14 +213,13 @@ impl Defects {
     /// The verdict from the directory, or that of a new run of these cases.
     fn verdict(
         &self,
-        name: &str,
-        defect: Option<String>,
-        cases: &[String],
+        subject: Subject<'_>,
         kernel: &Kernel,
         host: &Host,
         clean: &Verdict,
         tester: &Tester<'_>,
     ) -> Result<Verdict> {
+        let Subject { name, digest, cases } = subject;
         let place = self.out.join(format!("{name}.json"));
         let run = ["./dfr0", "run", "--results", "-"].map(ToOwned::to_owned);
         let command = [&run, cases].concat();
@@ -221,7 +230,7 @@ impl Defects {
         }
         let key = sha256(all.as_bytes())?;
         if let Ok(verdict) = read_json::<Verdict>(&place)
-            && verdict.key == key
+            && (&verdict.key, &verdict.digest) == (&key, &digest)
         {
             return Ok(verdict);
         }
@@ -243,7 +252,7 @@ impl Defects {
         }
         let source = kernel.identity.source.clone().unwrap_or_default();
         let verdict =
-            Verdict { key, defect, source, host: host.name.clone(), dfr0: Seen { failed, died }, upstream };
+            Verdict { key, digest, source, host: host.name.clone(), dfr0: Seen { failed, died }, upstream };
         write_json(&place, &verdict)?;
         Ok(verdict)
     }
@@ -253,7 +262,7 @@ impl Defects {
     fn report(&self, list: &List) -> Result<()> {
         let found = |defect: &Defect| {
             let verdict: Verdict = read_json(&self.out.join(format!("{}.json", defect.name))).ok()?;
-            (verdict.defect == defect.digest().ok()).then_some(verdict)
+            (verdict.digest == defect.digest().ok()).then_some(verdict)
         };
         let verdicts: Vec<Option<Verdict>> = list.defects.iter().map(found).collect();
         let rows: Vec<_> = list.defects.iter().zip(verdicts.iter().map(Option::as_ref)).collect();
