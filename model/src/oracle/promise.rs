@@ -122,7 +122,7 @@ impl Promise {
     pub fn allows(&self, id: DebugFeatures, read: Result<u64, u64>) -> bool {
         match read {
             Ok(value) => self.is_made_by(id) || self.may_be_raz && value == 0,
-            Err(esr) => !self.is_made_by(id) && is_undefined(esr),
+            Err(esr) => !self.is_made_by(id) && esr == ESR_UNDEFINED,
         }
     }
 }
@@ -132,9 +132,10 @@ pub fn of(reg: SysReg) -> Option<&'static Promise> {
     TABLE.iter().find(|promise| promise.reg == reg)
 }
 
-/// This ESR_EL1 is that of an UNDEFINED instruction: its EC and its ISS are zero, and IL is set.
+/// This ESR_EL1 has the exception class of an UNDEFINED instruction, which is zero.
 pub const fn is_undefined(esr: u64) -> bool {
-    esr == ESR_UNDEFINED
+    const EC: u32 = 26;
+    esr >> EC == 0
 }
 
 impl DebugFeatures {

@@ -15,7 +15,7 @@ use crate::{
         self, AllowedWhole, Answer, EBUSY, EFAULT, EINTR, EINVAL, ENOEXEC, Writable, allowed,
         allowed_after_run, allowed_late, allowed_together,
     },
-    outcome::{Expected, Outcome, SPSR_COMPARED, Unknown},
+    outcome::{ESR_UNDEFINED, Expected, Outcome, SPSR_COMPARED, Unknown},
     pe::Pe,
     promise::{self, DebugFeatures, Promise},
     pstate,
@@ -879,7 +879,7 @@ impl Model for Vm {
                     [Event::Value(_)] => {
                         format!("{reg} can be read in {kind}, where {fields} does not promise it")
                     }
-                    [Event::Exception(taken)] if promise::is_undefined(taken.esr) => {
+                    [Event::Exception(taken)] if taken.esr == ESR_UNDEFINED => {
                         format!("{reg} is UNDEFINED in {kind}, where {fields} promises it")
                     }
                     _ => {
