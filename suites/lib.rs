@@ -14,6 +14,7 @@ mod id_regs;
 mod linked_context;
 mod migration;
 pub mod migration_hosts;
+mod nested;
 mod os_lock;
 mod preemption;
 mod protected;
@@ -44,6 +45,8 @@ pub const OS_LOCK: Suite = Suite::new("os_lock", os_lock::cases);
 pub const DOUBLE_LOCK: Suite = Suite::new("double_lock", double_lock::cases);
 /// A guest in AArch32 reads its VM's ID registers, uses its debug registers and takes exceptions.
 pub const AARCH32: Suite = Suite::new("aarch32", aarch32::cases);
+/// A guest that is a hypervisor: what it traps, which debug exceptions it takes, and its own breakpoints.
+pub const NESTED: Suite = Suite::new("nested", nested::cases);
 /// A protected VM: debug is hidden from its guest.
 pub const PROTECTED: Suite = Suite::new("protected", protected::cases);
 /// The guest has the shape that its ID register shows, in each shape that userspace may set.
@@ -58,7 +61,7 @@ pub const MIGRATION: Suite = Suite::new("migration", migration::cases);
 pub const RANDOM: Suite = Suite::new("random", random::cases);
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 16] = [
+pub const ALL: [Suite; 17] = [
     ID_REGS,
     REGISTER_ACCESS,
     BREAKPOINTS,
@@ -69,6 +72,7 @@ pub const ALL: [Suite; 16] = [
     OS_LOCK,
     DOUBLE_LOCK,
     AARCH32,
+    NESTED,
     PROTECTED,
     SHAPES,
     GUEST_DEBUG,

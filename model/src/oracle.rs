@@ -30,6 +30,7 @@ pub(crate) mod fault;
 pub mod id_write;
 pub mod judge;
 pub mod matching;
+pub mod nested;
 pub mod outcome;
 pub mod pe;
 pub mod promise;

@@ -13,7 +13,10 @@
 //! does not share a cache with userspace: at the end it stores each word of its log to an address that exits
 //! to userspace.
 
-use crate::composed::{END, EXIT, Piece, UNEXPECTED, WORD, guests};
+use crate::{
+    composed::{END, EXIT, UNEXPECTED, WORD, guests},
+    memory::Piece,
+};
 use dfr0_model::{
     aarch32::{BKPT, Event, LOAD, Op, PLACES, STORE, marker},
     wire::{RAM, RAM_SIZE},

@@ -11,7 +11,10 @@
 //!
 //! X10 is the address of the next operation and X11 the end of the log.
 
-use crate::composed::{END, EXIT, Piece, UNEXPECTED, WORD, guests};
+use crate::{
+    composed::{END, EXIT, UNEXPECTED, WORD, guests},
+    memory::Piece,
+};
 use dfr0_model::{
     event::VECTOR_CURRENT_EL_SYNCHRONOUS,
     layout::{BRK, BRK_IMMEDIATE, TARGET, marker},

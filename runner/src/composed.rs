@@ -18,9 +18,6 @@ pub(crate) const END: u64 = DOORBELL + 16;
 /// A store here reports an exception that no operation may cause.
 pub(crate) const UNEXPECTED: u64 = DOORBELL + 24;
 
-/// Instructions, after the address of the first.
-pub(crate) type Piece = (u64, Vec<u32>);
-
 /// An operation of a scenario whose code is composed.
 pub(crate) trait Operation: Copy {
     /// Userspace does it, or the guest exits to userspace.

@@ -24,12 +24,13 @@ use std::{
 };
 
 /// The files of `expected/`, as they were when this program was built.
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 12] = [
     ("aarch32.toml", include_str!("../../expected/aarch32.toml")),
     ("breakpoints.toml", include_str!("../../expected/breakpoints.toml")),
     ("double_lock.toml", include_str!("../../expected/double_lock.toml")),
     ("guest_debug.toml", include_str!("../../expected/guest_debug.toml")),
     ("id_regs.toml", include_str!("../../expected/id_regs.toml")),
+    ("nested.toml", include_str!("../../expected/nested.toml")),
     ("protected.toml", include_str!("../../expected/protected.toml")),
     ("protected_vms.toml", include_str!("../../expected/protected_vms.toml")),
     ("register_access.toml", include_str!("../../expected/register_access.toml")),

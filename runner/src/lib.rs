@@ -16,7 +16,8 @@
 //! | `program` | scenarios, one after the other, as one program of the payload |
 //! | [`a32_vm`] | a VM whose guest is in AArch32, which has scenarios of its own |
 //! | [`protected_vm`] | a protected VM, which has scenarios of its own |
-//! | `composed`, `a32`, `a64` | the code of such guests |
+//! | [`nested_vm`] | a hypervisor at EL2 that makes visits |
+//! | `composed`, `a32`, `a64`, `nested` | the code of such guests |
 //! | [`vm`] | scenarios that make their VM |
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
@@ -68,6 +69,7 @@ pub mod kernel_version;
 pub mod known_fields;
 pub mod ktap;
 pub mod mimic;
+pub mod nested_vm;
 pub mod other;
 pub mod pairs;
 pub mod paper;
@@ -106,6 +108,7 @@ mod kernel_log;
 mod machine;
 mod memory;
 pub mod mode;
+mod nested;
 mod payload;
 mod stage1;
 mod visible;

@@ -11,6 +11,9 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::mman::{MmapAdvise, madvise, mmap_anonymous};
 use std::{ffi::c_void, fs::File, num::NonZeroUsize, ptr::NonNull, sync::atomic::AtomicU64};
 
+/// Instructions, after the address of the first.
+pub type Piece = (u64, Vec<u32>);
+
 /// Memory that the guest sees at [`RAM`].
 #[derive(Debug)]
 pub struct GuestMemory {
@@ -75,6 +78,15 @@ impl GuestMemory {
         // SAFETY: all bytes are in the mapping, which has no other user while the CPU does not run.
         unsafe { place.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
         true
+    }
+
+    /// Writes code; false if a piece of it does not fit.
+    #[must_use]
+    pub fn write_code(&mut self, pieces: &[Piece]) -> bool {
+        pieces.iter().all(|(address, words)| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            self.write(*address, &bytes)
+        })
     }
 
     /// The word at a guest address, shared with the guest; `None` if it is not in memory or not aligned.

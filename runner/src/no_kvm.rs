@@ -14,6 +14,7 @@ use dfr0_model::{
     aarch32::{Event, Op},
     guest_debug::GuestDebug,
     id_write::Answer,
+    nested::{self, Visit, pe::Pe},
     protected,
     sysreg::SysReg,
     vm::Facts,
@@ -64,6 +65,16 @@ impl Kvm {
 
     /// The host has what these features need.
     pub fn can(&self, _: Features) -> bool {
+        match *self {}
+    }
+
+    /// The capability that is missing for VMs with EL2.
+    pub fn lacks_el2(&self, _: bool) -> Option<&'static str> {
+        match *self {}
+    }
+
+    /// A VM whose guest is a hypervisor.
+    pub fn nested_vm(&self, _: bool, _: Duration) -> Result<NestedVm, Error> {
         match *self {}
     }
 
@@ -126,6 +137,22 @@ impl ProtectedVm {
 
     /// What the guest does.
     pub fn executes(&mut self) -> Result<Vec<protected::Event>, Error> {
+        match *self {}
+    }
+}
+
+/// A VM whose guest is a hypervisor.
+#[derive(Debug)]
+pub enum NestedVm {}
+
+impl NestedVm {
+    /// What the hypervisor sees.
+    pub fn visit(&mut self, _: &Pe, _: &[Visit]) -> Result<Vec<nested::Event>, Error> {
+        match *self {}
+    }
+
+    /// Where steps end.
+    pub fn steps(&mut self, _: &Pe, _: Visit) -> Result<Vec<i64>, Error> {
         match *self {}
     }
 }

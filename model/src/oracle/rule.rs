@@ -493,6 +493,39 @@ rules! {
     AARCH32_BKPT:
         "BKPT generates a Prefetch Abort exception whatever masks the others, with the status of a debug exception in IFSR and MOE 0b0011",
         "DDI 0487K.a G2.7 Breakpoint Instruction exceptions, DBGDSCRext.MOE";
+    NESTED_UNTRAPPED:
+        "At EL1 and EL0 an access to a debug register that no control of EL2 traps completes; one that does not exist or is not of that Exception level is UNDEFINED, whatever the controls",
+        "DDI 0487K.a D24.3 Debug registers, the pseudocode of each access";
+    NESTED_REGISTERS:
+        "At EL2 every debug register can be accessed, whatever MDCR_EL2 and the fine-grained traps; a breakpoint's or watchpoint's that does not exist is UNDEFINED",
+        "DDI 0487K.a D24.3 Debug registers, the pseudocode of each access";
+    NESTED_HOSTS_EL0:
+        "While HCR_EL2.TGE is 1 every access to the Debug Communications Channel from EL0 is trapped to EL2, with EC 0x18, and one to any other debug register is UNDEFINED there",
+        "DDI 0487K.a MDCCSR_EL0, DBGDTR_EL0, DBGDTRRX_EL0";
+    NESTED_TRAPS:
+        "MDCR_EL2.{TDE, TDA, TDOSA, TDRA, TDCC} and HCR_EL2.TID3 each trap the accesses to their registers from EL1 and EL0 to EL2, with EC 0x18 and the access in ISS, and no other access",
+        "DDI 0487K.a MDCR_EL2, HCR_EL2, D24.3 Debug registers, the pseudocode of each access";
+    NESTED_CHANNEL:
+        "MDSCR_EL1.TDCC traps accesses to the Debug Communications Channel from EL0 to EL1, before a control of EL2 does, and to EL2 while HCR_EL2.TGE is 1",
+        "DDI 0487K.a MDSCR_EL1.TDCC, MDCCSR_EL0, DBGDTR_EL0";
+    NESTED_FINE_GRAINED:
+        "With FEAT_FGT each bit of HDFGRTR_EL2 and HDFGWTR_EL2 traps the reads or the writes of its debug registers from EL1 to EL2, and no other access",
+        "DDI 0487K.a HDFGRTR_EL2, HDFGWTR_EL2";
+    NESTED_ROUTES:
+        "While MDCR_EL2.TDE or HCR_EL2.TGE is 1, debug exceptions from EL1 and EL0 are taken to EL2, whatever MDSCR_EL1.KDE and PSTATE.D, with what they report in ESR_EL2, ELR_EL2, SPSR_EL2 and FAR_EL2",
+        "DDI 0487K.a D2.3 Routing debug exceptions, AArch64.GenerateDebugExceptionsFrom";
+    NESTED_ABOVE_ELD:
+        "At EL2 no debug exception but that of BRK is generated unless MDCR_EL2.TDE and MDSCR_EL1.KDE are 1 and PSTATE.D is 0",
+        "DDI 0487K.a D2.4 Enabling debug exceptions from the current Exception level, AArch64.GenerateDebugExceptionsFrom";
+    NESTED_STATE_MATCH:
+        "HMC, SSC and PMC or PAC select EL2 as they select EL1 and EL0",
+        "DDI 0487K.a D2.8 Breakpoint exceptions, AArch64.StateMatch";
+    NESTED_CONTEXT:
+        "A breakpoint for Context ID match compares CONTEXTIDR_EL2 at EL2 with HCR_EL2.E2H 1 and at EL0 with HCR_EL2.TGE 1 besides, and matches nothing at EL2 with E2H 0; one for CONTEXTIDR_EL1 match matches nothing there",
+        "DDI 0487K.a D2.8.3 Breakpoint types and linking of breakpoints, AArch64.BreakpointValueMatch";
+    NESTED_OS_LOCK:
+        "While the OS Lock is locked no debug exception but that of BRK is generated at EL2 or below it",
+        "DDI 0487K.a H6 Debug Reset and Powerdown Support, AArch64.GenerateDebugExceptionsFrom";
 }
 
 #[cfg(test)]

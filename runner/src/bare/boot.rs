@@ -6,7 +6,6 @@
 
 use crate::stage1;
 use dfr0_model::{
-    pstate,
     sequence::{ERET, ISB, NOP},
     sysreg::{ID_AA64ISAR2_EL1, ID_AA64PFR1_EL1, SCTLR_EL1, SysReg},
     wire::{RAM, TABLES},
@@ -103,9 +102,9 @@ const fn ldr_literal(t: u32, words: usize) -> u32 {
     0x5800_0000 | (words as u32 & 0x7_ffff) << 5 | t
 }
 
-/// The code that starts the payload at `entry`, with tables that end at `tables_end`, under the stage 2 at
+/// The code that enters `entry` with this SPSR_EL2: the payload, with tables that end at `tables_end`, under the stage 2 at
 /// `stage2`; it can be at any address that is a multiple of 8.
-pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
+pub fn code(entry: u64, spsr: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
     let mut code = Code::default();
     code.load(0, SEND);
     code.load(1, UARTCR);
@@ -127,7 +126,7 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
         (VTCR_EL2, VTCR),
         (VTTBR_EL2, stage2),
         (SCTLR_EL1, stage1::SCTLR_OFF),
-        (SPSR_EL2, pstate::EL1H_MASKED),
+        (SPSR_EL2, spsr),
         (ELR_EL2, entry),
     ];
     for (reg, value) in registers.into_iter().chain(stage1::REGISTERS) {
@@ -152,6 +151,7 @@ pub fn code(entry: u64, tables_end: u64, stage2: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dfr0_model::pstate;
 
     /// As GNU as assembles them, for `entry` 0x4000_0000, tables that end at 0x4010_5000 and a stage 2 at
     /// 0x403f_e000.
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_code_is_the_same_as_an_assemblers() {
-        let bytes = code(0x4000_0000, 0x4010_5000, 0x403f_e000);
+        let bytes = code(0x4000_0000, pstate::EL1H_MASKED, 0x4010_5000, 0x403f_e000);
         let (instructions, literals) = bytes.split_at(4 * ASSEMBLED.len());
         let words: Vec<u32> = instructions
             .chunks_exact(4)

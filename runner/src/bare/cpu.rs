@@ -19,6 +19,7 @@ use dfr0_model::{
     event::Event,
     feature::Feature,
     id_write::{Answer, Writable},
+    pstate,
     scenario::{Op, Scenario},
     shape::Shape,
     sysreg::{
@@ -45,18 +46,18 @@ const MOST_BELLS: usize = 1 << 12;
 /// A machine with a bare CPU.
 #[derive(Debug)]
 pub struct Bare {
-    emulator: Rc<RefCell<Emulator>>,
+    pub(super) emulator: Rc<RefCell<Emulator>>,
     platform: String,
     /// How long the machine may take to identify itself.
     deadline: Duration,
 }
 
 #[derive(Debug)]
-struct Emulator {
+pub(super) struct Emulator {
     ram: File,
     len: NonZeroUsize,
     serial: UnixStream,
-    qmp: Qmp,
+    pub(super) qmp: Qmp,
     /// How often the CPU was reset: it belongs to the guest that reset it last.
     resets: u64,
     /// The CPU's shape, once the payload has read it.
@@ -188,6 +189,20 @@ impl Emulator {
     /// Resets the machine, and loads the payload and the code that starts it into its memory. The CPU is
     /// stopped.
     fn boot(&mut self) -> Result<Booted, Error> {
+        let (mut payload, start) = Payload::load(self.reset()?, UARTDR)?;
+        let last_page = RAM + payload.memory.len() as u64 - PAGE;
+        let stage2 = last_page - PAGE;
+        let code = boot::code(start.entry, pstate::EL1H_MASKED, start.tables_end, stage2);
+        if !payload.memory.write(stage2, &boot::stage2()) || !payload.memory.write(last_page, &code) {
+            return Err(Error::Unfit(
+                "the bare CPU's memory has no room for the code that it starts with".into(),
+            ));
+        }
+        Ok(Booted { payload, reset: self.resets, running: false })
+    }
+
+    /// Resets the machine, whose CPU is then stopped. Returns its memory, zeroed.
+    pub(super) fn reset(&mut self) -> Result<GuestMemory, Error> {
         self.qmp.reset()?;
         self.resets += 1;
         self.drain()?;
@@ -197,20 +212,11 @@ impl Emulator {
             return Err(lost_memory(std::io::Error::other(format!("it has {len:#x} bytes left"))));
         }
         // After the reset, at which QEMU writes a device tree into the memory.
-        let (mut payload, start) = Payload::load(GuestMemory::of_file(&self.ram, self.len)?, UARTDR)?;
-        let last_page = RAM + payload.memory.len() as u64 - PAGE;
-        let stage2 = last_page - PAGE;
-        let code = boot::code(start.entry, start.tables_end, stage2);
-        if !payload.memory.write(stage2, &boot::stage2()) || !payload.memory.write(last_page, &code) {
-            return Err(Error::Unfit(
-                "the bare CPU's memory has no room for the code that it starts with".into(),
-            ));
-        }
-        Ok(Booted { payload, reset: self.resets, running: false })
+        GuestMemory::of_file(&self.ram, self.len)
     }
 
     /// The next byte on the serial port; `None` if none comes within this time.
-    fn hear(&mut self, deadline: Duration) -> Result<Option<u8>, Error> {
+    pub(super) fn hear(&mut self, deadline: Duration) -> Result<Option<u8>, Error> {
         let end = Instant::now() + deadline;
         loop {
             let left = end.saturating_duration_since(Instant::now());

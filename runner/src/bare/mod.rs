@@ -9,6 +9,7 @@
 mod boot;
 mod cpu;
 mod directory;
+mod hypervisor;
 mod qmp;
 
 pub use cpu::{Bare, can};

@@ -5,7 +5,7 @@
 use super::{
     composed_vm::{Code, ComposedVm, Userspace},
     device::Kvm,
-    one_reg,
+    features, one_reg,
 };
 use crate::{a32, composed, guest::Error};
 use dfr0_model::{
@@ -27,7 +27,8 @@ pub struct A32Vm {
 impl Kvm {
     /// A VM whose guest executes these operations; it may run for `deadline` at a time.
     pub fn a32_vm(&self, ops: &[Op], deadline: Duration) -> Result<A32Vm, Error> {
-        let vm = ComposedVm::new(self.create_vm(Features::AArch32)?, Features::AArch32, deadline)?;
+        let vm =
+            ComposedVm::new(self.create_vm(Features::AArch32)?, features::bits(Features::AArch32), deadline)?;
         Ok(A32Vm { vm, ops: ops.to_vec() })
     }
 }

@@ -4,15 +4,14 @@
 
 use super::{deadline::Deadline, features, memslot, one_reg};
 use crate::{
-    composed::{self, Operation, Piece},
+    composed::{self, Operation},
     guest::{Death, Error},
-    memory::GuestMemory,
+    memory::{GuestMemory, Piece},
 };
 use dfr0_model::{
     event::debug_exit_class,
     id_write::Answer,
     sysreg::{SysReg, VBAR_EL1},
-    vmm::Features,
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::time::Duration;
@@ -47,8 +46,8 @@ pub struct Code {
 }
 
 impl ComposedVm {
-    /// A VM whose vCPU has these features; it may run for `deadline` at a time.
-    pub fn new(vm: VmFd, features: Features, deadline: Duration) -> Result<Self, Error> {
+    /// A VM whose vCPU has these features of KVM_ARM_VCPU_INIT; it may run for `deadline` at a time.
+    pub fn new(vm: VmFd, features: &[u32], deadline: Duration) -> Result<Self, Error> {
         let vcpu = vm
             .create_vcpu(0)
             .map_err(|error| Error::System { what: "KVM_CREATE_VCPU".into(), source: error.into() })?;
@@ -88,6 +87,15 @@ impl ComposedVm {
         userspace: &mut U,
     ) -> Result<(Vec<U::Event>, Vec<u64>), Error> {
         self.start(code)?;
+        self.goes_on(ops, userspace)
+    }
+
+    /// The same without a start: the guest goes on where it ended.
+    pub fn goes_on<U: Userspace>(
+        &mut self,
+        ops: &[U::Op],
+        userspace: &mut U,
+    ) -> Result<(Vec<U::Event>, Vec<u64>), Error> {
         let mut deadline = Deadline::new(self.deadline)?;
         deadline.start()?;
         let (mut userspaces, mut words) = (Vec::new(), Vec::new());
@@ -117,6 +125,11 @@ impl ComposedVm {
         Ok((userspaces, words))
     }
 
+    /// The guest's memory, once it has been started.
+    pub fn memory(&mut self) -> Option<&mut GuestMemory> {
+        self.memory.as_mut()
+    }
+
     /// The error of a guest that cannot be used any more.
     pub fn died(&self, reason: String) -> Error {
         let pc = self.get(one_reg::PC).ok().map(|pc| ("PC".to_owned(), pc));
@@ -124,7 +137,7 @@ impl ComposedVm {
     }
 
     /// Prepares the vCPU to execute from the start.
-    fn start(&mut self, code: Code) -> Result<(), Error> {
+    pub fn start(&mut self, code: Code) -> Result<(), Error> {
         self.load(code.pieces)?;
         for (id, value) in [(one_reg::system(VBAR_EL1), code.vectors), (one_reg::PC, code.start)] {
             if let Answer::Refused(errno) = self.set(id, value) {
@@ -140,13 +153,7 @@ impl ComposedVm {
             return Ok(());
         }
         let mut memory = GuestMemory::anonymous()?;
-        let fits = pieces.is_some_and(|pieces| {
-            pieces.iter().all(|(address, words)| {
-                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-                memory.write(*address, &bytes)
-            })
-        });
-        if !fits {
+        if !pieces.is_some_and(|pieces| memory.write_code(&pieces)) {
             return Err(Error::Unfit("the guest's code does not fit into its memory".into()));
         }
         memslot::register(&memory, &self.vm)?;

@@ -28,19 +28,23 @@ impl Kvm {
     }
 }
 
-/// KVM_ARM_VCPU_INIT with these features.
-pub(super) fn init(vm: &VmFd, vcpu: &VcpuFd, features: Features) -> Result<(), Error> {
-    let bits: &[u32] = match features {
+/// The bits of these features in KVM_ARM_VCPU_INIT.
+pub(super) const fn bits(features: Features) -> &'static [u32] {
+    match features {
         Features::None | Features::MemoryTagging => &[],
         Features::Pmu => &[KVM_ARM_VCPU_PMU_V3],
         Features::Sve => &[KVM_ARM_VCPU_SVE],
         Features::PointerAuthentication => &[KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC],
         Features::AArch32 => &[KVM_ARM_VCPU_EL1_32BIT],
-    };
+    }
+}
+
+/// KVM_ARM_VCPU_INIT with these features.
+pub(super) fn init(vm: &VmFd, vcpu: &VcpuFd, bits: &[u32]) -> Result<(), Error> {
     let mut target = kvm_vcpu_init::default();
     vm.get_preferred_target(&mut target).map_err(failed("KVM_ARM_PREFERRED_TARGET"))?;
     target.features[0] |= bits.iter().fold(0, |bits, feature| bits | 1 << feature);
-    vcpu.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT for {features:?}")))
+    vcpu.vcpu_init(&target).map_err(failed(&format!("KVM_ARM_VCPU_INIT with the features {bits:?}")))
 }
 
 /// What the features need after the first KVM_ARM_VCPU_INIT.

@@ -10,6 +10,7 @@ mod device;
 mod features;
 mod fingerprint;
 mod memslot;
+mod nested_vm;
 mod one_reg;
 mod others;
 mod protected_vm;
@@ -22,4 +23,5 @@ mod writable_masks;
 
 pub use a32_vm::A32Vm;
 pub use device::Kvm;
+pub use nested_vm::NestedVm;
 pub use protected_vm::ProtectedVm;

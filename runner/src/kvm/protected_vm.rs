@@ -6,7 +6,7 @@ use super::{
     composed_vm::{Code, ComposedVm, Userspace},
     debug::Debugger,
     device::Kvm,
-    one_reg, writable_masks,
+    features, one_reg, writable_masks,
 };
 use crate::{a64, composed, guest::Error};
 use dfr0_model::{
@@ -31,7 +31,10 @@ impl Kvm {
     /// protected VMs. Creating one taints the kernel.
     pub fn protected_vm(&self, ops: &[Op], deadline: Duration) -> Result<Option<ProtectedVm>, Error> {
         let Some(vm) = self.create_protected_vm()? else { return Ok(None) };
-        Ok(Some(ProtectedVm { vm: ComposedVm::new(vm, Features::None, deadline)?, ops: ops.to_vec() }))
+        Ok(Some(ProtectedVm {
+            vm: ComposedVm::new(vm, features::bits(Features::None), deadline)?,
+            ops: ops.to_vec(),
+        }))
     }
 }
 

@@ -74,7 +74,7 @@ impl Vcpus {
 }
 
 fn initialise(vm: &VmFd, vcpu: &VcpuFd, id: u64, features: Features) -> Result<(), Error> {
-    features::init(vm, vcpu, features)?;
+    features::init(vm, vcpu, features::bits(features))?;
     features::complete(vcpu, features)?;
     pend_interrupt(vm, id)
 }

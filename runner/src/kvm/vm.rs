@@ -366,7 +366,7 @@ impl Vcpu {
             Vmm::Init(features) => {
                 self.settle()?;
                 self.scenarios.is_live = false;
-                features::init(&self.vm, &self.vcpu, features)?;
+                features::init(&self.vm, &self.vcpu, features::bits(features))?;
                 pend_interrupt(&self.vm, self.scenarios.id).map(|()| None)
             }
             Vmm::Complete(features) => features::complete(&self.vcpu, features).map(|()| None),

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! A VM whose guest is a hypervisor at EL2.
+
+use super::{
+    composed_vm::{Code, ComposedVm, Userspace},
+    debug::Debugger,
+    device::Kvm,
+    one_reg,
+};
+use crate::{
+    composed::{END, EXIT, Operation},
+    guest::Error,
+    nested::{self, Home},
+};
+use dfr0_model::{
+    guest_debug::{ENABLE, GuestDebug, SINGLESTEP},
+    id_write::Answer,
+    nested::{Event, Visit, pe::Pe},
+    vmm::Features,
+    wire::RAM,
+};
+use kvm_bindings::{
+    KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0, KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR,
+    KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device,
+    kvm_device_attr, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
+};
+use kvm_ioctls::{DeviceFd, VmFd};
+use std::time::Duration;
+
+/// KVM_CAP_ARM_EL2 and KVM_CAP_ARM_EL2_E2H0 (KVM API, KVM_ARM_VCPU_INIT).
+const KVM_CAP_ARM_EL2: u32 = 240;
+const KVM_CAP_ARM_EL2_E2H0: u32 = 241;
+
+/// Where the VM's interrupt controller is, which KVM demands of a VM with EL2.
+const DISTRIBUTOR: u64 = 0x0800_0000;
+const REDISTRIBUTOR: u64 = 0x080a_0000;
+
+/// A visit and what ends it are a few hundred instructions.
+const MOST_STEPS: usize = 1 << 14;
+
+const HOME: Home = Home { base: RAM, word: 1, bell: END, exit: None };
+
+/// What is done in turn.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// The hypervisor makes its visits.
+    Visits,
+    /// Userspace steps it from here on.
+    Steps,
+}
+
+impl Operation for Turn {
+    fn is_userspaces(&self) -> bool {
+        matches!(self, Self::Steps)
+    }
+}
+
+/// Userspace as the hypervisor's debugger: the PC after each step.
+#[derive(Default)]
+struct Stepper {
+    debugger: Debugger,
+    pcs: Vec<u64>,
+}
+
+impl Userspace for Stepper {
+    type Op = Turn;
+    type Event = Answer;
+    fn act(&mut self, vm: &ComposedVm, _: Turn) -> Answer {
+        self.debugger.set(&vm.vcpu, GuestDebug::new(ENABLE | SINGLESTEP))
+    }
+    fn debug_exit(&mut self, vm: &ComposedVm, _: u8) -> bool {
+        vm.get(one_reg::PC).is_ok_and(|pc| {
+            self.pcs.push(pc);
+            self.pcs.len() < MOST_STEPS
+        })
+    }
+}
+
+impl Kvm {
+    /// The capability that is missing for VMs with EL2 whose HCR_EL2.E2H has this value.
+    pub fn lacks_el2(&self, e2h: bool) -> Option<&'static str> {
+        let has = |number: u32| self.0.check_extension_raw(number.into()) > 0;
+        if !has(KVM_CAP_ARM_EL2) {
+            Some("KVM_CAP_ARM_EL2")
+        } else if !e2h && !has(KVM_CAP_ARM_EL2_E2H0) {
+            Some("KVM_CAP_ARM_EL2_E2H0")
+        } else {
+            None
+        }
+    }
+
+    /// A VM whose guest is a hypervisor, with HCR_EL2.E2H of this value.
+    pub fn nested_vm(&self, e2h: bool, deadline: Duration) -> Result<NestedVm, Error> {
+        const WITH_E2H: &[u32] = &[KVM_ARM_VCPU_HAS_EL2];
+        const WITHOUT_E2H: &[u32] = &[KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0];
+        let vm = self.create_vm(Features::None)?;
+        let gic = create_gic(&vm)?;
+        let mut vm = ComposedVm::new(vm, if e2h { WITH_E2H } else { WITHOUT_E2H }, deadline)?;
+        set(&gic, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, None)?;
+        vm.start(Code {
+            pieces: Some(nested::fixed(HOME)),
+            start: RAM + nested::START,
+            vectors: RAM + nested::EL1_VECTORS,
+        })?;
+        vm.goes_on(&[], &mut Stepper::default())?;
+        Ok(NestedVm { vm, _gic: gic })
+    }
+}
+
+/// A VM with one vCPU that has EL2. It makes visits as long as it lives, because in an emulator KVM takes seconds to free a
+/// VM with EL2.
+#[derive(Debug)]
+pub struct NestedVm {
+    vm: ComposedVm,
+    _gic: DeviceFd,
+}
+
+impl NestedVm {
+    /// Lets the hypervisor make these visits.
+    pub fn visit(&mut self, pe: &Pe, visits: &[Visit]) -> Result<Vec<Event>, Error> {
+        let instructions = self.stage(pe, visits, HOME)?;
+        self.vm.goes_on(&[], &mut Stepper::default())?;
+        let memory = self.vm.memory().ok_or_else(nested::too_many)?;
+        nested::events(memory, RAM, &instructions).ok_or_else(nested::too_many)
+    }
+
+    /// Lets the hypervisor make a visit while userspace steps it. Returns how far from the visit's instruction each step ended.
+    pub fn steps(&mut self, pe: &Pe, visit: Visit) -> Result<Vec<i64>, Error> {
+        let instructions = self.stage(pe, &[visit], Home { exit: Some(EXIT), ..HOME })?;
+        let mut stepper = Stepper::default();
+        let (answers, _) = self.vm.goes_on(&[Turn::Visits, Turn::Steps, Turn::Visits], &mut stepper)?;
+        stepper.debugger.switch_off(&self.vm.vcpu)?;
+        match (&answers[..], &instructions[..]) {
+            ([Answer::Accepted], [at]) => {
+                Ok(stepper.pcs.iter().map(|pc| pc.wrapping_sub(*at).cast_signed()).collect())
+            }
+            _ => Err(self.vm.died(format!("KVM_SET_GUEST_DEBUG: {answers:?}"))),
+        }
+    }
+
+    /// Writes visits where the hypervisor finds them. Returns the address of each one's instruction.
+    fn stage(&mut self, pe: &Pe, visits: &[Visit], home: Home) -> Result<Vec<u64>, Error> {
+        let composed = nested::compose(pe, visits, home).ok_or_else(nested::too_many)?;
+        let memory = self.vm.memory().ok_or_else(nested::too_many)?;
+        match memory.write_code(&[composed.staged]) {
+            true => Ok(composed.instructions),
+            false => Err(nested::too_many()),
+        }
+    }
+}
+
+/// A GICv3 with room for one vCPU, which is not yet initialised.
+fn create_gic(vm: &VmFd) -> Result<DeviceFd, Error> {
+    let mut device = kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, fd: 0, flags: 0 };
+    let gic = vm.create_device(&mut device).map_err(failed("KVM_CREATE_DEVICE of a GICv3"))?;
+    for (frame, address) in
+        [(KVM_VGIC_V3_ADDR_TYPE_DIST, DISTRIBUTOR), (KVM_VGIC_V3_ADDR_TYPE_REDIST, REDISTRIBUTOR)]
+    {
+        set(&gic, KVM_DEV_ARM_VGIC_GRP_ADDR, frame, Some(&address))?;
+    }
+    Ok(gic)
+}
+
+/// KVM_SET_DEVICE_ATTR of the interrupt controller.
+fn set(gic: &DeviceFd, group: u32, attribute: u32, value: Option<&u64>) -> Result<(), Error> {
+    let attribute = kvm_device_attr {
+        group,
+        attr: attribute.into(),
+        addr: value.map_or(0, |value| std::ptr::from_ref(value) as u64),
+        flags: 0,
+    };
+    gic.set_device_attr(&attribute).map_err(failed("KVM_SET_DEVICE_ATTR of the GICv3"))
+}
+
+fn failed(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
+    move |error| Error::System { what: what.into(), source: error.into() }
+}
