@@ -110,7 +110,7 @@ const fn log(t: u32) -> u32 {
 }
 
 /// `B <to>`, at `from`.
-pub(crate) const fn branch(from: u64, to: u64) -> u32 {
+const fn branch(from: u64, to: u64) -> u32 {
     B | (to.wrapping_sub(from) >> 2) as u32 & 0x03ff_ffff
 }
 
