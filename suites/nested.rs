@@ -170,7 +170,7 @@ fn accesses(pe: &Pe, controls: Visit) -> Vec<Visit> {
         host => vec![host],
     };
     let instructions =
-        registers(pe).into_iter().flat_map(|reg| [Instruction::Read(reg), Instruction::Write(reg, 0)]);
+        registers().into_iter().flat_map(|reg| [Instruction::Read(reg), Instruction::Write(reg, 0)]);
     let visits = instructions.flat_map(|instruction| {
         levels.clone().into_iter().map(move |level| Visit { level, instruction, ..controls })
     });
@@ -181,17 +181,10 @@ fn trapping(pe: &Pe, mdcr: Mdcr) -> Vec<Visit> {
     accesses(pe, Visit { mdcr, ..Visit::default() })
 }
 
-/// The debug registers: of those with a number the first, the last, the first that does not exist, and number 15.
-fn registers(pe: &Pe) -> Vec<SysReg> {
-    let numbered = |count: u8, regs: [fn(u8) -> SysReg; 2]| {
-        let mut numbers = vec![0, count - 1, count, 15];
-        numbers.retain(|n| *n < 16);
-        numbers.dedup();
-        numbers.into_iter().flat_map(move |n| regs.map(|reg| reg(n))).collect::<Vec<_>>()
-    };
-    let breakpoints = numbered(pe.shape.breakpoints, [dbgbvr, dbgbcr]);
-    let watchpoints = numbered(pe.shape.watchpoints, [dbgwvr, dbgwcr]);
-    [&NAMED[..], &breakpoints, &watchpoints].concat()
+/// The debug registers.
+fn registers() -> Vec<SysReg> {
+    let numbered = (0..16).flat_map(|n| [dbgbvr(n), dbgbcr(n), dbgwvr(n), dbgwcr(n)]);
+    NAMED.into_iter().chain(numbered).collect()
 }
 
 /// Each bit of HDFGRTR_EL2 or HDFGWTR_EL2 that concerns a register here, with each access.
@@ -199,7 +192,7 @@ fn filtered(pe: &Pe, reads: bool) -> Result<Vec<Visit>, &'static str> {
     if !pe.fgt {
         return Err("this CPU does not have FEAT_FGT");
     }
-    let registers = registers(pe);
+    let registers = registers();
     let bit = |reg: &SysReg| Trap::of(*reg).and_then(|trap| if reads { trap.hdfgrtr } else { trap.hdfgwtr });
     let mut bits: Vec<u8> = registers.iter().filter_map(bit).collect();
     bits.sort_unstable();

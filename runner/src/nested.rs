@@ -72,6 +72,8 @@ const TGE: u64 = 1 << 27;
 const TID3: u64 = 1 << 18;
 /// SCTLR_EL2's RES1 bits with E2H clear; with E2H set it has the layout of SCTLR_EL1.
 const SCTLR_EL2_OFF: u64 = 0x30c5_0830;
+/// FAR_EL2 before each visit: no watchpoint reports it.
+const NO_ADDRESS: u64 = 0xbad0;
 /// MDSCR_EL1.TDCC.
 const TDCC: u64 = 1 << 12;
 
@@ -216,6 +218,7 @@ fn add(code: &mut Writer, pe: &Pe, hcr: u64, visit: &Visit, exit: Option<u64>) -
     code.write(HCR_EL2, hcr | tge | if visit.tid3 { TID3 } else { 0 });
     code.words.extend(mov(0, visit.mdcr.raw_value()));
     code.words.extend([ORR_X0_X0_X12, MDCR_EL2.msr_x0()]);
+    code.write(FAR_EL2, NO_ADDRESS);
     let mut undo = vec![(HCR_EL2, hcr)];
     let mut set = |code: &mut Writer, reg, value| {
         if value != 0 {
@@ -262,7 +265,7 @@ fn add(code: &mut Writer, pe: &Pe, hcr: u64, visit: &Visit, exit: Option<u64>) -
         + (mov(0, spsr).len() + 1)
         + (2 + 1)
         + (mov(0, lock).len() + 1)
-        + mov(0, value).len()
+        + mov(visit.instruction.rt(), value).len()
         + mov(1, WATCHED).len()
         + mov(19, 0).len()
         + 2
@@ -278,7 +281,7 @@ fn add(code: &mut Writer, pe: &Pe, hcr: u64, visit: &Visit, exit: Option<u64>) -
     address(code, 0, instruction);
     code.words.push(ELR_EL2.msr_x0());
     code.write(OSLAR_EL1, lock);
-    code.words.extend(mov(0, value));
+    code.words.extend(mov(visit.instruction.rt(), value));
     code.words.extend(mov(1, WATCHED));
     code.words.extend(mov(19, 0));
     address(code, 10, instruction + 8);

@@ -111,12 +111,12 @@ pub enum Instruction {
     Store,
     /// `BRK #0xdf`.
     Brk,
-    /// `MRS X0, reg`.
+    /// `MRS X<t>, reg`, with t as [`Self::rt`] has it.
     Read(
         /// The register.
         SysReg,
     ),
-    /// `MSR reg, X0`.
+    /// `MSR reg, X<t>`.
     Write(
         /// The register.
         SysReg,
@@ -126,15 +126,24 @@ pub enum Instruction {
 }
 
 impl Instruction {
-    /// Its encoding. X1 holds [`WATCHED`], X0 the value that is written.
+    /// The number of its general-purpose register: X0 for a load, a store and an ID register, and for a debug register one of X2
+    /// to X8, so that each number is in the syndrome of some trap.
+    pub const fn rt(self) -> u32 {
+        match self {
+            Self::Read(reg) | Self::Write(reg, _) if !reg.is_id_register() => 2 + reg.encoding() as u32 % 7,
+            _ => 0,
+        }
+    }
+
+    /// Its encoding. X1 holds [`WATCHED`], X<t> the value that is written.
     pub const fn encoding(self) -> u32 {
         match self {
             Self::Nop => 0xd503_201f,
             Self::Load => 0xf940_0020,
             Self::Store => 0xf900_0020,
             Self::Brk => 0xd420_0000 | (BRK_IMMEDIATE as u32) << 5,
-            Self::Read(reg) => reg.mrs_x0(),
-            Self::Write(reg, _) => reg.msr_x0(),
+            Self::Read(reg) => reg.mrs_x0() | self.rt(),
+            Self::Write(reg, _) => reg.msr_x0() | self.rt(),
         }
     }
 }
@@ -343,10 +352,10 @@ mod tests {
 
     #[test]
     fn instructions_are_those_of_the_assembler() {
-        // As GNU as assembles `ldr x0, [x1]`, `str x0, [x1]`, `brk #0xdf` and `mrs x0, osdlr_el1`.
-        let mrs = Instruction::Read(crate::sysreg::OSDLR_EL1);
+        // As GNU as assembles `ldr x0, [x1]`, `str x0, [x1]`, `brk #0xdf` and `mrs x0, id_aa64dfr0_el1`.
+        let mrs = Instruction::Read(crate::sysreg::ID_AA64DFR0_EL1);
         let all = [Instruction::Load, Instruction::Store, Instruction::Brk, mrs];
-        assert_eq!(all.map(Instruction::encoding), [0xf940_0020, 0xf900_0020, 0xd420_1be0, 0xd530_1380]);
+        assert_eq!(all.map(Instruction::encoding), [0xf940_0020, 0xf900_0020, 0xd420_1be0, 0xd538_0500]);
     }
 
     #[test]

@@ -366,11 +366,12 @@ impl At<'_> {
         let trapped = |target| {
             let encoding = u64::from(reg.encoding());
             let field = |at: u64, width: u64| encoding >> at & ((1 << width) - 1);
-            // ISS: Op0, Op2, Op1, CRn, Rt = X0, CRm, Direction.
+            // ISS: Op0, Op2, Op1, CRn, Rt, CRm, Direction.
             let iss = field(14, 2) << 20
                 | field(0, 3) << 17
                 | field(11, 3) << 14
                 | field(7, 4) << 10
+                | u64::from(self.visit.instruction.rt()) << 5
                 | field(3, 4) << 1
                 | u64::from(read);
             self.taken(target, EC_SYSTEM, 0x1ff_ffff, iss)
@@ -479,8 +480,10 @@ mod tests {
             ..Visit::new(Level::El1, Instruction::Read(dbgbcr(3)))
         };
         let Ok([Outcome::Taken(trap)]) = PE.allowed(&visit).as_deref().map(|all| [all[0]]) else { panic!() };
-        // Op0 2, Op2 5, Op1 0, CRn 0, Rt 0, CRm 3, read.
-        assert_eq!(trap.esr, 0x18 << 26 | 1 << 25 | 2 << 20 | 5 << 17 | 3 << 1 | 1);
+        // Op0 2, Op2 5, Op1 0, CRn 0, Rt, CRm 3, read.
+        let rt = u64::from(visit.instruction.rt());
+        assert_ne!(rt, 0);
+        assert_eq!(trap.esr, 0x18 << 26 | 1 << 25 | 2 << 20 | 5 << 17 | rt << 5 | 3 << 1 | 1);
     }
 
     #[test]
