@@ -157,6 +157,10 @@ fn breakpoints() -> Vec<Case> {
             let held = armed(n).lock().exec(HERE).nothing();
             is_unlocked(held.unlock()).exec(HERE).takes_breakpoint()
         }),
+        // KVM owns the debug registers while the lock is held, and has to give them back.
+        each("armed_after_it", &rule::OS_LOCK, |n| {
+            Scenario::new().lock().unlock().append(armed(n)).exec(HERE).takes_breakpoint()
+        }),
         each("written_under", &rule::OS_LOCK, |n| {
             let written = Scenario::new().lock().append(armed(n)).isb();
             let value = written.read(dbgbvr(n)).reads(marker(HERE));
