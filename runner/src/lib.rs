@@ -17,7 +17,8 @@
 //! | [`a32_vm`] | a VM whose guest is in AArch32, which has scenarios of its own |
 //! | [`protected_vm`] | a protected VM, which has scenarios of its own |
 //! | [`nested_vm`] | a hypervisor at EL2 that makes visits |
-//! | `composed`, `a32`, `a64`, `nested` | the code of such guests |
+//! | `composed`, `a32`, `protected`, `nested` | the code of such guests |
+//! | `a64` | instructions of A64 that such code has in common |
 //! | [`vm`] | scenarios that make their VM |
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
@@ -94,7 +95,6 @@ pub use image::PAYLOAD;
 
 #[cfg(any(target_arch = "aarch64", test))]
 mod a32;
-#[cfg(any(target_arch = "aarch64", test))]
 mod a64;
 mod archive;
 mod bare;
@@ -110,6 +110,8 @@ mod memory;
 pub mod mode;
 mod nested;
 mod payload;
+#[cfg(any(target_arch = "aarch64", test))]
+mod protected;
 mod stage1;
 mod visible;
 mod whole;

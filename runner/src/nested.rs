@@ -19,6 +19,7 @@
 //! CPU may have fetched, and an emulator may have translated, what was there before.
 
 use crate::{
+    a64::{branch, log},
     guest::Error,
     memory::{GuestMemory, Piece},
 };
@@ -94,7 +95,6 @@ const STR_X3_X1_POST: u32 = 0xf800_8423;
 const CMP_X2_X4: u32 = 0xeb04_005f;
 const BR_X0: u32 = 0xd61f_0000;
 const STR_W0_X1: u32 = 0xb900_0020;
-const B: u32 = 0x1400_0000;
 
 /// `HVC #immediate`.
 const fn hvc(immediate: u16) -> u32 {
@@ -104,16 +104,6 @@ const fn hvc(immediate: u16) -> u32 {
 /// `SVC #immediate`.
 const fn svc(immediate: u16) -> u32 {
     0xd400_0001 | (immediate as u32) << 5
-}
-
-/// `STR X<t>, [X11], #8`.
-const fn log(t: u32) -> u32 {
-    0xf800_8560 | t
-}
-
-/// `B <to>`, at `from`.
-const fn branch(from: u64, to: u64) -> u32 {
-    B | (to.wrapping_sub(from) >> 2) as u32 & 0x03ff_ffff
 }
 
 /// `MOVZ X<d>, …` and as many `MOVK` as the value needs.
@@ -371,7 +361,6 @@ mod tests {
         assert_eq!(mov(3, 0x4000_0000), [0xd280_0003, 0xf2a8_0003], "movz x3, #0; movk x3, #0x4000, lsl #16");
         assert_eq!(mov(0, 0), [0xd280_0000]);
         assert_eq!([hvc(1), svc(0)], [0xd400_0022, 0xd400_0001]);
-        assert_eq!(branch(0x1000, 0x1000), 0x1400_0000);
         assert_eq!(below(&PE, VBAR_EL1), SysReg::new(3, 5, 12, 0, 0));
     }
 

@@ -8,7 +8,7 @@ use super::{
     device::Kvm,
     features, one_reg, writable_masks,
 };
-use crate::{a64, composed, guest::Error};
+use crate::{composed, guest::Error, protected as code};
 use dfr0_model::{
     event::EC_BRK,
     guest_debug::GuestDebug,
@@ -62,7 +62,7 @@ impl ProtectedVm {
 
     /// Lets the guest execute its operations. Returns the event of each, including userspace's.
     pub fn executes(&mut self) -> Result<Vec<Event>, Error> {
-        let code = Code { pieces: a64::compose(&self.ops), start: a64::CODE, vectors: a64::VECTORS };
+        let code = Code { pieces: code::compose(&self.ops), start: code::CODE, vectors: code::VECTORS };
         let mut userspace = Debugging::default();
         let (userspaces, words) = self.vm.executes(code, &self.ops, &mut userspace)?;
         let guests =
