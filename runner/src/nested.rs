@@ -347,13 +347,7 @@ mod tests {
     use super::*;
     use dfr0_model::{shape::Shape, wire::RAM};
 
-    const PE: Pe = Pe {
-        shape: Shape::from_id_aa64dfr0(0xf0_0030_5009),
-        fgt: true,
-        e2h: true,
-        undefined: Vec::new(),
-        lacking: Vec::new(),
-    };
+    const PE: Pe = Pe::new(Shape::from_id_aa64dfr0(0xf0_0030_5009), true, true);
     const HOME: Home = Home { base: RAM, word: 1, bell: 0x1000_0010, exit: None };
 
     #[test]

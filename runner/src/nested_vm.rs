@@ -47,7 +47,7 @@ impl Context<'_> {
         // What it reads does not depend on the rest; HCR_EL2.E2H of a VM with EL2 cannot be changed.
         let shape = Shape { breakpoints: 0, watchpoints: 0, ..Shape::from_id_aa64dfr0(0) };
         let e2h_at_first = e2h && vm.is_some();
-        let pe = Pe { shape, fgt: false, e2h: e2h_at_first, undefined: Vec::new(), lacking: Vec::new() };
+        let pe = Pe::new(shape, false, e2h_at_first);
         let mut hypervisor = Hypervisor { pe, vm };
         let registers = [ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1];
         let visits = registers.map(|reg| Visit::new(Level::El2, Instruction::Read(reg)));

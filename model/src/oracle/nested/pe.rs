@@ -173,6 +173,11 @@ struct At<'a> {
 }
 
 impl Pe {
+    /// A PE on which every debug register can be accessed at EL2.
+    pub const fn new(shape: Shape, fgt: bool, e2h: bool) -> Self {
+        Self { shape, fgt, e2h, undefined: Vec::new(), lacking: Vec::new() }
+    }
+
     /// The outcomes that this visit may have.
     pub fn allowed(&self, visit: &Visit) -> Result<Vec<Outcome>, Unknown> {
         // Without FEAT_FGT, TDCC is RES0.
@@ -424,13 +429,7 @@ mod tests {
         sysreg::{MDCCSR_EL0, OSDLR_EL1, OSLSR_EL1, dbgbcr},
     };
 
-    const PE: Pe = Pe {
-        shape: Shape::from_id_aa64dfr0(0xf0_0030_5009),
-        fgt: true,
-        e2h: true,
-        undefined: Vec::new(),
-        lacking: Vec::new(),
-    };
+    const PE: Pe = Pe::new(Shape::from_id_aa64dfr0(0xf0_0030_5009), true, true);
 
     fn target(visit: &Visit) -> Option<(Target, u64)> {
         match PE.allowed(visit).expect("modelled").as_slice() {
