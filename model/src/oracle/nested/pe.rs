@@ -426,7 +426,7 @@ mod tests {
     use super::*;
     use crate::{
         control::Mdscr,
-        sysreg::{MDCCSR_EL0, OSDLR_EL1, OSLSR_EL1, dbgbcr},
+        sysreg::{ID_AA64DFR0_EL1, MDCCSR_EL0, OSDLR_EL1, OSLAR_EL1, OSLSR_EL1, dbgbcr},
     };
 
     const PE: Pe = Pe::new(Shape::from_id_aa64dfr0(0xf0_0030_5009), true, true);
@@ -537,6 +537,97 @@ mod tests {
         assert!(!fires(Level::El2, linked(BT_CONTEXTIDR_EL1_LINKED, 2)));
         let e2h0 = Pe { e2h: false, ..PE };
         assert_eq!(e2h0.allowed(&at(Level::El2, linked(BT_CONTEXT_LINKED, 2))), Ok(vec![Outcome::Completed]));
+    }
+
+    fn expected(visit: &Visit) -> Expected {
+        match PE.allowed(visit).as_deref() {
+            Ok([Outcome::Taken(expected)]) => *expected,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_selects_el1_alone_does_not_match_at_el2_and_what_selects_el2_matches_nowhere_else() {
+        let at = |level, hmc, ssc, pmc| {
+            let mut visit = Visit { mdcr: Mdcr::DEFAULT.with_tde(true), ..armed(level) };
+            let breakpoint = visit.breakpoint.as_mut().expect("one");
+            let ssc = arbitrary_int::u2::new(ssc);
+            breakpoint.control =
+                breakpoint.control.with_hmc(hmc).with_ssc(ssc).with_pmc(arbitrary_int::u2::new(pmc));
+            target(&visit).is_some()
+        };
+        let levels = [Level::El2, Level::El1, Level::El0];
+        assert_eq!(levels.map(|level| at(level, false, 0b00, 0b11)), [false, true, true]);
+        assert_eq!(levels.map(|level| at(level, false, 0b00, 0b01)), [false, true, false]);
+        assert_eq!(levels.map(|level| at(level, true, 0b00, 0b01)), [true, true, false]);
+        assert_eq!(levels.map(|level| at(level, true, 0b11, 0b00)), [true, false, false]);
+    }
+
+    #[test]
+    fn a_fine_grained_trap_is_of_one_direction_one_register_and_el1() {
+        let bit = 1 << 9;
+        let visit = |hdfgrtr, hdfgwtr, level, instruction| Visit {
+            hdfgrtr,
+            hdfgwtr,
+            ..Visit::new(level, instruction)
+        };
+        let (reads, oslar) = (Instruction::Read(OSLSR_EL1), Instruction::Write(OSLAR_EL1, 0));
+        assert_eq!(target(&visit(bit, 0, Level::El1, reads)), Some((Target::El2, 0x18)));
+        assert_eq!(target(&visit(0, bit, Level::El1, reads)), None, "the bit of writes");
+        assert_eq!(target(&visit(0, 1 << 8, Level::El1, oslar)), Some((Target::El2, 0x18)));
+        assert_eq!(target(&visit(0, bit, Level::El1, oslar)), None, "the bit of another register");
+        assert_eq!(target(&visit(1, 0, Level::El2, Instruction::Read(dbgbcr(0)))), None);
+    }
+
+    #[test]
+    fn brk_is_not_masked_and_goes_where_debug_exceptions_go() {
+        let brk = |level| Visit { os_lock: true, ..Visit::new(level, Instruction::Brk) };
+        let tde = |level| Visit { mdcr: Mdcr::DEFAULT.with_tde(true), ..brk(level) };
+        assert_eq!(target(&brk(Level::El1)), Some((Target::El1, 0x3c)));
+        assert_eq!(target(&tde(Level::El0)), Some((Target::El2, 0x3c)));
+        for level in [Level::HostEl0, Level::El2] {
+            assert_eq!(target(&brk(level)), Some((Target::El2, 0x3c)));
+        }
+    }
+
+    #[test]
+    fn an_exception_reports_where_it_is_from() {
+        let brk = |level, unmasked| expected(&Visit { unmasked, ..Visit::new(level, Instruction::Brk) });
+        assert_eq!(brk(Level::El1, false).spsr, pstate::EL1H | pstate::D);
+        assert_eq!(brk(Level::El1, true).spsr, pstate::EL1H);
+        assert_eq!(brk(Level::El2, true).spsr, pstate::EL2H);
+        assert_eq!(brk(Level::HostEl0, true).spsr, pstate::EL0T);
+        let vectors = Level::ALL.map(|level| brk(level, true).vector);
+        assert_eq!(vectors, [4, 8, 8, 4], "from EL1 to EL1, from EL0 up twice, within EL2");
+    }
+
+    #[test]
+    fn tid3_traps_id_registers_alone() {
+        let tid3 = |reg| Visit { tid3: true, ..Visit::new(Level::El1, Instruction::Read(reg)) };
+        assert_eq!(target(&tid3(ID_AA64DFR0_EL1)), Some((Target::El2, 0x18)));
+        assert_eq!(target(&tid3(OSLSR_EL1)), None);
+    }
+
+    #[test]
+    fn far_is_an_address_of_the_access() {
+        let control = Dbgwcr::doubleword().with_hmc(true);
+        let visit = Visit {
+            watchpoint: Some((0, control)),
+            breakpoint: None,
+            instruction: Instruction::Store,
+            mdcr: Mdcr::DEFAULT.with_tde(true),
+            ..armed(Level::El1)
+        };
+        let watched = expected(&visit);
+        assert_eq!((watched.far, watched.esr & WNR), (Some((WATCHED, WATCHED + 7)), WNR));
+        let seen = |far| {
+            Event::Taken(
+                Target::El2,
+                Exception { vector: watched.vector, esr: watched.esr, elr: 0, spsr: watched.spsr, far },
+            )
+        };
+        assert!(Outcome::Taken(watched).allows(&seen(WATCHED + 7)));
+        assert!(!Outcome::Taken(watched).allows(&seen(WATCHED + 8)));
     }
 
     #[test]
