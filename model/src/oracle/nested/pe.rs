@@ -462,6 +462,15 @@ mod tests {
     }
 
     #[test]
+    fn the_wrong_direction_is_undefined_and_not_trapped() {
+        let wrong = [Instruction::Read(OSLAR_EL1), Instruction::Write(OSLSR_EL1, 0)];
+        for instruction in wrong {
+            let visit = Visit { mdcr: Mdcr::DEFAULT.with_tde(true), ..Visit::new(Level::El1, instruction) };
+            assert_eq!(target(&visit), Some((Target::El1, 0)));
+        }
+    }
+
+    #[test]
     fn nothing_more_is_asked_of_a_register_that_is_undefined_at_el2() {
         let undefined = Pe { undefined: vec![OSLSR_EL1], ..PE };
         let lacking = Pe { lacking: vec![OSLSR_EL1], ..undefined.clone() };
