@@ -247,10 +247,10 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
         whole("steps_into_the_handler", &rule::GUEST_DEBUG_STEPS_INTO_HANDLER, |cx| {
             let undefined = Sequence::named("mrs x1, pmcr_el0");
             let masks = mdscr_values().flat_map(|mdscr| [(mdscr, true), (mdscr, false)]);
-            let debugged = Scenario::new()
-                .userspace_debugs(STEPS)
-                .each(masks, |scenario, (mdscr, d)| scenario.pstate_d(d).enable(mdscr).run(undefined, 0));
-            cx.check(&stepped(debugged, HERE))
+            cx.check_each(masks.map(|(mdscr, d)| {
+                let debugged = Scenario::new().userspace_debugs(STEPS).pstate_d(d).enable(mdscr);
+                stepped(debugged.run(undefined, 0), HERE)
+            }))
         }),
         // The marker's page is accessed for the first time, which is a stage 2 fault.
         whole("steps_in_a_new_vm", &rule::GUEST_DEBUG_STEPS, |cx| {
