@@ -5,6 +5,7 @@
 use dfr0_runner::case::Suite;
 
 mod aarch32;
+mod below_el2;
 mod breakpoints;
 mod double_lock;
 mod exception_masking;
@@ -47,6 +48,8 @@ pub const DOUBLE_LOCK: Suite = Suite::new("double_lock", double_lock::cases);
 pub const AARCH32: Suite = Suite::new("aarch32", aarch32::cases);
 /// A guest that is a hypervisor: what it traps, which debug exceptions it takes, and its own breakpoints.
 pub const NESTED: Suite = Suite::new("nested", nested::cases);
+/// The guest's suites at EL1 and EL0 of VMs that have EL2.
+pub const BELOW_EL2: Suite = Suite::new("below_el2", below_el2::cases);
 /// A protected VM: debug is hidden from its guest.
 pub const PROTECTED: Suite = Suite::new("protected", protected::cases);
 /// The guest has the shape that its ID register shows, in each shape that userspace may set.
@@ -61,7 +64,7 @@ pub const MIGRATION: Suite = Suite::new("migration", migration::cases);
 pub const RANDOM: Suite = Suite::new("random", random::cases);
 
 /// All suites, in the order in which they run.
-pub const ALL: [Suite; 17] = [
+pub const ALL: [Suite; 18] = [
     ID_REGS,
     REGISTER_ACCESS,
     BREAKPOINTS,
@@ -73,6 +76,7 @@ pub const ALL: [Suite; 17] = [
     DOUBLE_LOCK,
     AARCH32,
     NESTED,
+    BELOW_EL2,
     PROTECTED,
     SHAPES,
     GUEST_DEBUG,

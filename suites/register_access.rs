@@ -126,11 +126,6 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// A VM without features, whose vCPU has not run.
-fn vm() -> Scenario {
-    Scenario::vm(Features::None)
-}
-
 /// Every number from `count` to 15, while debug exceptions are off and while they are on, and after an exit:
 /// KVM traps the accesses in some of these states and not in others.
 fn beyond(cx: &mut Context<'_>, count: u8, registers: [fn(u8) -> SysReg; 2]) -> Result<(), Stop> {
@@ -203,9 +198,9 @@ fn numbered(shape: Shape) -> Vec<SysReg> {
 fn reset_values(cx: &mut Context<'_>) -> Result<(), Stop> {
     let registers: Vec<SysReg> =
         numbered(cx.shape()).into_iter().chain([MDSCR_EL1, MDCCINT_EL1, OSLSR_EL1]).collect();
-    let first = vm().gets_each(registers.iter().copied());
+    let first = cx.vm().gets_each(registers.iter().copied());
     let forwards = registers.iter().fold(first, |scenario, reg| scenario.read(*reg));
-    let backwards = registers.iter().rev().fold(vm(), |scenario, reg| scenario.read(*reg));
+    let backwards = registers.iter().rev().fold(cx.vm(), |scenario, reg| scenario.read(*reg));
     cx.check_vms([forwards, backwards.gets_each(registers)])
 }
 
@@ -226,7 +221,7 @@ fn reset_by_second_init(cx: &mut Context<'_>) -> Result<(), Stop> {
     cx.check_vms([(false, false), (false, true), (true, false), (true, true)].map(|(ran, locked)| {
         let numbered = || numbered(cx.shape()).into_iter().filter(|_| ran);
         let runs = |scenario| numbered().fold(scenario, Scenario::read);
-        let written = registers.iter().fold(runs(vm()), |scenario, reg| scenario.sets(*reg, value(*reg)));
+        let written = registers.iter().fold(runs(cx.vm()), |scenario, reg| scenario.sets(*reg, value(*reg)));
         let written = written.sets(OSLSR_EL1, if locked { 0b1010 } else { 0b1000 });
         read(runs(written).inits(Features::None).gets_each(all()))
     }))
@@ -289,7 +284,7 @@ fn one_reg_keeps_each_bit(cx: &mut Context<'_>) -> Result<(), Stop> {
             [(dbgwvr(n), ADDRESSES[nth(n)]), (dbgwcr(n), control.bits())]
         });
         let registers: Vec<(SysReg, u64)> = breakpoints.chain(watchpoints).collect();
-        let set = registers.iter().fold(vm(), |scenario, (reg, value)| scenario.sets(*reg, *value));
+        let set = registers.iter().fold(cx.vm(), |scenario, (reg, value)| scenario.sets(*reg, *value));
         let read = |scenario: Scenario, (reg, value)| scenario.gets(reg).reads(value);
         cx.check_vm(&registers.into_iter().fold(set, read))?;
     }
@@ -307,7 +302,7 @@ fn step_state_by_userspace(cx: &mut Context<'_>) -> Result<(), Stop> {
                 })
         })
     };
-    cx.check_vm(&each(each(vm()).read(MDSCR_EL1)))
+    cx.check_vm(&each(each(cx.vm()).read(MDSCR_EL1)))
 }
 
 /// DBGVCR of a guest in AArch32, which a snapshot contains as DBGVCR32_EL2. Other guests do not have it.
@@ -337,7 +332,7 @@ fn claim_tags(scenario: Scenario) -> Scenario {
 /// first run and after it, as a VMM saves and restores them.
 fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
     const DEBUG: u16 = 2;
-    let facts = cx.facts(Features::None)?;
+    let facts = cx.facts(cx.features())?;
     let others = [MDSCR_EL1, OSLSR_EL1].into_iter().chain(DEBUG_FEATURES);
     let guests: Vec<SysReg> = numbered(cx.shape()).into_iter().chain(others).collect();
     let listed = |scenario| guests.iter().fold(scenario, |scenario: Scenario, reg| scenario.lists(*reg));
@@ -345,5 +340,5 @@ fn listed_registers_write_back(cx: &mut Context<'_>) -> Result<(), Stop> {
         let debug = facts.listed.iter().filter(|(reg, _)| reg.op0() == DEBUG);
         debug.fold(scenario, |scenario: Scenario, (reg, value)| scenario.sets(*reg, *value))
     };
-    cx.check_vm(&written(listed(written(listed(vm())).isb())))
+    cx.check_vm(&written(listed(written(listed(cx.vm())).isb())))
 }

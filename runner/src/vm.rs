@@ -84,7 +84,11 @@ impl Context<'_> {
         first: &Scenario,
         scenarios: impl IntoIterator<Item = Scenario>,
     ) -> Result<(), Stop> {
-        let facts = self.facts(first.features().unwrap_or_default())?;
+        let features = first.features().unwrap_or_default();
+        if ![Features::None, features].contains(&self.features()) {
+            return Stop::skip(format!("its VMs have {features} and not {}", self.features()));
+        }
+        let facts = self.facts(features)?;
         let first = &self.varied(first);
         if self.is_on_paper() {
             self.list(first.clone())?;

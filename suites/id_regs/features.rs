@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The values of ID_AA64DFR0_EL1 in VMs with a PMU, with SVE and with pointer authentication.
+//! The values of ID_AA64DFR0_EL1 in VMs with a PMU, with SVE, with pointer authentication and with EL2.
 
 use super::{
     DFR0, all_read,
@@ -12,7 +12,7 @@ use dfr0_model::{
     scenario::Scenario,
     sysreg::ID_DFR0_EL1,
     vm::DEBUG_FEATURES,
-    vmm::Features::{self, Pmu, PointerAuthentication, Sve},
+    vmm::Features::{self, El2, Pmu, PointerAuthentication, Sve},
 };
 use dfr0_runner::case::{Case, Context, Stop};
 
@@ -56,6 +56,18 @@ pub fn cases() -> Vec<Case> {
         whole("with_pauth.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, PointerAuthentication))
             .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
         whole("with_pauth.as_without", &rule::ID_FEATURES_APART, |cx| as_without(cx, PointerAuthentication)),
+    ]);
+    cases.extend(values::cases(
+        "with_el2",
+        &rule::ID_EL2_SHOWS_NO_MORE,
+        Moment { features: El2, before: |_| Scenario::vm(El2), through: &[(0, 0)] },
+    ));
+    cases.extend([
+        whole("with_el2.guest_reads", &rule::ID_GUEST_READS, |cx| runs(cx, El2))
+            .and(&[&rule::ID_FROZEN_BY_RUN, &rule::ID_LATE_AND_ILLEGAL]),
+        whole("with_el2.shows_no_more", &rule::ID_EL2_SHOWS_NO_MORE, |cx| {
+            cx.check_vm(&Scenario::vm(El2).gets(DFR0))
+        }),
     ]);
     cases
 }

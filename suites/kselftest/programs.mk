@@ -3,7 +3,7 @@
 # Shared by dfr0's own Makefile and kvm's, in which DFR0 is this directory, and by the Makefile outside of kernel trees.
 
 # The test programs, one per suite: symbolic links to the program dfr0, which runs the suite that the link's name contains.
-DFR0_SUITES := aarch32 breakpoints double_lock exception_masking guest_debug id_regs linked_context migration nested os_lock \
+DFR0_SUITES := aarch32 below_el2 breakpoints double_lock exception_masking guest_debug id_regs linked_context migration nested os_lock \
 	preemption protected random register_access shapes software_step watchpoints
 DFR0_TESTS := $(DFR0_SUITES:%=dfr0_%)
 

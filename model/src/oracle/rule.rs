@@ -391,6 +391,9 @@ rules! {
     ID_FEATURES_APART:
         "A KVM_ARM_VCPU_INIT feature that does not concern debug changes no debug feature register",
         "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; DDI 0487K.a ID_AA64DFR0_EL1";
+    ID_EL2_SHOWS_NO_MORE:
+        "No field of ID_AA64DFR0_EL1 promises more in a VM with EL2 than in another VM of the same host",
+        "Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT; DDI 0487K.a D24.1.3 Principles of the ID scheme";
     ID_AARCH32_ABSENT:
         "Where AArch32 is not implemented, ID_DFR0_EL1 reads as zero, and KVM_SET_ONE_REG ignores the value",
         "Linux arch/arm64/kvm/sys_regs.c, aa32_id_visibility; DDI 0487K.a ID_DFR0_EL1";

@@ -107,7 +107,11 @@ impl Facts {
 
     /// EL0 can use AArch32.
     pub fn has_aarch32(&self) -> bool {
-        id_register::has_aarch32(self.default(ID_AA64PFR0_EL1))
+        match (self.features, &self.without) {
+            // ID_AA64PFR0_EL1 of a VM with EL2 does not show it, and KVM does not change the registers of AArch32.
+            (Features::El2, Some(without)) => without.has_aarch32(),
+            _ => id_register::has_aarch32(self.default(ID_AA64PFR0_EL1)),
+        }
     }
 
     /// The shape of a VM with KVM's own values.
@@ -151,6 +155,17 @@ impl Facts {
                 if DEBUG_FEATURES.contains(&reg) =>
             {
                 (&rule::ID_FEATURES_APART, Vec::from([without.default(reg)]))
+            }
+            (ID_AA64DFR0_EL1, Features::El2, Some(without)) => {
+                let kept = dfr0::FIELDS.into_iter().fold(default, |kept, field| {
+                    let limit = field.get(without.default(reg));
+                    if field.promises_no_more(field.get(default), limit) {
+                        kept
+                    } else {
+                        field.with(kept, limit)
+                    }
+                });
+                (&rule::ID_EL2_SHOWS_NO_MORE, Vec::from([kept]))
             }
             _ => return None,
         };
@@ -1023,7 +1038,7 @@ impl Scenario {
 mod tests {
     use super::*;
     use crate::{
-        dfr0::{DOUBLELOCK, PMUVER, WRPS},
+        dfr0::{CTX_CMPS, DOUBLELOCK, PMUVER, WRPS},
         event::Logged,
         guest_debug::GuestDebug,
         judge::judge,
@@ -1198,6 +1213,22 @@ mod tests {
         assert_eq!(accepts(false, false), None);
         let wrong = "DoubleLock and WRPs at once accepted";
         assert_eq!(accepts(false, true), Some(wrong.into()), "it was refused alone");
+    }
+
+    #[test]
+    fn a_vm_with_el2_shows_no_more_than_another_and_keeps_the_registers_of_aarch32() {
+        let with = |dfr0| {
+            let mut kind = (*facts(Features::El2)).clone();
+            kind.registers.insert(ID_AA64DFR0_EL1, IdRegister { default: dfr0, writable: Writable::Mask(0) });
+            // EL0 in AArch64 alone.
+            kind.registers.insert(ID_AA64PFR0_EL1, IdRegister { default: 0x11, writable: Writable::Mask(0) });
+            Arc::new(kind)
+        };
+        let reads = |dfr0, reg| allowed_of(&with(dfr0), &Scenario::vm(Features::El2).gets(reg));
+        let less = CTX_CMPS.with(DFR0, 0);
+        assert_eq!(reads(less, ID_AA64DFR0_EL1), ["0xf000305008"]);
+        assert_eq!(reads(DOUBLELOCK.with(WRPS.with(less, 9), 0), ID_AA64DFR0_EL1), ["0xf000305008"]);
+        assert_eq!(reads(less, ID_DFR0_EL1), ["0x6"]);
     }
 
     #[test]

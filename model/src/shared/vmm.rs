@@ -21,12 +21,21 @@ pub enum Features {
     AArch32,
     /// KVM_CAP_ARM_MTE, before the first vCPU is created.
     MemoryTagging,
+    /// KVM_ARM_VCPU_HAS_EL2, and a GICv3 that is initialised before the first KVM_RUN.
+    El2,
 }
 
 impl Features {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::None, Self::Pmu, Self::Sve, Self::PointerAuthentication, Self::AArch32, Self::MemoryTagging];
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::Pmu,
+        Self::Sve,
+        Self::PointerAuthentication,
+        Self::AArch32,
+        Self::MemoryTagging,
+        Self::El2,
+    ];
 
     /// The capabilities that a host must have for these features.
     pub const fn capabilities(self) -> &'static [&'static str] {
@@ -37,6 +46,7 @@ impl Features {
             Self::PointerAuthentication => &["KVM_CAP_ARM_PTRAUTH_ADDRESS", "KVM_CAP_ARM_PTRAUTH_GENERIC"],
             Self::AArch32 => &["KVM_CAP_ARM_EL1_32BIT"],
             Self::MemoryTagging => &["KVM_CAP_ARM_MTE"],
+            Self::El2 => &["KVM_CAP_ARM_EL2"],
         }
     }
 
@@ -45,7 +55,9 @@ impl Features {
         match self {
             Self::Pmu => Some("KVM_ARM_VCPU_PMU_V3_INIT"),
             Self::Sve => Some("KVM_ARM_VCPU_FINALIZE"),
-            Self::None | Self::PointerAuthentication | Self::AArch32 | Self::MemoryTagging => None,
+            Self::None | Self::PointerAuthentication | Self::AArch32 | Self::MemoryTagging | Self::El2 => {
+                None
+            }
         }
     }
 
@@ -68,6 +80,7 @@ impl fmt::Display for Features {
             Self::PointerAuthentication => "pointer authentication",
             Self::AArch32 => "AArch32",
             Self::MemoryTagging => "memory tagging",
+            Self::El2 => "EL2",
         })
     }
 }

@@ -59,6 +59,16 @@ impl Context<'_> {
         self.variation.config
     }
 
+    /// The features of the case's VMs.
+    pub fn features(&self) -> Features {
+        self.config().features
+    }
+
+    /// A VM with these features, whose vCPU has not run.
+    pub fn vm(&self) -> Scenario {
+        Scenario::vm(self.features())
+    }
+
     /// The shape of the case's VMs: what KVM gives to a new VM, unless the case runs in a variation.
     pub fn shape(&self) -> Shape {
         self.variation.config.id_aa64dfr0.map_or(self.host().shape(), Shape::from_id_aa64dfr0)
@@ -116,6 +126,9 @@ impl Context<'_> {
             }
             Machine::Kvm(_) if features != Features::None => {
                 let config = &mut self.variation.config;
+                if config.features == Features::El2 {
+                    return Stop::skip(format!("the VM has EL2 and not {features}"));
+                }
                 if ![Features::None, features].contains(&config.features) {
                     let both = format!("a VM with both {:?} and {features:?}", config.features);
                     return Err(Error::Unfit(format!("no case has {both}")).into());

@@ -6,12 +6,15 @@ use super::device::Kvm;
 use crate::guest::Error;
 use dfr0_model::vmm::Features;
 use kvm_bindings::{
-    KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_PMU_V3, KVM_ARM_VCPU_PMU_V3_CTRL, KVM_ARM_VCPU_PMU_V3_INIT,
-    KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE, KVM_CAP_ARM_EL1_32BIT,
-    KVM_CAP_ARM_MTE, KVM_CAP_ARM_PMU_V3, KVM_CAP_ARM_PTRAUTH_ADDRESS, KVM_CAP_ARM_PTRAUTH_GENERIC,
-    KVM_CAP_ARM_SVE, kvm_device_attr, kvm_vcpu_init,
+    KVM_ARM_VCPU_EL1_32BIT, KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_PMU_V3, KVM_ARM_VCPU_PMU_V3_CTRL,
+    KVM_ARM_VCPU_PMU_V3_INIT, KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC, KVM_ARM_VCPU_SVE,
+    KVM_CAP_ARM_EL1_32BIT, KVM_CAP_ARM_MTE, KVM_CAP_ARM_PMU_V3, KVM_CAP_ARM_PTRAUTH_ADDRESS,
+    KVM_CAP_ARM_PTRAUTH_GENERIC, KVM_CAP_ARM_SVE, kvm_device_attr, kvm_vcpu_init,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
+
+/// KVM_CAP_ARM_EL2 (KVM API, KVM_ARM_VCPU_INIT).
+pub(super) const KVM_CAP_ARM_EL2: u32 = 240;
 
 impl Kvm {
     /// The host has what these features need.
@@ -23,6 +26,7 @@ impl Kvm {
             Features::PointerAuthentication => &[KVM_CAP_ARM_PTRAUTH_ADDRESS, KVM_CAP_ARM_PTRAUTH_GENERIC],
             Features::AArch32 => &[KVM_CAP_ARM_EL1_32BIT],
             Features::MemoryTagging => &[KVM_CAP_ARM_MTE],
+            Features::El2 => &[KVM_CAP_ARM_EL2],
         };
         capabilities.iter().all(|capability| self.0.check_extension_raw((*capability).into()) > 0)
     }
@@ -36,6 +40,7 @@ pub(super) const fn bits(features: Features) -> &'static [u32] {
         Features::Sve => &[KVM_ARM_VCPU_SVE],
         Features::PointerAuthentication => &[KVM_ARM_VCPU_PTRAUTH_ADDRESS, KVM_ARM_VCPU_PTRAUTH_GENERIC],
         Features::AArch32 => &[KVM_ARM_VCPU_EL1_32BIT],
+        Features::El2 => &[KVM_ARM_VCPU_HAS_EL2],
     }
 }
 

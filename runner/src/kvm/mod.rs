@@ -9,6 +9,7 @@ mod debug;
 mod device;
 mod features;
 mod fingerprint;
+mod gic;
 mod memslot;
 mod nested_vm;
 mod one_reg;

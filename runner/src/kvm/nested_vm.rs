@@ -6,6 +6,8 @@ use super::{
     composed_vm::{Code, ComposedVm, Userspace},
     debug::Debugger,
     device::Kvm,
+    features::KVM_CAP_ARM_EL2,
+    gic::Gic,
     one_reg,
 };
 use crate::{
@@ -20,21 +22,11 @@ use dfr0_model::{
     vmm::Features,
     wire::RAM,
 };
-use kvm_bindings::{
-    KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0, KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR,
-    KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_VGIC_V3_ADDR_TYPE_DIST, KVM_VGIC_V3_ADDR_TYPE_REDIST, kvm_create_device,
-    kvm_device_attr, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
-};
-use kvm_ioctls::{DeviceFd, VmFd};
+use kvm_bindings::{KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0};
 use std::time::Duration;
 
-/// KVM_CAP_ARM_EL2 and KVM_CAP_ARM_EL2_E2H0 (KVM API, KVM_ARM_VCPU_INIT).
-const KVM_CAP_ARM_EL2: u32 = 240;
+/// KVM_CAP_ARM_EL2_E2H0 (KVM API, KVM_ARM_VCPU_INIT).
 const KVM_CAP_ARM_EL2_E2H0: u32 = 241;
-
-/// Where the VM's interrupt controller is, which KVM demands of a VM with EL2.
-const DISTRIBUTOR: u64 = 0x0800_0000;
-const REDISTRIBUTOR: u64 = 0x080a_0000;
 
 /// A visit and what ends it are a few hundred instructions.
 const MOST_STEPS: usize = 1 << 14;
@@ -95,9 +87,9 @@ impl Kvm {
         const WITH_E2H: &[u32] = &[KVM_ARM_VCPU_HAS_EL2];
         const WITHOUT_E2H: &[u32] = &[KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0];
         let vm = self.create_vm(Features::None)?;
-        let gic = create_gic(&vm)?;
+        let mut gic = Gic::new(&vm)?;
         let mut vm = ComposedVm::new(vm, if e2h { WITH_E2H } else { WITHOUT_E2H }, deadline)?;
-        set(&gic, KVM_DEV_ARM_VGIC_GRP_CTRL, KVM_DEV_ARM_VGIC_CTRL_INIT, None)?;
+        gic.initialise()?;
         vm.start(Code {
             pieces: Some(nested::fixed(HOME)),
             start: RAM + nested::START,
@@ -113,7 +105,7 @@ impl Kvm {
 #[derive(Debug)]
 pub struct NestedVm {
     vm: ComposedVm,
-    _gic: DeviceFd,
+    _gic: Gic,
 }
 
 impl NestedVm {
@@ -148,31 +140,4 @@ impl NestedVm {
             false => Err(nested::too_many()),
         }
     }
-}
-
-/// A GICv3 with room for one vCPU, which is not yet initialised.
-fn create_gic(vm: &VmFd) -> Result<DeviceFd, Error> {
-    let mut device = kvm_create_device { type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3, fd: 0, flags: 0 };
-    let gic = vm.create_device(&mut device).map_err(failed("KVM_CREATE_DEVICE of a GICv3"))?;
-    for (frame, address) in
-        [(KVM_VGIC_V3_ADDR_TYPE_DIST, DISTRIBUTOR), (KVM_VGIC_V3_ADDR_TYPE_REDIST, REDISTRIBUTOR)]
-    {
-        set(&gic, KVM_DEV_ARM_VGIC_GRP_ADDR, frame, Some(&address))?;
-    }
-    Ok(gic)
-}
-
-/// KVM_SET_DEVICE_ATTR of the interrupt controller.
-fn set(gic: &DeviceFd, group: u32, attribute: u32, value: Option<&u64>) -> Result<(), Error> {
-    let attribute = kvm_device_attr {
-        group,
-        attr: attribute.into(),
-        addr: value.map_or(0, |value| std::ptr::from_ref(value) as u64),
-        flags: 0,
-    };
-    gic.set_device_attr(&attribute).map_err(failed("KVM_SET_DEVICE_ATTR of the GICv3"))
-}
-
-fn failed(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Error {
-    move |error| Error::System { what: what.into(), source: error.into() }
 }

@@ -2,7 +2,7 @@
 
 //! The vCPUs of a VM, and their numbers.
 
-use super::features;
+use super::{features, gic::Gic};
 use crate::guest::Error;
 use dfr0_model::vmm::Features;
 use kvm_ioctls::{VcpuFd, VmFd};
@@ -20,6 +20,8 @@ pub struct Vcpus {
     spare: Vec<Spare>,
     /// One of them has run.
     ran: bool,
+    /// The interrupt controller of a VM with EL2.
+    gic: Option<Gic>,
 }
 
 /// A vCPU that waits for a move, and its number.
@@ -31,6 +33,12 @@ struct Spare {
 }
 
 impl Vcpus {
+    /// Those of a VM with these features.
+    pub fn of(vm: &VmFd, features: Features) -> Result<Self, Error> {
+        let gic = (features == Features::El2).then(|| Gic::new(vm)).transpose()?;
+        Ok(Self { gic, ..Self::default() })
+    }
+
     /// KVM_CREATE_VCPU with the next number.
     pub fn create(&mut self, vm: &VmFd) -> Result<(u64, VcpuFd), Error> {
         let id = self.created;
@@ -47,9 +55,11 @@ impl Vcpus {
     /// Creates as many as the moves of a program will take, with these features unless a scenario is still to choose them.
     /// pKVM of Linux 6.12 takes the features of all vCPUs at the first KVM_RUN of the VM.
     pub fn provide(&mut self, vm: &VmFd, moves: usize, features: Option<Features>) -> Result<(), Error> {
-        while moves > 0 && self.spare.len() < moves.max(if self.ran { 0 } else { FEW }) {
+        // KVM takes the longer to free a VM with EL2 the more vCPUs it has.
+        let least = if self.ran || self.gic.is_some() { 0 } else { FEW };
+        while moves > 0 && self.spare.len() < moves.max(least) {
             let (id, vcpu) = self.create(vm)?;
-            features.map_or(Ok(()), |features| initialise(vm, &vcpu, id, features))?;
+            features.map_or(Ok(()), |features| self.initialise(vm, &vcpu, id, features))?;
             self.spare.push(Spare { id, vcpu, is_initialised: features.is_some() });
         }
         Ok(())
@@ -63,29 +73,33 @@ impl Vcpus {
             Some(Spare { id, vcpu, .. }) => (id, vcpu),
             None => self.create(vm)?,
         };
-        initialise(vm, &vcpu, id, features)?;
+        self.initialise(vm, &vcpu, id, features)?;
         Ok((id, vcpu))
     }
 
-    /// One of them runs.
-    pub fn run(&mut self) {
+    /// One of them is about to run.
+    pub fn run(&mut self) -> Result<(), Error> {
         self.ran = true;
+        self.gic.as_mut().map_or(Ok(()), Gic::initialise)
     }
-}
 
-fn initialise(vm: &VmFd, vcpu: &VcpuFd, id: u64, features: Features) -> Result<(), Error> {
-    features::init(vm, vcpu, features::bits(features))?;
-    features::complete(vcpu, features)?;
-    pend_interrupt(vm, id)
-}
-
-/// Makes an interrupt of this vCPU pending.
-pub fn pend_interrupt(vm: &VmFd, vcpu: u64) -> Result<(), Error> {
-    /// KVM_IRQ_LINE: KVM_ARM_IRQ_TYPE_CPU, IRQ, of a vCPU below 256.
-    const fn interrupt(vcpu: u64) -> u32 {
-        (vcpu as u32 & 0xff) << 16
+    fn initialise(&self, vm: &VmFd, vcpu: &VcpuFd, id: u64, features: Features) -> Result<(), Error> {
+        features::init(vm, vcpu, features::bits(features))?;
+        features::complete(vcpu, features)?;
+        self.pend_interrupt(vm, id)
     }
-    vm.set_irq_line(interrupt(vcpu), true).map_err(failed("KVM_IRQ_LINE"))
+
+    /// Makes an interrupt of this vCPU pending, unless it would come from an interrupt controller.
+    pub fn pend_interrupt(&self, vm: &VmFd, vcpu: u64) -> Result<(), Error> {
+        /// KVM_IRQ_LINE: KVM_ARM_IRQ_TYPE_CPU, IRQ, of a vCPU below 256.
+        const fn interrupt(vcpu: u64) -> u32 {
+            (vcpu as u32 & 0xff) << 16
+        }
+        match self.gic {
+            Some(_) => Ok(()),
+            None => vm.set_irq_line(interrupt(vcpu), true).map_err(failed("KVM_IRQ_LINE")),
+        }
+    }
 }
 
 fn failed(what: &str) -> impl FnOnce(kvm_ioctls::Error) -> Error {

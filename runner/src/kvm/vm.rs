@@ -10,7 +10,7 @@ use super::{
     others::Others,
     registers::{self, Order, Part, Registers},
     snapshot, tables,
-    vcpus::{Vcpus, pend_interrupt},
+    vcpus::Vcpus,
     writable_masks,
 };
 use crate::{
@@ -30,11 +30,18 @@ use dfr0_model::{
     scenario::{Migrate, Op, Passage},
     shape::Shape,
     sysreg::{ID_AA64DFR0_EL1, SCTLR_EL1, SysReg},
-    vmm::Vmm,
+    vmm::{Features, Vmm},
     wire::{self, Bell, DOORBELL, LOG_LEN},
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::{collections::BTreeMap, io, time::Duration};
+
+/// CPTR_EL2 with HCR_EL2.E2H set: FPEN and ZEN do not trap SIMD and SVE instructions.
+const CPTR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 2);
+const CPTR_EL2_NO_TRAPS: u64 = 0x33_0000;
+/// HCRX_EL2.MSCEn: EL1 and EL0 have Memory Copy and Memory Set instructions, if the CPU has them.
+const HCRX_EL2: SysReg = SysReg::new(3, 4, 1, 2, 2);
+const HCRX_EL2_MSCEN: u64 = 1 << 11;
 
 /// A VM's vCPU. The payload is loaded when the first scenario runs; until then only the vCPU's registers can
 /// be used.
@@ -147,6 +154,13 @@ impl Cpu for Vcpu {
         for (name, id, value) in registers {
             accepted(self.set_id(id, value), name.into(), value)?;
         }
+        if self.config.features == Features::El2 {
+            // As a hypervisor does that lets EL1 use what the CPU has.
+            self.must_set(CPTR_EL2, CPTR_EL2_NO_TRAPS)?;
+            if let Ok(hcrx) = self.get_id(one_reg::system(HCRX_EL2)) {
+                self.must_set(HCRX_EL2, hcrx | HCRX_EL2_MSCEN)?;
+            }
+        }
         // Translation is off until the payload turns it on again.
         self.must_set(SCTLR_EL1, stage1::SCTLR_OFF)?;
         self.scenarios.is_live = true;
@@ -158,7 +172,7 @@ impl Cpu for Vcpu {
     fn enter(&mut self, log: &mut Log) -> Result<Bell, Error> {
         self.deadline()?.start()?;
         self.scenarios.ran = true;
-        self.vcpus.run();
+        self.vcpus.run()?;
         let bell = self.run_to_bell(log);
         if !matches!(bell, Ok(Bell::Host)) {
             self.pinned = None;
@@ -243,7 +257,7 @@ impl Cpu for Vcpu {
 impl Vcpu {
     pub(super) fn new(kvm: &Kvm, config: Config, deadline: Duration) -> Result<Self, Error> {
         let vm = kvm.create_vm(config.features)?;
-        let mut vcpus = Vcpus::default();
+        let mut vcpus = Vcpus::of(&vm, config.features)?;
         let (_, vcpu) = match config.without_vcpus {
             // The scenario initialises it.
             true => vcpus.create(&vm)?,
@@ -367,10 +381,11 @@ impl Vcpu {
                 self.settle()?;
                 self.scenarios.is_live = false;
                 features::init(&self.vm, &self.vcpu, features::bits(features))?;
-                pend_interrupt(&self.vm, self.scenarios.id).map(|()| None)
+                self.vcpus.pend_interrupt(&self.vm, self.scenarios.id).map(|()| None)
             }
             Vmm::Complete(features) => features::complete(&self.vcpu, features).map(|()| None),
             Vmm::Run => {
+                self.vcpus.run()?;
                 self.vcpu.set_kvm_immediate_exit(1);
                 let answer = self.vcpu.run().err();
                 self.vcpu.set_kvm_immediate_exit(0);
@@ -443,6 +458,7 @@ impl Vcpu {
         let Shape { breakpoints, watchpoints, .. } = shape;
         let part = match to {
             Migrate::FreshVm => Part::Whole,
+            _ if self.config.features == Features::El2 => Part::Whole,
             _ => Part::Observed { breakpoints, watchpoints },
         };
         let there = match to {
@@ -471,7 +487,7 @@ impl Vcpu {
     /// Must come after the restore: after a vCPU has run, the VM's ID registers cannot change.
     fn touch_tables(&mut self) -> Result<(), Error> {
         let (_, vcpu) = self.vcpus.take(&self.vm, self.config.features)?;
-        self.vcpus.run();
+        self.vcpus.run()?;
         tables::touch(vcpu, &self.payload()?.memory)
     }
 
@@ -486,7 +502,7 @@ impl Vcpu {
     fn vm_beside(&mut self) -> Result<VcpuFd, Error> {
         let kvm = Kvm::open()?;
         let vm = kvm.create_vm(self.config.features)?;
-        let mut vcpus = Vcpus::default();
+        let mut vcpus = Vcpus::of(&vm, self.config.features)?;
         let (_, vcpu) = vcpus.take(&vm, self.config.features)?;
         // One touches the tables.
         vcpus.provide(&vm, self.moves + 1, Some(self.config.features))?;
