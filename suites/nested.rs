@@ -41,7 +41,11 @@ pub fn cases() -> Vec<Case> {
             let shared = Arc::clone(&shared);
             move |cx| with_hypervisor(cx, e2h, &shared, steps_over_eret)
         });
-        all().map(move |one| case(group, e2h, Arc::clone(&shared), one)).chain([steps])
+        let resets = Case::new(format!("{group}.reset_values"), &rule::NESTED_RESET, {
+            let shared = Arc::clone(&shared);
+            move |cx| with_hypervisor(cx, e2h, &shared, reset_values)
+        });
+        all().map(move |one| case(group, e2h, Arc::clone(&shared), one)).chain([steps, resets])
     });
     cases.collect()
 }
@@ -158,6 +162,32 @@ fn steps_over_eret(cx: &mut Context<'_>, hypervisor: &mut Hypervisor) -> Result<
                 let detail = format!("  steps ended at these distances from the instruction: {steps:?}");
                 cx.find(format!("eret to {level}: the step ends {ended}"), detail);
             }
+        }
+    }
+    Ok(())
+}
+
+/// No control of EL2 traps an access to a debug register, or takes a debug exception to EL2, before something sets it.
+fn reset_values(cx: &mut Context<'_>, hypervisor: &mut Hypervisor) -> Result<(), Stop> {
+    let numbered = [dbgbcr(0), dbgbvr(0), dbgwcr(0), dbgwvr(0)];
+    let traps = || NAMED.into_iter().chain(numbered).filter_map(Trap::of);
+    let bits = |bit: fn(Trap) -> Option<u8>| traps().filter_map(bit).fold(0, |bits, bit| bits | 1_u64 << bit);
+    let mdcr = traps().fold(0, |bits, trap| bits | trap.mdcr.raw_value());
+    let fgt = hypervisor.pe().fgt;
+    let controls = [(true, mdcr), (fgt, bits(|trap| trap.hdfgrtr)), (fgt, bits(|trap| trap.hdfgwtr))];
+    for ((reg, value), (is_there, bits)) in hypervisor.resets()?.into_iter().zip(controls) {
+        cx.count();
+        match value {
+            Some(value) if value & bits != 0 => {
+                cx.find(format!("{reg} traps after KVM_ARM_VCPU_INIT"), format!("  {reg}: {value:#x}"));
+            }
+            None if is_there => {
+                cx.find(
+                    format!("KVM_GET_ONE_REG {reg}: refused"),
+                    "  a VM with EL2 has this register".to_owned(),
+                );
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -51,10 +51,10 @@ const RECORD: u64 = 8 * RECORD_WORDS as u64;
 const VECTOR_SIZE: u64 = 0x80;
 
 const HCR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 0);
-const MDCR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 1);
+pub(crate) const MDCR_EL2: SysReg = SysReg::new(3, 4, 1, 1, 1);
 const SCTLR_EL2: SysReg = SysReg::new(3, 4, 1, 0, 0);
-const HDFGRTR_EL2: SysReg = SysReg::new(3, 4, 3, 1, 4);
-const HDFGWTR_EL2: SysReg = SysReg::new(3, 4, 3, 1, 5);
+pub(crate) const HDFGRTR_EL2: SysReg = SysReg::new(3, 4, 3, 1, 4);
+pub(crate) const HDFGWTR_EL2: SysReg = SysReg::new(3, 4, 3, 1, 5);
 const SPSR_EL2: SysReg = SysReg::new(3, 4, 4, 0, 0);
 const ELR_EL2: SysReg = SysReg::new(3, 4, 4, 0, 1);
 const ESR_EL2: SysReg = SysReg::new(3, 4, 5, 2, 0);

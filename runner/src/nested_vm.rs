@@ -99,6 +99,15 @@ impl Hypervisor {
         }
     }
 
+    /// MDCR_EL2, HDFGRTR_EL2 and HDFGWTR_EL2 of its vCPU after KVM_ARM_VCPU_INIT, each with its value, if KVM has it. Skips
+    /// the case on a bare CPU.
+    pub fn resets(&self) -> Result<[(&'static str, Option<u64>); 3], Stop> {
+        match &self.vm {
+            Some(vm) => Ok(vm.resets()),
+            None => Stop::skip("there is no KVM_ARM_VCPU_INIT on a bare CPU"),
+        }
+    }
+
     /// Those of these registers that are UNDEFINED with these controls.
     fn undefined(
         &mut self,

@@ -146,6 +146,11 @@ impl ProtectedVm {
 pub enum NestedVm {}
 
 impl NestedVm {
+    /// The controls after KVM_ARM_VCPU_INIT.
+    pub fn resets(&self) -> [(&'static str, Option<u64>); 3] {
+        match *self {}
+    }
+
     /// What the hypervisor sees.
     pub fn visit(&mut self, _: &Pe, _: &[Visit]) -> Result<Vec<nested::Event>, Error> {
         match *self {}

@@ -529,6 +529,9 @@ rules! {
     NESTED_OS_LOCK:
         "While the OS Lock is locked no debug exception but that of BRK is generated at EL2 or below it",
         "DDI 0487K.a H6 Debug Reset and Powerdown Support, AArch64.GenerateDebugExceptionsFrom";
+    NESTED_RESET:
+        "After KVM_ARM_VCPU_INIT MDCR_EL2.{TDE, TDA, TDOSA, TDRA, TDCC} and the fine-grained traps of debug registers are 0, because EL2 is the highest Exception level",
+        "DDI 0487K.a MDCR_EL2, HDFGRTR_EL2, HDFGWTR_EL2; Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT";
 }
 
 #[cfg(test)]

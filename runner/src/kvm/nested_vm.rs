@@ -13,12 +13,13 @@ use super::{
 use crate::{
     composed::{END, EXIT, Operation},
     guest::Error,
-    nested::{self, Home},
+    nested::{self, HDFGRTR_EL2, HDFGWTR_EL2, Home, MDCR_EL2},
 };
 use dfr0_model::{
     guest_debug::{ENABLE, GuestDebug, SINGLESTEP},
     id_write::Answer,
     nested::{Event, Visit, pe::Pe},
+    sysreg::SysReg,
     vmm::Features,
     wire::RAM,
 };
@@ -27,6 +28,10 @@ use std::time::Duration;
 
 /// KVM_CAP_ARM_EL2_E2H0 (KVM API, KVM_ARM_VCPU_INIT).
 const KVM_CAP_ARM_EL2_E2H0: u32 = 241;
+
+/// The registers whose reset values say whether something is trapped.
+const CONTROLS: [(&str, SysReg); 3] =
+    [("MDCR_EL2", MDCR_EL2), ("HDFGRTR_EL2", HDFGRTR_EL2), ("HDFGWTR_EL2", HDFGWTR_EL2)];
 
 /// A visit and what ends it are a few hundred instructions.
 const MOST_STEPS: usize = 1 << 14;
@@ -89,6 +94,7 @@ impl Kvm {
         let vm = self.create_vm(Features::None)?;
         let mut gic = Gic::new(&vm)?;
         let mut vm = ComposedVm::new(vm, if e2h { WITH_E2H } else { WITHOUT_E2H }, deadline)?;
+        let resets = CONTROLS.map(|(name, reg)| (name, vm.get(one_reg::system(reg)).ok()));
         gic.initialise()?;
         vm.start(Code {
             pieces: Some(nested::fixed(HOME)),
@@ -96,7 +102,7 @@ impl Kvm {
             vectors: RAM + nested::EL1_VECTORS,
         })?;
         vm.goes_on(&[], &mut Stepper::default())?;
-        Ok(NestedVm { vm, _gic: gic })
+        Ok(NestedVm { vm, _gic: gic, resets })
     }
 }
 
@@ -106,9 +112,15 @@ impl Kvm {
 pub struct NestedVm {
     vm: ComposedVm,
     _gic: Gic,
+    resets: [(&'static str, Option<u64>); 3],
 }
 
 impl NestedVm {
+    /// The controls of EL2 after KVM_ARM_VCPU_INIT, each with its value, if KVM has it.
+    pub fn resets(&self) -> [(&'static str, Option<u64>); 3] {
+        self.resets
+    }
+
     /// Lets the hypervisor make these visits.
     pub fn visit(&mut self, pe: &Pe, visits: &[Visit]) -> Result<Vec<Event>, Error> {
         let instructions = self.stage(pe, visits, HOME)?;
