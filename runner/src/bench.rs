@@ -13,6 +13,7 @@ use dfr0_model::scenario::Scenario;
 use std::{
     fmt,
     io::{self, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -146,6 +147,7 @@ fn side_by_side(cases: &[Case], session: &mut Session, jobs: usize) -> Result<Du
         session,
         (jobs, || common.open()),
         |case, session| drop(run_case(case, session)),
+        |()| Ok(ControlFlow::Continue(())),
         |()| Ok::<_, Failure>(()),
     )?;
     Ok(start.elapsed())

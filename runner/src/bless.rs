@@ -136,7 +136,7 @@ impl Drafts {
         let failed = |source| Error::Write { path: path.to_owned(), source };
         let mut file = whole::begin(path).map_err(failed)?;
         file.write_all(self.to_string().as_bytes()).map_err(failed)?;
-        let placed = if force { whole::end(file, path) } else { whole::end_new(file, path) };
+        let placed = if force { whole::end(file, path).map(drop) } else { whole::end_new(file, path) };
         placed.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Error::Exists(path.to_owned()),
             _ => failed(error),

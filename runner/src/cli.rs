@@ -5,6 +5,7 @@
 mod bench;
 mod bless;
 mod certify;
+mod choice;
 mod common;
 mod explain;
 mod host;

@@ -9,35 +9,47 @@ use crate::{
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     sync::{
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
     thread,
 };
 
-/// Runs the cases with `run`, in `jobs` threads with a session each, and gives the results to `done` in the order of the
-/// cases, whatever the order in which they end. Cases that run alone run before the others, in `session`.
+/// Runs the cases with `run`, in `jobs` threads with a session each. Gives each result to `ended` as soon as the case has
+/// ended, and to `done` in the order of the cases, whatever the order in which they end. Cases that run alone run before the
+/// others, in `session`. No case is begun after `ended` has said so; results that are then not at their turn are done
+/// nevertheless.
 pub fn run<R: Send, E: From<Error>>(
     cases: &[Case],
     session: &mut Session,
     (jobs, open): (usize, impl Fn() -> Result<Session, Error> + Sync),
     run: impl Fn(&Case, &mut Session) -> R + Sync,
-    mut done: impl FnMut(R) -> Result<(), E>,
+    ended: impl FnMut(&R) -> Result<ControlFlow<()>, E>,
+    done: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
+    let mut results = InOrder { ended, done, waiting: BTreeMap::new(), next: 0 };
     if jobs == 1 {
-        return cases.iter().try_for_each(|case| done(run(case, session)));
+        for (place, case) in cases.iter().enumerate() {
+            if results.add(place, run(case, session))?.is_break() {
+                break;
+            }
+        }
+        return Ok(());
     }
     raise_limit_of_files();
-    let mut results = InOrder { done, waiting: BTreeMap::new(), next: 0 };
     let (alone, mut others): (Vec<_>, Vec<_>) =
         cases.iter().enumerate().partition(|(_, case)| case.is_alone());
     for (place, case) in alone {
-        results.add(place, run(case, session))?;
+        if results.add(place, run(case, session))?.is_break() {
+            return results.rest();
+        }
     }
     // No thread has a long case left when the others have nothing to do any more.
     others.sort_by_key(|(_, case)| !case.is_long());
-    let (others, next, run, open) = (&others, &AtomicUsize::new(0), &run, &open);
+    let (others, next, is_over, run, open) =
+        (&others, &AtomicUsize::new(0), &AtomicBool::new(false), &run, &open);
     thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         for _ in 0..jobs.min(others.len()) {
@@ -47,7 +59,9 @@ pub fn run<R: Send, E: From<Error>>(
                     Ok(session) => session,
                     Err(error) => return drop(sender.send(Err(error))),
                 };
-                while let Some((place, case)) = others.get(next.fetch_add(1, Relaxed)) {
+                while !is_over.load(Relaxed)
+                    && let Some((place, case)) = others.get(next.fetch_add(1, Relaxed))
+                {
                     if sender.send(Ok((*place, run(case, &mut session)))).is_err() {
                         break;
                     }
@@ -55,15 +69,19 @@ pub fn run<R: Send, E: From<Error>>(
             });
         }
         drop(sender);
-        receiver.into_iter().try_for_each(|result| {
+        for result in receiver {
             let (place, result) = result?;
-            results.add(place, result)
-        })
+            if results.add(place, result)?.is_break() {
+                is_over.store(true, Relaxed);
+            }
+        }
+        results.rest()
     })
 }
 
-/// Gives results away in their order.
-struct InOrder<R, D> {
+/// Gives results away, as they come and in their order.
+struct InOrder<R, N, D> {
+    ended: N,
     done: D,
     /// Results that came before their turn, by their places.
     waiting: BTreeMap<usize, R>,
@@ -71,17 +89,24 @@ struct InOrder<R, D> {
     next: usize,
 }
 
-impl<R, D> InOrder<R, D> {
-    fn add<E>(&mut self, place: usize, result: R) -> Result<(), E>
-    where
-        D: FnMut(R) -> Result<(), E>,
-    {
+impl<R, E, N, D> InOrder<R, N, D>
+where
+    N: FnMut(&R) -> Result<ControlFlow<()>, E>,
+    D: FnMut(R) -> Result<(), E>,
+{
+    fn add(&mut self, place: usize, result: R) -> Result<ControlFlow<()>, E> {
+        let flow = (self.ended)(&result)?;
         self.waiting.insert(place, result);
         while let Some(result) = self.waiting.remove(&self.next) {
             self.next += 1;
             (self.done)(result)?;
         }
-        Ok(())
+        Ok(flow)
+    }
+
+    /// Gives away what waits for a result that does not come.
+    fn rest(self) -> Result<(), E> {
+        self.waiting.into_values().try_for_each(self.done)
     }
 }
 
@@ -118,6 +143,7 @@ mod tests {
                 assert!(case.run(session).stopped.is_none());
                 case.name.clone()
             },
+            |_| Ok(ControlFlow::Continue(())),
             |name| {
                 names.push(name);
                 Ok::<_, Error>(())
@@ -125,6 +151,54 @@ mod tests {
         );
         ran.expect("nothing runs");
         names
+    }
+
+    /// What `jobs` jobs give away, as it comes and in order, of 50 cases of which the first takes longest, if no case is
+    /// begun after this one.
+    fn until(jobs: usize, last: usize) -> [Vec<usize>; 2] {
+        let slow =
+            |n: usize| std::thread::sleep(std::time::Duration::from_millis(if n == 0 { 100 } else { 1 }));
+        let case = |n: usize| Case::new(format!("s.{n}"), &rule::MDE, |_| Ok(()));
+        let cases: Vec<Case> = (0..50).map(case).collect();
+        let on_paper = || Ok(Session::on_paper(Host::imagined(0x1030_5006)));
+        let mut session = on_paper().expect("nothing runs");
+        let [mut ended, mut done] = [Vec::new(), Vec::new()];
+        let ran = run(
+            &cases,
+            &mut session,
+            (jobs, on_paper),
+            |case, _| {
+                let n: usize = case.name[2..].parse().expect("a number");
+                slow(n);
+                n
+            },
+            |n| {
+                ended.push(*n);
+                Ok(if *n == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            },
+            |n| {
+                done.push(n);
+                Ok::<_, Error>(())
+            },
+        );
+        ran.expect("nothing runs");
+        [ended, done]
+    }
+
+    #[test]
+    fn a_result_is_there_as_soon_as_its_case_has_ended() {
+        let [ended, done] = until(2, 99);
+        assert_eq!(done, (0..50).collect::<Vec<_>>());
+        assert_ne!(ended[0], 0, "the first case takes longest");
+    }
+
+    #[test]
+    fn no_case_begins_after_the_last_and_each_that_ended_is_done() {
+        assert_eq!(until(1, 4), [vec![0, 1, 2, 3, 4], vec![0, 1, 2, 3, 4]]);
+        let [mut ended, done] = until(3, 4);
+        ended.sort_unstable();
+        assert_eq!(ended, done);
+        assert!(done.contains(&4) && done.contains(&0) && done.len() < 50, "{done:?}");
     }
 
     #[test]
@@ -148,6 +222,7 @@ mod tests {
             &mut session,
             (4, on_paper),
             |_, _| (),
+            |()| Ok(ControlFlow::Continue(())),
             |()| {
                 taken += 1;
                 if taken < 10 { Ok(()) } else { Err(full()) }

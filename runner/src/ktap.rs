@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Results as KTAP, in the form that all its consumers read: flat, plan first, directives without text.
+//! Results as KTAP, in the form that all its consumers read: flat, plan first, directives without text. docs/engines.md says
+//! what each of them makes of it.
 
 use crate::{
     results::{Case, End, Outcome, Record, Totals, Writer},
@@ -32,14 +33,32 @@ impl<W: Write> Ktap<W> {
 
     fn result(&mut self, case: &Case) -> io::Result<()> {
         let (ok, directive) = match case.outcome {
-            Outcome::Pass => ("ok", ""),
-            Outcome::Fail => ("not ok", ""),
-            Outcome::Skip => ("ok", " # SKIP"),
-            Outcome::Xfail => ("ok", " # XFAIL"),
-            Outcome::Xpass => ("ok", " # XPASS"),
+            Outcome::Pass => ("ok", String::new()),
+            Outcome::Fail => ("not ok", format!(" # {}", in_short(case))),
+            Outcome::Skip => ("ok", " # SKIP".into()),
+            Outcome::Xfail => ("ok", " # XFAIL".into()),
+            Outcome::Xpass => ("ok", " # XPASS".into()),
         };
         self.number += 1;
         writeln!(self.out, "{ok} {} {}{directive}", self.number, case.name)
+    }
+}
+
+/// Why a case failed, for its own line: some consumers give the lines above to the case before. No word of it is taken for
+/// a directive, nor the text for that of another line.
+fn in_short(case: &Case) -> String {
+    /// The upper limit of its length, in characters.
+    const LONGEST: usize = 120;
+    let why = case.in_short();
+    let plain = one_line(&why).replace('#', "");
+    let words = plain.split_whitespace().map(|word| match word.to_ascii_lowercase().as_str() {
+        "skip" | "todo" | "xfail" | "xpass" => word.to_lowercase(),
+        _ => word.into(),
+    });
+    let text = words.collect::<Vec<String>>().join(" ");
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+        None => text,
     }
 }
 
@@ -64,7 +83,10 @@ impl<W: Write> Writer for Ktap<W> {
                 self.comment(&case.explained())?;
                 self.result(case)?;
             }
-            Record::End(End { totals, checks }) => {
+            Record::End(End { totals, checks, stopped }) => {
+                if let Some(why) = stopped {
+                    writeln!(self.out, "Bail out! {}", one_line(why))?;
+                }
                 let Totals { pass, fail, xfail, xpass, skip } = totals;
                 self.comment(&format!("checks: {checks} scenarios judged and values written"))?;
                 self.comment(&format!(
@@ -95,7 +117,13 @@ mod tests {
         let results: Vec<&str> = text.lines().skip(2).filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             results,
-            ["ok 1 s.a", "not ok 2 s.b", "ok 3 s.c # SKIP", "ok 4 s.d # XFAIL", "ok 5 s.e # XPASS"]
+            [
+                "ok 1 s.a",
+                "not ok 2 s.b # observed exec marker 1: no event",
+                "ok 3 s.c # SKIP",
+                "ok 4 s.d # XFAIL",
+                "ok 5 s.e # XPASS"
+            ]
         );
         assert!(text.ends_with("# Totals: pass:1 fail:1 xfail:1 xpass:1 skip:1 error:0\n"), "{text}");
     }

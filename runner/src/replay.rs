@@ -111,8 +111,10 @@ fn of_departed(departed: &Departed) -> Option<Found> {
 }
 
 fn of_results(bytes: &[u8], case: Option<&str>) -> Result<Found, String> {
-    let Results::Run(run) = results::read(bytes).map_err(|problem| problem.to_string())? else {
-        return Err("no case could run".into());
+    let run = match results::read(bytes).map_err(|problem| problem.to_string())? {
+        Results::Run(run) => run,
+        Results::Part(part) => part.run,
+        Results::Unavailable(_) => return Err("no case could run".into()),
     };
     let cases: Vec<_> =
         run.cases.iter().filter(|result| case.is_none_or(|case| result.name == case)).collect();

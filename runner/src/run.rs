@@ -9,12 +9,14 @@ use crate::{
     expected::Deviations,
     guest, jobs,
     mode::Mode,
-    results::{self, Begin, End, FORMAT, Record, Totals, Unavailable, VERSION, Writer},
+    results::{self, Begin, End, FORMAT, Outcome, Record, Totals, Unavailable, VERSION, Writer, Writers},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     env,
-    io::{self, IsTerminal},
+    fs::File,
+    io::{self, IsTerminal, Read},
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -30,6 +32,8 @@ pub struct Options {
     pub effort: Effort,
     /// How many cases run at the same time; `None` is one for each CPU.
     pub jobs: Option<usize>,
+    /// No case begins after one has failed.
+    pub fail_fast: bool,
 }
 
 /// A run that could not start or be written.
@@ -48,24 +52,24 @@ pub fn run(
     cases: &[Case],
     deviations: &Deviations,
     options: Options,
-    writers: &mut [Box<dyn Writer>],
+    writers: &mut Writers,
 ) -> Result<Exit, Error> {
-    let mut write = |record: Record| writers.iter_mut().try_for_each(|writer| writer.write(&record));
-    let Options { strict, deadline, effort, jobs } = options;
+    let Options { strict, deadline, effort, jobs, fail_fast } = options;
     let mut session = match Session::open(deadline) {
         Ok(session) => session.with_effort(effort),
         Err(guest::Error::Unavailable(unavailable)) => {
-            write(Record::Unavailable(Unavailable::because(unavailable.to_string())))?;
-            return Ok(Exit::Skipped);
+            return nothing(unavailable.to_string(), writers);
         }
         Err(error) => return Err(error.into()),
     };
-    write(Record::Begin(Begin {
+    writers.write(&Record::Begin(Begin {
         format: FORMAT.into(),
         version: VERSION,
         dfr0: env!("CARGO_PKG_VERSION").into(),
         started: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs(),
+        id: Some(id()?),
         cases: cases.len(),
+        plan: cases.iter().map(|case| case.name.clone()).collect(),
         strict,
         seed: effort.seed,
         draws: effort.draws,
@@ -76,7 +80,8 @@ pub fn run(
         host: session.host().clone(),
     }))?;
     let progress = progress(cases.len());
-    let mut end = End { totals: Totals::default(), checks: 0 };
+    let (mut end, mut ended) = (End::default(), 0);
+    let Writers { at_once, in_order } = writers;
     let jobs = session.jobs(jobs)?;
     let common = session.common(jobs);
     let judged = |case: &Case, session: &mut Session| {
@@ -86,14 +91,48 @@ pub fn run(
         progress.inc(1);
         results::Case::new(case, &report, (deviations, session), start.elapsed())
     };
-    jobs::run(cases, &mut session, (jobs, || common.open()), judged, |result| {
-        end.checks += result.checks;
-        end.totals.count(result.outcome);
-        write(Record::Case(result)).map_err(Error::Write)
+    let at_end = |result: &results::Case| {
+        end.count(result);
+        ended += 1;
+        write(at_once, &Record::Case(result.clone()))?;
+        let fails = result.outcome == Outcome::Fail || (strict && result.outcome == Outcome::Xpass);
+        if !(fail_fast && fails) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        end.stopped.get_or_insert_with(|| format!("{} failed, and --fail-fast was given", result.name));
+        Ok(ControlFlow::Break(()))
+    };
+    jobs::run(cases, &mut session, (jobs, || common.open()), judged, at_end, |result| {
+        write(in_order, &Record::Case(result)).map_err(Error::Write)
     })?;
     progress.finish_and_clear();
-    write(Record::End(end))?;
+    end.stopped = end.stopped.filter(|_| ended < cases.len());
+    writers.write(&Record::End(end.clone()))?;
     Ok(exit(end.totals, strict))
+}
+
+/// Tells `writers` why no case runs.
+pub fn nothing(why: String, writers: &mut Writers) -> Result<Exit, Error> {
+    writers.write(&Record::Unavailable(Unavailable::because(why)))?;
+    Ok(Exit::Skipped)
+}
+
+impl Writers {
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        write(&mut self.at_once, record)?;
+        write(&mut self.in_order, record)
+    }
+}
+
+fn write(writers: &mut [Box<dyn Writer>], record: &Record) -> io::Result<()> {
+    writers.iter_mut().try_for_each(|writer| writer.write(record))
+}
+
+/// What distinguishes a run from any other, on this host and on others: two may begin in the same second.
+fn id() -> io::Result<String> {
+    let mut random = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
 /// Runs one case. If it panics, only this case fails.

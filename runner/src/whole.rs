@@ -16,11 +16,12 @@ pub fn begin(path: &Path) -> io::Result<NamedTempFile> {
     Builder::new().prefix(".dfr0-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory(path))
 }
 
-/// Moves a file to `path` once all of it is on the disk. An existing file is replaced.
-pub fn end(file: NamedTempFile, path: &Path) -> io::Result<()> {
+/// Moves a file to `path` once all of it is on the disk, and returns it. An existing file is replaced.
+pub fn end(file: NamedTempFile, path: &Path) -> io::Result<fs::File> {
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    fs::File::open(directory(path))?.sync_all()
+    let file = file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(directory(path))?.sync_all()?;
+    Ok(file)
 }
 
 /// Moves a file to `path` once all of it is on the disk. An existing file is an error,
@@ -35,7 +36,7 @@ pub fn end_new(file: NamedTempFile, path: &Path) -> io::Result<()> {
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = begin(path)?;
     file.write_all(bytes)?;
-    end(file, path)
+    end(file, path).map(drop)
 }
 
 fn directory(path: &Path) -> &Path {

@@ -136,11 +136,15 @@ fn a_certificate_needs_every_case_and_one_host() {
     let missing = |evidence: &mut Evidence| {
         evidence.run.cases.remove(0);
         evidence.run.begin.cases -= 1;
+        evidence.run.begin.plan.remove(0);
         evidence.run.end.totals.pass -= 1;
         evidence.run.end.checks -= 3;
     };
     assert!(problem(missing).contains("s.a did not run, but a certificate needs every case"));
-    let stranger = |evidence: &mut Evidence| evidence.run.cases[0].name = "s.z".into();
+    let stranger = |evidence: &mut Evidence| {
+        evidence.run.cases[0].name = "s.z".into();
+        evidence.run.begin.plan[0] = "s.z".into();
+    };
     assert!(problem(stranger).contains("s.a did not run"));
     assert!(problem(|evidence| evidence.run.begin.every = 2).contains("a sample"));
     assert!(

@@ -16,7 +16,7 @@ use crate::{
     fingerprint,
     host::Host,
     report::count,
-    results::{self, Case, Outcome, Results, Run},
+    results::{self, Case, Outcome, Run},
 };
 use serde::Serialize;
 use std::{collections::BTreeSet, fmt, io, path::Path};
@@ -110,10 +110,8 @@ impl Parts {
     }
 
     fn run(&self) -> Result<Run, Problem> {
-        match results::read(self.get(RESULTS)?).map_err(Problem::of(RESULTS))? {
-            Results::Run(run) => Ok(run),
-            Results::Unavailable(_) => Err(Problem::of(RESULTS)("no case could run")),
-        }
+        let results = results::read(self.get(RESULTS)?).map_err(Problem::of(RESULTS))?;
+        results.whole().map_err(Problem::of(RESULTS))
     }
 }
 

@@ -6,13 +6,7 @@ use super::{
     Outcome, all,
     output::{Out, note},
 };
-use crate::{
-    bless::Drafts,
-    case::Suite,
-    exit::Exit,
-    expected::Deviations,
-    results::{self, Results},
-};
+use crate::{bless::Drafts, case::Suite, exit::Exit, expected::Deviations, results};
 use clap::Args;
 use std::{io::Write, path::PathBuf};
 
@@ -48,12 +42,9 @@ pub struct Bless {
 impl Bless {
     pub fn run(self, suites: &[Suite]) -> Outcome {
         let Self { results, file, force, expected } = self;
-        let run = match results::load(&results)? {
-            Results::Run(run) => run,
-            Results::Unavailable(unavailable) => {
-                return Err(format!("{}: nothing ran: {}", results.display(), unavailable.reason).into());
-            }
-        };
+        let run = results::load(&results)?
+            .whole()
+            .map_err(|problem| format!("{}: {problem}", results.display()))?;
         let (cases, names) = all(suites);
         let drafts = Drafts::new(&run, &cases, &Deviations::load(expected.as_deref(), &names)?)?;
         drafts.left.iter().for_each(|left| note(&format!("dfr0: no draft: {left}\n")));

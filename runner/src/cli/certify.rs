@@ -16,7 +16,7 @@ use crate::{
     expected::Deviations,
     guest::DEADLINE,
     machine::Machine,
-    results::{self, Results, Writer},
+    results::{self, Writer, Writers},
     run::{self, Options},
     whole,
 };
@@ -132,13 +132,11 @@ fn evidence(
     let program = fs::read(env::current_exe()?)?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("results.jsonl");
-    let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None };
+    let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None, fail_fast: false };
     let file: Box<dyn Writer> = Box::new(results::File::create(&path)?);
-    let mut writers: Vec<_> = own.into_iter().chain([file]).collect();
+    let mut writers = Writers { at_once: vec![file], in_order: own.into_iter().collect() };
     run::run(cases, &deviations, options, &mut writers)?;
-    let Results::Run(run) = results::load(&path)? else {
-        return Err("no case could run".into());
-    };
+    let run = results::load(&path)?.whole()?;
     Ok(Evidence {
         run,
         expected: Deviations::text(expected)?,

@@ -9,6 +9,7 @@ use crate::{
     expected::Deviations,
     guest::DEADLINE,
     replay,
+    results::Writers,
     run::{self, Options},
 };
 use clap::Args;
@@ -40,7 +41,12 @@ impl Replay {
                 (vec![replay::case(found)], Deviations::none(), Effort::default())
             }
         };
-        let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None };
-        Ok(run::run(&cases, &deviations, options, &mut [ktap()])?)
+        let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None, fail_fast: false };
+        Ok(run::run(
+            &cases,
+            &deviations,
+            options,
+            &mut Writers { in_order: vec![ktap()], ..Writers::default() },
+        )?)
     }
 }

@@ -26,7 +26,8 @@ certify`, the folder of a run of `lab matrix`, or a folder of files of results
 
 Exit status:
   0  all hosts reported, whatever their results are
-  1  a host did not report (the report says which and why), or a path or the
+  1  a host did not report, or its run did not end (the report says which and
+     why), or a path or the
      command line is wrong";
 
 const DIFF: &str = "\

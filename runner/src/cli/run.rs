@@ -2,7 +2,7 @@
 
 //! `dfr0 run`.
 
-use super::{Outcome, PATTERNS, all, output::Out, select};
+use super::{Outcome, PATTERNS, all, choice::Choice, output::Out};
 use crate::{
     case::{Case, Suite},
     effort::Effort,
@@ -10,7 +10,7 @@ use crate::{
     guest::DEADLINE,
     ktap::Ktap,
     pattern,
-    results::{self, Lines, Writer},
+    results::{self, Lines, Writer, Writers},
     run::{self, Options},
 };
 use clap::{Args, builder::RangedU64ValueParser};
@@ -24,14 +24,18 @@ use std::{
 #[derive(Args)]
 #[command(after_help = PATTERNS)]
 pub struct Run {
-    /// Cases to run.
-    patterns: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// Read deviations from DIR instead of expected/ next to this program.
     #[arg(long, value_name = "DIR")]
     expected: Option<PathBuf>,
-    /// Also write the results to FILE, as JSON lines (docs/results.md); `-` is standard output, without KTAP.
+    /// Also write the results to FILE, as JSON lines (docs/results.md), each when its case has ended, so that what ended is
+    /// there if the host dies; `-` is standard output, without KTAP.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
+    /// Begin no case after one has failed. The results then say that the run did not end.
+    #[arg(long)]
+    fail_fast: bool,
     /// Fail when a listed deviation is no longer seen.
     #[arg(long)]
     strict: bool,
@@ -68,14 +72,19 @@ impl Run {
         let deviations = Deviations::load(self.expected.as_deref(), &names)?;
         let of_suite =
             |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
-        let cases = select(cases.into_iter().filter(of_suite).collect(), &self.patterns)?;
+        let cases = self.choice.of(cases.into_iter().filter(of_suite).collect(), &names)?;
+        let mut writers = self.writers()?;
+        if cases.is_empty() {
+            return Ok(run::nothing(self.choice.why_nothing(), &mut writers)?);
+        }
         let options = Options {
             strict: self.strict,
             deadline: Duration::from_secs(self.deadline),
             effort: self.effort(),
             jobs: self.jobs,
+            fail_fast: self.fail_fast,
         };
-        Ok(run::run(&cases, &deviations, options, &mut self.writers()?)?)
+        Ok(run::run(&cases, &deviations, options, &mut writers)?)
     }
 
     fn effort(&self) -> Effort {
@@ -84,14 +93,16 @@ impl Run {
     }
 
     /// The writers that take the results.
-    fn writers(&self) -> Result<Vec<Box<dyn Writer>>, String> {
+    fn writers(&self) -> Result<Writers, String> {
         Ok(match &self.results {
-            None => vec![ktap()],
-            Some(path) if path == Path::new("-") => vec![Box::new(Lines(Out))],
+            None => Writers { at_once: vec![], in_order: vec![ktap()] },
+            Some(path) if path == Path::new("-") => {
+                Writers { at_once: vec![Box::new(Lines(Out))], in_order: vec![] }
+            }
             Some(path) => {
                 let file = results::File::create(path)
                     .map_err(|error| format!("cannot write the results to {}: {error}", path.display()))?;
-                vec![ktap(), Box::new(file)]
+                Writers { at_once: vec![Box::new(file)], in_order: vec![ktap()] }
             }
         })
     }

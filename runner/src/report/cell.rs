@@ -32,6 +32,8 @@ pub struct Cell {
 pub enum Reported {
     /// Whole results.
     Run(Run),
+    /// The results of the cases that ended, and why there are no others.
+    Part(Run, String),
     /// That no case can run there.
     Unavailable(Unavailable),
     /// No whole results, for this reason.
@@ -44,17 +46,16 @@ const BARE: &str = "bare";
 impl Cell {
     /// The cell of the results in a file of this name, which is not part of a matrix.
     pub(crate) fn of_file(file: &str, results: Results) -> Self {
-        match results {
-            Results::Run(run) => {
+        let reported = Reported::from(results);
+        match reported.run() {
+            Some(run) => {
                 let release = run.begin.host.kernel.clone();
                 let kernel = Some(release.clone().unwrap_or(BARE.into()));
                 let build = run.begin.host.build.clone();
                 let host = host_name(&run.begin);
-                Self { host, kernel, release, build, turn: 1, reported: Reported::Run(run) }
+                Self { host, kernel, release, build, turn: 1, reported }
             }
-            Results::Unavailable(unavailable) => {
-                Self { reported: Reported::Unavailable(unavailable), ..Self::silent(file, String::new()) }
-            }
+            None => Self { reported, ..Self::silent(file, String::new()) },
         }
     }
 
@@ -78,26 +79,45 @@ impl Cell {
         format!("{}{kernel}{turn}", self.host)
     }
 
-    /// Its run, if it has whole results.
+    /// Its run, whether it came to its end or not.
     pub fn run(&self) -> Option<&Run> {
-        match &self.reported {
-            Reported::Run(run) => Some(run),
-            Reported::Unavailable(_) | Reported::Nothing(_) => None,
-        }
+        self.reported.run()
     }
 
     /// Why there are no results where there should be some.
     pub fn silence(&self) -> Option<&str> {
         match &self.reported {
-            Reported::Nothing(why) => Some(why),
+            Reported::Part(_, why) | Reported::Nothing(why) => Some(why),
             Reported::Run(_) | Reported::Unavailable(_) => None,
+        }
+    }
+}
+
+impl Reported {
+    pub(super) fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Run(run) | Self::Part(run, _) => Some(run),
+            Self::Unavailable(_) | Self::Nothing(_) => None,
+        }
+    }
+}
+
+impl From<Results> for Reported {
+    fn from(results: Results) -> Self {
+        match results {
+            Results::Run(run) => Self::Run(run),
+            Results::Part(part) => {
+                let why = part.why();
+                Self::Part(part.run, why)
+            }
+            Results::Unavailable(unavailable) => Self::Unavailable(unavailable),
         }
     }
 }
 
 impl Run {
     /// Whether the run calls this outcome a failure.
-    pub(super) fn fails(&self, outcome: Outcome) -> bool {
+    pub(crate) fn fails(&self, outcome: Outcome) -> bool {
         outcome == Outcome::Fail || (self.begin.strict && outcome == Outcome::Xpass)
     }
 

@@ -22,22 +22,20 @@ pub fn junit(cells: &[Cell]) -> Result<String, SerializeError> {
     let mut report = Report::new("dfr0");
     for cell in cells {
         let name = visible(&cell.name()).into_owned();
-        match &cell.reported {
-            Reported::Run(run) => {
-                for (suite, cases) in run.suites() {
-                    report.add_test_suite(of_suite(cell, run, suite, &cases));
-                }
+        if let Some(run) = cell.run() {
+            for (suite, cases) in run.suites() {
+                report.add_test_suite(of_suite(cell, run, suite, &cases));
             }
-            Reported::Unavailable(unavailable) => {
-                let mut status = TestCaseStatus::skipped();
-                status.set_type("skip").set_message(&*visible(&unavailable.reason));
-                report.add_test_suite(alone(&name, status));
-            }
-            Reported::Nothing(why) => {
-                let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-                status.set_type("no results").set_message(&*visible(why));
-                report.add_test_suite(alone(&name, status));
-            }
+        }
+        if let Reported::Unavailable(unavailable) = &cell.reported {
+            let mut status = TestCaseStatus::skipped();
+            status.set_type("skip").set_message(&*visible(&unavailable.reason));
+            report.add_test_suite(alone(&name, status));
+        }
+        if let Some(why) = cell.silence() {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_type("no results").set_message(&*visible(why));
+            report.add_test_suite(alone(&name, status));
         }
     }
     report.to_string()

@@ -81,13 +81,15 @@ impl<'a> Report<'a> {
 
     fn add(&mut self, cell: &'a Cell) {
         let build = self.build(cell);
-        match &cell.reported {
-            Reported::Run(run) => {
-                let environment = environment(cell, run);
-                run.cases.iter().for_each(|case| self.case(cell, run, case, &build, &environment));
-            }
-            Reported::Unavailable(unavailable) => self.whole(cell, &build, "SKIP", &unavailable.reason),
-            Reported::Nothing(why) => self.whole(cell, &build, "MISS", why),
+        if let Some(run) = cell.run() {
+            let environment = environment(cell, run);
+            run.cases.iter().for_each(|case| self.case(cell, run, case, &build, &environment));
+        }
+        if let Reported::Unavailable(unavailable) = &cell.reported {
+            self.whole(cell, &build, "SKIP", &unavailable.reason);
+        }
+        if let Some(why) = cell.silence() {
+            self.whole(cell, &build, "MISS", why);
         }
     }
 

@@ -5,11 +5,7 @@
 //! It comes from outside, as all results do. Only what a report needs is read.
 
 use super::{Cell, Error, Reported};
-use crate::{
-    bounded,
-    host::Build,
-    results::{self, Results},
-};
+use crate::{bounded, host::Build, results};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeSet, io::ErrorKind, path::Path};
@@ -86,17 +82,16 @@ impl Planned {
     fn cell(&self, directory: &Path, of_record: Option<&Kernel>) -> Cell {
         let Self { host, kernel, .. } = self;
         let reported = self.reported(directory);
-        let (of_run, mut build) = match &reported {
-            Reported::Run(run) => (run.begin.host.kernel.clone(), run.begin.host.build.clone()),
-            Reported::Unavailable(_) | Reported::Nothing(_) => (None, Build::default()),
-        };
+        let of_run = reported.run().map(|run| &run.begin.host);
+        let release = of_run.and_then(|host| host.kernel.clone());
+        let mut build = of_run.map_or_else(Build::default, |host| host.build.clone());
         if let Some(Kernel { sha256: Some(sha256), source, .. }) = of_record {
             build = Build { sha256: Some(sha256.clone()), source: source.clone(), ..build };
         }
         Cell {
             host: host.clone(),
             kernel: Some(kernel.clone()),
-            release: of_run.or(of_record.and_then(|kernel| kernel.release.clone())),
+            release: release.or(of_record.and_then(|kernel| kernel.release.clone())),
             build,
             turn: 1,
             reported,
@@ -105,21 +100,25 @@ impl Planned {
 
     fn reported(&self, directory: &Path) -> Reported {
         let Self { host, kernel, status } = self;
-        // A run of dfr0 that came to its end exits with 0, 1 or 4.
-        if !matches!(status.get("exited").and_then(Value::as_u64), Some(0 | 1 | 4)) {
-            return Reported::Nothing(ended(status));
-        }
-        match results::load(&directory.join(format!("{host}@{kernel}")).join(STDOUT)) {
-            Ok(Results::Run(run)) if run.begin.lab_host.as_ref().is_some_and(|name| name != host) => {
-                let other = run.begin.lab_host.unwrap_or_default();
-                Reported::Nothing(format!("its results are of the host {other:?}"))
-            }
-            Ok(Results::Run(run)) => Reported::Run(run),
-            Ok(Results::Unavailable(unavailable)) => Reported::Unavailable(unavailable),
+        let reported = match results::load(&directory.join(format!("{host}@{kernel}")).join(STDOUT)) {
+            Ok(results) => Reported::from(results),
             Err(results::Error::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 Reported::Nothing(format!("its folder has no file {STDOUT}"))
             }
             Err(error) => Reported::Nothing(error.to_string()),
+        };
+        let of = reported.run().and_then(|run| run.begin.lab_host.clone());
+        if let Some(other) = of.filter(|name| name != host) {
+            return Reported::Nothing(format!("its results are of the host {other:?}"));
+        }
+        // A run of dfr0 that came to its end exits with 0, 1 or 4.
+        if matches!(status.get("exited").and_then(Value::as_u64), Some(0 | 1 | 4)) {
+            return reported;
+        }
+        match reported {
+            Reported::Run(run) => Reported::Part(run, ended(status)),
+            Reported::Part(run, why) => Reported::Part(run, format!("{}; {why}", ended(status))),
+            Reported::Unavailable(_) | Reported::Nothing(_) => Reported::Nothing(ended(status)),
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::{Cell, Reported};
 use crate::{
     ktap::Ktap,
-    results::{Record, Writer},
+    results::{End, Record, Run, Writer},
     visible::visible,
 };
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ pub fn tap(cells: &[Cell], out: &mut impl Write) -> io::Result<()> {
             Reported::Run(run) if run.cases.iter().any(|case| run.fails(case.outcome)) => ("not ok", ""),
             Reported::Run(_) => ("ok", ""),
             Reported::Unavailable(_) => ("ok", " # SKIP"),
-            Reported::Nothing(_) => ("not ok", ""),
+            Reported::Part(..) | Reported::Nothing(_) => ("not ok", ""),
         };
         writeln!(out, "{ok} {number} {}{directive}", name(cell))?;
     }
@@ -44,6 +44,11 @@ fn write(cell: &Cell, out: &mut impl Write) -> io::Result<bool> {
     let mut ktap = Ktap::new(out, false);
     match &cell.reported {
         Reported::Run(run) => run.records().try_for_each(|record| ktap.write(&record))?,
+        Reported::Part(run, why) => {
+            let end = End { stopped: Some(why.clone()), ..run.end.clone() };
+            let run = Run { end, ..run.clone() };
+            run.records().try_for_each(|record| ktap.write(&record))?;
+        }
         Reported::Unavailable(unavailable) => ktap.write(&Record::Unavailable(unavailable.clone()))?,
         Reported::Nothing(_) => return Ok(false),
     }

@@ -30,6 +30,7 @@ fn run_of(host: &str, release: &str, outcomes: &[(&str, Outcome)]) -> Run {
         }
     }
     begin.cases = cases.len();
+    begin.plan = cases.iter().map(|case| case.name.clone()).collect();
     end.totals = Totals::default();
     cases.iter().for_each(|case| end.totals.count(case.outcome));
     end.checks = cases.iter().map(|case| case.checks).sum();
@@ -85,7 +86,6 @@ fn matrix() -> Vec<Cell> {
     let directory = folder(&[
         ("matrix.json", &matrix_json(&cells)),
         ("one@newest/stdout", &lines(&run_of("one", "7.3.4", &[]))),
-        ("one@trixie/stdout", &lines(&run_of("one", "6.12.5", &[]))),
         ("two@newest/stdout", &none),
     ]);
     load_one(directory.path()).expect("a matrix")
@@ -188,6 +188,54 @@ fn a_torn_file_is_a_cell_that_did_not_report_and_a_missing_one_is_an_error() {
     assert_eq!(cells[1].name(), "b");
     assert!(matches!(load_one(&directory.path().join("d.jsonl")), Err(Error::File { .. })));
     assert!(matches!(load_one(folder(&[]).path()), Err(Error::Empty(_))));
+}
+
+/// A matrix of a host that died with the third of five cases, and one that is as it should be.
+fn dead() -> Vec<Cell> {
+    let all = String::from_utf8(lines(&run_of("one", "7.3.4", &[]))).expect("JSON");
+    let begun: String = all.split_inclusive('\n').take(3).collect();
+    let directory = folder(&[
+        (
+            "matrix.json",
+            &matrix_json(&[
+                ("one", "newest", json!({ "kernel-panic": "Oops" })),
+                ("two", "newest", json!({ "exited": 1 })),
+            ]),
+        ),
+        ("one@newest/stdout", format!("{begun}{{\"record\":\"ca").as_bytes()),
+        ("two@newest/stdout", &lines(&run_of("two", "7.3.4", &[]))),
+    ]);
+    load_one(directory.path()).expect("a matrix")
+}
+
+#[test]
+fn a_host_that_died_has_what_ended_in_each_form_and_an_error() {
+    let cells = dead();
+    let why = "kernel panic: Oops; the run did not end: there are 2 of 5 results, the last of s.b; \
+               3 are missing, the first of them s.c";
+    assert_eq!(cells.iter().map(Cell::silence).collect::<Vec<_>>(), [Some(why), None]);
+    let text = text(&cells);
+    assert!(text.contains("one@newest      1     1     0     0     0\n"), "{text}");
+    assert!(text.contains(&format!("one@newest  DID NOT END: {why}\n")), "{text}");
+    let tap = tap_of(&cells);
+    assert!(
+        tap.contains(&format!("\n  Bail out! {why}\n")) && tap.contains("\nnot ok 1 one@newest\n"),
+        "{tap}"
+    );
+    let junit = junit_of(&cells);
+    let parsed = quick_junit::Report::deserialize_from_str(&junit).expect("its own");
+    assert_eq!((parsed.tests, parsed.failures, parsed.errors, parsed.skipped), (2 + 1 + 5, 2, 1, 2));
+    assert!(junit.contains(&format!("<error message=\"{why}\" type=\"no results\"/>")), "{junit}");
+    let document = kcidb_of(&cells);
+    let statuses: Vec<_> =
+        document["tests"].as_array().expect("a list").iter().map(|test| &test["status"]).collect();
+    assert_eq!(statuses[..3], ["PASS", "FAIL", "MISS"]);
+    let page = page(&cells, None);
+    assert!(page.contains("did not end") && page.contains(why), "{page}");
+    let old = cells_of(&[run_of("one", "7.3.4", &[])]);
+    let diff = Diff::new(&old, &cells[..1]);
+    assert!(!diff.is_good() && diff.lost[0].why == why, "{diff}");
+    assert!(diff.newly_failing.is_empty(), "{diff}");
 }
 
 #[test]
@@ -378,8 +426,19 @@ fn text_from_outside_stays_text_on_the_page() {
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
     fn poison(value: &mut Value, key: &str) {
-        const KEPT: [&str; 9] =
-            ["record", "format", "name", "outcome", "midr", "id_aa64dfr0", "writable", "seed", "how"];
+        const KEPT: [&str; 11] = [
+            "record",
+            "format",
+            "id",
+            "plan",
+            "name",
+            "outcome",
+            "midr",
+            "id_aa64dfr0",
+            "writable",
+            "seed",
+            "how",
+        ];
         match value {
             Value::String(text) if !KEPT.contains(&key) => *text = EVIL.into(),
             Value::Array(all) => all.iter_mut().for_each(|one| poison(one, key)),

@@ -17,15 +17,17 @@ pub fn text(cells: &[Cell]) -> String {
     for cell in cells {
         let name = one_line(&cell.name());
         // Writing to a string does not fail.
-        let _ = match &cell.reported {
-            Reported::Run(run) => {
-                let Totals { pass, fail, xfail, xpass, skip } = run.end.totals;
-                for case in run.cases.iter().filter(|case| run.fails(case.outcome)) {
-                    let xpass = if case.outcome == Outcome::Xpass { " (XPASS, strict)" } else { "" };
-                    failing.entry(&case.name).or_default().push(format!("{name}{xpass}"));
-                }
-                writeln!(text, "{name:width$}  {pass:5} {fail:5} {xfail:5} {xpass:5} {skip:5}")
+        if let Some(run) = cell.run() {
+            let Totals { pass, fail, xfail, xpass, skip } = run.end.totals;
+            for case in run.cases.iter().filter(|case| run.fails(case.outcome)) {
+                let xpass = if case.outcome == Outcome::Xpass { " (XPASS, strict)" } else { "" };
+                failing.entry(&case.name).or_default().push(format!("{name}{xpass}"));
             }
+            let _ = writeln!(text, "{name:width$}  {pass:5} {fail:5} {xfail:5} {xpass:5} {skip:5}");
+        }
+        let _ = match &cell.reported {
+            Reported::Run(_) => Ok(()),
+            Reported::Part(_, why) => writeln!(text, "{name:width$}  DID NOT END: {}", one_line(why)),
             Reported::Unavailable(unavailable) => {
                 writeln!(text, "{name:width$}  skipped: {}", one_line(&unavailable.reason))
             }

@@ -5,6 +5,7 @@
 use super::{Record, Writer};
 use crate::whole;
 use std::{
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -23,28 +24,44 @@ impl<W: Write> Writer for Lines<W> {
     }
 }
 
-/// A file of results. It appears when the last record is written, and not before.
+/// A file of results. It appears with the first record, in place of a file that was there, and has each further record as
+/// soon as that is written.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
-    lines: Option<Lines<NamedTempFile>>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No record was written.
+    New(NamedTempFile),
+    Begun(Lines<fs::File>),
+    /// The first record could not be written.
+    Failed,
 }
 
 impl File {
     /// Begins a file that will be at `path`. It is an error now if it cannot be written there.
     pub fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), lines: Some(Lines(whole::begin(path)?)) })
+        Ok(Self { path: path.to_owned(), state: State::New(whole::begin(path)?) })
     }
 }
 
 impl Writer for File {
     fn write(&mut self, record: &Record) -> io::Result<()> {
-        let Some(lines) = &mut self.lines else { return Ok(()) };
-        lines.write(record)?;
-        if let Record::End(_) | Record::Unavailable(_) = record
-            && let Some(Lines(file)) = self.lines.take()
-        {
-            whole::end(file, &self.path)?;
+        match std::mem::replace(&mut self.state, State::Failed) {
+            State::New(mut file) => {
+                Lines(&mut file).write(record)?;
+                self.state = State::Begun(Lines(whole::end(file, &self.path)?));
+            }
+            State::Begun(mut lines) => {
+                lines.write(record)?;
+                // What is not on the disk is gone when the kernel panics.
+                lines.0.sync_data()?;
+                self.state = State::Begun(lines);
+            }
+            State::Failed => return Err(io::Error::other("an earlier record could not be written")),
         }
         Ok(())
     }

@@ -2,10 +2,11 @@
 
 //! Reads results. They come from outside, so nothing in them is trusted.
 
-use super::{Begin, Case, End, FORMAT, Record, Totals, Unavailable, VERSION};
+use super::{Begin, Case, End, FORMAT, Record, Unavailable, VERSION};
+use crate::visible::one_line;
 use serde::Deserialize;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -24,11 +25,22 @@ const MAKE_ONE: &str = "`dfr0 run --results FILE` writes one";
 pub enum Results {
     /// A run, from its beginning to its end.
     Run(Run),
+    /// A run that did not come to its end.
+    Part(Part),
     /// No case could run.
     Unavailable(Unavailable),
 }
 
-/// A whole run.
+/// A run that did not come to its end: its host died or hung, it was killed, or it was to stop at a failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The cases that ended, and their totals.
+    pub run: Run,
+    /// The case whose result was written last.
+    last: Option<String>,
+}
+
+/// A run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// What ran, and where.
@@ -43,7 +55,7 @@ impl Run {
     /// The records of the run.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let begin = std::iter::once(Record::Begin(self.begin.clone()));
-        begin.chain(self.cases.iter().cloned().map(Record::Case)).chain([Record::End(self.end)])
+        begin.chain(self.cases.iter().cloned().map(Record::Case)).chain([Record::End(self.end.clone())])
     }
 }
 
@@ -89,15 +101,11 @@ pub enum Problem {
         message: String,
     },
     /// The run did not come to its end.
-    #[error("the run did not end: there are {are} of {planned} results, the last of {last}")]
-    Unfinished {
-        /// How many results there are.
-        are: usize,
-        /// How many there should be.
-        planned: usize,
-        /// The last case, in words.
-        last: String,
-    },
+    #[error("{0}")]
+    Unfinished(String),
+    /// No case could run.
+    #[error("no case could run: {0}")]
+    Unavailable(String),
     /// The parts contradict each other.
     #[error("{0}")]
     Contradiction(String),
@@ -148,34 +156,74 @@ pub fn read(from: impl BufRead) -> Result<Results, Problem> {
         }
         Record::Case(_) | Record::End(_) => return Err(Problem::Stranger),
     };
-    let mut cases: Vec<Case> = Vec::new();
+    if let Some(id) = begin.id.as_ref().filter(|id| !is_id(id)) {
+        return Err(lines.wrong(format!("{id:?} is not 32 hexadecimal digits")));
+    }
+    let planned = places(&begin).map_err(|problem| lines.wrong(problem))?;
+    let mut run = Run { begin, cases: Vec::new(), end: End::default() };
     let mut names = BTreeSet::new();
+    let mut said = None;
     while let Some(line) = lines.next()? {
-        match lines.record(&line)? {
+        let record = match lines.record(&line) {
+            // A host that dies may leave the start of a line.
+            Err(_) if !line.ends_with(b"\n") => break,
+            record => record?,
+        };
+        match record {
             Record::Case(case) => {
                 if !is_name(&case.name) {
                     return Err(lines.wrong(format!("{:?} is not the name of a case", case.name)));
                 }
+                if !planned.is_empty() && !planned.contains_key(&case.name) {
+                    return Err(lines.wrong(format!("{} was not planned", case.name)));
+                }
                 if !names.insert(case.name.clone()) {
                     return Err(lines.wrong(format!("a second result of {}", case.name)));
                 }
-                cases.push(case);
+                run.end.count(&case);
+                run.cases.push(case);
             }
             Record::End(end) => {
                 if lines.next()?.is_some() {
                     return Err(lines.wrong("there is a line after the end"));
                 }
-                let run = Run { begin, cases, end };
-                run.check()?;
-                return Ok(Results::Run(run));
+                said = Some(end);
             }
             Record::Begin(_) | Record::Unavailable(_) => {
                 return Err(lines.wrong("a second beginning"));
             }
         }
     }
-    let last = cases.last().map_or("none".into(), |case| case.name.clone());
-    Err(Problem::Unfinished { are: cases.len(), planned: begin.cases, last })
+    run.check(said.as_ref())?;
+    let last = run.cases.last().map(|case| case.name.clone());
+    // A case is written when it ends, whatever its place.
+    run.cases.sort_by_key(|case| planned.get(&case.name));
+    let is_whole = said.as_ref().is_some_and(|end| end.stopped.is_none());
+    run.end.stopped = said.and_then(|end| end.stopped);
+    Ok(if is_whole { Results::Run(run) } else { Results::Part(Part { run, last }) })
+}
+
+/// Whether this may be what distinguishes a run from others.
+fn is_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|letter| letter.is_ascii_hexdigit())
+}
+
+/// The place of each case that was planned.
+fn places(begin: &Begin) -> Result<BTreeMap<String, usize>, String> {
+    let mut places = BTreeMap::new();
+    for (place, name) in begin.plan.iter().enumerate() {
+        if !is_name(name) {
+            return Err(format!("{name:?} is not the name of a case"));
+        }
+        if places.insert(name.clone(), place).is_some() {
+            return Err(format!("{name} is planned twice"));
+        }
+    }
+    match places.len() {
+        0 => Ok(places),
+        planned if planned == begin.cases => Ok(places),
+        planned => Err(format!("{planned} names of {} planned cases", begin.cases)),
+    }
 }
 
 /// Whether a name has only dots, letters, digits and underscores, so that no writer has to quote it.
@@ -186,16 +234,48 @@ fn is_name(name: &str) -> bool {
     name.split('.').all(part)
 }
 
+impl Results {
+    /// The run, if it came to its end.
+    pub fn whole(self) -> Result<Run, Problem> {
+        match self {
+            Self::Run(run) => Ok(run),
+            Self::Part(part) => Err(Problem::Unfinished(part.why())),
+            Self::Unavailable(unavailable) => Err(Problem::Unavailable(unavailable.reason)),
+        }
+    }
+}
+
+impl Part {
+    /// How the run ended, and how far it came, in words.
+    pub fn why(&self) -> String {
+        let Run { begin, cases, end } = &self.run;
+        let why = end.stopped.as_ref().map_or_else(String::new, |why| format!(" ({})", one_line(why)));
+        let (are, planned) = (cases.len(), begin.cases);
+        let last = self.last.as_deref().unwrap_or("none");
+        let missing = match self.run.missing().next() {
+            Some(first) => format!("; {} are missing, the first of them {first}", planned - are),
+            None => String::new(),
+        };
+        format!("the run did not end{why}: there are {are} of {planned} results, the last of {last}{missing}")
+    }
+}
+
 impl Run {
-    fn check(&self) -> Result<(), Problem> {
-        let mut totals = Totals::default();
-        self.cases.iter().for_each(|case| totals.count(case.outcome));
-        let checks = self.cases.iter().fold(0usize, |sum, case| sum.saturating_add(case.checks));
-        let problem = if self.cases.len() != self.begin.cases {
-            format!("{} results of {} planned cases", self.cases.len(), self.begin.cases)
-        } else if totals != self.end.totals {
+    /// The planned cases without a result, if the run knows their names.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        let ended: BTreeSet<&str> = self.cases.iter().map(|case| case.name.as_str()).collect();
+        self.begin.plan.iter().map(String::as_str).filter(move |name| !ended.contains(name))
+    }
+
+    /// Compares what is there with what was planned, and with what the last record says.
+    fn check(&self, said: Option<&End>) -> Result<(), Problem> {
+        let (are, planned) = (self.cases.len(), self.begin.cases);
+        let is_whole = said.is_some_and(|end| end.stopped.is_none());
+        let problem = if are > planned || (is_whole && are != planned) {
+            format!("{are} results of {planned} planned cases")
+        } else if said.is_some_and(|end| end.totals != self.end.totals) {
             "the totals are not those of the results".into()
-        } else if checks != self.end.checks {
+        } else if said.is_some_and(|end| end.checks != self.end.checks) {
             "the number of checks is not that of the results".into()
         } else {
             return Ok(());

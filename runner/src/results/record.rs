@@ -47,8 +47,14 @@ pub struct Begin {
     pub dfr0: String,
     /// When the run started, in seconds since 1970-01-01 UTC, by the host's clock.
     pub started: u64,
+    /// Distinguishes this run from any other: 32 hexadecimal digits; older results do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// How many cases run.
     pub cases: usize,
+    /// Their names, in their order; older results do not have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
     /// Whether a deviation that is gone fails the run.
     pub strict: bool,
     /// The seed of random scenarios.
@@ -262,13 +268,24 @@ pub enum How {
 }
 
 /// The end of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct End {
     /// How many results of each kind.
     pub totals: Totals,
     /// How many scenarios were judged and values written.
     pub checks: usize,
+    /// Why the run ended before all of its cases had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+}
+
+impl End {
+    /// Adds the result of a case.
+    pub fn count(&mut self, case: &Case) {
+        self.totals.count(case.outcome);
+        self.checks = self.checks.saturating_add(case.checks);
+    }
 }
 
 /// How many results of each kind.

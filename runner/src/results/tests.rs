@@ -113,7 +113,9 @@ pub(crate) fn run() -> Run {
         version: VERSION,
         dfr0: "0.1.0".into(),
         started: 1_800_000_000,
+        id: Some("0123456789abcdef".repeat(2)),
         cases: cases.len(),
+        plan: cases.iter().map(|case| case.name.clone()).collect(),
         strict: false,
         seed: u64::MAX,
         draws: 100,
@@ -124,7 +126,7 @@ pub(crate) fn run() -> Run {
         host,
     };
     let totals = Totals { pass: 1, fail: 1, xfail: 1, xpass: 1, skip: 1 };
-    Run { begin, cases, end: End { totals, checks: 15 } }
+    Run { begin, cases, end: End { totals, checks: 15, stopped: None } }
 }
 
 fn lines(records: impl IntoIterator<Item = Record>) -> String {
@@ -182,33 +184,90 @@ fn a_long_scenario_is_listed_whole() {
     assert_eq!([listed(2), listed(100)], [2, 100], "`dfr0 replay` reads it");
 }
 
-#[test]
-fn a_run_without_its_end_is_refused_and_says_how_far_it_came() {
-    let text = lines(run().records());
-    let whole = text.lines().count();
-    for kept in 0..whole {
-        let part: String = text.lines().take(kept).map(|line| format!("{line}\n")).collect();
-        let expected = match kept {
-            0 => "these are not results of dfr0".into(),
-            1 => "there are 0 of 5 results, the last of none".into(),
-            _ => format!(
-                "there are {} of 5 results, the last of s.{}",
-                kept - 1,
-                ["a", "b", "c", "d", "e"][kept - 2]
-            ),
-        };
-        assert!(problem(&part).contains(&expected), "{kept}: {}", problem(&part));
+fn part(text: &str) -> Part {
+    match read(text.as_bytes()).expect("the start of a run") {
+        Results::Part(part) => part,
+        other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_run_without_its_end_has_what_ended_and_says_how_far_it_came() {
+    let text = lines(run().records());
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    assert!(problem("").contains("these are not results of dfr0"));
+    for kept in 1..lines.len() {
+        // The host may have died in the middle of a line, unless that is whole.
+        for torn in [0, lines[kept].len() / 2] {
+            let part = part(&format!("{}{}", lines[..kept].concat(), &lines[kept][..torn]));
+            let Run { cases, end, .. } = &part.run;
+            assert_eq!(cases[..], run().cases[..kept - 1]);
+            assert_eq!((end.totals.ran() + end.totals.skip, end.checks), (kept - 1, 3 * (kept - 1)));
+            let missing: Vec<String> = part.run.missing().map(ToOwned::to_owned).collect();
+            assert_eq!(missing, run().begin.plan[kept - 1..]);
+        }
+    }
+    assert_eq!(
+        part(&lines[..3].concat()).why(),
+        "the run did not end: there are 2 of 5 results, the last of s.b; 3 are missing, the first of them s.c"
+    );
+    assert_eq!(
+        part(lines[0]).why(),
+        "the run did not end: there are 0 of 5 results, the last of none; 5 are missing, the first of them s.a"
+    );
+    assert!(problem(&format!("{}{}\n{}", lines[0], &lines[1][..30], lines[2])).starts_with("line 2: "));
+}
+
+#[test]
+fn a_run_that_was_to_stop_at_a_failure_says_so() {
+    let mut run = run();
+    run.cases.truncate(2);
+    run.end = End { stopped: Some("s.b failed".into()), ..End::default() };
+    run.cases.iter().for_each(|case| run.end.count(case));
+    let part = part(&lines(run.records()));
+    assert!(
+        part.why().starts_with("the run did not end (s.b failed): there are 2 of 5 results"),
+        "{}",
+        part.why()
+    );
+    assert_eq!(part.run, run);
+    let refused = Results::Part(part).whole().expect_err("it is not whole").to_string();
+    assert!(refused.contains("did not end"), "{refused}");
+}
+
+#[test]
+fn cases_are_written_when_they_end_and_read_in_the_order_of_the_plan() {
+    let mut records: Vec<Record> = run().records().collect();
+    records[1..6].rotate_left(2);
+    assert_eq!(read(lines(records.clone()).as_bytes()).expect("a run"), Results::Run(run()));
+    let part = part(&lines(records[..3].to_vec()));
+    assert!(part.why().contains("the last of s.d; 3 are missing, the first of them s.a"), "{}", part.why());
+}
+
+#[test]
+fn a_plan_is_not_trusted_either() {
+    let of = |change: fn(&mut Begin)| {
+        let mut run = run();
+        change(&mut run.begin);
+        read(lines(run.records()).as_bytes()).map_err(|problem| problem.to_string())
+    };
+    assert!(of(|begin| begin.plan[0] = "s.x".into()).expect_err("wrong").contains("s.a was not planned"));
+    assert!(of(|begin| begin.plan[0] = "s.b".into()).expect_err("wrong").contains("s.b is planned twice"));
+    assert!(of(|begin| begin.plan[0] = "../x".into()).expect_err("wrong").contains("is not the name"));
+    assert!(of(|begin| drop(begin.plan.pop())).expect_err("wrong").contains("4 names of 5 planned cases"));
+    assert!(of(|begin| begin.id = Some("x".repeat(32))).expect_err("wrong").contains("hexadecimal"));
+    assert!(of(|begin| begin.id = None).is_ok(), "older results have no id");
+    assert!(of(|begin| begin.plan.clear()).is_ok(), "older results have no plan");
 }
 
 #[test]
 fn results_that_contradict_themselves_are_refused() {
     let Run { begin, mut cases, end } = run();
     let of = |run: Run| problem(&lines(run.records()));
-    let totals = End { totals: Totals { pass: 2, fail: 0, ..end.totals }, ..end };
+    let totals = End { totals: Totals { pass: 2, fail: 0, ..end.totals }, ..end.clone() };
     assert!(of(Run { end: totals, ..run() }).contains("totals"));
-    assert!(of(Run { end: End { checks: 14, ..end }, ..run() }).contains("checks"));
-    assert!(of(Run { begin: Begin { cases: 6, ..begin }, ..run() }).contains("5 results of 6"));
+    assert!(of(Run { end: End { checks: 14, ..end.clone() }, ..run() }).contains("checks"));
+    assert!(of(Run { begin: Begin { cases: 6, plan: vec![], ..begin }, ..run() }).contains("5 results of 6"));
     cases[1].name = "s.a".into();
     assert!(of(Run { cases, ..run() }).contains("line 3: a second result of s.a"));
 }
@@ -235,19 +294,22 @@ fn strangers_other_versions_and_unknown_keys_are_named() {
 }
 
 #[test]
-fn a_file_appears_when_the_run_has_ended_and_not_before() {
+fn a_file_appears_with_the_first_record_and_has_each_that_was_written() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("r.jsonl");
-    let mut file = File::create(&path).expect("a file");
-    for record in run().records() {
-        assert!(!path.exists());
-        file.write(&record).expect("written");
+    std::fs::write(&path, "as it was").expect("written");
+    let entries = || std::fs::read_dir(directory.path()).expect("a directory").count();
+    let text = lines(run().records());
+    let mut written = File::create(&path).expect("a file");
+    assert_eq!(std::fs::read(&path).expect("a file"), b"as it was");
+    for (place, record) in run().records().enumerate() {
+        written.write(&record).expect("written");
+        let kept: String = text.split_inclusive('\n').take(place + 1).collect();
+        assert_eq!(std::fs::read_to_string(&path).expect("a file"), kept);
     }
-    assert_eq!(load(&path).expect("its own"), Results::Run(run()));
-    let left = std::fs::read_dir(directory.path()).expect("a directory").count();
-    assert_eq!(left, 1);
+    assert_eq!((load(&path).expect("its own"), entries()), (Results::Run(run()), 1));
     drop(File::create(&path));
-    assert_eq!(load(&path).expect("as it was"), Results::Run(run()));
+    assert_eq!((load(&path).expect("as it was"), entries()), (Results::Run(run()), 1));
     assert!(File::create(Path::new("/nowhere/r.jsonl")).is_err());
 }
 

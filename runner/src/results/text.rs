@@ -99,6 +99,15 @@ impl Case {
         text
     }
 
+    /// Why a case failed, in one line.
+    pub fn in_short(&self) -> String {
+        match (self.unlisted().next(), &self.stopped) {
+            (Some(finding), _) => format!("observed {}", finding.observed),
+            (None, Some(stopped)) => stopped.why.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
     /// What a failed case found that no known deviation lists.
     pub fn unlisted(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.known.is_none())

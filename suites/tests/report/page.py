@@ -37,7 +37,7 @@ def outcomes(records, **changed):
 def evil(value):
     """The value with its texts replaced by HTML that the page must not execute."""
     if isinstance(value, dict):
-        kept = ("record", "format", "outcome", "midr", "id_aa64dfr0", "writable", "how")
+        kept = ("record", "format", "id", "plan", "outcome", "midr", "id_aa64dfr0", "writable", "how")
         name = "rule" in value or "record" in value
         return {key: old if key in kept or key == "name" and name else evil(old) for key, old in value.items()}
     if isinstance(value, list):

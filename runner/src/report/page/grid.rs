@@ -50,9 +50,10 @@ fn row(cell: &Cell, suites: &[&str], mixed: bool) -> Markup {
             th scope="row" {
                 a href={ "#" (anchor("host", &name)) } { (name) }
                 @if emulated { " " span.badge title="the CPU is QEMU's" { "emulated" } }
+                @if let Reported::Part(_, why) = &cell.reported { " " span.badge title=(why) { "did not end" } }
             }
             @match &cell.reported {
-                Reported::Run(run) => {
+                Reported::Run(run) | Reported::Part(run, _) => {
                     @let of_run: BTreeMap<&str, Vec<&Case>> = run.suites().into_iter().collect();
                     @for suite in suites { (entry(cell, suite, of_run.get(suite).map_or(&[], Vec::as_slice))) }
                 }

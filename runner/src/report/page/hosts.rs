@@ -18,8 +18,9 @@ fn host(cell: &Cell) -> Markup {
     html! {
         article.host id=(anchor("host", &name)) {
             @match &cell.reported {
-                Reported::Run(run) => {
+                Reported::Run(run) | Reported::Part(run, _) => {
                     h3 { (name) @if run.begin.lab_host.is_some() { " " span.badge { "emulated" } } }
+                    @if let Some(why) = cell.silence() { p.fail { bdi { (why) } } }
                     (facts(run))
                 }
                 Reported::Unavailable(unavailable) => { h3 { (name) } p { "skipped: " bdi { (unavailable.reason) } } }
