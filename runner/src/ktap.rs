@@ -68,12 +68,7 @@ impl<W: Write> Writer for Ktap<W> {
             Record::Begin(begin) => {
                 self.header()?;
                 writeln!(self.out, "1..{}", begin.cases)?;
-                self.comment(&begin.host.to_string())?;
-                if begin.taints {
-                    self.comment(
-                        "taints the kernel (TAINT_USER): this run creates protected VMs, if KVM has them",
-                    )?;
-                }
+                self.comment(&begin.heading())?;
             }
             Record::Unavailable(unavailable) => {
                 self.header()?;

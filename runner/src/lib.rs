@@ -43,6 +43,7 @@
 //! | [`bench`] | what the suites cost on this host |
 //! | [`results`] | the results of a run, as a stream of records and as a file |
 //! | [`ktap`] | results as KTAP |
+//! | [`lava`] | results as signals of LAVA |
 //! | [`report`] | results of one or many runs in other forms, and the difference between two sides |
 //! | [`mimic`] | the cases as tests of `cargo test` |
 //! | `visible` | text from outside, as it may be shown |
@@ -69,6 +70,7 @@ pub mod host;
 pub mod kernel_version;
 pub mod known_fields;
 pub mod ktap;
+pub mod lava;
 pub mod mimic;
 pub mod nested_vm;
 pub mod other;

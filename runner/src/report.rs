@@ -9,9 +9,11 @@ mod cell;
 mod diff;
 mod junit;
 mod kcidb;
+mod lava;
 mod load;
 mod matrix;
 mod page;
+mod pull_labs;
 mod tap;
 mod text;
 
@@ -19,8 +21,10 @@ pub use cell::{Cell, Reported};
 pub use diff::Diff;
 pub use junit::junit;
 pub use kcidb::{Ids, kcidb};
+pub use lava::lava;
 pub use load::{Error, load};
 pub use page::{beside, page};
+pub use pull_labs::pull_labs;
 pub use tap::tap;
 pub use text::{count, text};
 

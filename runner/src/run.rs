@@ -129,7 +129,7 @@ fn write(writers: &mut [Box<dyn Writer>], record: &Record) -> io::Result<()> {
 }
 
 /// What distinguishes a run from any other, on this host and on others: two may begin in the same second.
-fn id() -> io::Result<String> {
+pub fn id() -> io::Result<String> {
     let mut random = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(random)))

@@ -10,10 +10,12 @@ use crate::{
     exit::Exit,
     pairs::Table,
     report::{self, Cell, Diff, Ids},
+    run,
     visible::one_line,
     whole,
 };
 use clap::{Args, Subcommand};
+use serde_json::Value;
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -27,8 +29,7 @@ certify`, the folder of a run of `lab matrix`, or a folder of files of results
 Exit status:
   0  all hosts reported, whatever their results are
   1  a host did not report, or its run did not end (the report says which and
-     why), or a path or the
-     command line is wrong";
+     why), or a path or the command line is wrong";
 
 const DIFF: &str = "\
 OLD and NEW are each a file of results, a certificate, the folder of a run of
@@ -68,6 +69,16 @@ pub enum Command {
         #[arg(long, value_name = "ID", value_parser = build)]
         build_id: Option<String>,
     },
+    /// The signals of LAVA's test shell, as `dfr0 run --format lava` prints them.
+    ///
+    /// A known deviation passes. The last test, all-reported, fails if a host did not report.
+    #[command(after_help = PATHS)]
+    Lava(Of),
+    /// What a lab posts to KernelCI that pulls its jobs (PULL_LABS).
+    ///
+    /// A known deviation passes.
+    #[command(after_help = PATHS)]
+    PullLabs(Of),
     /// One self-contained HTML page.
     #[command(after_help = PATHS)]
     Html {
@@ -130,11 +141,14 @@ pub fn run(command: Command) -> Outcome {
         }),
         Command::Junit(of) => of.write(|cells| Ok(report::junit(cells)?.into_bytes())),
         Command::Kcidb { of, origin, build_id } => of.write(|cells| {
-            let mut text =
-                serde_json::to_vec_pretty(&report::kcidb(cells, &Ids { origin, build: build_id })?)?;
-            text.push(b'\n');
+            json(&report::kcidb(cells, &Ids { origin, silent: run::id()?, build: build_id })?)
+        }),
+        Command::Lava(of) => of.write(|cells| {
+            let mut text = Vec::new();
+            report::lava(cells, &mut text)?;
             Ok(text)
         }),
+        Command::PullLabs(of) => of.write(|cells| json(&report::pull_labs(cells)?)),
         Command::Html { of, pairs } => {
             let moves = pairs.map(|directory| Table::load(&directory)).transpose()?;
             of.write(|cells| Ok(report::page(cells, moves.as_ref()).into_bytes()))
@@ -150,6 +164,12 @@ pub fn run(command: Command) -> Outcome {
             Ok(Exit::good_if(diff.is_good()))
         }
     }
+}
+
+fn json(document: &Value) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let mut text = serde_json::to_vec_pretty(document)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 fn written(path: &Path, text: &[u8]) -> Result<(), String> {

@@ -9,11 +9,12 @@ use crate::{
     expected::Deviations,
     guest::DEADLINE,
     ktap::Ktap,
+    lava::Lava,
     pattern,
     results::{self, Lines, Writer, Writers},
     run::{self, Options},
 };
-use clap::{Args, builder::RangedU64ValueParser};
+use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
 use std::{
     env,
     path::{Path, PathBuf},
@@ -33,6 +34,9 @@ pub struct Run {
     /// there if the host dies; `-` is standard output, without KTAP.
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
+    /// What standard output has.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Begin no case after one has failed. The results then say that the run did not end.
     #[arg(long)]
     fail_fast: bool,
@@ -94,18 +98,37 @@ impl Run {
 
     /// The writers that take the results.
     fn writers(&self) -> Result<Writers, String> {
+        let form = || match self.format {
+            None | Some(Format::Ktap) => ktap(),
+            Some(Format::Lava) => Box::new(Lava::new(Out)),
+        };
         Ok(match &self.results {
-            None => Writers { at_once: vec![], in_order: vec![ktap()] },
+            None => Writers { at_once: vec![], in_order: vec![form()] },
             Some(path) if path == Path::new("-") => {
+                if self.format.is_some() {
+                    return Err(
+                        "with --results - standard output has the results alone, so --format has no effect: \
+                                name a file for --results, or leave out --format"
+                            .into(),
+                    );
+                }
                 Writers { at_once: vec![Box::new(Lines(Out))], in_order: vec![] }
             }
             Some(path) => {
                 let file = results::File::create(path)
                     .map_err(|error| format!("cannot write the results to {}: {error}", path.display()))?;
-                Writers { at_once: vec![Box::new(file)], in_order: vec![ktap()] }
+                Writers { at_once: vec![Box::new(file)], in_order: vec![form()] }
             }
         })
     }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// KTAP, the default.
+    Ktap,
+    /// Signals of LAVA's test shell (docs/engines.md).
+    Lava,
 }
 
 /// KTAP on standard output.

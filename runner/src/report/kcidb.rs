@@ -27,6 +27,8 @@ const EXCERPT: usize = 16_384;
 pub struct Ids {
     /// The name of the CI system: lower-case letters, digits and underscores.
     pub origin: String,
+    /// What distinguishes the hosts of this report that did not run from those of any other.
+    pub silent: String,
     /// The tested build, if KCIDB knows it already; otherwise each kernel is a build of the origin's own.
     pub build: Option<String>,
 }
@@ -95,8 +97,12 @@ impl<'a> Report<'a> {
 
     /// A cell that has no cases.
     fn whole(&mut self, cell: &Cell, build: &str, status: &str, why: &str) {
+        let id = match cell.run() {
+            Some(run) => self.id(&format!("{}:{ROOT}", run_id(cell, run))),
+            None => self.id(&format!("{}:{}", cell.name(), self.ids.silent)),
+        };
         self.tests.push(json!({
-            "id": self.id(&cell.name()),
+            "id": id,
             "origin": self.ids.origin,
             "build_id": build,
             "path": ROOT,
@@ -107,8 +113,7 @@ impl<'a> Report<'a> {
     }
 
     fn case(&mut self, cell: &Cell, run: &Run, case: &'a Case, build: &str, environment: &Value) {
-        let image = image(&cell.build);
-        let id = self.id(&format!("{}{image}:{}:{}", cell.name(), run.begin.started, case.name));
+        let id = self.id(&format!("{}:{}", run_id(cell, run), case.name));
         let status = match case.outcome {
             Outcome::Pass => "PASS",
             Outcome::Xpass if !run.fails(case.outcome) => "PASS",
@@ -209,6 +214,14 @@ impl<'a> Report<'a> {
         set("issues", self.issues.into_values().collect());
         set("incidents", self.incidents);
         Ok(cleaned(document))
+    }
+}
+
+/// What distinguishes a run from all others, on this host and on others: of the same kind, begun in the same second.
+fn run_id(cell: &Cell, run: &Run) -> String {
+    match &run.begin.id {
+        Some(id) => id.clone(),
+        None => format!("{}{}:{}", cell.name(), image(&cell.build), run.begin.started),
     }
 }
 

@@ -22,6 +22,7 @@ fn lines(run: &Run) -> Vec<u8> {
 fn run_of(host: &str, release: &str, outcomes: &[(&str, Outcome)]) -> Run {
     let Run { mut begin, mut cases, mut end } = run();
     begin.lab_host = Some(host.into());
+    begin.id = None;
     begin.host.kernel = Some(release.into());
     for (name, outcome) in outcomes {
         match cases.iter_mut().find(|case| case.name == *name) {
@@ -96,7 +97,7 @@ fn junit_of(cells: &[Cell]) -> String {
 }
 
 fn kcidb_of(cells: &[Cell]) -> Value {
-    kcidb(cells, &Ids { origin: "ci".into(), build: None }).expect("a document")
+    kcidb(cells, &Ids { origin: "ci".into(), silent: "f00d".into(), build: None }).expect("a document")
 }
 
 fn tap_of(cells: &[Cell]) -> String {
@@ -269,6 +270,80 @@ fn two_builds_of_one_release_are_two_kernels() {
 }
 
 #[test]
+fn no_two_runs_share_an_id_in_kcidb() {
+    let with = |id: char| {
+        let mut run = run_of("one", "7", &[]);
+        run.begin.id = Some(id.to_string().repeat(32));
+        run
+    };
+    let ids = |document: &Value| -> Vec<String> {
+        let tests = document["tests"].as_array().expect("a list");
+        tests.iter().map(|test| test["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let of = |run: Run| ids(&kcidb_of(&cells_of(&[run])));
+    let (one, other) = (of(with('a')), of(with('b')));
+    assert!(one.iter().all(|id| !other.contains(id)), "on two hosts of one kind, in the same second");
+    assert_eq!(one[0], format!("ci:{}:s.a", "a".repeat(32)));
+    assert_eq!(one, of(with('a')), "the same results are the same tests");
+    let silent = |silent: &str| {
+        ids(&kcidb(&matrix()[3..], &Ids { origin: "ci".into(), silent: silent.into(), build: None })
+            .expect("a document"))
+    };
+    assert_eq!((silent("1"), silent("2")), (vec!["ci:two@trixie:1".into()], vec!["ci:two@trixie:2".into()]));
+}
+
+#[test]
+fn a_lab_posts_nested_tests_to_kernelci() {
+    let document = pull_labs(&cells_of(&[run()])).expect("JSON");
+    assert_eq!(document["summary"], json!({ "total": 5, "failed": 1 }));
+    assert_eq!(document["metadata"]["system"], "neoverse-v1@7.3.4");
+    let suite = &document["tests"]["dfr0"]["subtests"]["s"];
+    assert_eq!((&document["tests"]["dfr0"]["status"], &suite["status"]), (&json!("fail"), &json!("fail")));
+    let statuses = ["a", "b", "c", "d", "e"].map(|case| suite["subtests"][case]["status"].clone());
+    assert_eq!(statuses, ["pass", "fail", "skip", "pass", "pass"]);
+    assert_eq!(suite["subtests"]["a"]["duration_ms"], 7);
+    assert!(document["artifacts"]["log"].as_str().expect("a log").contains("\nnot ok 2 s.b # observed exec"));
+    let status = |cells: &[Cell]| {
+        let tests = pull_labs(cells).expect("JSON")["tests"]["dfr0"].clone();
+        (tests["status"].clone(), tests["subtests"]["all_reported"]["status"].clone())
+    };
+    assert_eq!(
+        status(&dead()[..1]),
+        (json!("fail"), json!("error")),
+        "a host that died is not the lab's error"
+    );
+    assert_eq!(status(&matrix()[1..2]), (json!("error"), json!("error")));
+    assert_eq!(status(&matrix()[2..3]), (json!("skip"), json!("skip")));
+    let several = pull_labs(&matrix()).expect("JSON");
+    assert_eq!(several["tests"]["dfr0"]["subtests"]["one_newest"]["subtests"]["s"]["status"], "fail");
+}
+
+#[test]
+fn signals_of_several_hosts_have_the_names_of_the_hosts() {
+    let signals = |cells: &[Cell]| {
+        let mut out = Vec::new();
+        lava(cells, &mut out).expect("a vector");
+        let text = String::from_utf8(out).expect("text");
+        let signals = text.lines().filter(|line| !line.starts_with("# "));
+        signals.map(|line| line.trim_start_matches("<LAVA_SIGNAL_").to_owned()).collect::<Vec<_>>()
+    };
+    let several = signals(&dead());
+    assert_eq!(
+        several[..2],
+        ["TESTSET START one_newest.s>", "TESTCASE TEST_CASE_ID=one_newest.s.a RESULT=pass>"]
+    );
+    assert!(several.contains(&"TESTCASE TEST_CASE_ID=two_newest.s.e RESULT=pass>".into()), "{several:?}");
+    assert_eq!(several.last().expect("a test"), "TESTCASE TEST_CASE_ID=all-reported RESULT=fail>");
+    let mut printed = Vec::new();
+    let mut writer = crate::lava::Lava::new(&mut printed);
+    run().records().try_for_each(|record| writer.write(&record)).expect("a vector");
+    let mut one = Vec::new();
+    lava(&cells_of(&[run()]), &mut one).expect("a vector");
+    assert_eq!(one, printed, "one run is as it was printed");
+    assert_eq!(signals(&matrix()[2..3]), ["TESTCASE TEST_CASE_ID=all-reported RESULT=skip>"]);
+}
+
+#[test]
 fn a_case_that_fails_on_both_sides_may_fail_otherwise() {
     let mut new = run_of("one", "7", &[]);
     let failing = new.cases.iter_mut().find(|case| case.name == "s.b").expect("a case");
@@ -389,7 +464,7 @@ fn kcidb_has_a_test_for_each_result_and_an_incident_for_each_deviation() {
 
 #[test]
 fn a_build_that_kcidb_has_is_one_kernel() {
-    let ids = Ids { origin: "ci".into(), build: Some("maestro:1".into()) };
+    let ids = Ids { origin: "ci".into(), silent: "f00d".into(), build: Some("maestro:1".into()) };
     let one = kcidb(&cells_of(&[run()]), &ids).expect("a document");
     assert_eq!((&one["tests"][0]["build_id"], &one["builds"]), (&json!("maestro:1"), &Value::Null));
     let two = kcidb(&cells_of(&[run_of("a", "6", &[]), run_of("a", "7", &[])]), &ids);
@@ -634,6 +709,9 @@ fn saying(text: &str) -> Run {
 fn no_form_passes_on_what_commands_a_terminal_or_turns_text_around() {
     let cells = cells_of(&[saying("\u{1b}[2J\u{9b}\u{202e}a\u{0}")]);
     let diff = Diff::new(&cells_of(&[run()]), &cells).to_string();
+    let mut signals = Vec::new();
+    lava(&cells, &mut signals).expect("a vector");
+    let signals = String::from_utf8(signals).expect("text");
     let forms = [
         tap_of(&cells),
         junit_of(&cells),
@@ -641,6 +719,8 @@ fn no_form_passes_on_what_commands_a_terminal_or_turns_text_around() {
         text(&cells),
         diff,
         kcidb_of(&cells).to_string().replace(r"\\u{", r"\u{"),
+        pull_labs(&cells).expect("JSON").to_string().replace(r"\\u{", r"\u{"),
+        signals,
     ];
     for form in forms {
         assert!(form.contains(r"\u{1b}[2J\u{9b}\u{202e}a\u{0}"), "{form}");

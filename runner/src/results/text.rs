@@ -2,7 +2,7 @@
 
 //! Results in words, for people.
 
-use super::{Case, Departed, Detail, Elsewhere, Finding, Outcome, Why};
+use super::{Begin, Case, Departed, Detail, Elsewhere, Finding, Outcome, Why};
 use crate::replay;
 use std::fmt;
 
@@ -37,6 +37,18 @@ impl fmt::Display for Departed {
 /// Operations, one per line, as `dfr0 replay` reads them.
 pub fn listing(operations: &[impl fmt::Display]) -> String {
     operations.iter().enumerate().map(|(place, operation)| format!("{place:4}  {operation}\n")).collect()
+}
+
+impl Begin {
+    /// What runs and where, for the head of its results.
+    pub fn heading(&self) -> String {
+        let taints = if self.taints {
+            "taints the kernel (TAINT_USER): this run creates protected VMs, if KVM has them\n"
+        } else {
+            ""
+        };
+        format!("{}{taints}", self.host)
+    }
 }
 
 impl Case {
