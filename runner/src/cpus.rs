@@ -73,6 +73,15 @@ impl Drop for Pinned {
     }
 }
 
+/// Keeps the calling thread, and those that it makes from now on, on these CPUs.
+pub fn keep_to(cpus: &[usize]) -> Result<(), Error> {
+    let mut set = CpuSet::new();
+    cpus.iter()
+        .try_for_each(|cpu| set.set(*cpu))
+        .and_then(|()| sched_setaffinity(THIS_THREAD, &set))
+        .map_err(|errno| failed("sched_setaffinity", errno))
+}
+
 fn affinity() -> Result<CpuSet, Error> {
     sched_getaffinity(THIS_THREAD).map_err(|errno| failed("sched_getaffinity", errno))
 }

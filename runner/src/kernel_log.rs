@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! What this machine's kernel says of KVM.
+//! What this machine's kernel says in its log.
 
 use crate::mode::Mode;
 use std::{
@@ -17,7 +17,7 @@ impl Mode {
             let line = std::fs::read_to_string("/proc/cmdline").ok()?;
             Self::selected(&line)
         };
-        messages().iter().rev().find_map(|message| Self::of_message(message)).or_else(selected)
+        messages("kvm [").iter().rev().find_map(|message| Self::of_message(message)).or_else(selected)
     }
 
     /// The mode that a message such as `kvm [1]: VHE+NV2 mode initialized successfully` names; `None` if it is another message.
@@ -46,8 +46,8 @@ impl Mode {
     }
 }
 
-/// What the kernel has logged, if this process may read it. A record is `priority,sequence,time,flags;message`.
-fn messages() -> Vec<String> {
+/// What the kernel has logged that begins with `prefix`, if this process may read it. A record is `priority,sequence,time,flags;message`.
+pub fn messages(prefix: &str) -> Vec<String> {
     /// The longest record, in bytes.
     const RECORD: usize = 8192;
     /// The upper limit of records that are read: more than the largest log of a distribution has.
@@ -61,7 +61,7 @@ fn messages() -> Vec<String> {
             Ok(size @ 1..) => {
                 let text = String::from_utf8_lossy(&record[..size]);
                 let message = text.split_once(';').map_or("", |(_, message)| message);
-                messages.extend(message.starts_with("kvm [").then(|| message.to_owned()));
+                messages.extend(message.starts_with(prefix).then(|| message.to_owned()));
             }
             // The kernel overwrote records before they were read.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}

@@ -21,6 +21,7 @@
 //! | `a64` | instructions of A64 that such code has in common |
 //! | [`vm`] | scenarios that make their VM |
 //! | [`cpus`] | on which CPU a thread runs |
+//! | [`cpu_types`] | which of a host's CPUs are of one type |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
 //! | [`together`] | vCPUs that run at the same time |
 //! | `jobs` | cases that run at the same time |
@@ -42,6 +43,7 @@
 //! | [`certificate`] | everything that was found on a host, as an archive |
 //! | [`bench`] | what the suites cost on this host |
 //! | [`results`] | the results of a run, as a stream of records and as a file |
+//! | [`slurm_features`] | a host as features of a Slurm node |
 //! | [`ktap`] | results as KTAP |
 //! | [`lava`] | results as signals of LAVA |
 //! | [`report`] | results of one or many runs in other forms, and the difference between two sides |
@@ -57,6 +59,7 @@ pub mod case;
 pub mod certificate;
 pub mod cli;
 pub mod cpu_model;
+pub mod cpu_types;
 pub mod cpus;
 pub mod diagnostic;
 pub mod effort;
@@ -88,6 +91,7 @@ pub mod replay;
 pub mod report;
 pub mod results;
 pub mod run;
+pub mod slurm_features;
 pub mod snapshot;
 pub mod together;
 pub mod turn;

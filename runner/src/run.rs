@@ -4,6 +4,7 @@
 
 use crate::{
     case::{Case, Report, Session, Stop},
+    cpu_types::Cpus,
     effort::Effort,
     exit::Exit,
     expected::Deviations,
@@ -22,7 +23,7 @@ use std::{
 };
 
 /// How to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// A listed deviation that is gone is a failure.
     pub strict: bool,
@@ -34,6 +35,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// No case begins after one has failed.
     pub fail_fast: bool,
+    /// The CPUs on which this process was kept.
+    pub cpus: Option<Cpus>,
 }
 
 /// A run that could not start or be written.
@@ -54,7 +57,7 @@ pub fn run(
     options: Options,
     writers: &mut Writers,
 ) -> Result<Exit, Error> {
-    let Options { strict, deadline, effort, jobs, fail_fast } = options;
+    let Options { strict, deadline, effort, jobs, fail_fast, cpus } = options;
     let mut session = match Session::open(deadline) {
         Ok(session) => session.with_effort(effort),
         Err(guest::Error::Unavailable(unavailable)) => {
@@ -77,6 +80,7 @@ pub fn run(
         thorough_minutes: effort.thorough.map(|time| time.as_secs() / 60),
         lab_host: env::var("DFR0_LAB_HOST").ok(),
         taints: session.host().mode == Some(Mode::Protected) && cases.iter().any(Case::is_tainting),
+        cpus,
         host: session.host().clone(),
     }))?;
     let progress = progress(cases.len());

@@ -11,6 +11,7 @@ use crate::{
     archive,
     case::{Case, Suite},
     certificate::{self, Evidence, Kernel, Verdict},
+    cpu_types,
     effort::Effort,
     exit::Exit,
     expected::Deviations,
@@ -127,12 +128,13 @@ fn evidence(
     own: Option<Box<dyn Writer>>,
 ) -> Result<Evidence, Box<dyn std::error::Error>> {
     let deviations = Deviations::load(expected, names)?;
+    let cpus = cpu_types::settle(None)?;
     let fingerprint = Machine::open(DEADLINE)?.fingerprint()?;
     let kernel = Kernel::here(&fingerprint.kernel)?;
     let program = fs::read(env::current_exe()?)?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("results.jsonl");
-    let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None, fail_fast: false };
+    let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None, fail_fast: false, cpus };
     let file: Box<dyn Writer> = Box::new(results::File::create(&path)?);
     let mut writers = Writers { at_once: vec![file], in_order: own.into_iter().collect() };
     run::run(cases, &deviations, options, &mut writers)?;

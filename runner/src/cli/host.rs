@@ -9,12 +9,14 @@ use super::{
 };
 use crate::{
     case::Session,
+    cpu_types::Source,
     exit::Exit,
     fingerprint,
     guest::DEADLINE,
-    machine::Machine,
+    machine::{self, Machine},
     plan,
     profile::{self, Profiles},
+    slurm_features,
 };
 use clap::Subcommand;
 use std::{
@@ -39,6 +41,11 @@ pub enum Command {
         /// Print the host's fingerprint instead, which `compare`, `plan` and `common` read.
         #[arg(long)]
         json: bool,
+        /// Print the host as features for the NodeName line of slurm.conf instead, from what it is:
+        /// kvm,midr_414fd0c1,bp6,wp4,ctx2,dv8,doublelock means KVM, the CPU's MIDR_EL1, 6 breakpoints, 4 watchpoints, 2
+        /// context-aware, DebugVer 8 and OS Double Lock; mixed_cpus means CPUs of several types.
+        #[arg(long, conflicts_with = "json")]
+        slurm_features: bool,
     },
     /// Compare this host, or another by its fingerprint, with what is known of its CPU and kernel.
     ///
@@ -69,8 +76,20 @@ pub enum Command {
 
 pub fn run(command: Command) -> Outcome {
     match command {
-        Command::Show { json: false } => show(),
-        Command::Show { json: true } => {
+        Command::Show { slurm_features: true, .. } => {
+            if machine::is_bare() {
+                return Err("a bare CPU is not a node: it has no KVM".into());
+            }
+            let session = Session::open(DEADLINE)?;
+            writeln!(
+                Out,
+                "{}",
+                slurm_features::features(session.host(), &Source::of_this_machine().types())
+            )?;
+            Ok(Exit::Good)
+        }
+        Command::Show { json: false, .. } => show(),
+        Command::Show { json: true, .. } => {
             let fingerprint = Machine::open(DEADLINE)?.fingerprint()?;
             Out.write_all(fingerprint.to_json().as_bytes())?;
             Ok(Exit::Good)

@@ -5,6 +5,7 @@
 use super::{Outcome, all, run::ktap, select};
 use crate::{
     case::Suite,
+    cpu_types,
     effort::Effort,
     expected::Deviations,
     guest::DEADLINE,
@@ -41,7 +42,14 @@ impl Replay {
                 (vec![replay::case(found)], Deviations::none(), Effort::default())
             }
         };
-        let options = Options { strict: false, deadline: DEADLINE, effort, jobs: None, fail_fast: false };
+        let options = Options {
+            strict: false,
+            deadline: DEADLINE,
+            effort,
+            jobs: None,
+            fail_fast: false,
+            cpus: cpu_types::settle(None)?,
+        };
         Ok(run::run(
             &cases,
             &deviations,

@@ -5,6 +5,7 @@
 use super::{Outcome, PATTERNS, all, choice::Choice, output::Out};
 use crate::{
     case::{Case, Suite},
+    cpu_types::{self, List},
     effort::Effort,
     expected::Deviations,
     guest::DEADLINE,
@@ -51,6 +52,10 @@ pub struct Run {
     /// Default: one for each CPU.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     jobs: Option<usize>,
+    /// Run on these CPUs, such as 0-3,8, which must be of one type. Default: those of one type, if the host's CPUs are of several
+    /// types; the type with most CPUs, or of these the first.
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<List>,
     /// The seed of random scenarios; the same seed draws the same scenarios on hosts of the same shape.
     #[arg(long, default_value_t = Effort::default().seed)]
     seed: u64,
@@ -87,6 +92,7 @@ impl Run {
             effort: self.effort(),
             jobs: self.jobs,
             fail_fast: self.fail_fast,
+            cpus: cpu_types::settle(self.cpus.clone())?,
         };
         Ok(run::run(&cases, &deviations, options, &mut writers)?)
     }

@@ -61,7 +61,7 @@ fn of_suite(cell: &Cell, run: &Run, name: &str, cases: &[&Case]) -> TestSuite {
     let took = cases.iter().map(|case| case.milliseconds).fold(0, u64::saturating_add);
     suite.set_time(Duration::from_millis(took));
     suite.add_property(("dfr0", &*visible(&run.begin.dfr0)));
-    for fact in visible(&run.begin.host.to_string()).lines() {
+    for fact in visible(&run.begin.heading()).lines() {
         suite.add_property(fact.split_once(": ").unwrap_or((fact, "")));
     }
     if let Some(host) = &run.begin.lab_host {

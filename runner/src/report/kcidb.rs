@@ -236,7 +236,7 @@ fn environment(cell: &Cell, run: &Run) -> Value {
     let emulated = if run.begin.lab_host.is_some() { ", an emulated CPU" } else { "" };
     let mut environment = json!({
         "comment": format!("{}: {}{emulated}", cell.name(), host.cpu()),
-        "misc": { "dfr0": run.begin.dfr0, "host": host, "lab_host": run.begin.lab_host },
+        "misc": { "dfr0": run.begin.dfr0, "host": host, "lab_host": run.begin.lab_host, "cpus": run.begin.cpus },
     });
     // The name in a device tree has a comma, the vendor that a firmware names does not.
     let parts = || host.platform.split(',');

@@ -4,6 +4,7 @@
 
 use crate::{
     case::{self, Report, Session, Stop},
+    cpu_types::Cpus,
     expected::{self, Deviations},
     guest,
     host::Host,
@@ -70,6 +71,9 @@ pub struct Begin {
     /// Cases of the run taint the host's kernel.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taints: bool,
+    /// On which CPUs it ran, where the host's are of several types or some were chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
     /// The host.
     pub host: Host,
 }

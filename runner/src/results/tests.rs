@@ -123,6 +123,7 @@ pub(crate) fn run() -> Run {
         thorough_minutes: None,
         lab_host: Some("neoverse-v1".into()),
         taints: false,
+        cpus: None,
         host,
     };
     let totals = Totals { pass: 1, fail: 1, xfail: 1, xpass: 1, skip: 1 };

@@ -47,7 +47,8 @@ impl Begin {
         } else {
             ""
         };
-        format!("{}{taints}", self.host)
+        let cpus = self.cpus.iter().map(|cpus| format!("cpus: {cpus}\n")).collect::<String>();
+        format!("{}{cpus}{taints}", self.host)
     }
 }
 

@@ -50,6 +50,7 @@ fn facts(run: &Run) -> Markup {
         ("kernel's source", known(&host.build.source)),
         ("platform", host.platform.clone()),
         ("CPU", host.cpu()),
+        ("CPUs", run.begin.cpus.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("shape", host.shape().to_string()),
         ("ID_AA64DFR0_EL1", format!("{:#018x}", host.id_aa64dfr0)),
         ("writable fields", host.writable_fields()),
