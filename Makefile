@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check compare defects bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install clean \
+.PHONY: help check compare defects bare bench matrix pairs test test-kselftest test-report test-contrib coverage mutants bundle tools install clean \
     kselftest-install kselftest-remove
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
@@ -85,6 +85,7 @@ help:
 	@echo "make test              run dfr0's own tests, including those in lab hosts"
 	@echo "make test-kselftest    run all tests of dfr0 in kernel trees (takes minutes)"
 	@echo "make test-report       test the page of \`dfr0 report html\` in a browser"
+	@echo "make test-contrib      test contrib/ with ReFrame and tmt from PyPI, in lab hosts"
 	@echo "make kselftest-install KSRC=/path/to/linux"
 	@echo "                       add dfr0 to a kernel tree, as TARGETS=dfr0 and among the"
 	@echo "                       tests of TARGETS=kvm"
@@ -124,8 +125,11 @@ test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=
 test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver \
     /usr/lib/python3/dist-packages/selenium/__init__.py=python3-selenium
 
+# What makes a Python with programs from PyPI.
+test-contrib: export DFR0_NEEDS := python3=python3 /usr/share/doc/python3-venv=python3-venv
+
 # Finds or installs the toolchain and calls make again with it.
-check compare defects bare bench matrix pairs test test-kselftest test-report coverage mutants bundle tools install hosts:
+check compare defects bare bench matrix pairs test test-kselftest test-report test-contrib coverage mutants bundle tools install hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -316,6 +320,14 @@ test-report:
 	@echo "dfr0: test-report: testing a page in headless Chromium"
 	@cargo build --quiet --release --package dfr0-suites --bin dfr0
 	@/usr/bin/python3 suites/tests/report/page.py $(TARGET)/release/dfr0 docs/results.example.jsonl
+
+# Not part of `make test`, because PyPI cannot always be reached.
+test-contrib: bundle lab
+	@echo "dfr0: test-contrib: testing contrib/ with ReFrame, tmt, meson and tap.py from PyPI"
+	@[ -x $(TARGET)/contrib/bin/reframe ] || { rm -rf $(TARGET)/contrib && python3 -m venv $(TARGET)/contrib && \
+	    $(TARGET)/contrib/bin/pip install --quiet reframe-hpc==4.10.4 tmt==1.78.0 meson tap.py pyyaml; }
+	@cargo build --quiet --release --package dfr0-suites --bin dfr0
+	@$(TARGET)/contrib/bin/python suites/tests/contrib/run.py $(TARGET)/release/dfr0
 
 coverage:
 	@echo "dfr0: coverage: writing docs/coverage.md"
