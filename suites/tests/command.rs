@@ -62,7 +62,7 @@ fn a_reader_that_goes_away_is_no_error_and_changes_no_exit_status() {
     let (a, b) = (path("a.json"), path("b.json"));
     fs::write(&a, fingerprint(0x411f_d402)).expect("written");
     fs::write(&b, fingerprint(0x414f_d0c1)).expect("written");
-    let verbs: [&[&str]; 16] = [
+    let verbs: [&[&str]; 18] = [
         &["--help"],
         &["run", "--help"],
         &["run", "breakpoints.fires"],
@@ -78,6 +78,8 @@ fn a_reader_that_goes_away_is_no_error_and_changes_no_exit_status() {
         &["report", "html", RESULTS],
         &["report", "kcidb", RESULTS],
         &["report", "text", RESULTS],
+        &["report", "lava", RESULTS],
+        &["report", "pull-labs", RESULTS],
         &["report", "diff", RESULTS, RESULTS],
     ];
     for verb in verbs {
@@ -113,6 +115,7 @@ fn standard_input_is_read_wherever_a_file_is() {
     };
     says(&results, &["report", "text", "-"], "FAIL s.b: neoverse-v1@7.3.4");
     says(&results, &["report", "diff", "-", RESULTS], "no regression");
+    says(&results, &["list", "--failed", "-"], "-: this dfr0 has no case s.b");
     says(&host, &["plan", "-", b], "A: -: Neoverse V1");
     says(&host, &["common", "-", b], "-: gives it as is");
     says(&host, &["host", "check", "-"], "Neoverse V1");
@@ -122,4 +125,31 @@ fn standard_input_is_read_wherever_a_file_is() {
     says(b"x", &["snapshot", "verify", "-"], "-: ");
     says(b"nop", &["replay", "-"], "-, line 1: `nop` is not an operation");
     says(&readme, &["replay", "-", "no.such.case"], "-: there is no result of no.such.case");
+}
+
+#[test]
+fn what_chooses_cases_chooses_the_same_for_a_list_and_a_run_and_says_what_makes_no_sense() {
+    let says = |arguments: &[&str], status: i32, said: &str| {
+        let Output { stdout, stderr, status: ended } = output(arguments);
+        let text = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+        assert!(ended.code() == Some(status) && text.contains(said), "{arguments:?}: {text}");
+    };
+    says(&["list", "--format", "json", "breakpoints.fires"], 0, "\"suite\": \"breakpoints\"");
+    for verb in ["list", "run"] {
+        says(
+            &[verb, "breakpoints", "--skip", "watchpoints"],
+            1,
+            "--skip \"watchpoints\": none of the chosen cases matches",
+        );
+        says(&[verb, "breakpoints", "--skip", "breakpoints"], 1, "--skip leaves out every chosen case");
+        says(&[verb, "--shard", "3/2"], 1, "where K is from 1 to N");
+        says(&[verb, "--failed", "/no/such/file"], 1, "cannot read /no/such/file");
+    }
+    says(
+        &["run", "breakpoints.fires", "--shard", "1/9999"],
+        4,
+        "1..0 # SKIP no chosen case is in shard 1/9999\n",
+    );
+    says(&["run", "--results", "-", "--format", "lava"], 1, "--format has no effect");
+    says(&["host", "show", "--json", "--slurm-features"], 1, "cannot be used with");
 }

@@ -12,8 +12,11 @@ mod pe;
 use machine::{Fault, Machine};
 use pe::PeFault;
 use std::{
-    env,
-    process::{Command, Output},
+    env, fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
 /// A platform without known deviations.
@@ -49,6 +52,8 @@ fn results(output: &Output) -> Vec<String> {
     let of_case = |line: &str| {
         let (result, rest) = line.split_once("ok ")?;
         let case = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        // What was observed follows the name of a case that failed.
+        let case = if result.is_empty() { case } else { case.split(" # ").next().unwrap_or(case) };
         (result.is_empty() || result == "not ").then(|| format!("{result}ok{case}"))
     };
     text.lines().filter_map(of_case).collect()
@@ -157,6 +162,73 @@ fn bells_that_nothing_waits_for_are_an_error() {
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("bells that nothing waits for"), "{text}");
+}
+
+/// What `dfr0 report text` says of a file of results, and its exit status.
+fn report(results: &Path) -> (String, Option<i32>) {
+    let mut dfr0 = Command::new(env!("CARGO_BIN_EXE_dfr0"));
+    let output = dfr0.args(["report", "text"]).arg(results).output().expect("dfr0 runs");
+    (stdout(&output), output.status.code())
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_what_ended() {
+    let machine = Machine::start(PLATFORM, Fault::None);
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("r.jsonl");
+    // The last case would run for hours.
+    let arguments = [
+        "run",
+        "--deadline",
+        DEADLINE,
+        "--draws",
+        "100000000",
+        "breakpoints.fires",
+        "random.long",
+        "--results",
+    ];
+    let mut dfr0 = Command::new(env!("CARGO_BIN_EXE_dfr0"));
+    dfr0.args(arguments).arg(&path).env("DFR0_BARE", machine.directory()).stdout(Stdio::null());
+    let mut run = dfr0.spawn().expect("dfr0 runs");
+    let ended =
+        || fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n') && text.lines().count() == 2);
+    while !ended() {
+        assert_eq!(run.try_wait().expect("it runs"), None, "it runs until it is killed");
+        thread::sleep(Duration::from_millis(10));
+    }
+    run.kill().expect("killed");
+    run.wait().expect("it ended");
+    let (text, status) = report(&path);
+    assert!(text.contains("DID NOT END: the run did not end: there are 1 of 2 results, the last of breakpoints.fires; 1 are missing, the first of them random.long"), "{text}");
+    assert_eq!(status, Some(1), "{text}");
+}
+
+#[test]
+fn no_case_begins_after_one_has_failed() {
+    let machine = Machine::start(PLATFORM, Fault::Pe(PeFault::LosesBreakpoint3));
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("r.jsonl");
+    let file = path.to_str().expect("a path");
+    let cases = ["breakpoints.all_armed", "watchpoints.fires"];
+    let common = ["--deadline", DEADLINE, "--fail-fast", "--results", file];
+    let output = run(&machine, &[&cases[..], &common].concat());
+    let text = stdout(&output);
+    assert_eq!(
+        (results(&output), output.status.code()),
+        (vec!["not ok breakpoints.all_armed".into()], Some(1))
+    );
+    assert!(text.contains("\nBail out! breakpoints.all_armed failed, and --fail-fast was given\n"), "{text}");
+    let (said, status) = report(&path);
+    assert!(said.contains("the run did not end (breakpoints.all_armed failed, "), "{said}");
+    assert_eq!(status, Some(1), "{said}");
+    // What failed and what is missing runs again.
+    let again = run(&machine, &["--deadline", DEADLINE, "--failed", file]);
+    assert_eq!(
+        results(&again),
+        ["not ok breakpoints.all_armed", "ok watchpoints.fires"],
+        "{}",
+        stdout(&again)
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::shell::ensure;
 pub struct Line {
     pub name: String,
     pub ok: bool,
-    /// SKIP, XFAIL or another word; empty if there is none.
+    /// SKIP, XFAIL or another word, or what was observed if it failed; empty if there is none.
     pub directive: String,
 }
 
