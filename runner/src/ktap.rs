@@ -96,7 +96,7 @@ impl<W: Write> Writer for Ktap<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Unavailable, tests::run};
+    use crate::results::{How, Stopped, Unavailable, tests::run};
 
     fn written(nested: bool) -> String {
         let mut out = Vec::new();
@@ -135,6 +135,32 @@ mod tests {
         };
         assert!(text(true).contains("\n# taints the kernel"));
         assert!(!text(false).contains("taints"));
+    }
+
+    #[test]
+    fn what_was_observed_is_short_and_is_neither_a_directive_nor_another_line() {
+        let line = |observed: &str| {
+            let mut run = run();
+            run.cases[1].findings[0].observed = observed.into();
+            let mut out = Vec::new();
+            let mut ktap = Ktap::new(&mut out, false);
+            run.records().try_for_each(|record| ktap.write(&record)).expect("a vector");
+            let text = String::from_utf8(out).expect("text");
+            let lines: Vec<&str> =
+                text.lines().filter(|line| !line.starts_with("# ") && line.contains("ok 2 ")).collect();
+            assert_eq!(lines.len(), 1, "{text}");
+            lines[0].to_owned()
+        };
+        assert_eq!(line("x # SKIP y"), "not ok 2 s.b # observed x skip y");
+        assert_eq!(line("a\nok 2 s.b # TODO"), "not ok 2 s.b # observed a ok 2 s.b todo");
+        assert_eq!(line(&"é".repeat(500)).chars().count(), "not ok 2 s.b # ".len() + 120 + 1);
+        let mut run = run();
+        run.cases[1].findings.clear();
+        let died =
+            Stopped { how: How::Died, why: "the guest did not come back within 2s\n PC 0x40000000".into() };
+        run.cases[1].stopped = Some(died);
+        let said = in_short(&run.cases[1]);
+        assert_eq!(said, "the guest did not come back within 2s");
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Case {
     pub fn in_short(&self) -> String {
         match (self.unlisted().next(), &self.stopped) {
             (Some(finding), _) => format!("observed {}", finding.observed),
-            (None, Some(stopped)) => stopped.why.clone(),
+            (None, Some(stopped)) => stopped.why.lines().next().unwrap_or_default().to_owned(),
             (None, None) => String::new(),
         }
     }
