@@ -270,6 +270,16 @@ fn two_builds_of_one_release_are_two_kernels() {
 }
 
 #[test]
+fn a_cell_with_whole_results_whose_command_did_not_end_well_is_an_error() {
+    let cells = matrix_json(&[("one", "newest", json!({ "deadline": 600 }))]);
+    let all = lines(&run_of("one", "7.3.4", &[]));
+    let cells =
+        load_one(folder(&[("matrix.json", &cells), ("one@newest/stdout", &all)]).path()).expect("a matrix");
+    assert_eq!(cells[0].silence(), Some("its command did not end within 600 s"));
+    assert_eq!(cells[0].run().map(|run| run.cases.len()), Some(5));
+}
+
+#[test]
 fn no_two_runs_share_an_id_in_kcidb() {
     let with = |id: char| {
         let mut run = run_of("one", "7", &[]);
@@ -314,6 +324,14 @@ fn a_lab_posts_nested_tests_to_kernelci() {
     );
     assert_eq!(status(&matrix()[1..2]), (json!("error"), json!("error")));
     assert_eq!(status(&matrix()[2..3]), (json!("skip"), json!("skip")));
+    let mut broken = run_of("one", "7", &[("s.d", Outcome::Pass)]);
+    broken.cases[1].findings.clear();
+    broken.cases[1].stopped =
+        Some(crate::results::Stopped { how: crate::results::How::Broken, why: "no memory".into() });
+    let tests = pull_labs(&cells_of(&[broken])).expect("JSON")["tests"]["dfr0"].clone();
+    let suite = &tests["subtests"]["s"];
+    assert_eq!((&suite["subtests"]["b"]["status"], &suite["status"]), (&json!("error"), &json!("fail")));
+    assert_eq!(tests["status"], "fail", "KernelCI takes a job of errors alone for its lab's");
     let several = pull_labs(&matrix()).expect("JSON");
     assert_eq!(several["tests"]["dfr0"]["subtests"]["one_newest"]["subtests"]["s"]["status"], "fail");
 }
