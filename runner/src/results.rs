@@ -8,12 +8,14 @@
 //! same for a validator.
 
 mod file;
+mod part;
 mod read;
 mod record;
 mod text;
 
 pub use file::{File, Lines};
-pub use read::{Error, Part, Problem, Results, Run, load, read};
+pub use part::Part;
+pub use read::{Error, Problem, Results, Run, load, read};
 pub use record::{
     Begin, Case, Departed, Detail, Deviation, Elsewhere, End, FORMAT, Finding, How, Outcome, Record, Stopped,
     Totals, Unavailable, VERSION, Why,

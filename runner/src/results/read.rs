@@ -2,8 +2,7 @@
 
 //! Reads results. They come from outside, so nothing in them is trusted.
 
-use super::{Begin, Case, End, FORMAT, Record, Unavailable, VERSION};
-use crate::visible::one_line;
+use super::{Begin, Case, End, FORMAT, Part, Record, Unavailable, VERSION};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,15 +28,6 @@ pub enum Results {
     Part(Part),
     /// No case could run.
     Unavailable(Unavailable),
-}
-
-/// A run that did not come to its end: its host died or hung, it was killed, or it was to stop at a failure.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// The cases that ended, and their totals.
-    pub run: Run,
-    /// The case whose result was written last.
-    last: Option<String>,
 }
 
 /// A run.
@@ -242,21 +232,6 @@ impl Results {
             Self::Part(part) => Err(Problem::Unfinished(part.why())),
             Self::Unavailable(unavailable) => Err(Problem::Unavailable(unavailable.reason)),
         }
-    }
-}
-
-impl Part {
-    /// How the run ended, and how far it came, in words.
-    pub fn why(&self) -> String {
-        let Run { begin, cases, end } = &self.run;
-        let why = end.stopped.as_ref().map_or_else(String::new, |why| format!(" ({})", one_line(why)));
-        let (are, planned) = (cases.len(), begin.cases);
-        let last = self.last.as_deref().unwrap_or("none");
-        let missing = match self.run.missing().next() {
-            Some(first) => format!("; {} are missing, the first of them {first}", planned - are),
-            None => String::new(),
-        };
-        format!("the run did not end{why}: there are {are} of {planned} results, the last of {last}{missing}")
     }
 }
 
