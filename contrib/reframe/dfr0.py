@@ -17,7 +17,7 @@ import reframe as rfm
 import reframe.utility.sanity as sn
 from reframe.core.builtins import (parameter, performance_function, run_after, run_before, sanity_function, variable)
 
-SUITES = ['aarch32', 'breakpoints', 'double_lock', 'exception_masking', 'guest_debug', 'id_regs', 'linked_context',
+SUITES = ['aarch32', 'below_el2', 'breakpoints', 'double_lock', 'exception_masking', 'guest_debug', 'id_regs', 'linked_context',
           'migration', 'nested', 'os_lock', 'preemption', 'protected', 'random', 'register_access', 'shapes', 'software_step',
           'watchpoints']
 # The nodes between which guests move.
