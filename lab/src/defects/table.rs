@@ -123,6 +123,7 @@ mod tests {
             source: "Linux".into(),
             host: "h".into(),
             dfr0: Seen { failed: failed.iter().map(|&name| name.into()).collect(), died: None },
+            upstream_key: None,
             upstream: upstream
                 .iter()
                 .map(|(name, failed)| ((*name).into(), *failed))

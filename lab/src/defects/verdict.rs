@@ -28,7 +28,7 @@ impl Seen {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
-    /// The digest of all that it depends on. If it differs, the defect runs again.
+    /// The digest of all that `dfr0` depends on. If it differs, dfr0 runs again.
     pub key: String,
     /// [`Defect::digest`]; none of a kernel without a defect.
     pub digest: Option<String>,
@@ -38,6 +38,8 @@ pub struct Verdict {
     pub host: String,
     /// What dfr0 saw.
     pub dfr0: Seen,
+    /// The digest of all that `upstream` depends on; none, if upstream's tests were not run.
+    pub upstream_key: Option<String>,
     /// Which of upstream's own tests failed, of those that were run.
     pub upstream: BTreeMap<String, bool>,
 }
