@@ -14,7 +14,9 @@ use dfr0_model::{
         pe::{EAE, MDBGEN, OS_LOCK_KEY, Outcome, Pe, UDCCDIS},
         watched,
     },
-    dfr0, id_dfr0,
+    dfr0,
+    guest_debug::{ENABLE, GuestDebug, USE_SW_BP},
+    id_dfr0,
     id_write::Answer,
     rule::{self, Rule},
     shape::Shape,
@@ -414,6 +416,14 @@ fn exceptions() -> Vec<Case> {
             let aborted = [Op::Bkpt, Op::GetSpsrAbt];
             [aborted.as_slice(), &[Op::Exit, Op::GetSpsrAbt], &ENABLED, &aborted].concat()
         }),
+        case("bkpt.exits", &rule::AARCH32_BKPT_EXITS, |_| {
+            let [on, off] = [ENABLE | USE_SW_BP, 0].map(|control| Op::Debug(GuestDebug::new(control)));
+            let exits = [Op::Bkpt, Op::GetDebugExit];
+            let locked = [Op::Write(DBGOSLAR, OS_LOCK_KEY), Op::Isb];
+            let unlocked = [Op::Write(DBGOSLAR, 0), Op::Isb];
+            let under = [&[on], exits.as_slice(), &exits, &ENABLED, &exits, &locked, &exits, &unlocked];
+            [&exits, under.concat().as_slice(), &[off], &exits].concat()
+        }),
         case("bkpt.taken_under_os_lock", &rule::AARCH32_BKPT, |_| {
             vec![Op::Write(DBGOSLAR, OS_LOCK_KEY), Op::Isb, Op::Bkpt]
         }),
@@ -457,9 +467,15 @@ fn observed(op: Op, event: &Event, allowed: &[Outcome]) -> String {
         Op::Store(_) => "str".into(),
         Op::Write(register, _) => format!("mcr {register}"),
         Op::Set(register, _) => format!("KVM_SET_ONE_REG {register}"),
-        Op::Read(_) | Op::ReadLong(_) | Op::Get(_) | Op::GetSpsrAbt | Op::Isb | Op::Exit | Op::Bkpt => {
-            op.to_string()
-        }
+        Op::Read(_)
+        | Op::ReadLong(_)
+        | Op::Get(_)
+        | Op::GetSpsrAbt
+        | Op::Isb
+        | Op::Exit
+        | Op::Bkpt
+        | Op::Debug(_)
+        | Op::GetDebugExit => op.to_string(),
     };
     let exception = match event {
         Event::PrefetchAbort(_) => "Prefetch Abort",

@@ -221,6 +221,13 @@ fn software_breakpoints_and_steps() -> Vec<Case> {
             let once = debugged.exec(HERE).exits().then(Op::Brk).exits().exec(OWN).nothing();
             once.exec(HERE).exits().then(Op::Brk).exits()
         }),
+        whole("brk_without_use_sw_bp", &rule::GUEST_DEBUG_GUESTS_BRK, |cx| {
+            cx.check_each([ENABLE, ENABLE | USE_HW].map(|control| {
+                let debugged = Scenario::new().userspace_debugs(GuestDebug::new(control));
+                let armed = debugged.brk().brk().unmask().enable(ON).brk();
+                armed.lock().brk().userspace_stops().brk().takes_brk()
+            }))
+        }),
         each("brk_is_the_guests_afterwards", &rule::GUEST_DEBUG_OFF, |n| {
             let under = own(n).brk().takes_brk().userspace_debugs(SOFTWARE).then(Op::Brk).exits();
             let after = under.userspace_stops().then(Op::Brk).takes_brk().exec(OWN).takes_breakpoint();

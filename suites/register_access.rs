@@ -72,8 +72,11 @@ pub fn cases() -> Vec<Case> {
         }),
         whole("mdccint_by_userspace", &rule::ONE_REG_IS_THE_REGISTER, |cx| {
             MDCCINT.into_iter().try_for_each(|value| {
-                let set = Scenario::new().then(Op::KvmSet { reg: MDCCINT_EL1, value });
-                cx.check(&set.then(Op::KvmGet { reg: MDCCINT_EL1 }).read(MDCCINT_EL1))
+                // The bits of one register are no bits of the other.
+                let set = Scenario::new().userspace_writes(MDCCINT_EL1, value).accepted();
+                let both = set.userspace_writes(MDSCR_EL1, Mdscr::DEFAULT.with_tdcc(true)).accepted();
+                let seen = both.then(Op::KvmGet { reg: MDCCINT_EL1 }).then(Op::KvmGet { reg: MDSCR_EL1 });
+                cx.check(&seen.read(MDCCINT_EL1).read(MDSCR_EL1))
             })
         }),
         whole("one_reg_keeps_each_bit", &rule::ONE_REG_IS_THE_REGISTER, one_reg_keeps_each_bit)

@@ -144,7 +144,7 @@ fn code(ops: &[Op]) -> Vec<u32> {
             }
             Op::Isb => words.push(ISB),
             Op::Load(address) | Op::Store(address) => words.extend(mov(1, address.into())),
-            Op::Exit | Op::Get(_) | Op::GetSpsrAbt | Op::Set(..) => {
+            Op::Exit | Op::Get(_) | Op::GetSpsrAbt | Op::Set(..) | Op::Debug(_) | Op::GetDebugExit => {
                 words.extend(mov(1, EXIT).into_iter().chain([STR_R0_R1]));
             }
             Op::Execute(_) | Op::Bkpt => {}
@@ -157,7 +157,7 @@ fn code(ops: &[Op]) -> Vec<u32> {
             Op::Load(_) => Some(LOAD.into()),
             Op::Store(_) => Some(STORE.into()),
             Op::Bkpt => Some(BKPT.into()),
-            Op::Exit | Op::Get(_) | Op::GetSpsrAbt | Op::Set(..) => None,
+            Op::Exit | Op::Get(_) | Op::GetSpsrAbt | Op::Set(..) | Op::Debug(_) | Op::GetDebugExit => None,
         };
         words.extend(then.map(|then| branch(ALWAYS, at + 4 * words.len() as u64, then)));
         let next = mov(10, at + 4 * words.len() as u64);

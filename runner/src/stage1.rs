@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
 //! The guest's stage 1 translation: an identity map of the payload's segments and the target memory of
-//! accesses, and the doorbell, mapped to the address where the machine has it.
+//! accesses, which is mapped a second time, and the doorbell, mapped to the address where the machine has it.
 
 use crate::{error::Error, image::Image, memory::GuestMemory};
 use aarch64_paging::{
@@ -11,7 +11,7 @@ use aarch64_paging::{
 };
 use dfr0_model::{
     sysreg::SysReg,
-    wire::{self, DOORBELL, MARKERS, PRIVILEGED, READ_ONLY, TABLES, TARGET, TARGET_SIZE},
+    wire::{self, DOORBELL, HIGH_TARGET, MARKERS, PRIVILEGED, READ_ONLY, TABLES, TARGET, TARGET_SIZE},
 };
 
 /// A root table at level 1 translates 39 bits.
@@ -63,6 +63,7 @@ pub fn write(image: &Image, memory: &mut GuestMemory, doorbell: u64) -> Result<u
     }
     let data = normal | El1Attributes::PXN;
     map(TARGET, TARGET_SIZE, TARGET, data | user)?;
+    map(HIGH_TARGET, TARGET_SIZE, TARGET, data | user)?;
     map(READ_ONLY, wire::PAGE, READ_ONLY, data | user | El1Attributes::READ_ONLY)?;
     map(PRIVILEGED, wire::PAGE, PRIVILEGED, data)?;
     let device = valid | El1Attributes::ATTRIBUTE_INDEX_1 | El1Attributes::UXN | El1Attributes::PXN;

@@ -16,12 +16,16 @@ use dfr0_model::{
     rule::{self, Rule},
     scenario::{Op, Scenario},
     sysreg::{MDSCR_EL1, OSLSR_EL1, dbgwcr, dbgwvr},
+    wire::{HIGH_TARGET, TARGET},
 };
 use dfr0_runner::case::{Case, Context, Stop};
 
 /// The doubleword of the guest's own watchpoint. Userspace's is on [`WATCHED`], and its breakpoint, in cases that have
 /// one, on the marker [`HERE`].
 const OWN: u64 = WATCHED - 0x100;
+
+/// The doubleword [`WATCHED`] at its other address, which has bits above [31:0].
+const HIGH: u64 = WATCHED - TARGET + HIGH_TARGET;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -37,6 +41,11 @@ fn userspaces() -> Vec<Case> {
             let exits = unarmed(n).load_and_store(WATCHED, Exit);
             let beside = exits.load_and_store(WATCHED + 8, Nothing).load_and_store(WATCHED - 8, Nothing);
             beside.load_and_store(WATCHED, Exit)
+        }),
+        each("watchpoint_exits_at_a_high_address", EXITS, |n| {
+            let exits = Scenario::new().userspace_debugs(GuestDebug::watchpoint(n, HIGH));
+            let exits = exits.load_and_store(HIGH, Exit).load_and_store(WATCHED, Nothing);
+            exits.load_and_store(HIGH + 8, Nothing).load_and_store(HIGH, Exit)
         }),
         whole("all_watchpoints_exit", EXITS, |cx| {
             let count = cx.host().shape().watchpoints;

@@ -7,7 +7,7 @@
 //! executes everything in Supervisor mode with translation off. [`pe::Pe`] models what an operation may
 //! cause.
 
-use crate::sysreg::SysReg;
+use crate::{guest_debug::GuestDebug, sysreg::SysReg};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -242,12 +242,25 @@ pub enum Op {
     GetSpsrAbt,
     /// Userspace's KVM_SET_ONE_REG; the guest exits for it as for [`Self::Get`].
     Set(SysReg, u64),
+    /// Userspace's KVM_SET_GUEST_DEBUG; the guest exits for it as for [`Self::Get`].
+    Debug(GuestDebug),
+    /// Userspace looks for a KVM_EXIT_DEBUG since the last time, and reads `kvm_debug_exit_arch.hsr` of the last one, or zero
+    /// if there was none; the guest exits for it as for [`Self::Get`].
+    GetDebugExit,
 }
 
 impl Op {
     /// Userspace does it, or the guest exits to userspace.
     pub const fn is_userspaces(self) -> bool {
-        matches!(self, Self::Exit | Self::Get(_) | Self::GetSpsrAbt | Self::Set(..))
+        matches!(
+            self,
+            Self::Exit
+                | Self::Get(_)
+                | Self::GetSpsrAbt
+                | Self::Set(..)
+                | Self::Debug(_)
+                | Self::GetDebugExit
+        )
     }
 }
 
@@ -266,6 +279,8 @@ impl fmt::Display for Op {
             Self::Get(register) => write!(f, "KVM_GET_ONE_REG {register}"),
             Self::GetSpsrAbt => f.write_str("KVM_GET_ONE_REG SPSR_abt"),
             Self::Set(register, value) => write!(f, "KVM_SET_ONE_REG {register}, {value:#x}"),
+            Self::Debug(debug) => debug.fmt(f),
+            Self::GetDebugExit => f.write_str("KVM_EXIT_DEBUG's syndrome"),
         }
     }
 }

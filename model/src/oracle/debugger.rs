@@ -237,21 +237,33 @@ impl Debugger {
     }
 
     /// The exits when the guest calls the BRK marker. If userspace skips the BRK, the guest takes no
-    /// exception.
-    pub fn exits_at_brk(&mut self) -> Result<Outcome, Unknown> {
+    /// exception. `guests`: what the guest takes if userspace does not debug.
+    pub fn exits_at_brk(&mut self, guests: Vec<Expected>) -> Result<Outcome, Unknown> {
         let Some(debug) = self.0 else {
             return Ok(Outcome::silent(&rule::GUEST_DEBUG_OFF));
         };
-        if !debug.has(USE_SW_BP) || debug.has(SINGLESTEP) {
-            return Err(Unknown("BRK while userspace steps, or debugs without software breakpoints"));
+        if debug.has(SINGLESTEP) {
+            return Err(Unknown("BRK while userspace steps"));
+        }
+        let brk = exit(EC_BRK, layout::BRK_IMMEDIATE as u64, u32::MAX as u64, layout::BRK);
+        let mut events = Vec::from([brk]);
+        if !debug.has(USE_SW_BP) {
+            return match debug.on_exit {
+                OnExit::Skip => {
+                    Ok(Outcome { events, or: Vec::from([guests]), rule: &rule::GUEST_DEBUG_GUESTS_BRK })
+                }
+                _ => Err(Unknown("what userspace does at an exit that may not happen")),
+            };
         }
         match debug.on_exit {
             OnExit::Skip => {}
             OnExit::StepOver => return Err(Unknown("a step over BRK, which would exit again")),
-            OnExit::SwitchOff => self.0 = None,
+            OnExit::SwitchOff => {
+                self.0 = None;
+                events.extend(guests);
+            }
         }
-        let brk = exit(EC_BRK, layout::BRK_IMMEDIATE as u64, u32::MAX as u64, layout::BRK);
-        Ok(Outcome::certain(Vec::from([brk]), &rule::GUEST_DEBUG_SW_EXITS))
+        Ok(Outcome::certain(events, &rule::GUEST_DEBUG_SW_EXITS))
     }
 }
 
@@ -641,18 +653,38 @@ mod tests {
         assert!(steps.exits_at_marker(marker, 6, true).is_err(), "the guest's breakpoint");
         steps.set(GuestDebug::breakpoint(5, 1).and(SINGLESTEP));
         assert!(steps.exits_at_marker(marker, 6, false).is_err(), "userspace's breakpoint");
-        assert!(steps.exits_at_brk().is_err(), "BRK");
+        assert!(steps.exits_at_brk(Vec::new()).is_err(), "BRK");
     }
 
     #[test]
-    fn brk_without_software_breakpoints_or_with_steps_is_not_modelled() {
-        let at_brk = |control| {
+    fn brk_without_software_breakpoints_exits_or_is_the_guests_and_nothing_else() {
+        let taken = Exception { vector: 4, esr: 0xf200_00df, elr: layout::BRK, spsr: 0x1c5, far: 0 };
+        for control in [ENABLE, ENABLE | USE_HW] {
+            let brk = debugged(GuestDebug::new(control)).isb().then(Op::Brk);
+            assert_eq!(judged(&brk, &[exit(0xf200_00df, layout::BRK)]), None);
+            assert_eq!(judged(&brk, &[Event::Exception(taken)]), None);
+            assert!(judged(&brk, &[]).is_some(), "neither");
+            assert!(
+                judged(&brk, &[exit(0xf200_00df, layout::BRK), Event::Exception(taken)]).is_some(),
+                "both"
+            );
+            let undefined = Exception { esr: 0x0200_0000, ..taken };
+            assert!(judged(&brk, &[Event::Exception(undefined)]).is_some());
+        }
+        let may_not_exit = GuestDebug::new(ENABLE).on_exit(OnExit::SwitchOff);
+        assert!(Pe::new(SHAPE).step(Op::Debug(may_not_exit)).is_ok());
+        let mut debugger = Debugger::default();
+        debugger.set(may_not_exit);
+        assert!(debugger.exits_at_brk(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn brk_with_steps_is_not_modelled() {
+        for control in [ENABLE | SINGLESTEP, ENABLE | SINGLESTEP | USE_SW_BP] {
             let mut debugger = Debugger::default();
             debugger.set(GuestDebug::new(control));
-            debugger.exits_at_brk().is_ok()
-        };
-        assert!(at_brk(ENABLE | USE_SW_BP));
-        assert!(!at_brk(ENABLE) && !at_brk(ENABLE | SINGLESTEP) && !at_brk(ENABLE | SINGLESTEP | USE_SW_BP));
+            assert!(debugger.exits_at_brk(Vec::new()).is_err());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::{
     access::{Access, Kind},
-    layout::{MARKERS, PAGE, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED},
+    layout::{HIGH_TARGET, MARKERS, PAGE, PRIVILEGED, READ_ONLY, TARGET, TARGET_SIZE, UNMAPPED},
     outcome::Unknown,
     scenario::El,
 };
@@ -37,7 +37,7 @@ pub(crate) fn of(access: &Access, el: El, bytes: &Range<u64>) -> Result<Option<F
     let within = |start: u64, size: u64| start <= bytes.start && bytes.end <= start + size;
     let el = if access.unprivileged { El::El0 } else { el };
     let aligned = bytes.start.is_multiple_of(access.alignment());
-    let dfsc = if within(TARGET, TARGET_SIZE) {
+    let dfsc = if within(TARGET, TARGET_SIZE) || within(HIGH_TARGET, TARGET_SIZE) {
         if aligned {
             return Ok(None);
         }
@@ -102,6 +102,7 @@ mod tests {
             assert_eq!(fault("prfm pldl1keep", el, UNMAPPED), None, "a hint");
             assert_eq!(fault("ldtr x1", el, PRIVILEGED), Some((PERMISSION, false)), "as one of EL0");
         }
+        assert_eq!(fault("ldr x1", El::El0, HIGH_TARGET), None);
         assert_eq!(fault("ldr x1", El::El1, PRIVILEGED), None);
         assert_eq!(fault("ldr x1", El::El0, MARKERS), None, "code of EL0");
         assert_eq!(fault("ldr x1", El::El0, PRIVILEGED), Some((PERMISSION, false)));

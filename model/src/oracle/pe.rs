@@ -476,11 +476,8 @@ impl Pe {
         if self.guests_breakpoint_matches(layout::BRK)? || self.guests_breakpoint_matches(layout::BRK + 4)? {
             return Err(Unknown("a breakpoint on the BRK marker while userspace debugs"));
         }
-        let mut outcome = self.debugger.exits_at_brk()?;
-        if !self.debugger.is_on() {
-            outcome.events.extend(self.execute(layout::BRK, &[Instruction::Brk], None)?.events);
-        }
-        Ok(outcome)
+        let guests = self.execute(layout::BRK, &[Instruction::Brk], None)?.events;
+        self.debugger.exits_at_brk(guests)
     }
 
     fn view<'a>(&'a self, registers: &'a Registers) -> View<'a> {

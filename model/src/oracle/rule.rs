@@ -301,6 +301,9 @@ rules! {
     GUEST_DEBUG_SW_EXITS:
         "With KVM_GUESTDBG_USE_SW_BP the guest's BRK ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x3c and PC at the BRK, and the guest takes no exception",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG";
+    GUEST_DEBUG_GUESTS_BRK:
+        "While userspace debugs without KVM_GUESTDBG_USE_SW_BP, the guest's BRK ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x3c and PC at the BRK, or the guest takes its own exception",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; arch/arm64/kvm/handle_exit.c, kvm_handle_guest_debug: it is up to userspace to inject it; DDI 0487K.a D2.7 Breakpoint Instruction exceptions";
     GUEST_DEBUG_STEPS:
         "With KVM_GUESTDBG_SINGLESTEP each KVM_RUN executes one instruction and ends with KVM_EXIT_DEBUG, EC 0x32",
         "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a D2.11 Software Step exceptions";
@@ -496,6 +499,9 @@ rules! {
     AARCH32_BKPT:
         "BKPT generates a Prefetch Abort exception whatever masks the others, with the status of a debug exception in IFSR and MOE 0b0011",
         "DDI 0487K.a G2.7 Breakpoint Instruction exceptions, DBGDSCRext.MOE";
+    AARCH32_BKPT_EXITS:
+        "With KVM_GUESTDBG_USE_SW_BP the guest's BKPT ends KVM_RUN with KVM_EXIT_DEBUG, EC 0x38 and PC at the BKPT, and the guest takes no exception",
+        "Linux Documentation/virt/kvm/api.rst 4.87 KVM_SET_GUEST_DEBUG; DDI 0487K.a G2.7 Breakpoint Instruction exceptions";
     NESTED_UNTRAPPED:
         "At EL1 and EL0 an access to a debug register that no control of EL2 traps completes; one that does not exist or is not of that Exception level is UNDEFINED, whatever the controls",
         "DDI 0487K.a D24.3 Debug registers, the pseudocode of each access";

@@ -57,6 +57,8 @@ pub const VECTOR: u64 = RAM + 0x800 + 0x80 * VECTOR_CURRENT_EL_SYNCHRONOUS;
 pub const TARGET: u64 = 0x400f_0000;
 /// Its size in bytes.
 pub const TARGET_SIZE: u64 = 0x2000;
+/// The same memory at another address, which has bits above [31:0].
+pub const HIGH_TARGET: u64 = TARGET | 1 << 38;
 /// The size of a page in bytes.
 pub const PAGE: u64 = 0x1000;
 /// A page that stage 1 maps read-only.

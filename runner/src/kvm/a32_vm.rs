@@ -4,12 +4,13 @@
 
 use super::{
     composed_vm::{Code, ComposedVm, Userspace},
+    debug::Debugger,
     device::Kvm,
     features, one_reg,
 };
 use crate::{a32, composed, guest::Error};
 use dfr0_model::{
-    aarch32::{self, Event, Op},
+    aarch32::{self, BKPT, Event, Op},
     id_write::Answer,
     sysreg::SysReg,
     vmm::Features,
@@ -47,7 +48,7 @@ impl A32Vm {
     /// Lets the guest execute its operations. Returns the event of each, including userspace's.
     pub fn executes(&mut self) -> Result<Vec<Event>, Error> {
         let code = Code { pieces: a32::compose(&self.ops), start: a32::CODE, vectors: RAM };
-        let (userspaces, words) = self.vm.executes(code, &self.ops, &mut Registers)?;
+        let (userspaces, words) = self.vm.executes(code, &self.ops, &mut Debugging::default())?;
         let words: Vec<u32> = words.into_iter().map(|word| word as u32).collect();
         let guests = aarch32::decode(&words).ok_or_else(|| self.vm.died("its log makes no sense".into()))?;
         composed::in_order(&self.ops, userspaces, guests)
@@ -55,26 +56,38 @@ impl A32Vm {
     }
 }
 
-/// Userspace accesses registers, and does not debug the guest.
-struct Registers;
+/// Userspace accesses registers, and is the guest's debugger.
+#[derive(Default)]
+struct Debugging {
+    debugger: Debugger,
+    /// The syndrome of the last KVM_EXIT_DEBUG, until an operation reads it.
+    exit: u32,
+}
 
-impl Userspace for Registers {
+impl Userspace for Debugging {
     type Op = Op;
     type Event = Event;
 
     fn act(&mut self, vm: &ComposedVm, op: Op) -> Event {
-        match op {
-            Op::Get(register) => vm.get(one_reg::system(register)).map_or_else(Event::Refused, Event::Value),
-            Op::GetSpsrAbt => vm.get(one_reg::SPSR_ABT).map_or_else(Event::Refused, Event::Value),
-            Op::Set(register, value) => match vm.set(one_reg::system(register), value) {
-                Answer::Accepted => Event::Done,
-                Answer::Refused(errno) => Event::Refused(errno),
-            },
-            _ => Event::Done,
+        let answer = match op {
+            Op::Get(register) => {
+                return vm.get(one_reg::system(register)).map_or_else(Event::Refused, Event::Value);
+            }
+            Op::GetSpsrAbt => return vm.get(one_reg::SPSR_ABT).map_or_else(Event::Refused, Event::Value),
+            Op::GetDebugExit => return Event::Value(std::mem::take(&mut self.exit).into()),
+            Op::Set(register, value) => vm.set(one_reg::system(register), value),
+            Op::Debug(debug) => self.debugger.set(&vm.vcpu, debug),
+            _ => Answer::Accepted,
+        };
+        match answer {
+            Answer::Accepted => Event::Done,
+            Answer::Refused(errno) => Event::Refused(errno),
         }
     }
 
-    fn debug_exit(&mut self, _: &ComposedVm, _: u8) -> bool {
-        false
+    /// Moves PC past a BKPT.
+    fn debug_exit(&mut self, vm: &ComposedVm, hsr: u32) -> bool {
+        self.exit = hsr;
+        vm.get(one_reg::PC) == Ok(BKPT.into()) && vm.set(one_reg::PC, u64::from(BKPT) + 4) == Answer::Accepted
     }
 }

@@ -34,8 +34,8 @@ pub trait Userspace {
     type Event;
     /// Does an operation of userspace.
     fn act(&mut self, vm: &ComposedVm, op: Self::Op) -> Self::Event;
-    /// KVM_RUN ended with KVM_EXIT_DEBUG of this exception class. False if that ends the scenario.
-    fn debug_exit(&mut self, vm: &ComposedVm, ec: u8) -> bool;
+    /// KVM_RUN ended with KVM_EXIT_DEBUG of this syndrome. False if that ends the scenario.
+    fn debug_exit(&mut self, vm: &ComposedVm, hsr: u32) -> bool;
 }
 
 /// What the guest's code is and where it starts.
@@ -176,8 +176,8 @@ impl ComposedVm {
                     return Ok((address, u64::from_le_bytes(bytes)));
                 }
                 Ok(VcpuExit::Debug(debug)) => {
-                    let ec = debug_exit_class(debug.hsr.into());
-                    if !userspace.debug_exit(self, ec) {
+                    if !userspace.debug_exit(self, debug.hsr) {
+                        let ec = debug_exit_class(debug.hsr.into());
                         break format!("KVM_RUN ended with KVM_EXIT_DEBUG of EC {ec:#04x}");
                     }
                 }

@@ -66,7 +66,7 @@ impl Userspace for Stepper {
     fn act(&mut self, vm: &ComposedVm, _: Turn) -> Answer {
         self.debugger.set(&vm.vcpu, GuestDebug::new(ENABLE | SINGLESTEP))
     }
-    fn debug_exit(&mut self, vm: &ComposedVm, _: u8) -> bool {
+    fn debug_exit(&mut self, vm: &ComposedVm, _: u32) -> bool {
         vm.get(one_reg::PC).is_ok_and(|pc| {
             self.pcs.push(pc);
             self.pcs.len() < MOST_STEPS

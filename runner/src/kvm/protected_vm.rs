@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{composed, guest::Error, protected as code};
 use dfr0_model::{
-    event::EC_BRK,
+    event::{EC_BRK, debug_exit_class},
     guest_debug::GuestDebug,
     id_write::Answer,
     protected::{self, Event, Op},
@@ -108,7 +108,8 @@ impl Userspace for Debugging {
     }
 
     /// Moves PC past a BRK; switches guest debugging off after anything else.
-    fn debug_exit(&mut self, vm: &ComposedVm, ec: u8) -> bool {
+    fn debug_exit(&mut self, vm: &ComposedVm, hsr: u32) -> bool {
+        let ec = debug_exit_class(hsr.into());
         let Ok(pc) = vm.get(one_reg::PC) else { return false };
         self.exits.push((ec, pc));
         match ec {

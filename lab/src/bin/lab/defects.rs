@@ -52,7 +52,7 @@ again, so Ctrl-C loses one defect at the most.
 Exit status: 0 if dfr0 sees each defect that can be seen; 1 if one survives
 without a reason, if one of upstream's tests fails where dfr0 sees nothing, or
 if a case fails without a defect; 128 + N if signal N stopped lab; 125 if lab or
-the arguments failed, or a defect cannot be applied or built.";
+the arguments failed, or a defect cannot be applied, built or tested.";
 
 #[derive(Args)]
 pub struct Defects {
@@ -141,14 +141,13 @@ impl Defects {
 
         let (sender, built) = sync_channel(0);
         let mut bad = clean.values().any(|verdict| verdict.dfr0.something());
-        let mut unbuilt = 0;
+        let mut untested = 0;
         thread::scope(|scope| -> Result<()> {
             // The next kernel is built while a host runs.
             scope.spawn(|| {
                 let sender = sender;
                 for ((defect, host), changes) in chosen.iter().zip(&changes) {
                     let built = tester.builds(&tree, changes);
-                    let built = built.with_context(|| format!("the defect `{}`", defect.name));
                     let stopped = built.as_ref().is_err_and(|error| error.is::<Interrupted>());
                     if sender.send((*defect, *host, built)).is_err() || stopped {
                         return;
@@ -156,18 +155,20 @@ impl Defects {
                 }
             });
             for (number, (defect, host, built)) in (1..).zip(built) {
-                let kernel = match built {
-                    Ok(kernel) => kernel,
+                let (name, clean) = (&defect.name, &clean[&host.name]);
+                let tested = built.and_then(|kernel| {
+                    let subject = Subject { name, digest: Some(defect.digest()?), cases: &defect.cases };
+                    self.verdict(subject, &kernel, host, Some(clean), &tester)
+                });
+                let verdict = match tested.with_context(|| format!("the defect `{name}`")) {
+                    Ok(verdict) => verdict,
                     Err(error) if error.is::<Interrupted>() => return Err(error),
                     Err(error) => {
                         eprintln!("lab: {error:#}");
-                        unbuilt += 1;
+                        untested += 1;
                         continue;
                     }
                 };
-                let (name, clean) = (&defect.name, &clean[&host.name]);
-                let subject = Subject { name, digest: Some(defect.digest()?), cases: &defect.cases };
-                let verdict = self.verdict(subject, &kernel, host, Some(clean), &tester)?;
                 let seen = describe(&verdict.dfr0);
                 eprintln!("lab: {number} of {}: {} on {}: {seen}", chosen.len(), name, host.name);
                 if verdict.only_upstream() {
@@ -178,8 +179,8 @@ impl Defects {
             Ok(())
         })?;
         self.report(&list)?;
-        if unbuilt > 0 {
-            bail!("{unbuilt} of the kernels cannot be built");
+        if untested > 0 {
+            bail!("{untested} of the defects cannot be built or tested");
         }
         Ok(if bad { Exit::Command(1) } else { Exit::Good })
     }
@@ -244,7 +245,11 @@ impl Defects {
             write_whole(&place.with_extension("jsonl"), 0o644, |file| Ok(file.write_all(&stdout)?))?;
             let mut failed = failed_cases(&String::from_utf8_lossy(&stdout));
             let died = match ended {
-                Ended::Status(0 | SKIPPED) => None,
+                Ended::Status(0) => None,
+                Ended::Status(SKIPPED) => bail!(
+                    "on {} every case was skipped: the host does not have what they need, or this kernel has no KVM",
+                    host.name
+                ),
                 Ended::Status(1) if !failed.is_empty() => None,
                 Ended::Status(status) => Some(format!("dfr0 exited with {status}")),
                 Ended::Died(why) => Some(why),

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     dfr0::{BRPS, CTX_CMPS, DEBUGVER, WRPS},
+    guest_debug::{GuestDebug, USE_SW_BP},
     outcome::Unknown,
     shape::Shape,
     sysreg::{DBGVCR32_EL2, DebugRegister, MDCCINT_EL1, MDSCR_EL1, OSLSR_EL1, SysReg},
@@ -52,6 +53,8 @@ const PL1: u64 = 0b01 << 1;
 const PL1_AND_PL0: u64 = 0b11 << 1;
 const VA: u64 = 0xffff_fffc;
 const LOWER: u64 = 0xffff_ffff;
+/// ESR_EL2 of a BKPT with the immediate 0: EC 0x38, and IL.
+const ESR_BKPT: u64 = 0x38 << 26 | 1 << 25;
 
 /// DBGDSCRext.MOE of a breakpoint, BKPT and a watchpoint.
 const MOE_BREAKPOINT: u32 = 0b0001;
@@ -227,6 +230,10 @@ pub struct Pe {
     unsynchronised: bool,
     /// It has taken an abort.
     aborted: bool,
+    /// What userspace debugs, if it does.
+    debug: Option<GuestDebug>,
+    /// The syndrome of a KVM_EXIT_DEBUG that userspace has not read, or zero.
+    debug_exit: u64,
 }
 
 impl Pe {
@@ -250,6 +257,8 @@ impl Pe {
             long_descriptors: false,
             unsynchronised: false,
             aborted: false,
+            debug: None,
+            debug_exit: 0,
         }
     }
 
@@ -260,7 +269,8 @@ impl Pe {
             Op::ReadLong(Long::Dbgdrar) => rom_address(0xffff_0000_0000_0ffc),
             Op::ReadLong(Long::Dbgdsar) => vec![Outcome::exactly(0)],
             Op::Write(register, _) => self.writes(register)?,
-            Op::Isb | Op::Exit | Op::Set(..) => vec![Outcome::Done],
+            Op::Isb | Op::Exit | Op::Set(..) | Op::Debug(_) => vec![Outcome::Done],
+            Op::GetDebugExit => vec![Outcome::exactly(self.debug_exit)],
             Op::Get(register) => vec![self.userspace_reads(register)?],
             Op::GetSpsrAbt if self.aborted => {
                 vec![Outcome::Value { defined: Debug::SPSR_DEFINED.into(), value: Debug::SPSR.into() }]
@@ -272,6 +282,8 @@ impl Pe {
             )?,
             Op::Load(address) => self.accessed(address, false)?,
             Op::Store(address) => self.accessed(address, true)?,
+            // Userspace continues after it.
+            Op::Bkpt if self.debug.is_some_and(|debug| debug.has(USE_SW_BP)) => vec![Outcome::Done],
             // Neither MDBGen nor the OS Lock masks it (DDI 0487 G2.7).
             Op::Bkpt => {
                 self.caught(Hit::Must, Outcome::PrefetchAbort(self.prefetch_abort(BKPT, MOE_BKPT)))?
@@ -289,6 +301,18 @@ impl Pe {
             (Op::Set(register, value), Event::Done) => {
                 self.unsynchronised = false;
                 self.userspace_writes(register, value);
+            }
+            (Op::Debug(debug), Event::Done) => {
+                self.unsynchronised = false;
+                self.debug = debug.is_on().then_some(debug);
+            }
+            (Op::GetDebugExit, _) => {
+                self.unsynchronised = false;
+                self.debug_exit = 0;
+            }
+            (Op::Bkpt, Event::Done) => {
+                self.unsynchronised = false;
+                self.debug_exit = ESR_BKPT;
             }
             (Op::Isb | Op::Exit | Op::Get(_) | Op::GetSpsrAbt, _) | (_, Event::Undefined) => {
                 self.unsynchronised = false;
@@ -502,6 +526,9 @@ impl Pe {
         if self.vcr != 0 && self.generates() {
             return Err(Unknown("Vector Catch exceptions"));
         }
+        if self.debug.is_some() && hit != Hit::Never {
+            return Err(Unknown("a debug exception of the guest's own while userspace debugs"));
+        }
         Ok(match hit {
             Hit::Never => vec![Outcome::Done],
             Hit::May => vec![Outcome::Done, exception],
@@ -602,6 +629,7 @@ fn watchpoint_hits(wvr: u64, wcr: u64, address: u32, writes: bool) -> (Hit, u32)
 mod tests {
     use super::super::{Abort, WATCHED, dbgbcr, dbgbvr, dbgbxvr, dbgwcr, dbgwvr, watched};
     use super::*;
+    use crate::guest_debug::ENABLE;
 
     /// 6 breakpoints, 4 watchpoints, 2 context-aware, DebugVer 0x6, OS Double Lock.
     const DFR0: u64 = 0x1030_5006;
@@ -708,6 +736,19 @@ mod tests {
         for register in [dbgbvr(5), dbgbcr(5), dbgwvr(3), dbgwcr(3)] {
             assert_eq!(allowed(&[], Op::Write(register, 0)), [Outcome::Done], "{register}");
         }
+    }
+
+    #[test]
+    fn bkpt_exits_while_userspace_debugs_with_software_breakpoints_and_not_otherwise() {
+        let on = Op::Debug(GuestDebug::new(ENABLE | USE_SW_BP));
+        assert_eq!(allowed(&[on], Op::Bkpt), [Outcome::Done]);
+        assert_eq!(allowed(&[on, Op::Bkpt], Op::GetDebugExit), [Outcome::exactly(0xe200_0000)]);
+        assert_eq!(allowed(&[on, Op::Bkpt, Op::GetDebugExit], Op::GetDebugExit), [Outcome::exactly(0)]);
+        let off = Op::Debug(GuestDebug::OFF);
+        assert!(matches!(allowed(&[on, off], Op::Bkpt)[..], [Outcome::PrefetchAbort(_)]));
+        let mut pe = Pe::new(0, 0);
+        pe.follow(Op::Debug(GuestDebug::new(ENABLE)), &Event::Done);
+        assert!(pe.allowed(Op::Bkpt).is_err(), "without software breakpoints");
     }
 
     #[test]
