@@ -86,13 +86,13 @@ fn hosts(diff: &Diff) -> Markup {
     };
     html! {
         div.scroll tabindex="0" role="group" aria-labelledby="hosts-title" {
-            table {
+            table.sides {
                 thead { tr { th scope="col" { "OLD" } th scope="col" { "its kernel" } th scope="col" { "NEW" } th scope="col" { "its kernel" } } }
                 tbody {
                     @for Pair { old, old_release, new, new_release, old_build, new_build } in &diff.compared {
                         tr {
-                            td { (old) } td { (kernel(old_release, old_build)) }
-                            td { (new) } td { (kernel(new_release, new_build)) }
+                            td { span.label { "OLD " } (old) } td { (kernel(old_release, old_build)) }
+                            td { span.label { "NEW " } (new) } td { (kernel(new_release, new_build)) }
                         }
                     }
                 }
