@@ -29,9 +29,6 @@ use crate::qemu_of;
 
 /// kselftest's status of a test that skipped everything.
 const SKIPPED: u8 = 4;
-/// Arguments of upstream's tests. debug-exceptions steps the same instructions 10,000 times by default, in 12 seconds, and sees
-/// nothing in the last thousands that it did not see before.
-const ARGUMENTS: [(&str, &[&str]); 1] = [("debug-exceptions", &["-i", "500"])];
 /// An upper limit of what is kept of a host's output, in bytes.
 const LARGEST: usize = 256 << 20;
 
@@ -310,13 +307,8 @@ fn upstream_tests(directory: &Path) -> Result<Vec<(String, Errand)>> {
         bail!("{} has no test", directory.display());
     }
     names.sort();
-    let errand = |name: String| {
-        let arguments =
-            ARGUMENTS.iter().filter(|(test, _)| **test == name).flat_map(|(_, arguments)| *arguments);
-        let program = directory.join(&name).display().to_string();
-        let command: Vec<_> = [program].into_iter().chain(arguments.map(|&text| text.into())).collect();
-        Ok((name, Errand::new(&command, None)?))
-    };
+    let errand =
+        |name: String| Ok((name.clone(), Errand::new(&[directory.join(&name).display().to_string()], None)?));
     names.into_iter().map(errand).collect()
 }
 
@@ -351,7 +343,7 @@ impl Tester<'_> {
         if self.upstream.is_empty() {
             return Ok(None);
         }
-        let mut all = format!("{on} {ARGUMENTS:?}");
+        let mut all = on.to_owned();
         for (test, errand) in &self.upstream {
             all += &format!(" {test} {}", errand.sha256()?);
         }
