@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 //! A command for hosts and its files. The files are read once, and each host gets them as they were then.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
 use std::io;
@@ -9,20 +10,32 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::digest;
 use crate::hosts::Host;
 use crate::initramfs::{self, Contents};
-use crate::job::{Job, environment};
+use crate::job::{Job, environment, inherited};
 use crate::kernel::Identity;
 use crate::program::{self, Program};
+
+/// A command as a host runs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program's path in the host.
+    pub program: PathBuf,
+    /// The program's arguments, without its own name.
+    pub arguments: Vec<String>,
+    /// The variables that it inherits.
+    pub inherited: BTreeMap<String, String>,
+}
 
 /// A command, and everything that a host needs to run it.
 #[derive(Debug)]
 pub struct Errand {
-    program: PathBuf,
-    arguments: Vec<String>,
-    /// An unnamed file, so that it is always removed.
+    command: Command,
+    /// A file without a name, so that it is always removed, or one of a plan.
     files: File,
 }
 
@@ -40,7 +53,20 @@ impl Errand {
         let Program { in_host, added } = Program::find(name, with.as_deref())?;
         let mut files = tempfile::tempfile().context("cannot make a temporary file")?;
         Contents { init: &init()?, with: with.as_deref(), added: added.as_deref() }.write(&mut files)?;
-        Ok(Self { program: in_host, arguments: arguments.to_vec(), files })
+        let variables = env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let inherited = inherited(variables);
+        Ok(Self { command: Command { program: in_host, arguments: arguments.to_vec(), inherited }, files })
+    }
+
+    /// The errand of a command whose files were written before.
+    pub fn again(command: Command, files: File) -> Self {
+        Self { command, files }
+    }
+
+    /// The command.
+    pub fn command(&self) -> &Command {
+        &self.command
     }
 
     /// The digest of the files: of the program, the directory and `lab-init`.
@@ -51,14 +77,9 @@ impl Errand {
     /// The initramfs that `host` boots with `kernel`.
     pub fn initramfs(&self, host: &Host, kernel: &Identity) -> Result<File> {
         let job = Job {
-            program: self.program.clone(),
-            arguments: self.arguments.clone(),
-            environment: environment(
-                &host.name,
-                kernel,
-                env::vars_os()
-                    .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-            ),
+            program: self.command.program.clone(),
+            arguments: self.command.arguments.clone(),
+            environment: environment(&host.name, kernel, self.command.inherited.clone()),
             expected_shape: host.shaped.as_ref().map(|cpu| cpu.shape),
             expected_mode: host.mode,
             now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()),
@@ -70,7 +91,7 @@ impl Errand {
     }
 
     /// Opens the files again, so that each thread reads at its own position.
-    fn files(&self) -> Result<File> {
+    pub fn files(&self) -> Result<File> {
         let path = format!("/proc/self/fd/{}", self.files.as_raw_fd());
         File::open(&path).with_context(|| format!("cannot open {path}"))
     }

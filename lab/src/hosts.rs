@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::kernel::Choice;
@@ -17,7 +17,8 @@ use crate::shape::Shape;
 const BUILT_IN: &str = include_str!("../hosts.toml");
 
 /// A machine that the lab can boot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Host {
     /// Its name.
     pub name: String,
@@ -48,7 +49,8 @@ impl Host {
 }
 
 /// A CPU model that gets another shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShapedCpu {
     /// QEMU's name for the model.
     pub model: String,

@@ -38,17 +38,18 @@ pub struct Job {
     pub now: u64,
 }
 
-/// The environment of a command in `host`, made from the variables of this process.
+/// Those of the variables of this process that a command in a host inherits.
+pub fn inherited(variables: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let is_inherited = |name: &str| INHERITED.iter().any(|beginning| name.starts_with(beginning));
+    variables.into_iter().filter(|(name, _)| is_inherited(name) && name != "DFR0_LAB_KERNEL_SOURCE").collect()
+}
+
+/// The environment of a command in `host`: what it inherits, and the lab's own variables.
 pub fn environment(
     host: &str,
     kernel: &Identity,
-    variables: impl IntoIterator<Item = (String, String)>,
+    mut environment: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let mut environment: BTreeMap<_, _> = variables
-        .into_iter()
-        .filter(|(name, _)| INHERITED.iter().any(|beginning| name.starts_with(beginning)))
-        .collect();
-    environment.remove("DFR0_LAB_KERNEL_SOURCE");
     if let Some(source) = &kernel.source {
         environment.insert("DFR0_LAB_KERNEL_SOURCE".into(), source.clone());
     }
@@ -77,7 +78,7 @@ mod tests {
         let job = Job {
             program: "/host/.cmd/t".into(),
             arguments: vec!["--".into(), "a \"b\"\n\\x".into(), String::new(), "\u{7f}\u{1}ü".into()],
-            environment: environment("max", &kernel(), [("RUST_LOG".into(), "a='b'\n".into())]),
+            environment: environment("max", &kernel(), [("RUST_LOG".into(), "a='b'\n".into())].into()),
             expected_shape: Some(Shape { breakpoints: 4, watchpoints: 2, context_aware: 1 }),
             expected_mode: Some(Mode::Nested),
             now: 1_800_000_000,
@@ -96,8 +97,8 @@ mod tests {
             "NO_COLOR",
             "DFR0_LAB_KERNEL_SOURCE",
         ];
-        let environment =
-            environment("max", &kernel(), variables.map(|name| (name.to_owned(), "here".to_owned())));
+        let variables = variables.map(|name| (name.to_owned(), "here".to_owned()));
+        let environment = environment("max", &kernel(), inherited(variables));
         assert_eq!(environment["PATH"], "/host:/bin");
         assert_eq!(environment["DFR0_LAB_HOST"], "max");
         assert_eq!(environment["DFR0_LAB_KERNEL_SHA256"], "f00d");

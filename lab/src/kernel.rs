@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 use crate::apt::{Archive, Package, Root, Scope};
 use crate::cache::{self, Cache, write_whole};
@@ -52,7 +53,8 @@ impl Suite {
 }
 
 /// Which kernel a host boots.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Choice {
     /// The kernel of a suite.
     Suite(Suite),
@@ -101,6 +103,20 @@ const PATCH: char = ',';
 
 /// The name of [`Choice::Newest`], in hosts.toml and in the cache.
 const NEWEST: &str = "newest";
+
+impl From<Choice> for String {
+    fn from(choice: Choice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for Choice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 impl FromStr for Choice {
     type Err = String;

@@ -31,6 +31,7 @@ pub mod qemu;
 pub mod running;
 pub mod shape;
 pub mod shaped_cpu;
+pub mod slurm;
 pub mod source;
 pub mod streams;
 pub mod tools;

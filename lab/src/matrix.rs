@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   DIR/matrix.json          what was run where, and how each cell ended; rewritten after each cell
+//!   DIR/plan/                what a job needs to run a cell, if Slurm runs them
 //!   DIR/HOST@KERNEL/         a cell; the directory appears, complete, when the cell has ended
 //!       stdout  stderr       the command's output
 //!       kernel.log           the rest of the host's output, mainly its kernel's messages
@@ -10,6 +11,9 @@
 //! ```
 
 pub mod cell_folder;
+pub mod jobs;
 pub mod kernels;
+pub mod plan;
 pub mod record;
+pub mod reports;
 pub mod run;

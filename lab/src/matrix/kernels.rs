@@ -2,7 +2,8 @@
 //! The kernels of a matrix. Each image is one kernel, even if it was requested under several names.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -29,24 +30,26 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Copies the images to `directory`, because they may change while cells run, and returns each with its copy.
-    pub fn take(images: &[(Choice, Image)], directory: &Path) -> Result<Vec<(Self, PathBuf)>> {
-        let mut kernels: Vec<(Self, PathBuf)> = Vec::new();
+    /// Copies the images to `directory`, because they may change while cells run. The name of a copy is its digest.
+    pub fn take(images: &[(Choice, Image)], directory: &Path) -> Result<Vec<Self>> {
+        let mut kernels: Vec<Self> = Vec::new();
         for (index, (choice, image)) in images.iter().enumerate() {
             let copy = directory.join(index.to_string());
             let copied = || {
                 fs::copy(&image.path, &copy)?;
-                digest::sha256(File::open(&copy)?)
+                let sha256 = digest::sha256(File::open(&copy)?)?;
+                fs::rename(&copy, directory.join(&sha256))?;
+                Ok::<_, io::Error>(sha256)
             };
             let sha256 = copied().with_context(|| format!("cannot copy {}", image.path.display()))?;
             let asked_for = choice.to_string();
-            match kernels.iter_mut().find(|(kernel, _)| kernel.sha256 == sha256) {
-                Some((kernel, _)) if kernel.asked_for.contains(&asked_for) => {}
-                Some((kernel, _)) => kernel.asked_for.push(asked_for),
+            match kernels.iter_mut().find(|kernel| kernel.sha256 == sha256) {
+                Some(kernel) if kernel.asked_for.contains(&asked_for) => {}
+                Some(kernel) => kernel.asked_for.push(asked_for),
                 None => {
                     let name = name(choice, &sha256);
                     let (asked_for, source) = (vec![asked_for], image.source.clone());
-                    kernels.push((Self { name, asked_for, sha256, source, release: None }, copy));
+                    kernels.push(Self { name, asked_for, sha256, source, release: None });
                 }
             }
         }
@@ -116,14 +119,15 @@ mod tests {
         let kernels = Kernel::take(&images, copies.path()).unwrap();
         fs::write(at("sid"), "7.4").unwrap();
 
-        let [(sid, first), (own, second)] = &kernels[..] else { panic!("{kernels:?}") };
+        let [sid, own] = &kernels[..] else { panic!("{kernels:?}") };
         assert_eq!(
             (sid.name.as_str(), &sid.asked_for[..]),
             ("sid", &["sid".to_owned(), "newest".to_owned()][..])
         );
-        assert_eq!(fs::read(first).unwrap(), b"7.3", "the image as it was");
+        let copy = |kernel: &Kernel| fs::read(copies.path().join(&kernel.sha256)).unwrap();
+        assert_eq!(copy(sid), b"7.3", "the image as it was");
         assert_eq!(own.name, format!("Image-{}", &own.sha256[..8]));
-        assert_eq!((own.asked_for.len(), fs::read(second).unwrap().as_slice()), (1, &b"own"[..]));
+        assert_eq!((own.asked_for.len(), copy(own)), (1, b"own".to_vec()));
     }
 
     #[test]

@@ -150,6 +150,8 @@ pub enum Status {
     Deadline(u64),
     /// The host did not report how the command ended, or some of its output was lost.
     NoReport(String),
+    /// The cell's job ended without a result, for this reason.
+    Lost(String),
     /// The run was stopped while the cell ran.
     Interrupted,
     /// The cell has not run yet.
@@ -159,7 +161,7 @@ pub enum Status {
 impl Status {
     /// Whether the cell has ended and need not run again.
     pub fn has_ended(&self) -> bool {
-        !matches!(self, Self::Interrupted | Self::NotRun)
+        !matches!(self, Self::Lost(_) | Self::Interrupted | Self::NotRun)
     }
 
     /// Whether the command succeeded: it exited with 0, or with 4 because it skipped all tests.
@@ -189,6 +191,7 @@ impl fmt::Display for Status {
                 write!(f, "did not end within {seconds} s and was stopped (--deadline sets a longer limit)")
             }
             Self::NoReport(reason) => write!(f, "did not report: {reason}"),
+            Self::Lost(reason) => write!(f, "lost: {reason}"),
             Self::Interrupted => f.write_str("interrupted"),
             Self::NotRun => f.write_str("not run"),
         }
@@ -247,8 +250,8 @@ impl Record {
         self.cells[index] = cell;
     }
 
-    /// Takes over the cells of `earlier`, a record of the same run, for which `is_there` is true.
-    pub fn resume(&mut self, earlier: Self, is_there: impl Fn(&Cell) -> bool) -> Result<()> {
+    /// Takes over the cells of `earlier`, a record of the same run, as `ended` finds them.
+    pub fn resume(&mut self, earlier: Self, ended: impl Fn(&Cell) -> Option<Cell>) -> Result<()> {
         let differences = earlier.differences(self);
         if !differences.is_empty() {
             bail!("it is a different run:\n  {}", differences.join("\n  "));
@@ -260,7 +263,7 @@ impl Record {
         for index in 0..self.cells.len() {
             let name = self.cells[index].name();
             let Some(cell) = cells.remove(&name) else { bail!("{FILE} does not have the cell {name}") };
-            if is_there(&cell) {
+            if let Some(cell) = ended(&cell) {
                 self.set(index, cell);
             }
         }
@@ -313,6 +316,7 @@ impl Record {
                 Status::Refused(_) => "did not run".into(),
                 Status::Deadline(_) => "did not end in time".into(),
                 Status::NoReport(_) => "did not report".into(),
+                Status::Lost(_) => "lost".into(),
                 status => status.to_string(),
             };
             *counts.entry(kind).or_default() += 1;
@@ -430,14 +434,14 @@ mod tests {
     #[test]
     fn cells_that_have_ended_are_kept_and_others_run_again() {
         let mut record = planned();
-        record.resume(earlier(), |_| true).unwrap();
+        record.resume(earlier(), |cell| Some(cell.clone())).unwrap();
         let ended: Vec<bool> = record.cells.iter().map(|cell| cell.status.has_ended()).collect();
         assert_eq!(ended, [true, true, false, false]);
         assert_eq!(record.cells[..2], earlier().cells[..2]);
         assert_eq!(record.kernels[1].release.as_deref(), Some("6.12"));
 
         let mut record = planned();
-        record.resume(earlier(), |cell| cell.kernel == "sid").unwrap();
+        record.resume(earlier(), |cell| (cell.kernel == "sid").then(|| cell.clone())).unwrap();
         assert_eq!(record.cells[0].status, Status::NotRun, "its directory is gone");
         assert!(record.cells[1].status.has_ended());
     }
@@ -445,14 +449,16 @@ mod tests {
     #[test]
     fn hosts_and_kernels_may_be_in_another_order() {
         let mut record = record(&["max", "shape-4-2-1"], vec![kernel("sid", "13"), kernel("trixie", "12")]);
-        record.resume(earlier(), |_| true).unwrap();
+        record.resume(earlier(), |cell| Some(cell.clone())).unwrap();
         assert_eq!(names(&record), ["max@sid", "max@trixie", "shape-4-2-1@sid", "shape-4-2-1@trixie"]);
         assert_eq!(record.cells[3].status, Status::Exited(1));
     }
 
     #[test]
     fn the_differences_of_another_run_are_listed() {
-        let error = |mut record: Record| format!("{:#}", record.resume(earlier(), |_| true).unwrap_err());
+        let error = |mut record: Record| {
+            format!("{:#}", record.resume(earlier(), |cell| Some(cell.clone())).unwrap_err())
+        };
         let kernels = || vec![kernel("trixie", "12"), kernel("sid", "13")];
         for (other, difference) in [
             (Record { lab: "9".into(), ..planned() }, "lab: was 0."),
@@ -514,7 +520,8 @@ mod tests {
 
     #[test]
     fn missing_and_foreign_cells_are_an_error() {
-        let error = |earlier: Record| planned().resume(earlier, |_| true).unwrap_err().to_string();
+        let error =
+            |earlier: Record| planned().resume(earlier, |cell| Some(cell.clone())).unwrap_err().to_string();
         let mut missing = earlier();
         missing.cells.pop();
         assert_eq!(error(missing), "matrix.json has 3 of 4 cells");

@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! A run in its directory. It runs several cells at a time, until all have ended or the run is stopped.
+//! A run in its directory. It runs several cells at a time, until all have ended or the run is stopped, or collects cells
+//! that others have run.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::interrupt::{Interrupted, Signals};
-use crate::matrix::cell_folder::{CannotWrite, CellFolder, is_there};
+use crate::matrix::cell_folder::{CannotWrite, CellFolder, ended, make_place, remove_copies};
 use crate::matrix::record::{Cell, FILE, Record, Status};
 use crate::outcome::Outcome;
 use crate::pool;
-use crate::progress::Progress;
+use crate::progress::{Progress, Running};
 use crate::virtual_machine::DeadlineOver;
+
+/// The time that another lab may need to collect the cells.
+const COLLECTING: Duration = Duration::from_secs(60);
+
+/// Boots the host of a cell and runs the command in it.
+pub type RunCell<'a> = dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync + 'a;
 
 /// A run and its directory, which is locked against other labs.
 #[derive(Debug)]
@@ -44,10 +53,10 @@ impl Run {
             if !directory.join(FILE).exists() {
                 bail!("there is no run in {shown} to continue: it has no {FILE}");
             }
-            let is_there = |cell: &Cell| is_there(directory, cell);
             Record::load(directory)
-                .and_then(|earlier| record.resume(earlier, is_there))
+                .and_then(|earlier| record.resume(earlier, |cell| ended(directory, cell)))
                 .with_context(|| format!("cannot continue {shown} (another --out starts a new run)"))?;
+            record.cells.iter().try_for_each(|cell| make_place(directory, cell))?;
         } else if entries.next().is_some() {
             bail!("{shown} is not empty: --resume continues the run in it, another --out starts a new one");
         }
@@ -55,28 +64,59 @@ impl Run {
         Ok(Self { directory: directory.to_owned(), record, _lock: lock })
     }
 
+    /// Opens the run in `directory` as it is, to collect its cells. Another lab that does so now is waited for.
+    pub fn reopen(directory: &Path) -> Result<Self> {
+        let shown = directory.display();
+        let until = Instant::now() + COLLECTING;
+        let mut file = File::open(directory).with_context(|| format!("there is no run in {shown}"))?;
+        let lock = loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => break lock,
+                Err((returned, Errno::EWOULDBLOCK)) if Instant::now() < until => file = returned,
+                Err((_, error)) => bail!("cannot lock {shown} ({error}): another lab may use it"),
+            }
+            sleep(Duration::from_millis(100));
+        };
+        let record = Record::load(directory)?;
+        Ok(Self { directory: directory.to_owned(), record, _lock: lock })
+    }
+
+    /// The cells that have not ended, by their index.
+    pub fn left(&self) -> Vec<(usize, Cell)> {
+        let left = self.record.cells.iter().enumerate().filter(|(_, cell)| !cell.status.has_ended());
+        left.map(|(index, cell)| (index, cell.clone())).collect()
+    }
+
+    /// Takes over each cell that has ended since. `status` is that of the others.
+    pub fn collect(&mut self, status: impl Fn(usize) -> Status) -> Result<()> {
+        for (index, cell) in self.left() {
+            match ended(&self.directory, &cell) {
+                Some(cell) => self.record.set(index, cell),
+                None => self.record.set(index, Cell { status: status(index), ..cell }),
+            }
+        }
+        for cell in self.record.cells.iter().filter(|cell| cell.status.has_ended()) {
+            remove_copies(&self.directory, cell)?;
+        }
+        self.record.save(&self.directory)
+    }
+
     /// The record of the run.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Runs the cells that have not ended, `jobs` at a time. `run_cell` boots the cell's host and runs the command in it.
-    /// If `signals` stop the run, or if the directory cannot be written, the record says which cells have ended.
-    pub fn go(
-        &mut self,
-        jobs: usize,
-        signals: &Signals,
-        run_cell: &(dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync),
-    ) -> Result<()> {
-        let left = self.record.cells.iter().enumerate().filter(|(_, cell)| !cell.status.has_ended());
-        let left: Vec<(usize, Cell)> = left.map(|(index, cell)| (index, cell.clone())).collect();
+    /// Runs the cells that have not ended, `jobs` at a time. If `signals` stop the run, or if the directory cannot be written, the record says which cells have ended.
+    pub fn go(&mut self, jobs: usize, signals: &Signals, run_cell: &RunCell<'_>) -> Result<()> {
+        let left = self.left();
         let progress = Progress::new(left.len());
         let directory = self.directory.clone();
-        let work = |(_, cell): &(usize, Cell)| one(&directory, cell, &progress, run_cell);
+        let work =
+            |(_, cell): &(usize, Cell)| one(&directory, cell, "local", progress.begin(cell.name()), run_cell);
         pool::run(left, jobs, signals, &work, |(index, cell), result| {
             let cell = match result {
                 Some(cell) => {
-                    progress.say(format!("lab: {}\n", self.line(&cell)));
+                    progress.say(format!("lab: {}\n", line(&self.directory, &cell)));
                     progress.ended();
                     cell
                 }
@@ -86,28 +126,30 @@ impl Run {
             self.record.save(&self.directory)
         })
     }
+}
 
-    /// How a cell ended, and the path of its directory if it did not succeed.
-    fn line(&self, cell: &Cell) -> String {
-        let seconds = cell.milliseconds.unwrap_or_default().div_ceil(1000);
-        let line = format!("{}: {} ({seconds} s)", cell.name(), cell.status);
-        if cell.status.is_good() {
-            line
-        } else {
-            format!("{line}; see {}", self.directory.join(cell.name()).display())
-        }
+/// How a cell ended, and the path of its directory if it did not succeed.
+pub fn line(directory: &Path, cell: &Cell) -> String {
+    let seconds = cell.milliseconds.unwrap_or_default().div_ceil(1000);
+    let line = format!("{}: {} ({seconds} s)", cell.name(), cell.status);
+    if cell.status.is_good() {
+        line
+    } else {
+        format!("{line}; see {}", directory.join(cell.name()).display())
     }
 }
 
-/// Runs a cell until it ends. An error is not the fault of the cell.
-fn one(
+/// Runs a copy of a cell until it ends, and returns how the cell ended, which is that of another copy if that was faster. An
+/// error is not the fault of the cell.
+pub fn one(
     directory: &Path,
     cell: &Cell,
-    progress: &Progress,
-    run_cell: &(dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync),
+    copy: &str,
+    running: Running,
+    run_cell: &RunCell<'_>,
 ) -> Result<Cell> {
     let start = Instant::now();
-    let mut folder = CellFolder::open(directory, cell, progress.begin(cell.name()))?;
+    let mut folder = CellFolder::open(directory, cell, copy, running)?;
     let status = match run_cell(cell, &mut folder) {
         Ok(outcome) => outcome.into(),
         Err(error) if error.is::<Interrupted>() || error.is::<CannotWrite>() => return Err(error),
@@ -118,8 +160,12 @@ fn one(
     };
     let milliseconds = u64::try_from(start.elapsed().as_millis()).ok();
     let cell = Cell { status, facts: folder.facts().cloned(), milliseconds, ..cell.clone() };
-    folder.close(&cell)?;
-    Ok(cell)
+    if folder.close(&cell)? {
+        return Ok(cell);
+    }
+    ended(directory, &cell).with_context(|| {
+        format!("{} is not the directory of a cell that has ended", directory.join(cell.name()).display())
+    })
 }
 
 #[cfg(test)]
@@ -256,7 +302,7 @@ mod tests {
         drop(run);
 
         // The directories that a killed lab leaves do no harm.
-        fs::create_dir_all(directory.path().join(".max@trixie/stdout")).unwrap();
+        fs::create_dir_all(directory.path().join(".max@trixie.local/stdout")).unwrap();
         fs::create_dir_all(directory.path().join("max@sid/stdout")).unwrap();
         let mut run = Run::open(directory.path(), planned(), true).unwrap();
         let ran = Mutex::new(Vec::new());
@@ -319,8 +365,7 @@ mod tests {
             let source = std::io::ErrorKind::StorageFull.into();
             Err(CannotWrite { path: "2/stdout".into(), source }.into())
         };
-        type RunCell<'a> = &'a (dyn Fn(&Cell, &mut CellFolder) -> Result<Outcome> + Sync);
-        for (name, run_cell) in [("1", &gone as RunCell<'_>), ("2", &full)] {
+        for (name, run_cell) in [("1", &gone as &RunCell<'_>), ("2", &full)] {
             let mut run = Run::open(&directory.path().join(name), planned(), false).unwrap();
             let error = format!("{:#}", run.go(1, &Signals::hold().unwrap(), run_cell).unwrap_err());
             assert!(error.contains("cannot write"), "{error}");
