@@ -133,13 +133,13 @@ struct Whole {
     #[arg(long, value_name = "EXECUTOR")]
     executor: Option<Executor>,
     /// An option of sbatch for Slurm's jobs, such as --partition=metal; may be repeated
-    #[arg(long, value_name = "OPTION", requires = "executor", allow_hyphen_values = true)]
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     sbatch: Vec<String>,
     /// Have Slurm cancel the cells that cannot end within this number of seconds [default: 86400]
-    #[arg(long, value_name = "SECONDS", requires = "executor", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     within: Option<u64>,
     /// Do not wait for Slurm: print the ids of the jobs
-    #[arg(long, requires = "executor")]
+    #[arg(long)]
     detach: bool,
     /// Write the reports of the run into DIR with the program DFR0, if CMD is `dfr0 run --results -`
     #[arg(long, value_name = "DFR0")]
@@ -168,6 +168,11 @@ impl Matrix {
 
 impl Whole {
     fn run(&self, hosts: &Hosts) -> Result<Exit> {
+        if self.executor != Some(Executor::Slurm)
+            && (self.detach || self.within.is_some() || !self.sbatch.is_empty())
+        {
+            bail!("--detach, --within and --sbatch need --executor slurm");
+        }
         let signals = Signals::hold()?;
         let hosts = hosts.several(&self.host)?;
         let errand = Errand::new(&self.command, self.with.as_deref())?;
