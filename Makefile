@@ -3,18 +3,19 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check compare defects bare bench matrix pairs test test-kselftest test-report test-contrib coverage mutants bundle tools install clean \
-    kselftest-install kselftest-remove
+.PHONY: help check compare defects bare bench matrix pairs test test-fleet test-kselftest test-report test-contrib coverage mutants \
+    bundle tools install clean kselftest-install kselftest-remove
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
 # cases, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, DEFECTS names in
-# lab/kernels/defects.toml, PREFIX and DESTDIR where `make install` puts files. The variables of each target:
+# lab/kernels/defects.toml, PREFIX and DESTDIR where `make install` puts files, ENGINE what runs the cells of a matrix. The
+# variables of each target:
 OF_check := HOST KERNEL KSRC PATCH PATTERNS
 OF_compare := BASE HEAD KERNEL KSRC PATCH HOST HOSTS PATTERNS EVERY
 OF_defects := DEFECTS HOSTS UPSTREAM PAGE
 OF_bare := HOST MACHINE PATTERNS
 OF_bench := HOST KERNEL KSRC PATTERNS
-OF_matrix := HOSTS KERNELS PATTERNS RESUME EVERY
+OF_matrix := HOSTS KERNELS PATTERNS RESUME EVERY ENGINE SBATCH DETACH
 OF_pairs := HOSTS
 OF_install := PREFIX DESTDIR
 OF_kselftest-install := KSRC
@@ -34,6 +35,9 @@ MACHINE ?=
 KERNEL ?=
 KERNELS ?=
 RESUME ?=
+ENGINE ?=
+SBATCH ?=
+DETACH ?=
 KSRC ?=
 PATCH ?=
 BASE ?=
@@ -79,10 +83,15 @@ help:
 	@echo "                       with each of four kernels; HOSTS='NAME …',"
 	@echo "                       KERNELS='bookworm …' and PATTERNS select others,"
 	@echo "                       RESUME=1 continues the last run (with the same settings)"
+	@echo "make matrix ENGINE=slurm"
+	@echo "                       the same on Slurm's nodes; SBATCH='--partition=metal …'"
+	@echo "                       are options of sbatch, DETACH=1 does not wait"
+	@echo "                       (docs/fleets.md)"
 	@echo "make pairs             move scenarios between lab hosts and compare the outcomes"
 	@echo "                       with the plans; HOSTS='NAME@KERNEL …' selects the hosts"
 	@echo "make hosts             list the lab hosts"
 	@echo "make test              run dfr0's own tests, including those in lab hosts"
+	@echo "make test-fleet        test ENGINE=slurm with Slurm's daemons on this machine"
 	@echo "make test-kselftest    run all tests of dfr0 in kernel trees (takes minutes)"
 	@echo "make test-report       test the page of \`dfr0 report html\` in a browser"
 	@echo "make test-contrib      test contrib/ with ReFrame and tmt from PyPI, in lab hosts"
@@ -117,7 +126,11 @@ ifndef DFR0_TOOLCHAIN
 check compare: export DFR0_NEEDS := $(if $(strip $(KSRC) $(PATCH) $(BASE) $(HEAD)),make=make gcc=gcc flex=flex bison=bison \
     bc=bc perl=perl git=git)
 defects: export DFR0_NEEDS := make=make gcc=gcc flex=flex bison=bison bc=bc perl=perl git=git rsync=rsync
+# Slurm's daemons. `make test` leaves their test out where they cannot be installed.
+SLURM := /usr/sbin/munged=munge /usr/sbin/slurmctld=slurmctld /usr/sbin/slurmd=slurmd sbatch=slurm-client
+test: export DFR0_WANTS := $(SLURM)
 # What the tests in kernel trees need and Debian does not install by default.
+test-fleet: export DFR0_NEEDS := $(SLURM)
 test test-kselftest: export DFR0_NEEDS := rsync=rsync xz=xz-utils git=git prove=perl python3=python3 \
     /usr/lib/python3/dist-packages/tap/parser.py=python3-tap \
     /usr/lib/python3/dist-packages/jsonschema/__init__.py=python3-jsonschema
@@ -129,7 +142,7 @@ test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver
 test-contrib: export DFR0_NEEDS := python3=python3 /usr/share/doc/python3-venv=python3-venv
 
 # Finds or installs the toolchain and calls make again with it.
-check compare defects bare bench matrix pairs test test-kselftest test-report test-contrib coverage mutants bundle tools install hosts:
+check compare defects bare bench matrix pairs test test-fleet test-kselftest test-report test-contrib coverage mutants bundle tools install hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -254,12 +267,10 @@ matrix: bundle lab
 	@cargo build --quiet --release --package dfr0-suites --bin dfr0
 	@echo "dfr0: matrix: running a sample of every suite in each lab host with each kernel, into target/matrix/latest"
 	@$(LAB) matrix --out $(TARGET)/matrix/latest $(if $(RESUME),--resume) $(HOSTS:%=--host %) \
-	    $(KERNELS:%=--kernel %) -- $(BUNDLE)/dfr0 run --every $(EVERY) --results - $(PATTERNS) && \
-	    failed=0 || failed=$$?; case $$failed in 0|1|4) ;; *) exit $$failed; esac; \
-	    cd $(TARGET)/matrix/latest; report() { $(TARGET)/release/dfr0 report $$1 --out $$2 $$3 || true; }; \
-	    report text report.txt .; report html report.html .; report junit report.xml .; report ktap report.tap .; \
-	    report kcidb report.kcidb.json .; for cell in *@*; do report ktap $$cell/report.tap $$cell/stdout; done; \
-	    cat report.txt; \
+	    $(KERNELS:%=--kernel %) $(ENGINE:%=--executor %) $(SBATCH:%=--sbatch=%) $(if $(DETACH),--detach) \
+	    --report $(TARGET)/release/dfr0 -- $(BUNDLE)/dfr0 run --every $(EVERY) --results - $(PATTERNS) && \
+	    failed=0 || failed=$$?; case $$failed in 0|1|4) ;; *) exit $$failed; esac; $(if $(DETACH),exit $$failed;) \
+	    cat $(TARGET)/matrix/latest/report.txt; \
 	    echo "dfr0: matrix: open target/matrix/latest/report.html in a browser"; exit $$failed
 
 # These tests take minutes each. Only `make test-kselftest` runs them.
@@ -286,7 +297,8 @@ test-here:
 	@$(TEST) --workspace --lib
 	@$(TEST) --package dfr0-runner --test bare_cpu --no-run
 	@$(TEST) --package dfr0-suites --test bare_machine --test command --test hosts --test kselftest --no-run
-	@$(ALONE) clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test command --test hosts --test kselftest --target $(ARM64)
+	@$(TEST) --package dfr0-lab --test fleet --no-run
+	@$(ALONE) clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test command --test hosts --test kselftest --test fleet --target $(ARM64)
 	@$(ALONE) clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 
 test-hosts: export DFR0_LAB := $(LAB)
@@ -294,6 +306,7 @@ test-hosts: export DFR0_BUNDLE := $(BUNDLE)
 test-hosts:
 	@$(LAB) exec --bare -- $(TEST) --package dfr0-runner --test bare_cpu
 	@$(TEST) --package dfr0-suites --test bare_machine --test command --test hosts
+	@$(TEST) --package dfr0-lab --test fleet -- array.killed_daemon_and_resumed
 	@$(TEST) --package dfr0-suites --test kselftest -- $(SLOW:%=--skip %)
 
 # Each part prints cargo's own "test result" lines; the last line is their sum. The first build makes the tests for hosts and
@@ -309,6 +322,10 @@ test:
 	 awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	      END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' \
 	     $(TARGET)/test.log && [ -z "$${failed:-}" ]
+
+test-fleet: bundle-and-host
+	@echo "dfr0: test-fleet: running jobs on three of Slurm's nodes on this machine"
+	@DFR0_LAB=$(LAB) DFR0_BUNDLE=$(BUNDLE) cargo test --quiet --package dfr0-lab --test fleet
 
 test-kselftest: bundle lab
 	@echo "dfr0: test-kselftest: testing dfr0 in Debian's kernel sources"

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod errand;
 pub mod exit;
 pub mod facts;
+pub mod fleet;
 pub mod hosts;
 pub mod initramfs;
 pub mod interrupt;

@@ -4,6 +4,8 @@
 //! Slurm does not say whether a job has done its work: a job that was cancelled or that ran out of time may have exit status 0,
 //! and there may be no accounting. So only the state of a job is read here, and what it has done is in files.
 
+mod watch;
+
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,6 +14,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::protocol::printable;
+
+pub use watch::watch;
 
 /// The states of a job that has ended, from squeue(1).
 const ENDED: [&str; 12] = [
@@ -92,6 +96,39 @@ fn task(line: &str) -> Option<Task> {
     Some(Task { job: job.parse().ok()?, index, state, reason, nodes })
 }
 
+/// A node, and the features that its configuration names: all of them, also those of kernels that it could boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its features.
+    pub features: Vec<String>,
+}
+
+/// All nodes, whatever their state, in the order of their names.
+pub fn nodes() -> Result<Vec<Node>> {
+    let mut nodes: Vec<Node> = run(Command::new("sinfo").args(["--noheader", "--Node", "--format=%N|%f"]))?
+        .lines()
+        .filter_map(node)
+        .collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    // A node is listed once for each of its partitions.
+    nodes.dedup_by(|a, b| a.name == b.name);
+    Ok(nodes)
+}
+
+/// Reads a line of [`nodes`].
+fn node(line: &str) -> Option<Node> {
+    let (name, features) = line.split_once('|')?;
+    let name = name.trim();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
+        return None;
+    }
+    let features = features.trim().split(',').filter(|feature| !feature.is_empty() && *feature != "(null)");
+    Some(Node { name: name.into(), features: features.map(ToOwned::to_owned).collect() })
+}
+
 /// What is submitted.
 #[derive(Debug)]
 pub struct Submission<'a> {
@@ -155,7 +192,7 @@ fn run(command: &mut Command) -> Result<String> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn lines_of_squeue_are_read_and_those_of_other_jobs_skipped() {
+    fn lines_are_read_and_those_of_other_jobs_skipped() {
         let line = "12_3|PENDING||ReqNodeNotAvail, UnavailableNodes:n[1-3]";
         let task = super::task;
         let waits = task(line).unwrap();
@@ -172,6 +209,12 @@ mod tests {
         assert_eq!(task("7|RUN\u{1b}[2J|n1|").unwrap().state, "RUN\u{fffd}[2J");
         for other in ["", "7", "7|RUNNING", "7|RUNNING|n1", "12_[3-4]|PENDING||None", "9+1|RUNNING|n1|None"] {
             assert_eq!(task(other), None, "{other}");
+        }
+        let node = |line| super::node(line).map(|node| (node.name, node.features.join("+")));
+        assert_eq!(node("n1|kvm,bp6"), Some(("n1".into(), "kvm+bp6".into())));
+        assert_eq!(node("n-2.x|(null)"), Some(("n-2.x".into(), String::new())));
+        for other in ["", "n1", "|kvm", "../n|kvm", "n/1|kvm", ".n|", "n 1|"] {
+            assert_eq!(node(other), None, "{other}");
         }
         assert_eq!(task("-1|RUNNING|n1|None"), None);
         assert_eq!(task("99999999999999999999|RUNNING|n1|None"), None);

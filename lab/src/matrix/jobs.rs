@@ -3,6 +3,7 @@
 //!
 //! Truth is in the run's directory. Slurm is only asked which tasks still wait or run, and why one has no result.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File};
@@ -15,14 +16,14 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::write_whole;
-use crate::interrupt::{Signals, poll_timeout};
+use crate::interrupt::Signals;
 use crate::matrix::cell_folder::ended;
 use crate::matrix::plan::{self, Frozen};
 use crate::matrix::record::{Cell, Status, read_json, write_json};
 use crate::matrix::run::{Run, line};
 use crate::progress::Progress;
 use crate::protocol::printable;
-use crate::slurm::{self, Submission, Task};
+use crate::slurm::{self, Submission, Task, watch};
 
 const FILE: &str = "jobs.json";
 /// A job runs its arguments. That of a task gets the index too.
@@ -32,9 +33,8 @@ const SCRIPT: &str = "#!/bin/sh\nexec \"$@\" $SLURM_ARRAY_TASK_ID\n";
 const MARGIN: u64 = 180;
 /// The time of the job that collects, in minutes.
 const COLLECTS: u64 = 15;
-/// Slurm is asked this often at first, and less often while nothing changes.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(15);
+/// Slurm is asked this often whether jobs that were cancelled have ended.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The jobs of a run, in its plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,45 +138,28 @@ impl Jobs {
     /// Waits until each of `left` has ended, or until no task waits or runs. Says which cells end and what the others wait for.
     pub fn wait(&self, directory: &Path, left: &[(usize, Cell)], signals: &Signals) -> Result<()> {
         let progress = Progress::new(left.len());
-        let mut left: BTreeMap<usize, &Cell> = left.iter().map(|(index, cell)| (*index, cell)).collect();
-        let mut before: Vec<String> = Vec::new();
-        let mut pause = SHORTEST;
-        let mut over = false;
-        while !left.is_empty() {
-            signals.wait(&[], poll_timeout(pause))?;
-            let (state, alive) = match slurm::queue() {
-                Ok(tasks) => (self.obstacles(&tasks, &left), !self.alive(&tasks).is_empty()),
-                // Slurm's controller may start again.
-                Err(error) => (vec![format!("Slurm does not answer: {error:#}")], true),
-            };
-            let count = left.len();
-            left.retain(|_, cell| match ended(directory, cell) {
+        let left: RefCell<BTreeMap<usize, &Cell>> =
+            RefCell::new(left.iter().map(|(index, cell)| (*index, cell)).collect());
+        let say = |text: String| progress.say(format!("lab: {text}\n"));
+        let name = |task: &Task| Some(left.borrow().get(&task.index?)?.name());
+        let look = || {
+            left.borrow_mut().retain(|_, cell| match ended(directory, cell) {
                 Some(cell) => {
-                    progress.say(format!("lab: {}\n", line(directory, &cell)));
+                    say(line(directory, &cell));
                     progress.ended();
                     false
                 }
                 None => true,
             });
-            // A job that Slurm starts again has ended for a moment.
-            if over && !alive {
-                return Ok(());
-            }
-            over = !alive;
-            for line in state.iter().filter(|line| !before.contains(line)) {
-                progress.say(format!("lab: {line}\n"));
-            }
-            let changed = left.len() != count || state != before || over;
-            pause = if changed { SHORTEST } else { (pause * 3 / 2).min(LONGEST) };
-            before = state;
-        }
-        Ok(())
+            left.borrow().len()
+        };
+        watch(&self.arrays, signals, &name, &say, &look)
     }
 
     /// Waits until no task waits or runs.
     pub fn wait_for_end(&self) -> Result<()> {
         while !self.alive(&slurm::queue()?).is_empty() {
-            thread::sleep(SHORTEST);
+            thread::sleep(PAUSE);
         }
         Ok(())
     }
@@ -203,45 +186,10 @@ impl Jobs {
     fn alive<'a>(&self, tasks: &'a [Task]) -> Vec<&'a Task> {
         tasks.iter().filter(|task| self.arrays.contains(&task.job) && task.is_alive()).collect()
     }
-
-    /// What cells wait for, if it is not their turn: one line for each reason.
-    fn obstacles(&self, tasks: &[Task], left: &BTreeMap<usize, &Cell>) -> Vec<String> {
-        let mut cells: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for task in self.alive(tasks) {
-            if let (Some(obstacle), Some(cell)) =
-                (task.obstacle(), task.index.and_then(|index| left.get(&index)))
-            {
-                cells.entry(obstacle).or_default().push(cell.name());
-            }
-        }
-        let line = |(obstacle, cells): (&str, Vec<String>)| match &cells[..] {
-            [first, others @ ..] if !others.is_empty() => {
-                format!("{first} and {} other cells wait: {}", others.len(), explain(obstacle))
-            }
-            cells => format!("{} waits: {}", cells.concat(), explain(obstacle)),
-        };
-        cells.into_iter().map(line).collect()
-    }
-}
-
-/// A reason of Slurm's, and what it means.
-fn explain(reason: &str) -> String {
-    let meaning = match reason.split([',', ' ']).next().unwrap_or_default() {
-        "BeginTime" => "Slurm starts it again, some minutes after its node failed",
-        "ReqNodeNotAvail" | "Nodes" => "its nodes are drained, reserved or down; `sinfo -R` says why",
-        "PartitionDown" | "PartitionInactive" => "the partition is down",
-        "BadConstraints" => "no node has what the job asks for",
-        reason if reason.starts_with("JobHeld") => "it is held; `scontrol release` lets it go",
-        reason if reason.starts_with("Assoc") || reason.starts_with("QOS") => {
-            "a limit of the account is reached"
-        }
-        _ => return reason.to_owned(),
-    };
-    format!("{reason} ({meaning})")
 }
 
 /// The end of the last line of a file that is not empty.
-fn last_line(path: &Path) -> Option<String> {
+pub fn last_line(path: &Path) -> Option<String> {
     const SHOWN: u64 = 400;
     let mut file = File::open(path).ok()?;
     let size = file.metadata().ok()?.len();
@@ -319,25 +267,6 @@ mod tests {
         assert_eq!(lost(4), "its job 9_4: PENDING (BadConstraints)");
         let none = jobs(&[]).lost(&tasks, 1, directory.path());
         assert_eq!(none, Status::Lost("no job was submitted".into()));
-    }
-
-    #[test]
-    fn cells_that_wait_are_listed_by_what_they_wait_for() {
-        let cells = ["a", "b", "c", "d"].map(|host| Cell::new(host, "sid"));
-        let left: BTreeMap<usize, &Cell> = cells[..3].iter().enumerate().collect();
-        let drained = "ReqNodeNotAvail, UnavailableNodes:n3";
-        let tasks = [
-            task(7, 0, "PENDING", drained),
-            task(7, 1, "PENDING", "BeginTime"),
-            task(7, 2, "PENDING", drained),
-            task(7, 3, "PENDING", drained),
-            task(8, 1, "PENDING", "BadConstraints"),
-        ];
-        let lines = jobs(&[7]).obstacles(&tasks, &left);
-        let [first, second] = &lines[..] else { panic!("{lines:?}") };
-        assert!(first.starts_with("b@sid waits: BeginTime (Slurm starts it again"), "{first}");
-        let expected = format!("a@sid and 1 other cells wait: {drained} (its nodes are drained");
-        assert!(second.starts_with(&expected), "{second}");
     }
 
     #[test]

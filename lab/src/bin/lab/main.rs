@@ -2,6 +2,7 @@
 //! `lab`: boots KVM/arm64 hosts and runs a command in them.
 
 mod defects;
+mod fleet;
 mod matrix;
 mod pairs;
 
@@ -29,6 +30,7 @@ use dfr0_lab::virtual_machine::VirtualMachine;
 use dfr0_lab::{pool, qemu, shaped_cpu, source, userland};
 
 use crate::defects::Defects;
+use crate::fleet::FleetCommand;
 use crate::matrix::Matrix;
 use crate::pairs::Pairs;
 
@@ -102,6 +104,9 @@ enum Subcommands {
     Matrix(Matrix),
     /// Move dfr0's scenarios between each ordered pair of hosts, for `dfr0 pairs table`
     Pairs(Pairs),
+    /// Run dfr0 on the nodes of a Slurm cluster, with their own KVM
+    #[command(after_help = fleet::EXAMPLES)]
+    Fleet(FleetCommand),
     /// Build kernels with one defect each, and say which cases see it
     #[command(after_help = defects::EXAMPLES)]
     Defects(Defects),
@@ -200,6 +205,7 @@ fn run(cli: &Cli) -> Result<Exit> {
         Subcommands::Exec(exec) => exec.run(&hosts),
         Subcommands::Matrix(matrix) => matrix.run(&hosts),
         Subcommands::Pairs(pairs) => pairs.run(&hosts),
+        Subcommands::Fleet(fleet) => fleet.run(),
         Subcommands::Defects(defects) => defects.run(&hosts),
         Subcommands::Fetch(fetch) => fetch.run(&hosts),
         Subcommands::Source(source) => source.run(),
