@@ -25,6 +25,10 @@ pub trait Output {
     fn stderr(&mut self, bytes: &[u8]) -> Result<()>;
     /// Takes a line for users.
     fn note(&mut self, line: &str) -> Result<()>;
+    /// Takes a piece of a file that the command wrote ([`Brought`](crate::brought::Brought)).
+    fn file(&mut self, _piece: &[u8]) -> Result<()> {
+        Ok(())
+    }
     /// Takes the facts that the host reports.
     fn facts(&mut self, _facts: Facts) -> Result<()> {
         Ok(())
@@ -139,12 +143,15 @@ impl<O: Output> Console<O> {
                 self.booted = true;
                 Ok(())
             }
-            Event::Frame(Kind::Stdout | Kind::Stderr | Kind::Outcome, _) if self.only_boots => Ok(()),
+            Event::Frame(Kind::Stdout | Kind::Stderr | Kind::File | Kind::Outcome, _) if self.only_boots => {
+                Ok(())
+            }
             Event::Frame(Kind::Stdout, bytes) => {
                 self.printed(&bytes);
                 self.output.stdout(&bytes)
             }
             Event::Frame(Kind::Stderr, bytes) => self.output.stderr(&bytes),
+            Event::Frame(Kind::File, piece) => self.output.file(&piece),
             Event::Frame(Kind::Kernel, line) => self.line(format!("host: {}", printable(&line))),
             Event::Frame(Kind::Facts, text) => {
                 let text = String::from_utf8_lossy(&text);

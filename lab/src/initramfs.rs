@@ -35,7 +35,7 @@ impl Contents<'_> {
     /// Writes the start of the archive; [`finish`] writes its end. The same contents give the same bytes.
     pub fn write(&self, out: impl Write) -> Result<()> {
         let mut archive = Archive(BufWriter::new(out));
-        for directory in ["proc", "sys", "dev", "tmp"] {
+        for directory in ["proc", "sys", "dev", "tmp", "out"] {
             archive.directory(Path::new(directory), 0o755)?;
         }
         archive.device("dev/console", 5, 1)?;

@@ -2,11 +2,12 @@
 //! KVM/arm64 hosts on demand: QEMU boots Debian's own arm64 kernels with their real KVM, and the host runs a command. The
 //! lab can also provide a host's CPU without a kernel.
 //!
-//! `lab` runs on this machine and `lab-init` is process 1 of the booted host. They share [`job`], [`protocol`], [`facts`]
-//! and [`shape`].
+//! `lab` runs on this machine and `lab-init` is process 1 of the booted host. They share [`brought`], [`job`],
+//! [`protocol`], [`facts`] and [`shape`].
 
 pub mod apt;
 pub mod bare_machine;
+pub mod brought;
 pub mod cache;
 pub mod console;
 pub mod defects;

@@ -12,6 +12,7 @@
 //!      │     └ counts the frames from 0: is one missing?
 //!      └ o stdout   e stderr   k a kernel message (from /dev/kmsg)
 //!        f Facts as TOML, once, before the command   x Outcome, once, the last frame
+//!        w a piece of a file (brought.rs)
 //!
 //!  [   12.345678] Internal error: Oops ...   ← no SOH: the kernel's own line, never part of a frame
 //! ```
@@ -22,7 +23,7 @@
 /// The first byte of a frame. It does not occur in the rest of a frame.
 const SOH: u8 = 1;
 /// The longest payload, before escaping.
-const MAX_PAYLOAD: usize = 1024;
+pub const MAX_PAYLOAD: usize = 1024;
 /// Longer than any frame. A longer line is the kernel's (or garbage) and is passed on in pieces.
 const MAX_LINE: usize = 4 * MAX_PAYLOAD + 64;
 
@@ -37,12 +38,14 @@ pub enum Kind {
     Kernel,
     /// [`Facts`](crate::facts::Facts), as TOML.
     Facts,
+    /// A piece of a [file](crate::brought) that the command wrote.
+    File,
     /// [`Outcome`](crate::outcome::Outcome), the last frame.
     Outcome,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Stdout, Self::Stderr, Self::Kernel, Self::Facts, Self::Outcome];
+    const ALL: [Self; 6] = [Self::Stdout, Self::Stderr, Self::Kernel, Self::Facts, Self::File, Self::Outcome];
 
     fn letter(self) -> u8 {
         match self {
@@ -50,6 +53,7 @@ impl Kind {
             Self::Stderr => b'e',
             Self::Kernel => b'k',
             Self::Facts => b'f',
+            Self::File => b'w',
             Self::Outcome => b'x',
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::poll::PollFlags;
 
+use crate::brought::Brought;
 use crate::console::Output;
 use crate::interrupt::{Signals, poll_timeout};
 
@@ -16,12 +17,18 @@ use crate::interrupt::{Signals, poll_timeout};
 pub struct Streams<'a> {
     signals: &'a Signals,
     end: Instant,
+    brought: Option<Brought>,
 }
 
 impl<'a> Streams<'a> {
     /// The streams of a host that starts now and has this deadline.
     pub fn new(signals: &'a Signals, deadline: Duration) -> Self {
-        Self { signals, end: Instant::now() + deadline }
+        Self { signals, end: Instant::now() + deadline, brought: None }
+    }
+
+    /// The same streams; the files that the command leaves come into `brought`.
+    pub fn bringing(self, brought: Option<Brought>) -> Self {
+        Self { brought, ..self }
     }
 
     fn write(&self, stream: &mut (impl Write + AsFd), name: &str, bytes: &[u8]) -> Result<()> {
@@ -47,5 +54,9 @@ impl Output for Streams<'_> {
 
     fn note(&mut self, line: &str) -> Result<()> {
         self.write(&mut std::io::stderr(), "stderr", format!("{line}\n").as_bytes())
+    }
+
+    fn file(&mut self, piece: &[u8]) -> Result<()> {
+        self.brought.as_mut().map_or(Ok(()), |brought| brought.take(piece))
     }
 }

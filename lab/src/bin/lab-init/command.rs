@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail};
@@ -18,7 +19,7 @@ use nix::time::{ClockId, clock_settime};
 use nix::unistd::Pid;
 
 use crate::console::Console;
-use crate::host_facts;
+use crate::{files, host_facts};
 
 /// Reads the job, sends the host's facts, and runs the command if the host has the expected shape.
 pub fn run(console: &'static Console) -> Result<Outcome> {
@@ -47,11 +48,14 @@ pub fn run(console: &'static Console) -> Result<Outcome> {
         forward(child.stdout.take().context("no stdout")?, Kind::Stdout, console),
         forward(child.stderr.take().context("no stderr")?, Kind::Stderr, console),
     ];
+    let (running, ended) = mpsc::channel();
+    let files = thread::spawn(move || files::forward(console, &ended));
     let outcome = wait_for(Pid::from_raw(child.id().try_into()?))?;
     // Processes that the command left running would keep its pipes open. This fails if there are none.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    for stream in streams {
-        if stream.join().is_err() {
+    drop(running);
+    for thread in streams.into_iter().chain([files]) {
+        if thread.join().is_err() {
             bail!("a thread that forwards the command's output panicked");
         }
     }

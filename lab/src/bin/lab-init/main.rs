@@ -6,6 +6,8 @@ mod command;
 #[cfg(target_arch = "aarch64")]
 mod console;
 #[cfg(target_arch = "aarch64")]
+mod files;
+#[cfg(target_arch = "aarch64")]
 mod host_facts;
 #[cfg(target_arch = "aarch64")]
 mod kernel_log;

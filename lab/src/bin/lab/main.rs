@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use dfr0_lab::bare_machine::{self, BareMachine};
+use dfr0_lab::brought::Brought;
 use dfr0_lab::cache::Cache;
 use dfr0_lab::console::Console;
 use dfr0_lab::errand::Errand;
@@ -22,7 +23,7 @@ use dfr0_lab::exit::Exit;
 use dfr0_lab::hosts::{Host, Hosts};
 use dfr0_lab::interrupt::{Interrupted, Signals};
 use dfr0_lab::kernel::Choice;
-use dfr0_lab::matrix::kernels;
+use dfr0_lab::matrix::{kernels, plan};
 use dfr0_lab::mode::Mode;
 use dfr0_lab::outcome::Outcome;
 use dfr0_lab::streams::Streams;
@@ -50,6 +51,9 @@ Examples:
       Build a kernel from your tree, which is only read (docs/series.md).
   lab exec --kernel newest,series.mbox -- ./test
       Build one from Debian's newest source with these patches.
+  lab exec --out results --with target/bundle -- ./dfr0 certify --out /out/v1.dfr0
+      Bring files out of the host: results/ gets what CMD leaves in /out, and
+      kernel.log, which is all that the host's kernel printed.
   lab exec --bare --host neoverse-n1 -- ./dfr0 run
       Run a program on this machine, with a host's CPU and without KVM.
   lab exec --bare --machine model/ -- ./dfr0 run
@@ -133,8 +137,11 @@ struct Exec {
     /// Copy DIR into the host, as CMD's working directory
     #[arg(long, value_name = "DIR")]
     with: Option<PathBuf>,
+    /// Bring the files that CMD leaves in /out into OUT, while they are written, and the kernel's log
+    #[arg(long, value_name = "OUT")]
+    out: Option<PathBuf>,
     /// Do not boot a kernel: run CMD on this machine; DFR0_BARE tells CMD the directory of a machine with the host's CPU
-    #[arg(long, conflicts_with_all = ["kernel", "mode", "with", "verbose"])]
+    #[arg(long, conflicts_with_all = ["kernel", "mode", "with", "out", "verbose"])]
     bare: bool,
     /// Do not start a CPU either: DIR describes a machine that is already running
     #[arg(long, value_name = "DIR", requires = "bare", conflicts_with = "host")]
@@ -253,9 +260,15 @@ impl Exec {
         let deadline = Duration::from_secs(self.deadline);
         let log = cache.scratch_file("logs")?;
         let handle = log.reopen().context("cannot open the host's log")?;
-        let console = Console::new(Streams::new(&signals, deadline), self.verbose).logged(handle);
+        let brought = self.out.as_deref().map(Brought::into).transpose()?;
+        let streams = Streams::new(&signals, deadline).bringing(brought);
+        let console = Console::new(streams, self.verbose).logged(handle);
         let choice = self.kernel.as_ref().unwrap_or(&host.kernel);
         let outcome = machine.run(deadline, &signals, console);
+        if let Some(out) = &self.out {
+            let mut log = log.reopen().context("cannot open the host's log")?;
+            plan::copy(&mut log, &out.join("kernel.log"), 0o644)?;
+        }
         if outcome.as_ref().is_err_and(|error| !error.is::<Interrupted>()) {
             let name = format!("logs/{}@{}.log", host.name, kernels::name(choice, &identity.sha256));
             let place = cache.path(name)?;
@@ -356,7 +369,13 @@ mod tests {
     #[test]
     fn bare_excludes_the_options_of_a_booted_host() {
         assert_eq!(error(&["--bare", "--host", "max", "--deadline", "5"]), None);
-        for booted in [&["--kernel", "trixie"][..], &["--mode", "nested"], &["--with", "/"], &["--verbose"]] {
+        for booted in [
+            &["--kernel", "trixie"][..],
+            &["--mode", "nested"],
+            &["--with", "/"],
+            &["--out", "o"],
+            &["--verbose"],
+        ] {
             assert_eq!(error(booted), None);
             assert_eq!(
                 error(&[&["--bare"], booted].concat()),
