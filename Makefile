@@ -7,10 +7,10 @@ SHELL := /bin/bash
     bundle tools install clean kselftest-install kselftest-remove
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
-# cases, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, DEFECTS names in
+# cases, RESULTS where a run leaves its results, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, DEFECTS names in
 # lab/kernels/defects.toml, PREFIX and DESTDIR where `make install` puts files, ENGINE what runs the cells of a matrix. The
 # variables of each target:
-OF_check := HOST KERNEL KSRC PATCH PATTERNS
+OF_check := HOST KERNEL KSRC PATCH PATTERNS RESULTS
 OF_compare := BASE HEAD KERNEL KSRC PATCH HOST HOSTS PATTERNS EVERY
 OF_defects := DEFECTS HOSTS UPSTREAM PAGE
 OF_bare := HOST MACHINE PATTERNS
@@ -46,6 +46,7 @@ DEFECTS ?=
 UPSTREAM ?=
 PAGE ?=
 PATTERNS ?=
+RESULTS ?=
 PREFIX ?= /usr/local
 # The kernel of docs/remap.md.
 ifneq ($(and $(filter remap,$(KERNEL)),$(filter check compare,$(MAKECMDGOALS))),)
@@ -60,6 +61,8 @@ help:
 	@echo "make check HOST=NAME   run every suite in this lab host;"
 	@echo "                       KERNEL=bookworm|trixie|sid|newest|PATH is its kernel,"
 	@echo "                       PATTERNS='breakpoints id_regs.wrps' selects cases"
+	@echo "make check RESULTS=DIR leave results, KTAP, a page for a browser and the"
+	@echo "                       kernel's log in DIR"
 	@echo "make check KSRC=DIR    build a small kernel from this tree and run every"
 	@echo "                       suite on it; PATCH='series.mbox' (or patches, or a range"
 	@echo "                       of commits) is applied to a copy, of Debian's source"
@@ -164,7 +167,7 @@ $(if $(and $(KSRC),$(KERNEL)),$(error dfr0: KSRC and KERNEL both name the kernel
 UNDER_TEST := $(call commas,$(or $(if $(KSRC),$(abspath $(KSRC))),$(KERNEL),$(if $(PATCH),newest)) $(PATCH))
 endif
 HERE := $(if $(HOST)$(UNDER_TEST),,$(and $(filter aarch64,$(shell uname -m)),$(wildcard /dev/kvm)))
-EXEC := $(LAB) exec $(HOST:%=--host %) $(UNDER_TEST:%=--kernel %)
+EXEC := $(LAB) exec $(HOST:%=--host %) $(UNDER_TEST:%=--kernel %) $(RESULTS:%=--out %)
 RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(EXEC) --with $(BUNDLE) -- ./dfr0)
 
 bundle:
@@ -208,11 +211,16 @@ bundle-and-host: lab
 hosts: lab
 	@$(LAB) list
 
+# With RESULTS, the report is made of what there is, also if the host died.
+KEPT := $(if $(RESULTS),--results $(if $(HERE),$(abspath $(RESULTS)),/out)/results.jsonl)
 check: $(if $(HERE),bundle,bundle-and-host)
 	@echo "dfr0: check: running $(or $(PATTERNS),every suite) $(if $(HERE),on this machine,in $(if $(HOST),the lab host $(HOST),the default lab host))"
-	@$(RUN) run $(PATTERNS) | tee $(TARGET)/check.tap && \
-	    sed -n 's/^# Totals: /dfr0: check passed: /p' $(TARGET)/check.tap || \
-	    { sed -n 's/^# Totals: /dfr0: check failed: /p' $(TARGET)/check.tap; exit 1; }
+	@$(if $(RESULTS),mkdir -p $(RESULTS) && cargo build --quiet --release --package dfr0-suites --bin dfr0)
+	@failed=0; $(RUN) run $(KEPT) $(PATTERNS) | tee $(TARGET)/check.tap || failed=1; \
+	    $(if $(RESULTS),cp $(TARGET)/check.tap $(RESULTS)/results.tap; \
+	    $(TARGET)/release/dfr0 report html --out $(RESULTS)/report.html $(RESULTS)/results.jsonl || true;) \
+	    how=$$([ $$failed = 0 ] && echo passed || echo failed); \
+	    sed -n "s/^# Totals: /dfr0: check $$how: /p" $(TARGET)/check.tap; exit $$failed
 
 # BASE is what HEAD is without its patches, unless it is named. If one of them is built, so is a kernel of Debian's that it is
 # compared with, because a difference should not come from the configuration.
