@@ -136,7 +136,7 @@ SlurmdParameters=config_overrides
         );
         for (node, port) in NODES.iter().zip(&ports[1..]) {
             text += &format!(
-                "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 Feature=on_{node}\n"
+                "NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 Feature=on_{node},kernel_7_3\n"
             );
         }
         Ok(text + "PartitionName=metal Nodes=ALL Default=YES MaxTime=60 State=UP\n")

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-//! `lab matrix --executor slurm` with Slurm's own daemons, on one machine: nodes die, are drained and come back, and each cell
-//! has exactly one result.
+//! `lab matrix --executor slurm` and `lab fleet` with Slurm's own daemons, on one machine: nodes die, are drained and come back, and
+//! each cell has exactly one result.
 //!
 //! `make test-fleet` runs all of this, and `make test` the first case, both with DFR0_LAB and DFR0_BUNDLE set. In most cases a
 //! host is a script in QEMU's place, which ends when the test says so.
 
 mod cluster;
 mod matrix;
+mod nodes;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use crate::matrix::Bench;
 
 type Case = fn(&mut Cluster, &Bench) -> Result<(), Failed>;
 
-const CASES: [(&str, Case); 8] = [
+const CASES: [(&str, Case); 11] = [
     ("array.killed_daemon_and_resumed", matrix::killed_daemon_and_resumed),
     ("array.two_copies", matrix::two_copies),
     ("array.node_down", matrix::node_down),
@@ -27,6 +28,9 @@ const CASES: [(&str, Case); 8] = [
     ("array.cancelled", matrix::cancelled),
     ("array.detached", matrix::detached),
     ("array.a_lab_host", matrix::a_lab_host),
+    ("nodes.certify", nodes::certify),
+    ("nodes.pairs_without_a_node", nodes::pairs_without_a_node),
+    ("nodes.pairs_of_lab_hosts", nodes::pairs_of_lab_hosts),
 ];
 
 fn main() -> ExitCode {

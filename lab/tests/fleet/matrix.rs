@@ -56,15 +56,22 @@ cat {at}/ended"
         Ok(bench)
     }
 
-    fn program(&self, name: &str, text: &str) -> Result<(), Failed> {
+    /// Writes a shell script.
+    pub fn program(&self, name: &str, text: &str) -> Result<(), Failed> {
         let mut file =
             File::options().create(true).truncate(true).write(true).mode(0o755).open(self.at(name))?;
         write!(file, "#!/bin/sh\n{text}\n")?;
         Ok(())
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    /// A file of the bench.
+    pub fn at(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// The slurm.conf of the cluster.
+    pub fn slurm_conf(&self) -> &Path {
+        &self.slurm_conf
     }
 
     fn out(&self) -> PathBuf {
@@ -157,7 +164,7 @@ cat {at}/ended"
     }
 }
 
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Failed> {
+pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Failed> {
     if holds { Ok(()) } else { Err(what().into()) }
 }
 
@@ -205,8 +212,10 @@ pub fn two_copies(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
     let second = bench.starts().remove(1);
     ensure(second[3] == "1" && second[4] != first[4], || format!("{first:?} {second:?}"))?;
     let copies = bench.cells()?;
-    let expected = [format!(".0.{}", first[3]), format!(".0.{}", second[3])];
-    ensure(copies.len() == 2, || format!("not two copies {expected:?}: {copies:?}"))?;
+    let names = [&first, &second].map(|start| format!(".{}.{}", start[0], start[3]));
+    let are_there =
+        copies.iter().zip(&names).all(|(copy, name)| copy.starts_with('.') && copy.ends_with(name));
+    ensure(copies.len() == 2 && are_there, || format!("{copies:?}, not {names:?}"))?;
     bench.go()?;
     ends(lab, 0, bench)?;
     bench.all_have_one_result(hosts)
@@ -319,7 +328,7 @@ pub fn detached(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
     ensure(record.cells.iter().all(|cell| cell.status == Status::Exited(0)), || record.summary())
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
