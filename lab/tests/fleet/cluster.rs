@@ -72,7 +72,7 @@ impl Cluster {
         cluster.daemon("munged", "munged", &munged)?;
         let socket = cluster.at("munge.sock");
         until("munged listens", || Ok(socket.exists()))?;
-        cluster.daemon("slurmctld", "slurmctld", &["-D".into()])?;
+        cluster.start_controller()?;
         for node in NODES {
             cluster.start_node(node)?;
         }
@@ -157,11 +157,16 @@ SlurmdParameters=config_overrides
         self.daemon(node, "slurmd", &["-D".into(), "-N".into(), node.into()])
     }
 
-    /// Kills the slurmd of a node with SIGKILL. Its jobs go on.
-    pub fn kill_node(&mut self, node: &str) -> Result<(), Failed> {
-        let mut slurmd = self.daemons.remove(node).ok_or("the node does not run")?;
-        slurmd.kill()?;
-        slurmd.wait()?;
+    /// Starts slurmctld.
+    pub fn start_controller(&mut self) -> Result<(), Failed> {
+        self.daemon("slurmctld", "slurmctld", &["-D".into()])
+    }
+
+    /// Kills slurmctld, or the slurmd of a node, with SIGKILL. The jobs go on.
+    pub fn kill(&mut self, daemon: &str) -> Result<(), Failed> {
+        let mut daemon = self.daemons.remove(daemon).ok_or("this daemon does not run")?;
+        daemon.kill()?;
+        daemon.wait()?;
         Ok(())
     }
 

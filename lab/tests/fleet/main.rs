@@ -19,10 +19,11 @@ use crate::matrix::Bench;
 
 type Case = fn(&mut Cluster, &Bench) -> Result<(), Failed>;
 
-const CASES: [(&str, Case); 11] = [
+const CASES: [(&str, Case); 12] = [
     ("array.killed_daemon_and_resumed", matrix::killed_daemon_and_resumed),
     ("array.two_copies", matrix::two_copies),
     ("array.node_down", matrix::node_down),
+    ("array.controller_restarted", matrix::controller_restarted),
     ("array.drained", matrix::drained),
     ("array.time_limit", matrix::time_limit),
     ("array.cancelled", matrix::cancelled),

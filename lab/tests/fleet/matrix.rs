@@ -182,7 +182,7 @@ fn path(path: &Path) -> Result<&str, Failed> {
 pub fn killed_daemon_and_resumed(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
     let lab = bench.start(&HOSTS, &[])?;
     bench.wait_for_starts(NODES.len())?;
-    cluster.kill_node("n1")?;
+    cluster.kill("n1")?;
     bench.go()?;
     ends(lab, 0, bench)?;
     bench.all_have_one_result(&HOSTS)?;
@@ -202,7 +202,7 @@ pub fn two_copies(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
     let lab = bench.start(hosts, &[])?;
     bench.wait_for_starts(1)?;
     let first = bench.starts().remove(0);
-    cluster.kill_node(&first[4])?;
+    cluster.kill(&first[4])?;
     let job = format!("{}_{}", first[1], first[2]);
     until("the job waits again", || Ok(cluster.queue()?.contains(&format!("{job} PENDING"))))?;
     until("lab says so", || Ok(bench.said().contains("Slurm starts it again")))?;
@@ -230,11 +230,25 @@ pub fn node_down(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
     cluster.slurm("scontrol", &["update", &format!("nodename={}", first[4]), "state=down", "reason=test"])?;
     let job = format!("{}_{}", first[1], first[2]);
     until("the job waits again", || Ok(cluster.queue()?.contains(&format!("{job} PENDING"))))?;
-    ensure(bench.record()?.cells[0].status == Status::NotRun, || "the cell has ended".into())?;
+    until("the first copy leaves nothing", || Ok(bench.cells()?.is_empty()))?;
     bench.go()?;
     cluster.slurm("scontrol", &["update", &format!("jobid={job}"), "starttime=now"])?;
     ends(lab, 0, bench)?;
     ensure(bench.starts().len() == 2, || format!("{:?}", bench.starts()))?;
+    bench.all_have_one_result(hosts)
+}
+
+/// Slurm's controller ends and starts again: lab says so, and goes on.
+pub fn controller_restarted(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
+    let hosts = &HOSTS[..2];
+    let lab = bench.start(hosts, &[])?;
+    bench.wait_for_starts(hosts.len())?;
+    cluster.kill("slurmctld")?;
+    until("lab says so", || Ok(bench.said().contains("Slurm does not answer")))?;
+    cluster.start_controller()?;
+    bench.go()?;
+    ends(lab, 0, bench)?;
+    ensure(bench.starts().len() == hosts.len(), || format!("{:?}", bench.starts()))?;
     bench.all_have_one_result(hosts)
 }
 
