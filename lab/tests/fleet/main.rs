@@ -19,9 +19,10 @@ use crate::matrix::Bench;
 
 type Case = fn(&mut Cluster, &Bench) -> Result<(), Failed>;
 
-const CASES: [(&str, Case); 12] = [
+const CASES: [(&str, Case); 13] = [
     ("array.killed_daemon_and_resumed", matrix::killed_daemon_and_resumed),
     ("array.two_copies", matrix::two_copies),
+    ("array.power_lost", matrix::power_lost),
     ("array.node_down", matrix::node_down),
     ("array.controller_restarted", matrix::controller_restarted),
     ("array.drained", matrix::drained),

@@ -42,7 +42,7 @@ impl Bench {
             "qemu",
             &format!(
                 "case $* in *--version*) echo 'QEMU emulator version 10.0.2 (a script)'; exit;; esac
-echo \"$SLURM_JOB_ID $SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID ${{SLURM_RESTART_COUNT:-0}} $SLURMD_NODENAME\" >> {at}/starts
+echo \"$SLURM_JOB_ID $SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID ${{SLURM_RESTART_COUNT:-0}} $SLURMD_NODENAME $PPID\" >> {at}/starts
 cat {at}/booted
 until [ -e {at}/go ]; do sleep 0.1; done
 cat {at}/ended"
@@ -83,7 +83,8 @@ cat {at}/ended"
         Ok(fs::write(self.at("go"), "")?)
     }
 
-    /// Each start of a host: the ids of job and array, the index, how often the job was started before, the node.
+    /// Each start of a host: the ids of job and array, the index, how often the job was started before, the node,
+    /// the process of the job.
     fn starts(&self) -> Vec<Vec<String>> {
         let text = fs::read_to_string(self.at("starts")).unwrap_or_default();
         text.lines().map(|line| line.split(' ').map(ToOwned::to_owned).collect()).collect()
@@ -216,6 +217,31 @@ pub fn two_copies(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
     let are_there =
         copies.iter().zip(&names).all(|(copy, name)| copy.starts_with('.') && copy.ends_with(name));
     ensure(copies.len() == 2 && are_there, || format!("{copies:?}, not {names:?}"))?;
+    bench.go()?;
+    ends(lab, 0, bench)?;
+    bench.all_have_one_result(hosts)
+}
+
+/// A node loses its power: all that runs there ends at once. What it leaves of the cell is removed when the cell has ended elsewhere.
+pub fn power_lost(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
+    let hosts = &HOSTS[..1];
+    let lab = bench.start(hosts, &[])?;
+    bench.wait_for_starts(1)?;
+    let first = bench.starts().remove(0);
+    cluster.kill(&first[4])?;
+    // The script in QEMU's place is a child of the job's lab, which is one of slurmstepd.
+    let job = first[5].parse()?;
+    let stat = fs::read_to_string(format!("/proc/{job}/stat"))?;
+    let step =
+        stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).ok_or("no parent")?.parse()?;
+    for process in [step, job] {
+        kill(Pid::from_raw(process), Signal::SIGKILL)?;
+    }
+    let array = format!("{}_{}", first[1], first[2]);
+    until("the job waits again", || Ok(cluster.queue()?.contains(&format!("{array} PENDING"))))?;
+    let left = bench.cells()?;
+    ensure(left.len() == 1 && left[0].starts_with('.'), || format!("{left:?}"))?;
+    cluster.slurm("scontrol", &["update", &format!("jobid={array}"), "starttime=now"])?;
     bench.go()?;
     ends(lab, 0, bench)?;
     bench.all_have_one_result(hosts)
