@@ -354,7 +354,10 @@ pub fn detached(cluster: &mut Cluster, bench: &Bench) -> Result<(), Failed> {
     bench.wait_for_starts(2)?;
     let again = bench.lab(hosts, &["--detach", "--resume"])?.output()?;
     ensure(again.status.success(), || text(&again))?;
-    let ids = text(&again);
+    let ids = String::from_utf8_lossy(&again.stdout).trim().to_owned();
+    let (array, collector) = ids.split_once(' ').ok_or("not two ids")?;
+    let after = cluster.slurm("squeue", &["--noheader", "--jobs", collector, "--format=%E"])?;
+    ensure(after.contains(&format!("afterany:{array}_")), || after)?;
     let differs = bench.lab(hosts, &["--detach", "--resume", "--deadline", "7"])?.output()?;
     ensure(differs.status.code() == Some(125) && text(&differs).contains("scancel"), || text(&differs))?;
     bench.go()?;
