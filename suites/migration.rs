@@ -22,7 +22,7 @@ use dfr0_runner::{
 };
 
 /// The suites whose scenarios migrate.
-const SUITES: [Suite; 9] = [
+pub(crate) const SUITES: [Suite; 9] = [
     REGISTER_ACCESS,
     BREAKPOINTS,
     WATCHPOINTS,

@@ -148,7 +148,7 @@ fn remove(directory: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::matrix) mod tests {
     use super::*;
     use crate::matrix::record::Status;
     use crate::progress::Progress;
@@ -162,7 +162,8 @@ mod tests {
         Cell { status, ..Cell::new("max", "sid") }
     }
 
-    fn names(directory: &Path) -> Vec<String> {
+    /// The names of what is in a directory, sorted.
+    pub fn entries(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -175,13 +176,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path();
         let (mut first, mut second) = (open(at, "7.0"), open(at, "7.1"));
-        assert_eq!(names(at), [".max@sid.7.0", ".max@sid.7.1"]);
+        assert_eq!(entries(at), [".max@sid.7.0", ".max@sid.7.1"]);
         (&mut first).stdout(b"first").unwrap();
         (&mut second).stdout(b"second").unwrap();
         assert_eq!(ended(at, &with(Status::NotRun)), None);
         assert!(second.close(&with(Status::Exited(0))).unwrap());
         assert!(!first.close(&with(Status::Exited(1))).unwrap());
-        assert_eq!(names(at), ["max@sid"]);
+        assert_eq!(entries(at), ["max@sid"]);
         assert_eq!(ended(at, &with(Status::NotRun)), Some(with(Status::Exited(0))));
         assert_eq!(fs::read(at.join("max@sid/stdout")).unwrap(), b"second");
     }
@@ -194,7 +195,7 @@ mod tests {
         assert!(open(at, "7.1").close(&with(Status::Exited(0))).unwrap());
         fs::create_dir_all(at.join(".max@sid-1234.7.0/stdout")).unwrap();
         remove_copies(at, &with(Status::NotRun)).unwrap();
-        assert_eq!(names(at), [".max@sid-1234.7.0", "max@sid"]);
+        assert_eq!(entries(at), [".max@sid-1234.7.0", "max@sid"]);
         assert!(late.close(&with(Status::Exited(1))).is_err());
         assert_eq!(ended(at, &with(Status::NotRun)), Some(with(Status::Exited(0))));
     }
@@ -217,7 +218,7 @@ mod tests {
             }
             assert_eq!(ended(at, &cell), None, "{other:?}");
             make_place(at, &cell).unwrap();
-            assert!(names(at).is_empty(), "{other:?}");
+            assert!(entries(at).is_empty(), "{other:?}");
         }
     }
 }

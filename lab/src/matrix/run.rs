@@ -180,6 +180,7 @@ mod tests {
     use crate::console::Output;
     use crate::facts::Facts;
     use crate::hosts::Hosts;
+    use crate::matrix::cell_folder::tests::entries;
     use crate::matrix::kernels::Kernel;
 
     fn planned() -> Record {
@@ -209,14 +210,6 @@ mod tests {
         output.stderr(b"a warning\n")?;
         output.note("host: a message")?;
         Ok(Outcome::Exited(0))
-    }
-
-    fn entries(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
     }
 
     #[test]
