@@ -23,12 +23,15 @@ use dfr0_lab::kernel::{Choice, Identity, Image};
 use dfr0_lab::kernel_source::{self, Changes, Tree};
 use dfr0_lab::matrix::record::{read_json, write_json};
 use dfr0_lab::outcome::Outcome;
+use dfr0_lab::pool;
 use dfr0_lab::virtual_machine::VirtualMachine;
 
 use crate::qemu_of;
 
 /// kselftest's status of a test that skipped everything.
 const SKIPPED: u8 = 4;
+/// How many of upstream's tests run at a time, each in a host of its own. Most of them use one CPU.
+const HOSTS_AT_ONCE: usize = 2;
 /// An upper limit of what is kept of a host's output, in bytes.
 const LARGEST: usize = 256 << 20;
 
@@ -358,18 +361,19 @@ impl Tester<'_> {
         kernel: &Kernel,
         clean: Option<&Verdict>,
     ) -> Result<BTreeMap<String, bool>> {
+        let says_nothing = |test| clean.is_some_and(|clean| clean.upstream.get(test) != Some(&false));
+        let tests = self.upstream.iter().filter(|(test, _)| !says_nothing(test)).collect();
+        let run = |(_, errand): &&(String, Errand)| Ok(self.runs(errand, host, kernel)?.1);
         let mut failed = BTreeMap::new();
-        for (test, errand) in &self.upstream {
-            if clean.is_some_and(|clean| clean.upstream.get(test) != Some(&false)) {
-                continue;
-            }
-            match self.runs(errand, host, kernel)?.1 {
-                Ended::Status(SKIPPED) => {}
-                ended => {
+        pool::run(tests, HOSTS_AT_ONCE, self.signals, &run, |(test, _), ended| {
+            match ended {
+                None | Some(Ended::Status(SKIPPED)) => {}
+                Some(ended) => {
                     failed.insert(test.clone(), !matches!(ended, Ended::Status(0)));
                 }
             }
-        }
+            Ok(())
+        })?;
         Ok(failed)
     }
 
