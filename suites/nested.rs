@@ -20,7 +20,7 @@ use dfr0_model::{
 };
 use dfr0_runner::{
     case::{Case, Context, Stop},
-    nested_vm::Hypervisor,
+    nested_vm::{Hypervisor, Moment},
 };
 use std::{
     fmt::Write,
@@ -45,7 +45,13 @@ pub fn cases() -> Vec<Case> {
             let shared = Arc::clone(&shared);
             move |cx| with_hypervisor(cx, e2h, &shared, reset_values)
         });
-        all().map(move |one| case(group, e2h, Arc::clone(&shared), one)).chain([steps, resets])
+        let moves = [("at_el2", Moment::Leaving), ("below_el2", Moment::Arrived)].map(|(name, at)| {
+            let shared = Arc::clone(&shared);
+            Case::new(format!("{group}.moves.{name}"), &rule::NESTED_MOVES, move |cx| {
+                with_hypervisor(cx, e2h, &shared, |cx, hypervisor| moves(cx, hypervisor, at))
+            })
+        });
+        all().map(move |one| case(group, e2h, Arc::clone(&shared), one)).chain([steps, resets]).chain(moves)
     });
     cases.collect()
 }
@@ -145,6 +151,54 @@ fn makes(cx: &mut Context<'_>, hypervisor: &mut Hypervisor, name: &str, visits: 
         }
     }
     Ok(())
+}
+
+/// Each visit is made, and made again with a move: what departs from the model in both ways is the finding of another case.
+fn moves(cx: &mut Context<'_>, hypervisor: &mut Hypervisor, at: Moment) -> Result<(), Stop> {
+    let visits = moved(hypervisor.pe(), at);
+    let unmoved = hypervisor.visit(cx, &visits)?;
+    let moved = hypervisor.visit_and_move(&visits, at)?;
+    for ((visit, event), unmoved) in visits.iter().zip(moved).zip(unmoved) {
+        cx.count();
+        let allowed = hypervisor.pe().allowed(visit)?;
+        let seen = observed(visit, &event, &allowed);
+        let departs = !allowed.iter().any(|outcome| outcome.allows(&event));
+        if departs && seen != observed(visit, &unmoved, &allowed) {
+            cx.find(seen, format!("{}\n  unmoved: {unmoved}", described(visit, &event, &allowed)));
+        }
+    }
+    Ok(())
+}
+
+/// What a move may lose: each control of EL2 that traps, each debug exception and what routes it, and the contexts.
+fn moved(pe: &Pe, at: Moment) -> Vec<Visit> {
+    /// It has no factor in common with the number of exceptions for each value of what routes them.
+    const EVERY: usize = 5;
+    let mdcrs = [
+        Mdcr::DEFAULT.with_tde(true),
+        Mdcr::DEFAULT.with_tda(true),
+        Mdcr::DEFAULT.with_tdosa(true),
+        Mdcr::DEFAULT.with_tdra(true),
+    ];
+    let mdcrs = mdcrs.into_iter().chain(pe.fgt.then(|| Mdcr::DEFAULT.with_tdcc(true)));
+    let coarse = mdcrs.map(|mdcr| Visit { mdcr, ..Visit::default() });
+    let tid3 = Visit { tid3: true, ..Visit::default() };
+    let coarse = coarse.chain([tid3]).flat_map(|controls| accesses(pe, controls));
+    let fine = [true, false].into_iter().filter_map(|reads| filtered(pe, reads).ok()).flatten();
+    let mut trapped: Vec<Visit> = coarse.chain(fine).filter(|visit| is_trapped(pe, visit)).collect();
+    trapped.dedup_by_key(|visit| (visit.mdcr, visit.tid3, visit.hdfgrtr, visit.hdfgwtr));
+    trapped
+        .into_iter()
+        .chain(events(&Level::ALL).into_iter().step_by(EVERY))
+        .chain(contexts(pe).unwrap_or_default())
+        // The step would be over before the move.
+        .filter(|visit| at != Moment::Arrived || !visit.mdscr.ss())
+        .collect()
+}
+
+/// A control of EL2 traps the visit's access.
+fn is_trapped(pe: &Pe, visit: &Visit) -> bool {
+    pe.allowed(visit).is_ok_and(|allowed| allowed.iter().all(Outcome::is_trap))
 }
 
 /// Userspace steps an exception return, which KVM may emulate: the step ends at the instruction that is returned to.

@@ -134,8 +134,19 @@ pub(crate) struct Home {
     pub word: u32,
     /// The address of that word.
     pub bell: u64,
-    /// Where it stores a word before each visit, if it does.
-    pub exit: Option<u64>,
+    /// When it exits to userspace during each visit, if it does, and where it stores a word for that.
+    pub exit: Option<(Moment, u64)>,
+}
+
+/// A moment of a visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// At EL2, before the controls are set.
+    Start,
+    /// At EL2, with the controls set, before the exception return.
+    Leaving,
+    /// At the visit's Exception level, before its instruction.
+    Arrived,
 }
 
 /// Code that is written from its start to its end.
@@ -200,10 +211,12 @@ fn below(pe: &Pe, reg: SysReg) -> SysReg {
 }
 
 /// Adds a visit. Returns the address of its instruction.
-fn add(code: &mut Writer, pe: &Pe, hcr: u64, visit: &Visit, exit: Option<u64>) -> u64 {
-    if let Some(exit) = exit {
-        code.words.extend([mov(0, 1), mov(1, exit), vec![STR_W0_X1]].concat());
-    }
+fn add(code: &mut Writer, pe: &Pe, hcr: u64, visit: &Visit, exit: Option<(Moment, u64)>) -> u64 {
+    let exit_at = |moment| match exit {
+        Some((at, bell)) if at == moment => [mov(0, 1), mov(1, bell), vec![STR_W0_X1]].concat(),
+        _ => Vec::new(),
+    };
+    code.words.extend(exit_at(Moment::Start));
     let tge = if visit.level == Level::HostEl0 { TGE } else { 0 };
     code.write(HCR_EL2, hcr | tge | if visit.tid3 { TID3 } else { 0 });
     code.words.extend(mov(0, visit.mdcr.raw_value()));
@@ -250,16 +263,22 @@ fn add(code: &mut Writer, pe: &Pe, hcr: u64, visit: &Visit, exit: Option<u64>) -
         debug_assert_eq!(words.len(), 2, "an address in RAM");
         code.words.extend(words);
     };
+    let operands = [mov(visit.instruction.rt(), value), mov(1, WATCHED), mov(19, 0)].concat();
+    let leaving = exit_at(Moment::Leaving);
+    let arrived = match exit_at(Moment::Arrived) {
+        exit if exit.is_empty() => exit,
+        exit => [exit, operands.clone()].concat(),
+    };
     let armed = visit.breakpoint.map_or(0, |_| 3 + mov(0, armed_control(visit)).len() + 1);
     let rest = armed
         + (mov(0, spsr).len() + 1)
         + (2 + 1)
         + (mov(0, lock).len() + 1)
-        + mov(visit.instruction.rt(), value).len()
-        + mov(1, WATCHED).len()
-        + mov(19, 0).len()
+        + leaving.len()
+        + operands.len()
         + 2
-        + 1;
+        + 1
+        + arrived.len();
     let instruction = code.address() + 4 * rest as u64;
     if let Some(Breakpoint { n, .. }) = visit.breakpoint {
         address(code, 0, instruction);
@@ -268,14 +287,13 @@ fn add(code: &mut Writer, pe: &Pe, hcr: u64, visit: &Visit, exit: Option<u64>) -
         undo.push((dbgbcr(n), 0));
     }
     code.write(SPSR_EL2, spsr);
-    address(code, 0, instruction);
+    address(code, 0, instruction - 4 * arrived.len() as u64);
     code.words.push(ELR_EL2.msr_x0());
     code.write(OSLAR_EL1, lock);
-    code.words.extend(mov(visit.instruction.rt(), value));
-    code.words.extend(mov(1, WATCHED));
-    code.words.extend(mov(19, 0));
+    code.words.extend([leaving, operands].concat());
     address(code, 10, instruction + 8);
     code.words.push(ERET);
+    code.words.extend(arrived);
     debug_assert_eq!(code.address(), instruction);
     let call = if visit.level.el() == 0 { svc(DONE) } else { hvc(DONE) };
     code.words.extend([visit.instruction.encoding(), call]);
@@ -378,6 +396,25 @@ mod tests {
         assert_eq!((at, staged[0] as usize), (RAM + STAGE, 4 * staged.len()));
         for (visit, at) in visits.iter().zip(&composed.instructions) {
             assert_eq!(staged[(HEADER + at - RAM - CODE) as usize / 4], visit.instruction.encoding());
+        }
+    }
+
+    #[test]
+    fn an_exit_leaves_the_visit_as_it_is() {
+        let visit = Visit::new(Level::El1, Instruction::Store);
+        for moment in [Moment::Start, Moment::Leaving, Moment::Arrived] {
+            let home = Home { exit: Some((moment, 0x1000_0000)), ..HOME };
+            let composed = compose(&PE, &[visit], home).expect("it fits");
+            let words = &composed.staged.1;
+            let place = |at: u64| (HEADER + at - RAM - CODE) as usize / 4;
+            let at = place(composed.instructions[0]);
+            assert_eq!(words[at], visit.instruction.encoding(), "{moment:?}");
+            let exit = words.iter().position(|word| *word == STR_W0_X1).expect("an exit");
+            let eret = words.iter().position(|word| *word == ERET).expect("an ERET");
+            assert_eq!(exit < eret, moment != Moment::Arrived, "{moment:?}");
+            let spsr = words.iter().position(|word| *word == SPSR_EL2.msr_x0()).expect("an SPSR_EL2");
+            assert_eq!(exit < spsr, moment == Moment::Start, "{moment:?}");
+            assert!(exit < at, "{moment:?}");
         }
     }
 

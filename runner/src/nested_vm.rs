@@ -2,6 +2,7 @@
 
 //! A hypervisor at EL2, in a VM or on a bare CPU, that makes visits.
 
+pub use crate::nested::Moment;
 use crate::{
     case::{Context, Stop},
     guest::Error,
@@ -86,6 +87,20 @@ impl Hypervisor {
                 (None, Machine::Bare(bare)) => bare.visit(&self.pe, visits, cx.deadline())?,
                 (None, Machine::Kvm(_) | Machine::Paper(_)) => return Err(Error::NothingRuns.into()),
             });
+        }
+        Ok(events)
+    }
+
+    /// Lets it make these visits while userspace moves it to another vCPU at this moment of each. Skips the case on a bare CPU.
+    pub fn visit_and_move(&mut self, visits: &[Visit], at: Moment) -> Result<Vec<Event>, Stop> {
+        /// A move takes 0.1 s at the most in an emulator, and these are made in one deadline.
+        const AT_ONCE: usize = 32;
+        let Some(vm) = &mut self.vm else {
+            return Stop::skip("there is no userspace that could move a hypervisor on a bare CPU");
+        };
+        let mut events = Vec::new();
+        for visits in visits.chunks(AT_ONCE) {
+            events.extend(vm.visit_and_move(&self.pe, visits, at)?);
         }
         Ok(events)
     }

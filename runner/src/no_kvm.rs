@@ -8,6 +8,7 @@ use crate::{
     guest::{Config, Error, Guest},
     host::{Host, Unavailable},
     image::Words,
+    nested_vm::Moment,
     snapshot::{RestoreError, Restored, Scope, State},
 };
 use dfr0_model::{
@@ -153,6 +154,11 @@ impl NestedVm {
 
     /// What the hypervisor sees.
     pub fn visit(&mut self, _: &Pe, _: &[Visit]) -> Result<Vec<nested::Event>, Error> {
+        match *self {}
+    }
+
+    /// What it sees when it moves.
+    pub fn visit_and_move(&mut self, _: &Pe, _: &[Visit], _: Moment) -> Result<Vec<nested::Event>, Error> {
         match *self {}
     }
 

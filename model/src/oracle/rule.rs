@@ -538,6 +538,9 @@ rules! {
     NESTED_RESET:
         "After KVM_ARM_VCPU_INIT MDCR_EL2.{TDE, TDA, TDOSA, TDRA, TDCC} and the fine-grained traps of debug registers are 0, because EL2 is the highest Exception level",
         "DDI 0487K.a MDCR_EL2, HDFGRTR_EL2, HDFGWTR_EL2; Linux Documentation/virt/kvm/api.rst 4.82 KVM_ARM_VCPU_INIT";
+    NESTED_MOVES:
+        "A guest at EL2, or its own guest, whose registers are read by KVM_GET_ONE_REG and written by KVM_SET_ONE_REG to another vCPU after KVM_ARM_VCPU_INIT, continues there with everything that was set at EL2, as if it had not moved",
+        "Linux Documentation/virt/kvm/api.rst 4.68, 4.69 and 4.84 KVM_GET_REG_LIST";
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Userspace for Debugging {
     type Op = Op;
     type Event = Event;
 
-    fn act(&mut self, vm: &ComposedVm, op: Op) -> Event {
+    fn act(&mut self, vm: &mut ComposedVm, op: Op) -> Event {
         let answer = match op {
             Op::Get(register) => {
                 return vm.get(one_reg::system(register)).map_or_else(Event::Refused, Event::Value);

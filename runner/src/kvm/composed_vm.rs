@@ -2,7 +2,11 @@
 
 //! A VM whose guest does not run the payload, but the operations of a scenario as code.
 
-use super::{deadline::Deadline, features, memslot, one_reg};
+use super::{
+    deadline::Deadline,
+    features, memslot, one_reg,
+    registers::{Order, Part, Registers},
+};
 use crate::{
     composed::{self, Operation},
     guest::{Death, Error},
@@ -14,7 +18,7 @@ use dfr0_model::{
     sysreg::{SysReg, VBAR_EL1},
 };
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 /// A VM with one vCPU.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub trait Userspace {
     /// What an operation caused.
     type Event;
     /// Does an operation of userspace.
-    fn act(&mut self, vm: &ComposedVm, op: Self::Op) -> Self::Event;
+    fn act(&mut self, vm: &mut ComposedVm, op: Self::Op) -> Self::Event;
     /// KVM_RUN ended with KVM_EXIT_DEBUG of this syndrome. False if that ends the scenario.
     fn debug_exit(&mut self, vm: &ComposedVm, hsr: u32) -> bool;
 }
@@ -48,11 +52,13 @@ pub struct Code {
 impl ComposedVm {
     /// A VM whose vCPU has these features of KVM_ARM_VCPU_INIT; it may run for `deadline` at a time.
     pub fn new(vm: VmFd, features: &[u32], deadline: Duration) -> Result<Self, Error> {
-        let vcpu = vm
-            .create_vcpu(0)
-            .map_err(|error| Error::System { what: "KVM_CREATE_VCPU".into(), source: error.into() })?;
-        features::init(&vm, &vcpu, features)?;
+        let vcpu = create_vcpu(&vm, 0, features)?;
         Ok(Self { vcpu, vm, memory: None, deadline })
+    }
+
+    /// Another vCPU with these features, to which the guest can move. The VM must not have run.
+    pub fn another_vcpu(&self, features: &[u32]) -> Result<VcpuFd, Error> {
+        create_vcpu(&self.vm, 1, features)
     }
 
     /// KVM_GET_ONE_REG of a system register that must exist.
@@ -118,11 +124,25 @@ impl ComposedVm {
                 break;
             }
         }
-        // The store completes only when the vCPU is entered again (KVM API 5, The kvm_run structure).
+        self.completes();
+        Ok((userspaces, words))
+    }
+
+    /// Completes the store of the last exit, which the next KVM_RUN would (KVM API 5, The kvm_run structure).
+    fn completes(&mut self) {
         self.vcpu.set_kvm_immediate_exit(1);
         let _interrupted = self.vcpu.run();
         self.vcpu.set_kvm_immediate_exit(0);
-        Ok((userspaces, words))
+    }
+
+    /// The guest goes on in this vCPU of the VM after KVM_ARM_VCPU_INIT with these features. The other is left in its place.
+    pub fn moves(&mut self, to: &mut VcpuFd, features: &[u32]) -> Result<(), Error> {
+        self.completes();
+        let registers = Registers::save(&self.vcpu, Part::Whole)?;
+        features::init(&self.vm, to, features)?;
+        registers.restore(to, Order::Listed)?;
+        mem::swap(&mut self.vcpu, to);
+        Ok(())
     }
 
     /// The guest's memory, once it has been started.
@@ -192,4 +212,12 @@ impl ComposedVm {
         };
         Err(self.died(reason))
     }
+}
+
+fn create_vcpu(vm: &VmFd, id: u64, features: &[u32]) -> Result<VcpuFd, Error> {
+    let failed =
+        |error: kvm_ioctls::Error| Error::System { what: "KVM_CREATE_VCPU".into(), source: error.into() };
+    let vcpu = vm.create_vcpu(id).map_err(failed)?;
+    features::init(vm, &vcpu, features)?;
+    Ok(vcpu)
 }

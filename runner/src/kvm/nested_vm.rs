@@ -13,7 +13,7 @@ use super::{
 use crate::{
     composed::{END, EXIT, Operation},
     guest::Error,
-    nested::{self, HDFGRTR_EL2, HDFGWTR_EL2, Home, MDCR_EL2},
+    nested::{self, HDFGRTR_EL2, HDFGWTR_EL2, Home, MDCR_EL2, Moment},
 };
 use dfr0_model::{
     guest_debug::{ENABLE, GuestDebug, SINGLESTEP},
@@ -24,6 +24,7 @@ use dfr0_model::{
     wire::RAM,
 };
 use kvm_bindings::{KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0};
+use kvm_ioctls::VcpuFd;
 use std::time::Duration;
 
 /// KVM_CAP_ARM_EL2_E2H0 (KVM API, KVM_ARM_VCPU_INIT).
@@ -45,11 +46,13 @@ enum Turn {
     Visits,
     /// Userspace steps it from here on.
     Steps,
+    /// Userspace moves it to the VM's other vCPU.
+    Moves,
 }
 
 impl Operation for Turn {
     fn is_userspaces(&self) -> bool {
-        matches!(self, Self::Steps)
+        !matches!(self, Self::Visits)
     }
 }
 
@@ -63,7 +66,7 @@ struct Stepper {
 impl Userspace for Stepper {
     type Op = Turn;
     type Event = Answer;
-    fn act(&mut self, vm: &ComposedVm, _: Turn) -> Answer {
+    fn act(&mut self, vm: &mut ComposedVm, _: Turn) -> Answer {
         self.debugger.set(&vm.vcpu, GuestDebug::new(ENABLE | SINGLESTEP))
     }
     fn debug_exit(&mut self, vm: &ComposedVm, _: u32) -> bool {
@@ -71,6 +74,23 @@ impl Userspace for Stepper {
             self.pcs.push(pc);
             self.pcs.len() < MOST_STEPS
         })
+    }
+}
+
+/// Userspace that moves the hypervisor to and fro between this vCPU and its own.
+struct Mover<'a> {
+    other: &'a mut VcpuFd,
+    features: &'static [u32],
+}
+
+impl Userspace for Mover<'_> {
+    type Op = Turn;
+    type Event = Result<(), Error>;
+    fn act(&mut self, vm: &mut ComposedVm, _: Turn) -> Self::Event {
+        vm.moves(self.other, self.features)
+    }
+    fn debug_exit(&mut self, _: &ComposedVm, _: u32) -> bool {
+        false
     }
 }
 
@@ -91,9 +111,11 @@ impl Kvm {
     pub fn nested_vm(&self, e2h: bool, deadline: Duration) -> Result<NestedVm, Error> {
         const WITH_E2H: &[u32] = &[KVM_ARM_VCPU_HAS_EL2];
         const WITHOUT_E2H: &[u32] = &[KVM_ARM_VCPU_HAS_EL2, KVM_ARM_VCPU_HAS_EL2_E2H0];
+        let features = if e2h { WITH_E2H } else { WITHOUT_E2H };
         let vm = self.create_vm(Features::None)?;
         let mut gic = Gic::new(&vm)?;
-        let mut vm = ComposedVm::new(vm, if e2h { WITH_E2H } else { WITHOUT_E2H }, deadline)?;
+        let mut vm = ComposedVm::new(vm, features, deadline)?;
+        let other = vm.another_vcpu(features)?;
         let resets = CONTROLS.map(|(name, reg)| (name, vm.get(one_reg::system(reg)).ok()));
         gic.initialise()?;
         vm.start(Code {
@@ -102,16 +124,18 @@ impl Kvm {
             vectors: RAM + nested::EL1_VECTORS,
         })?;
         vm.goes_on(&[], &mut Stepper::default())?;
-        Ok(NestedVm { vm, _gic: gic, resets })
+        Ok(NestedVm { other, vm, _gic: gic, features, resets })
     }
 }
 
-/// A VM with one vCPU that has EL2. It makes visits as long as it lives, because in an emulator KVM takes seconds to free a
-/// VM with EL2.
+/// A VM whose vCPUs have EL2: one in which the hypervisor is, and another to which it can move. It makes visits as long as it
+/// lives, because in an emulator KVM takes seconds to free a VM with EL2.
 #[derive(Debug)]
 pub struct NestedVm {
+    other: VcpuFd,
     vm: ComposedVm,
     _gic: Gic,
+    features: &'static [u32],
     resets: [(&'static str, Option<u64>); 3],
 }
 
@@ -125,13 +149,29 @@ impl NestedVm {
     pub fn visit(&mut self, pe: &Pe, visits: &[Visit]) -> Result<Vec<Event>, Error> {
         let instructions = self.stage(pe, visits, HOME)?;
         self.vm.goes_on(&[], &mut Stepper::default())?;
+        self.events(&instructions)
+    }
+
+    /// Lets the hypervisor make these visits, and moves it to another vCPU at this moment of each.
+    pub fn visit_and_move(&mut self, pe: &Pe, visits: &[Visit], at: Moment) -> Result<Vec<Event>, Error> {
+        let instructions = self.stage(pe, visits, Home { exit: Some((at, EXIT)), ..HOME })?;
+        let turns: Vec<Turn> =
+            visits.iter().flat_map(|_| [Turn::Visits, Turn::Moves]).chain([Turn::Visits]).collect();
+        let mut mover = Mover { other: &mut self.other, features: self.features };
+        let (moved, _) = self.vm.goes_on(&turns, &mut mover)?;
+        moved.into_iter().collect::<Result<(), Error>>()?;
+        self.events(&instructions)
+    }
+
+    /// The events of visits that were made, whose instructions are at these addresses.
+    fn events(&mut self, instructions: &[u64]) -> Result<Vec<Event>, Error> {
         let memory = self.vm.memory().ok_or_else(nested::too_many)?;
-        nested::events(memory, RAM, &instructions).ok_or_else(nested::too_many)
+        nested::events(memory, RAM, instructions).ok_or_else(nested::too_many)
     }
 
     /// Lets the hypervisor make a visit while userspace steps it. Returns how far from the visit's instruction each step ended.
     pub fn steps(&mut self, pe: &Pe, visit: Visit) -> Result<Vec<i64>, Error> {
-        let instructions = self.stage(pe, &[visit], Home { exit: Some(EXIT), ..HOME })?;
+        let instructions = self.stage(pe, &[visit], Home { exit: Some((Moment::Start, EXIT)), ..HOME })?;
         let mut stepper = Stepper::default();
         let (answers, _) = self.vm.goes_on(&[Turn::Visits, Turn::Steps, Turn::Visits], &mut stepper)?;
         stepper.debugger.switch_off(&self.vm.vcpu)?;

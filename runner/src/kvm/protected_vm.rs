@@ -94,7 +94,7 @@ impl Userspace for Debugging {
     type Op = Op;
     type Event = Event;
 
-    fn act(&mut self, vm: &ComposedVm, op: Op) -> Event {
+    fn act(&mut self, vm: &mut ComposedVm, op: Op) -> Event {
         let answer = match op {
             Op::Get(reg) => return vm.get(one_reg::system(reg)).map_or_else(Event::Refused, Event::Value),
             Op::Set(reg, value) => vm.set(one_reg::system(reg), value),

@@ -130,6 +130,11 @@ impl Outcome {
         }
     }
 
+    /// An access is trapped.
+    pub fn is_trap(&self) -> bool {
+        matches!(self, Self::Taken(expected) if expected.esr >> 26 == EC_SYSTEM.into())
+    }
+
     /// The visit may cause this event.
     pub fn allows(&self, event: &Event) -> bool {
         match (self, event) {
