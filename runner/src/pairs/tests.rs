@@ -85,6 +85,10 @@ fn a_plan_is_compared_with_the_outcome() {
         (false, fewer(), vec![same()], brps()),
         (false, fewer(), vec![refused("ID_AA64DFR0_EL1", "WRPs")], brps()),
         (false, fewer(), vec![refused("MIDR_EL1", "Revision")], brps()),
+        // GIC is the VM's; a plan that says that the guest moves is wrong nevertheless.
+        (true, fewer(), vec![brps()], refused("ID_PFR1_EL1", "GIC")),
+        (false, fewer(), vec![brps()], refused("ID_PFR1_EL1", "Security")),
+        (false, equal(), vec![same()], refused("ID_PFR1_EL1", "GIC")),
         (true, unknown(), vec![same()], same()),
         (true, unknown(), vec![brps()], brps()),
         // A loss is wrong, whatever was planned.

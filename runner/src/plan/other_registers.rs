@@ -28,6 +28,11 @@ const CSV: u64 = 0xff << 56;
 /// set_id_aa64pfr1_el1, set_id_aa64mmfr2_el1).
 const FORGIVEN: [(SysReg, u64); 3] =
     [(ID_AA64PFR0_EL1, 0xf << 40), (ID_AA64PFR1_EL1, 0xf << 40 | 0xf << 16), (ID_AA64MMFR2_EL1, 0xf << 24)];
+/// Since this version at the latest, kernels that no file has to describe forgive these fields, and take a CLIDR_EL1 that
+/// describes other caches than the CPU's (arch/arm64/kvm/sys_regs.c, set_clidr).
+const TAKEN_SINCE: KernelVersion = KernelVersion::new(6, 18);
+const CLIDR_EL1: SysReg = SysReg::new(3, 1, 0, 0, 1);
+const CTR_EL0: SysReg = SysReg::new(3, 3, 0, 0, 1);
 /// Since this version, the AArch32 ID registers ignore writes if EL0 has no AArch32 state (tested on 6.1).
 pub const AARCH32_IGNORED_SINCE: KernelVersion = KernelVersion::new(6, 1);
 
@@ -63,6 +68,9 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
     {
         let why =
             "B ignores the write: EL0 has no AArch32 state there, and the register reads as zero".into();
+        return (Verdict::AsIs, why, Vec::new());
+    }
+    if let Some(why) = taken(reg, [has, gives], a, b) {
         return (Verdict::AsIs, why, Vec::new());
     }
     // Whatever its mask is: a kernel either lets userspace write CopDbg and refuses such values, or keeps its own value.
@@ -116,6 +124,35 @@ fn register(reg: SysReg, has: u64, gives: u64, a: &Fingerprint, b: &Fingerprint)
         }
         None => (Verdict::Cannot, refuses, vec![&rule::ID_READ_ONLY_REFUSED]),
     }
+}
+
+/// Why B takes A's value of a register in which something differs that B's KVM does not hold against it, whatever its mask.
+fn taken(reg: SysReg, [has, gives]: [u64; 2], a: &Fingerprint, b: &Fingerprint) -> Option<String> {
+    if b.kernel_version() < Some(TAKEN_SINCE) {
+        return None;
+    }
+    let differing = has ^ gives;
+    let same_cpu = a.midr().is_some() && a.midr() == b.midr();
+    if same_cpu && differing & !forgiven(reg) == 0 && differing & gives == 0 {
+        let fields = fields(reg, differing);
+        return Some(format!(
+            "B takes the CPU's own {fields}, which older kernels gave by mistake, and ignores it"
+        ));
+    }
+    let ctr = *b.id_registers.get(&CTR_EL0)?;
+    (reg == CLIDR_EL1 && caches_are_taken(has, ctr))
+        .then(|| "B takes the caches that an older kernel gave, whatever its CPU's are".into())
+}
+
+/// KVM takes this CLIDR_EL1 on a CPU with this CTR_EL0: without RES0 bits, and only on a CPU with CTR_EL0.IDC 1 one that says
+/// the same, that data caches need no clean for instruction fetches (LoC 0, or LoUIS and LoUU 0).
+fn caches_are_taken(clidr: u64, ctr: u64) -> bool {
+    const RES0: u64 = u64::MAX << 47;
+    const IDC: u64 = 1 << 28;
+    let level = |lsb: u32| clidr >> lsb & 0b111;
+    let (louis, loc, louu) = (level(21), level(24), level(27));
+    let needs_no_clean = loc == 0 || (louis == 0 && louu == 0);
+    clidr & RES0 == 0 && (ctr & IDC != 0 || !needs_no_clean)
 }
 
 /// The fields of a register that older kernels gave to VMs by mistake.

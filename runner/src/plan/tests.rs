@@ -144,7 +144,39 @@ fn the_other_id_registers_are_judged_by_their_masks() {
     assert_eq!(of((0x11, 0), (0x12, 0xf)), Verdict::NotKnown);
     assert_eq!(of((0x11, 0), (0x12, 0xf0)), Verdict::Cannot);
     assert_eq!(of((0x11, 0xf), (0x12, 0)), Verdict::NotKnown, "A's VM may be created with B's");
-    assert_eq!(of((2 << 24, 0), (0, 0)), Verdict::NotKnown, "NV is forgiven");
+    assert_eq!(of((2 << 24, 0), (0, 0)), Verdict::AsIs, "NV is forgiven");
+}
+
+#[test]
+fn what_older_kernels_gave_is_taken_on_the_same_cpu() {
+    const CLIDR_EL1: SysReg = SysReg::new(3, 1, 0, 0, 1);
+    const CTR_EL0: SysReg = SysReg::new(3, 3, 0, 0, 1);
+    let old = |reg, value| with(with(host(V1, Masks::Unsaid), MIDR_EL1, 1, 0), reg, value, 0);
+    let new = |release: &str, reg, value, midr| {
+        let new = with(with(host(V1, Masks::Unsaid), MIDR_EL1, midr, 0), CTR_EL0, 1 << 28, 0);
+        Fingerprint { kernel: release.into(), masks: Masks::Unsaid, ..with(new, reg, value, 0) }
+    };
+    let of = |reg, has, gives, release, midr| {
+        between(&Fingerprint { masks: Masks::Unsaid, ..old(reg, has) }, &new(release, reg, gives, midr))
+            .others
+            .verdict
+    };
+    assert_eq!(of(ID_AA64MMFR2_EL1, 2 << 24 | 1, 1, "6.18.30", 1), Verdict::AsIs);
+    assert_eq!(of(ID_AA64PFR0_EL1, 1 << 40 | 1, 1, "6.18.30", 1), Verdict::AsIs);
+    assert_eq!(
+        of(ID_AA64MMFR2_EL1, 2 << 24 | 1, 1, "6.17.1", 1),
+        Verdict::NotKnown,
+        "not known of older ones"
+    );
+    assert_eq!(of(ID_AA64MMFR2_EL1, 2 << 24 | 1, 1, "6.18.30", 2), Verdict::NotKnown, "another CPU");
+    assert_eq!(of(ID_AA64MMFR2_EL1, 1, 2 << 24 | 1, "6.18.30", 1), Verdict::NotKnown, "B gives more");
+    assert_eq!(
+        of(ID_AA64MMFR2_EL1, 2 << 24 | 1, 2, "6.18.30", 1),
+        Verdict::NotKnown,
+        "another field differs"
+    );
+    assert_eq!(of(CLIDR_EL1, 0x8200_0023, 0x300_0123, "6.18.30", 1), Verdict::AsIs);
+    assert_eq!(of(CLIDR_EL1, 1 << 47, 0x300_0123, "6.18.30", 1), Verdict::NotKnown, "RES0");
 }
 
 #[test]
