@@ -170,13 +170,14 @@ HERE := $(if $(HOST)$(UNDER_TEST),,$(and $(filter aarch64,$(shell uname -m)),$(w
 EXEC := $(LAB) exec $(HOST:%=--host %) $(UNDER_TEST:%=--kernel %) $(RESULTS:%=--out %)
 RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(EXEC) --with $(BUNDLE) -- ./dfr0)
 
+# A bundle that is the same stays: another make in this tree may be running it.
 bundle:
 	@echo "dfr0: bundle: building a static arm64 program into target/bundle"
 	@lab/compile bundle build --release --target $(ARM64) --package dfr0-suites --bin dfr0
-	@rm -rf $(BUNDLE).new && mkdir -p $(BUNDLE).new
-	@cp -r $(TARGET)/$(ARM64)/release/dfr0 suites/kselftest/settings expected $(BUNDLE).new
-	@for test in $(DFR0_TESTS); do ln -s dfr0 $(BUNDLE).new/$$test; done
-	@rm -rf $(BUNDLE) && mv $(BUNDLE).new $(BUNDLE)
+	@new=$$(mktemp -d $(BUNDLE).XXXXXX) && trap 'rm -rf '$$new EXIT && chmod 755 $$new && \
+	    cp -r $(TARGET)/$(ARM64)/release/dfr0 suites/kselftest/settings expected $$new && \
+	    for test in $(DFR0_TESTS); do ln -s dfr0 $$new/$$test; done && \
+	    { diff -r --no-dereference $$new $(BUNDLE) &> /dev/null || { rm -rf $(BUNDLE) && mv -T $$new $(BUNDLE); }; }
 
 .PHONY: lab hosts
 lab:
@@ -211,16 +212,17 @@ bundle-and-host: lab
 hosts: lab
 	@$(LAB) list
 
-# With RESULTS, the report is made of what there is, also if the host died.
+# With RESULTS, the report is made of what there is, also if the host died. check.tap is that of the run that ended last.
 KEPT := $(if $(RESULTS),--results $(if $(HERE),$(abspath $(RESULTS)),/out)/results.jsonl)
 check: $(if $(HERE),bundle,bundle-and-host)
 	@echo "dfr0: check: running $(or $(PATTERNS),every suite) $(if $(HERE),on this machine,in $(if $(HOST),the lab host $(HOST),the default lab host))"
 	@$(if $(RESULTS),mkdir -p $(RESULTS) && cargo build --quiet --release --package dfr0-suites --bin dfr0)
-	@failed=0; $(RUN) run $(KEPT) $(PATTERNS) | tee $(TARGET)/check.tap || failed=1; \
-	    $(if $(RESULTS),cp $(TARGET)/check.tap $(RESULTS)/results.tap; \
+	@tap=$$(mktemp $(TARGET)/check.XXXXXX) && trap 'rm -f '$$tap EXIT && chmod 644 $$tap; \
+	    failed=0; $(RUN) run $(KEPT) $(PATTERNS) | tee $$tap || failed=1; \
+	    $(if $(RESULTS),cp $$tap $(RESULTS)/results.tap; \
 	    $(TARGET)/release/dfr0 report html --out $(RESULTS)/report.html $(RESULTS)/results.jsonl || true;) \
 	    how=$$([ $$failed = 0 ] && echo passed || echo failed); \
-	    sed -n "s/^# Totals: /dfr0: check $$how: /p" $(TARGET)/check.tap; exit $$failed
+	    sed -n "s/^# Totals: /dfr0: check $$how: /p" $$tap; mv $$tap $(TARGET)/check.tap; exit $$failed
 
 # BASE is what HEAD is without its patches, unless it is named. If one of them is built, so is a kernel of Debian's that it is
 # compared with, because a difference should not come from the configuration.

@@ -71,6 +71,7 @@ pub fn run(
         dfr0: env!("CARGO_PKG_VERSION").into(),
         started: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs(),
         id: Some(id()?),
+        command: env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
         cases: cases.len(),
         plan: cases.iter().map(|case| case.name.clone()).collect(),
         strict,

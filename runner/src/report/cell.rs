@@ -22,6 +22,8 @@ pub struct Cell {
     pub build: Build,
     /// Its number among the cells of the same host and kernel, from 1.
     pub turn: usize,
+    /// The end of its kernel's log, if the lab left one.
+    pub log: Option<String>,
     /// What it reported.
     pub reported: Reported,
 }
@@ -53,7 +55,7 @@ impl Cell {
                 let kernel = Some(release.clone().unwrap_or(BARE.into()));
                 let build = run.begin.host.build.clone();
                 let host = host_name(&run.begin);
-                Self { host, kernel, release, build, turn: 1, reported }
+                Self { host, kernel, release, build, turn: 1, log: None, reported }
             }
             None => Self { reported, ..Self::silent(file, String::new()) },
         }
@@ -68,6 +70,7 @@ impl Cell {
             release: None,
             build: Build::default(),
             turn: 1,
+            log: None,
             reported,
         }
     }

@@ -8,7 +8,8 @@ use crate::{
     results::{self, Results},
 };
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -79,7 +80,26 @@ fn file(path: &Path) -> Result<Cell, Error> {
         true => certificate::run(&bytes).map(Results::Run).map_err(|problem| problem.to_string()),
         false => results::read(bytes.as_slice()).map_err(|problem| problem.to_string()),
     };
-    results.map_or_else(silent, |results| Ok(Cell::of_file(&name, results)))
+    let mut cell = results.map_or_else(silent, |results| Ok(Cell::of_file(&name, results)))?;
+    // `lab exec --out` leaves the log beside the results, and a folder may have those of several hosts.
+    if path.file_name().is_some_and(|name| name == "results.jsonl") {
+        cell.log = log_in(path.parent().unwrap_or(Path::new("")));
+    }
+    Ok(cell)
+}
+
+/// The last lines of the kernel's log in this folder, if it is there.
+pub(super) fn log_in(directory: &Path) -> Option<String> {
+    const MOST: u64 = 32 << 10;
+    let path = directory.join("kernel.log");
+    let len = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?.len();
+    let mut file = fs::File::open(&path).ok()?;
+    file.seek(SeekFrom::Start(len.saturating_sub(MOST))).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let whole = if len > MOST { text.split_once('\n')?.1 } else { &text };
+    (!whole.is_empty()).then(|| whole.to_owned())
 }
 
 fn files(directory: &Path) -> Result<Vec<PathBuf>, Error> {

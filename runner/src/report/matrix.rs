@@ -4,7 +4,7 @@
 //!
 //! It comes from outside, as all results do. Only what a report needs is read.
 
-use super::{Cell, Error, Reported};
+use super::{Cell, Error, Reported, load::log_in};
 use crate::{bounded, host::Build, results};
 use serde::Deserialize;
 use serde_json::Value;
@@ -94,6 +94,7 @@ impl Planned {
             release: release.or(of_record.and_then(|kernel| kernel.release.clone())),
             build,
             turn: 1,
+            log: log_in(&directory.join(format!("{host}@{}", self.kernel))),
             reported,
         }
     }

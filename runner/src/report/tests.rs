@@ -511,6 +511,32 @@ fn a_page_shows_the_verdict_each_cell_and_each_case() {
 }
 
 #[test]
+fn a_page_has_the_command_and_the_end_of_the_kernels_log() {
+    let whole = lines(&run_of("one", "7.3.4", &[]));
+    let long = format!("old\n{}\n<b>panic</b>\u{1b}[2J\n", "x".repeat(40 << 10));
+    let log = |files: &[(&str, &[u8])]| {
+        let directory = folder(files);
+        let cells = load_one(&directory.path().join(files[0].0)).expect("results");
+        (page(&cells, None), cells[0].log.clone())
+    };
+    let (page, kept) = log(&[("results.jsonl", &whole), ("kernel.log", long.as_bytes())]);
+    assert_eq!(kept.as_deref(), Some("<b>panic</b>\u{1b}[2J\n"), "whole lines of its end");
+    assert!(page.contains("The end of the kernel&#39;s log") || page.contains("The end of the kernel's log"));
+    assert!(page.contains("&lt;b&gt;panic&lt;/b&gt;") && !page.contains('\u{1b}'));
+    assert!(page.contains("<bdi>./dfr0 run --results - s</bdi>"), "{page}");
+    assert_eq!(log(&[("results.jsonl", &whole), ("kernel.log", b"")]).1, None);
+    assert_eq!(log(&[("another.jsonl", &whole), ("kernel.log", b"of another")]).1, None);
+    let cell = [("one", "newest", json!({ "exited": 0 }))];
+    let matrix = [
+        ("matrix.json", &matrix_json(&cell)[..]),
+        ("one@newest/stdout", &whole),
+        ("one@newest/kernel.log", b"booted\n"),
+    ];
+    let cells = load_one(folder(&matrix).path()).expect("a matrix");
+    assert_eq!(cells[0].log.as_deref(), Some("booted\n"));
+}
+
+#[test]
 fn text_from_outside_stays_text_on_the_page() {
     const EVIL: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;";
     let mut value: Vec<Value> = String::from_utf8(lines(&run()))

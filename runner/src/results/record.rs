@@ -51,6 +51,9 @@ pub struct Begin {
     /// Distinguishes this run from any other: 32 hexadecimal digits; older results do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The command that ran, with its arguments; older results do not have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// How many cases run.
     pub cases: usize,
     /// Their names, in their order; older results do not have them.

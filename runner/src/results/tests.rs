@@ -114,6 +114,7 @@ pub(crate) fn run() -> Run {
         dfr0: "0.1.0".into(),
         started: 1_800_000_000,
         id: Some("0123456789abcdef".repeat(2)),
+        command: ["./dfr0", "run", "--results", "-", "s"].map(ToOwned::to_owned).to_vec(),
         cases: cases.len(),
         plan: cases.iter().map(|case| case.name.clone()).collect(),
         strict: false,

@@ -26,6 +26,9 @@ fn host(cell: &Cell) -> Markup {
                 Reported::Unavailable(unavailable) => { h3 { (name) } p { "skipped: " bdi { (unavailable.reason) } } }
                 Reported::Nothing(why) => { h3 { (name) } p.fail { "did not report: " bdi { (why) } } }
             }
+            @if let Some(log) = &cell.log {
+                details { summary { "The end of the kernel's log" } pre { bdi { (log) } } }
+            }
         }
     }
 }
@@ -57,10 +60,11 @@ fn facts(run: &Run) -> Markup {
         ("LSE atomics", if host.lse { "yes" } else { "no" }.into()),
         ("results", format!("{pass} pass, {fail} fail, {xfail} xfail, {xpass} xpass, {skip} skip")),
         ("run", format!("{begun}, {} s of cases, by dfr0 {}", milliseconds / 1000, run.begin.dfr0)),
+        ("command", run.begin.command.join(" ")),
         ("random scenarios", format!("{drawn}, seed {}", run.begin.seed)),
     ];
     html! {
-        dl { @for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) { div { dt { (name) } dd { (value) } } } }
+        dl { @for (name, value) in facts.into_iter().filter(|(_, value)| !value.is_empty()) { div { dt { (name) } dd { bdi { (value) } } } } }
         @if !host.is_bare() {
             details {
                 summary { "KVM's capabilities" }
