@@ -91,8 +91,9 @@ const HEAD: &str = "\
 
 `make defects` wrote this page: each row is Linux with one change of its KVM/arm64 that makes it wrong (lab/kernels/defects.toml), built,
 booted on an emulated CPU, and tested by those suites that can see the change. For a defect `cases` in lab/kernels/defects.toml
-selects them, so more cases may see it than are counted here; if they see nothing, every case runs. Upstream's tests are those of tools/testing/selftests/kvm that
-test debug and ID registers, from the same source. One that does not pass on the source as it is, is not run.
+selects them, so more cases may see it than are counted here; if they see nothing, a sample of every case runs. Upstream's tests
+are those of tools/testing/selftests/kvm that test debug and ID registers, from the same source. One that does not pass on the
+source as it is, is not run.
 
 ";
 
