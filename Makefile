@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help check compare defects bare bench matrix pairs test test-fleet test-kselftest test-report test-contrib coverage mutants \
-    bundle tools install clean kselftest-install kselftest-remove
+    bundle release tools install clean kselftest-install kselftest-remove
 
 # Variables for users: HOST and KERNEL select a lab host, HOSTS and KERNELS several, MACHINE a bare machine, PATTERNS the
 # cases, RESULTS where a run leaves its results, KSRC a kernel tree, PATCH patches for it or for KERNEL's source, BASE and HEAD two kernels, DEFECTS names in
@@ -109,6 +109,8 @@ help:
 	@echo "                       makes a test fail (cargo-mutants, takes minutes)"
 	@echo "make bundle            build target/bundle/: a static arm64 program to copy to"
 	@echo "                       any arm64 Linux"
+	@echo "make release           pack the bundle, README and the licences into one archive"
+	@echo "                       in target/, with its SHA-256"
 	@echo "make tools             build dfr0 and lab for this machine, in target/release/:"
 	@echo "                       they plan moves, make reports, and boot lab hosts"
 	@echo "make install           install dfr0 and lab in /usr/local, with manual pages and"
@@ -145,7 +147,7 @@ test-report: export DFR0_NEEDS := chromium=chromium chromedriver=chromium-driver
 test-contrib: export DFR0_NEEDS := python3=python3 /usr/share/doc/python3-venv=python3-venv
 
 # Finds or installs the toolchain and calls make again with it.
-check compare defects bare bench matrix pairs test test-fleet test-kselftest test-report test-contrib coverage mutants bundle tools install hosts:
+check compare defects bare bench matrix pairs test test-fleet test-kselftest test-report test-contrib coverage mutants bundle release tools install hosts:
 	@lab/with-toolchain $(MAKE) --no-print-directory DFR0_TOOLCHAIN=1 $@
 
 else
@@ -178,6 +180,18 @@ bundle:
 	    cp -r $(TARGET)/$(ARM64)/release/dfr0 suites/kselftest/settings expected $$new && \
 	    for test in $(DFR0_TESTS); do ln -s dfr0 $$new/$$test; done && \
 	    { diff -r --no-dereference $$new $(BUNDLE) &> /dev/null || { rm -rf $(BUNDLE) && mv -T $$new $(BUNDLE); }; }
+
+# The same commit and program give the same archive.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+RELEASE := dfr0-$(VERSION)-linux-arm64
+release: bundle
+	@rm -rf $(TARGET)/$(RELEASE)* && mkdir $(TARGET)/$(RELEASE)
+	@cp -r $(BUNDLE)/. README.md LICENSES $(TARGET)/$(RELEASE)
+	@tar --directory $(TARGET) --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$(git log -1 --format=%ct) \
+	    --create $(RELEASE) | gzip -n > $(TARGET)/$(RELEASE).tar.gz
+	@rm -rf $(TARGET)/$(RELEASE)
+	@cd $(TARGET) && sha256sum $(RELEASE).tar.gz > $(RELEASE).sha256
+	@echo "dfr0: release: target/$(RELEASE).tar.gz and target/$(RELEASE).sha256"
 
 .PHONY: lab hosts
 lab:
