@@ -24,7 +24,8 @@ use crate::running::{Running, die_with_lab};
 /// The time that a host has to power off after it has reported how its command ended.
 const POWER_OFF: Duration = Duration::from_secs(5);
 
-/// A host that has printed nothing for this long is said to be silent.
+/// A host that has printed nothing for this long is said to boot, and one that has printed nothing for longer to be silent.
+const SLOW: Duration = Duration::from_secs(8);
 const SILENCE: Duration = Duration::from_secs(15);
 
 /// The time in which a host boots. A slow machine needs a tenth of it.
@@ -111,7 +112,8 @@ impl VirtualMachine<'_> {
         let mut in_time = true;
         let mut serial_open = true;
         let mut stderr_open = true;
-        let mut silent_until = Some(start + SILENCE);
+        let booting = format!("booting {} ({} s)", self.host.name, SLOW.as_secs());
+        let mut notices = vec![(start + SILENCE, self.silent()), (start + SLOW, booting)];
         while serial_open || stderr_open {
             let until = if console.has_booted() { end } else { end.min(start + boot) };
             let left = until.saturating_duration_since(Instant::now());
@@ -127,17 +129,17 @@ impl VirtualMachine<'_> {
             if stderr_open {
                 fds.push((stderr.as_fd(), PollFlags::POLLIN));
             }
-            let silence = silent_until.map_or(left, |until| until.saturating_duration_since(Instant::now()));
+            let silence =
+                notices.last().map_or(left, |(until, _)| until.saturating_duration_since(Instant::now()));
             let ready = signals.wait(&fds, poll_timeout(left.min(silence)))?;
-            if silent_until.is_some_and(|until| until <= Instant::now()) {
-                silent_until = None;
-                eprintln!("lab: {}", self.silent());
+            if let Some((_, notice)) = notices.pop_if(|(until, _)| *until <= Instant::now()) {
+                eprintln!("lab: {notice}");
             }
             let mut buffer = [0; 16384];
             if serial_open && ready[0] {
                 let size = read(&mut serial, &mut buffer)?;
                 serial_open = size != 0;
-                silent_until = None;
+                notices.clear();
                 let had_outcome = console.has_outcome();
                 console.read(&buffer[..size])?;
                 if !had_outcome && console.has_outcome() {
