@@ -68,6 +68,11 @@ impl Tree {
         self.root().join("tools/testing/selftests")
     }
 
+    /// kvm's name for arm64: of its directory and in the names of make's variables.
+    pub fn kvms_directory(&self) -> &'static str {
+        if self.selftests().join("kvm/arm64").is_dir() { "arm64" } else { "aarch64" }
+    }
+
     pub fn build(&self) -> PathBuf {
         self.0.path().join("build")
     }
