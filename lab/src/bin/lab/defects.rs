@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -77,7 +77,7 @@ pub struct Defects {
     /// Run them on this host only, whatever the file says; may be repeated
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
-    /// Write the table of all defects into FILE, in Markdown
+    /// Write the table of all defects into FILE, in Markdown; what it says of defects of which DIR knows nothing stays
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
     /// Stop a host after this number of seconds
@@ -279,7 +279,13 @@ impl Defects {
             eprintln!("lab: seen by upstream's tests and not by dfr0: {only}");
         }
         if let Some(page) = &self.page {
-            write_whole(page, 0o644, |file| Ok(file.write_all(table(&rows).as_bytes())?))?;
+            let before = match fs::read_to_string(page) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot read {}", page.display()));
+                }
+                before => before.unwrap_or_default(),
+            };
+            write_whole(page, 0o644, |file| Ok(file.write_all(table(&rows, &before).as_bytes())?))?;
         }
         Ok(())
     }
