@@ -176,7 +176,7 @@ RUN := $(if $(HERE),$(BUNDLE)/dfr0,$(EXEC) --with $(BUNDLE) -- ./dfr0)
 bundle:
 	@echo "dfr0: bundle: building a static arm64 program into target/bundle"
 	@lab/compile bundle build --release --target $(ARM64) --package dfr0-suites --bin dfr0
-	@new=$$(mktemp -d $(BUNDLE).XXXXXX) && trap 'rm -rf '$$new EXIT && chmod 755 $$new && \
+	@new=$$(mktemp -d $(BUNDLE).XXXXXX) && trap 'rm -rf "$$new"' EXIT && chmod 755 $$new && \
 	    cp -r $(TARGET)/$(ARM64)/release/dfr0 suites/kselftest/settings expected $$new && \
 	    for test in $(DFR0_TESTS); do ln -s dfr0 $$new/$$test; done && \
 	    { diff -r --no-dereference $$new $(BUNDLE) &> /dev/null || { rm -rf $(BUNDLE) && mv -T $$new $(BUNDLE); }; }
@@ -231,7 +231,7 @@ KEPT := $(if $(RESULTS),--results $(if $(HERE),$(abspath $(RESULTS)),/out)/resul
 check: $(if $(HERE),bundle,bundle-and-host)
 	@echo "dfr0: check: running $(or $(PATTERNS),every suite) $(if $(HERE),on this machine,in $(if $(HOST),the lab host $(HOST),the default lab host))"
 	@$(if $(RESULTS),mkdir -p $(RESULTS) && cargo build --quiet --release --package dfr0-suites --bin dfr0)
-	@tap=$$(mktemp $(TARGET)/check.XXXXXX) && trap 'rm -f '$$tap EXIT && chmod 644 $$tap; \
+	@tap=$$(mktemp $(TARGET)/check.XXXXXX); trap 'rm -f "$$tap"' EXIT; chmod 644 $$tap; \
 	    failed=0; $(RUN) run $(KEPT) $(PATTERNS) | tee $$tap || failed=1; \
 	    $(if $(RESULTS),cp $$tap $(RESULTS)/results.tap; \
 	    $(TARGET)/release/dfr0 report html --out $(RESULTS)/report.html $(RESULTS)/results.jsonl || true;) \

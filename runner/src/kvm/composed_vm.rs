@@ -20,7 +20,7 @@ use dfr0_model::{
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use std::{mem, time::Duration};
 
-/// A VM with one vCPU.
+/// A VM whose guest is in one vCPU.
 #[derive(Debug)]
 pub struct ComposedVm {
     // The vCPU and the VM are closed before the memory is unmapped: fields drop in this order.

@@ -31,6 +31,8 @@ const FORGIVEN: [(SysReg, u64); 3] =
 /// Since this version at the latest, kernels that no file has to describe forgive these fields, and take a CLIDR_EL1 that
 /// describes other caches than the CPU's (arch/arm64/kvm/sys_regs.c, set_clidr).
 const TAKEN_SINCE: KernelVersion = KernelVersion::new(6, 18);
+/// ID_AA64PFR1_EL1.MTE_frac.
+const MTE_FRAC: u64 = 0xf << 40;
 const CLIDR_EL1: SysReg = SysReg::new(3, 1, 0, 0, 1);
 const CTR_EL0: SysReg = SysReg::new(3, 3, 0, 0, 1);
 /// Since this version, the AArch32 ID registers ignore writes if EL0 has no AArch32 state (tested on 6.1).
@@ -131,9 +133,11 @@ fn taken(reg: SysReg, [has, gives]: [u64; 2], a: &Fingerprint, b: &Fingerprint) 
     if b.kernel_version() < Some(TAKEN_SINCE) {
         return None;
     }
+    // Of MTE_frac KVM takes 0, which older kernels gave, and not the CPU's own value.
+    let own = forgiven(reg) & !if reg == ID_AA64PFR1_EL1 { MTE_FRAC } else { 0 };
     let differing = has ^ gives;
     let same_cpu = a.midr().is_some() && a.midr() == b.midr();
-    if same_cpu && differing & !forgiven(reg) == 0 && differing & gives == 0 {
+    if same_cpu && differing & !own == 0 && differing & gives == 0 {
         let fields = fields(reg, differing);
         return Some(format!(
             "B takes the CPU's own {fields}, which older kernels gave by mistake, and ignores it"

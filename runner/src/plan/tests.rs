@@ -3,7 +3,8 @@
 use super::*;
 use crate::{capabilities::Capabilities, fingerprint::Masks};
 use dfr0_model::sysreg::{
-    ID_AA64DFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_DFR0_EL1, MIDR_EL1, OSLSR_EL1, SysReg,
+    ID_AA64DFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, ID_DFR0_EL1, MIDR_EL1, OSLSR_EL1,
+    SysReg,
 };
 use std::collections::BTreeMap;
 
@@ -152,8 +153,9 @@ fn what_older_kernels_gave_is_taken_on_the_same_cpu() {
     const CLIDR_EL1: SysReg = SysReg::new(3, 1, 0, 0, 1);
     const CTR_EL0: SysReg = SysReg::new(3, 3, 0, 0, 1);
     let old = |reg, value| with(with(host(V1, Masks::Unsaid), MIDR_EL1, 1, 0), reg, value, 0);
+    let ctr = |idc: bool| if idc { 1 << 28 } else { 0 };
     let new = |release: &str, reg, value, midr| {
-        let new = with(with(host(V1, Masks::Unsaid), MIDR_EL1, midr, 0), CTR_EL0, 1 << 28, 0);
+        let new = with(with(host(V1, Masks::Unsaid), MIDR_EL1, midr, 0), CTR_EL0, ctr(midr != 3), 0);
         Fingerprint { kernel: release.into(), masks: Masks::Unsaid, ..with(new, reg, value, 0) }
     };
     let of = |reg, has, gives, release, midr| {
@@ -176,6 +178,14 @@ fn what_older_kernels_gave_is_taken_on_the_same_cpu() {
         "another field differs"
     );
     assert_eq!(of(CLIDR_EL1, 0x8200_0023, 0x300_0123, "6.18.30", 1), Verdict::AsIs);
+    assert_eq!(of(CLIDR_EL1, 0x8200_0023, 0x300_0123, "6.18.30", 3), Verdict::NotKnown, "IDC is 0");
+    let (mpam, mte) = (1 << 16, 1 << 40);
+    assert_eq!(of(ID_AA64PFR1_EL1, mpam | 1, 1, "6.18.30", 1), Verdict::AsIs);
+    assert_eq!(
+        of(ID_AA64PFR1_EL1, mte | 1, 1, "6.18.30", 1),
+        Verdict::NotKnown,
+        "MTE_frac is taken as 0 alone"
+    );
     assert_eq!(of(CLIDR_EL1, 1 << 47, 0x300_0123, "6.18.30", 1), Verdict::NotKnown, "RES0");
 }
 
