@@ -32,7 +32,7 @@ use dfr0_model::{
     pstate,
     sequence::{self, ERET, NOP, RET, SEQUENCE_LEN, SEQUENCES, is_move},
     sysreg::{TABLE, TABLE_LEN},
-    wire::{self, Bell, EVENT_WORDS, LOG_LEN, OP_WORDS, PROGRAM_LEN},
+    wire::{self, Bell, EVENT_WORDS, LOG_LEN, OP_WORDS, PROGRAM_LEN, VALUE_WORDS},
 };
 use dfr0_payload::interpreter::{self, Guest, How};
 
@@ -115,11 +115,27 @@ static CONTINUE: AtomicU64 = AtomicU64::new(0);
 /// The number of Software Step exceptions that are still to be taken.
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
+/// Calls an accessor. It and the handler keep all registers except these, so that the interpreter need not load its own
+/// again: userspace may step through it.
+macro_rules! call_accessor {
+    ($address:expr, $($x0:tt)*) => {
+        asm!(
+            "blr {0}", in(reg) $address, $($x0)*, out("x30") _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+        )
+    };
+}
+
 struct Payload;
 
 impl Guest for Payload {
     fn record(&self, place: usize) -> [u64; OP_WORDS] {
-        PROGRAM[place].each_ref().map(|word| word.load(Relaxed))
+        // SAFETY: each program has its end within the array, and none is read beyond it.
+        let record = unsafe { PROGRAM.as_ptr().add(place) }.cast::<[u64; OP_WORDS]>();
+        // SAFETY: as above, and userspace writes a program only while it holds the vCPU.
+        unsafe { record.read() }
     }
 
     fn begin(&self, place: usize) {
@@ -133,7 +149,8 @@ impl Guest for Payload {
         else {
             return self.ring(Bell::LogFull);
         };
-        for (word, value) in slot.iter().zip(record) {
+        let used = if matches!(event, Event::Value(_)) { VALUE_WORDS } else { EVENT_WORDS };
+        for (word, value) in slot.iter().zip(record).take(used) {
             word.store(value, Relaxed);
         }
         LOGGED.store(logged + 1, Relaxed);
@@ -147,16 +164,14 @@ impl Guest for Payload {
         let value;
         // SAFETY: the accessor is `MRS X0, <reg>; RET`: it changes only X0, and an exception is logged and
         // skipped.
-        unsafe { asm!("blr {0}", in(reg) accessor(place), lateout("x0") value, clobber_abi("C")) };
+        unsafe { call_accessor!(accessor(place), lateout("x0") value) };
         value
     }
 
     fn write(&self, place: usize, value: u64) {
         // SAFETY: the accessor is `MSR <reg>, X0; RET`. Every register in the table is a debug or context register,
         // whose value does not change what this code computes: debug exceptions are masked here.
-        unsafe {
-            asm!("blr {0}", in(reg) accessor(place) + 2 * INSTRUCTION, in("x0") value, clobber_abi("C"))
-        };
+        unsafe { call_accessor!(accessor(place) + 2 * INSTRUCTION, in("x0") value) };
     }
 
     fn isb(&self) {

@@ -192,10 +192,11 @@ impl VirtualMachine<'_> {
             .arg("-kernel")
             .arg(self.kernel)
             .args(["-initrd", &format!("/proc/self/fd/{}", self.initramfs.as_raw_fd())])
-            // Without this the kernel's tests of its ciphers would run for seconds while the command runs.
+            // Without these the kernel's tests of its ciphers would run for seconds while the command runs, and each system
+            // call would change the ASID, at which QEMU flushes its TLB.
             .args([
                 "-append",
-                &format!("console=ttyAMA0 panic=-1 rdinit=/init cryptomgr.notests {messages}{mode}"),
+                &format!("console=ttyAMA0 panic=-1 rdinit=/init cryptomgr.notests kpti=0 {messages}{mode}"),
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -29,6 +29,8 @@ pub const LOG_LEN: usize = 4096;
 pub const OP_WORDS: usize = 3;
 /// Words in an event's record.
 pub const EVENT_WORDS: usize = 7;
+/// The words of it that an [`Event::Value`] has; the others have no meaning.
+pub const VALUE_WORDS: usize = 3;
 
 /// The operation codes.
 pub mod code {
