@@ -8,7 +8,7 @@ use super::{
     device::Kvm,
     features, one_reg,
 };
-use crate::{a32, composed, guest::Error};
+use crate::{a32, composed, cpus::Pinned, guest::Error};
 use dfr0_model::{
     aarch32::{self, BKPT, Event, Op},
     id_write::Answer,
@@ -45,8 +45,10 @@ impl A32Vm {
         self.vm.set(one_reg::system(reg), value)
     }
 
-    /// Lets the guest execute its operations. Returns the event of each, including userspace's.
+    /// Lets the guest execute its operations. Returns the event of each, including userspace's. The thread stays on its CPU:
+    /// in QEMU (seen in 10.0) the SPSR of the current mode does not move with the vCPU.
     pub fn executes(&mut self) -> Result<Vec<Event>, Error> {
+        let _here = Pinned::here()?;
         let code = Code { pieces: a32::compose(&self.ops), start: a32::CODE, vectors: RAM };
         let (userspaces, words) = self.vm.executes(code, &self.ops, &mut Debugging::default())?;
         let words: Vec<u32> = words.into_iter().map(|word| word as u32).collect();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     composed::{self, Operation},
-    guest::{Death, Error},
+    guest::Error,
     memory::{GuestMemory, Piece},
 };
 use dfr0_model::{
@@ -152,8 +152,7 @@ impl ComposedVm {
 
     /// The error of a guest that cannot be used any more.
     pub fn died(&self, reason: String) -> Error {
-        let pc = self.get(one_reg::PC).ok().map(|pc| ("PC".to_owned(), pc));
-        Error::Died(Box::new(Death { reason, registers: pc.into_iter().collect() }))
+        one_reg::died(reason, |id| self.get(id).ok())
     }
 
     /// Prepares the vCPU to execute from the start.

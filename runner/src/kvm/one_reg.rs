@@ -2,7 +2,10 @@
 
 //! The one_reg ids of 64-bit registers (KVM API, 4.68 KVM_SET_ONE_REG, arm64).
 
-use crate::register_id::RegisterId;
+use crate::{
+    guest::{Death, Error},
+    register_id::RegisterId,
+};
 use dfr0_model::sysreg::{SysReg, VBAR_EL1};
 use dfr0_model::vmm::StepState;
 
@@ -66,7 +69,7 @@ const fn core_word(offset: u64) -> u64 {
 }
 
 /// The registers that describe a dead guest, besides X0 to X30.
-pub const STATE: [(&str, u64); 8] = [
+const STATE: [(&str, u64); 8] = [
     ("PC", PC),
     ("PSTATE", PSTATE),
     ("SP_EL1", core_word(68)),
@@ -76,3 +79,11 @@ pub const STATE: [(&str, u64); 8] = [
     ("FAR_EL1", system(SysReg::new(3, 0, 6, 0, 0))),
     ("VBAR_EL1", system(VBAR_EL1)),
 ];
+
+/// The error of a dead guest whose registers `get` reads.
+pub fn died(reason: String, get: impl Fn(u64) -> Option<u64>) -> Error {
+    let general = (0..=30).map(|n| (format!("X{n}"), x(n)));
+    let names = STATE.map(|(name, id)| (name.to_owned(), id)).into_iter().chain(general);
+    let registers = names.filter_map(|(name, id)| Some((name, get(id)?))).collect();
+    Error::Died(Box::new(Death { reason, registers }))
+}

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cpus::Pinned,
-    guest::{Config, Cpu, Death, Error, Log, OfOther},
+    guest::{Config, Cpu, Error, Log, OfOther},
     memory::GuestMemory,
     other,
     payload::{Payload, Start},
@@ -247,10 +247,7 @@ impl Cpu for Vcpu {
     }
 
     fn died(&self, reason: String) -> Error {
-        let general = (0..=30).map(|n| (format!("X{n}"), one_reg::x(n)));
-        let names = one_reg::STATE.map(|(name, id)| (name.to_owned(), id)).into_iter().chain(general);
-        let registers = names.filter_map(|(name, id)| Some((name, self.get_id(id).ok()?))).collect();
-        Error::Died(Box::new(Death { reason, registers }))
+        one_reg::died(reason, |id| self.get_id(id).ok())
     }
 }
 
