@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Other vCPUs on the same CPU, and other CPUs for the same vCPU. Whatever runs in between, each vCPU has the
-//! debug registers that it wrote, and takes the exceptions that they cause and no others.
+//! Other vCPUs on the same CPU, other CPUs for the same vCPU, and the debug registers of the host's own thread. Whatever runs
+//! in between, each vCPU has the debug registers that it wrote, and takes the exceptions that they cause and no others; and so
+//! has the host.
 
 use crate::stage::{
     ADDRESS, CONTEXT, DOUBLEWORD, HERE, LOCKED, ON, STEP, UNLOCKED, armed as armed_breakpoint,
@@ -22,6 +23,8 @@ use dfr0_runner::{
     other::{self, everywhere, seen},
     together::Together,
 };
+
+mod host_debug;
 
 /// What happens in between, with its part of a case's name.
 const BETWEEN: [(&str, Op, &Rule); 6] = [
@@ -141,6 +144,7 @@ pub fn cases() -> Vec<Case> {
         })
         .within("together")
     }));
+    cases.extend(host_debug::cases());
     cases.into_iter().map(Case::alone).collect()
 }
 

@@ -23,6 +23,7 @@
 //! | [`cpus`] | on which CPU a thread runs |
 //! | [`cpu_types`] | which of a host's CPUs are of one type |
 //! | [`other`] | what another vCPU does while it runs beside the guest |
+//! | [`host_debug`] | breakpoints and watchpoints of this thread's own |
 //! | [`together`] | vCPUs that run at the same time |
 //! | `jobs` | cases that run at the same time |
 //! | [`effort`] | how much a run does |
@@ -70,6 +71,7 @@ pub mod explain;
 pub mod fingerprint;
 pub mod guest;
 pub mod host;
+pub mod host_debug;
 pub mod kernel_version;
 pub mod known_fields;
 pub mod ktap;

@@ -277,6 +277,12 @@ rules! {
     PREEMPTION:
         "A vCPU that another vCPU preempts in the guest resumes with its own debug registers",
         "Linux Documentation/virt/kvm/api.rst 4.10 KVM_RUN; arch/arm64/kvm/arm.c, kvm_arch_vcpu_load and kvm_arch_vcpu_put";
+    HOST_DEBUG_KEPT:
+        "Hardware breakpoints and watchpoints of the thread that runs a vCPU are hit as before when KVM_RUN has ended, whatever debug registers the guest or its debugger has used",
+        "Linux arch/arm64/kvm/hyp/include/hyp/debug-sr.h, __debug_switch_to_guest_common and __debug_switch_to_host_common; perf_event_open(2), PERF_TYPE_BREAKPOINT";
+    HOST_DEBUG_HIDDEN:
+        "A guest takes no exception and ends no KVM_RUN because of hardware breakpoints and watchpoints of the thread that runs its vCPU, at the same addresses",
+        "Linux arch/arm64/kvm/hyp/include/hyp/debug-sr.h, __debug_switch_to_guest_common; DDI 0487K.a D2.8, D2.9";
     MIGRATION:
         "A vCPU whose registers are read by KVM_GET_ONE_REG and written to a vCPU of another VM by KVM_SET_ONE_REG, the ID registers first, continues there as if it had not moved",
         "Linux Documentation/virt/kvm/api.rst 4.68, 4.69 and 4.84 KVM_GET_REG_LIST; Documentation/virt/kvm/arm/vcpu-features.rst, The ID Registers";
