@@ -117,9 +117,9 @@ fn open(kind: Kind, address: u64) -> io::Result<File> {
 }
 
 impl Context<'_> {
-    /// Runs each scenario between two hits of this thread's own breakpoints or watchpoints. Each must be hit once at a time,
-    /// and by nothing of the guest's.
-    pub fn check_between_hits(
+    /// Runs each scenario, and then hits this thread's own breakpoints or watchpoints once. perf must count the hit of each, and
+    /// nothing of the guest's. On a busy machine a hit may count twice.
+    pub fn check_before_a_hit(
         &mut self,
         kind: Kind,
         scenarios: impl IntoIterator<Item = Scenario>,
@@ -140,10 +140,10 @@ impl Context<'_> {
                     format!("perf counts {hits:?} hits during this scenario:\n{scenario}"),
                 );
             }
-            if after.iter().zip(&hits).any(|(after, before)| *after != before + 1) {
+            if after.iter().zip(&hits).any(|(after, before)| after <= before) {
                 self.find(
                     format!("a {name} of the host's own is lost when a guest has run"),
-                    format!("perf counts {after:?} hits of one after this scenario, and {hits:?} before:\n{scenario}"),
+                    format!("perf counts {hits:?} hits before one and {after:?} after it. It follows this scenario:\n{scenario}"),
                 );
             }
         }

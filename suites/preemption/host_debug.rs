@@ -20,7 +20,7 @@ const KINDS: [(&str, Kind); 2] =
 /// A scenario of a vCPU of this shape, on a host with so many breakpoints and watchpoints.
 type Guest = fn(Shape, Shape) -> Scenario;
 
-/// What the guest does between two hits, with its part of a case's name.
+/// What the guest does before a hit, with its part of a case's name.
 const KEPT_AFTER: [(&str, Guest); 8] = [
     ("an_idle_guest", |_, _| Scenario::new().exec(HERE).nothing().store(TARGET).nothing()),
     ("an_armed_guest", |shape, _| seen(everywhere(armed(shape).exit(), shape), shape).exit()),
@@ -66,7 +66,7 @@ pub fn cases() -> Vec<Case> {
         let kept = KEPT_AFTER.into_iter().map(move |(after, guest)| {
             Case::new(format!("kept_after.{after}"), &rule::HOST_DEBUG_KEPT, move |cx| {
                 let scenario = guest(cx.shape(), cx.host().shape());
-                cx.check_between_hits(kind, std::iter::repeat_n(scenario, 4))
+                cx.check_before_a_hit(kind, std::iter::repeat_n(scenario, 4))
             })
             .within(group)
         });

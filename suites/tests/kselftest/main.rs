@@ -18,22 +18,13 @@ use crate::host::Host;
 use crate::shell::{Programs, make};
 use crate::tree::{Build, Tree};
 
-/// Which of upstream's own tests are compiled.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Upstreams {
-    All,
-    /// [`UPSTREAMS`]. All of them take a minute.
-    Two,
-}
-
 fn main() -> ExitCode {
-    use Upstreams::{All, Two};
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(2);
     let mut trials = vec![
-        Trial::test("tree.newest", || beside_upstreams("newest", All, Programs::Ready, "--every 16")),
-        Trial::test("tree.trixie", || beside_upstreams("trixie", Two, Programs::Ready, "--every 16")),
-        Trial::test("tree.with_cargo", || beside_upstreams("newest", All, Programs::Cargo, "")),
+        Trial::test("tree.newest", || beside_upstreams("newest", Programs::Ready, "--every 16")),
+        Trial::test("tree.trixie", || beside_upstreams("trixie", Programs::Ready, "--every 16")),
+        Trial::test("tree.with_cargo", || beside_upstreams("newest", Programs::Cargo, "")),
         Trial::test("tree.among_kvms.newest", || among_kvms("newest")),
         Trial::test("tree.among_kvms.trixie", || among_kvms("trixie")),
         Trial::test("tree.own_target", own_target),
@@ -50,12 +41,7 @@ const UPSTREAMS: [&str; 2] = ["psci_test", "hypercalls"];
 
 /// TARGETS=kvm in a kernel tree: dfr0 is installed, built with upstream's tests, run in a lab host with these arguments, and
 /// removed.
-fn beside_upstreams(
-    kernel: &str,
-    upstreams: Upstreams,
-    programs: Programs,
-    arguments: &str,
-) -> Result<(), Failed> {
+fn beside_upstreams(kernel: &str, programs: Programs, arguments: &str) -> Result<(), Failed> {
     let tree = Tree::unpack(kernel)?;
     let before = tree.status()?;
     tree.in_tree("install")?;
@@ -63,7 +49,8 @@ fn beside_upstreams(
     make(&["headers"]).build(&tree, Build::Cross).run()?;
     let mut install =
         make(&["install"]).target("kvm", &tree).build(&tree, Build::Cross).programs(&programs, &tree)?;
-    if upstreams == Upstreams::Two {
+    // All of them take a minute, and are compiled where cargo takes longer.
+    if matches!(programs, Programs::Ready) {
         let arch = tree.kvms_directory();
         let two = UPSTREAMS.map(|test| format!("{arch}/{test}")).join(" ");
         install = install
