@@ -56,7 +56,7 @@ pub const PROTECTED: Suite = Suite::new("protected", protected::cases);
 pub const SHAPES: Suite = Suite::new("shapes", shapes::cases);
 /// Userspace debugs the guest, and the guest keeps its own debug registers.
 pub const GUEST_DEBUG: Suite = Suite::new("guest_debug", guest_debug::cases);
-/// Each vCPU keeps its own debug registers, whatever runs in between and wherever it continues.
+/// Each vCPU keeps its own debug registers, whatever runs in between and wherever it continues; and so does the host.
 pub const PREEMPTION: Suite = Suite::new("preemption", preemption::cases);
 /// A vCPU that is saved and restored in another VM continues as if it had not moved.
 pub const MIGRATION: Suite = Suite::new("migration", migration::cases);

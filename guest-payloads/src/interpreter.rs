@@ -6,12 +6,12 @@ use dfr0_model::{
     event::Event,
     layout,
     op::{El, Entry, Op},
-    wire::{self, Bell, OP_WORDS, Step},
+    wire::{self, Bell, OP_WORDS, PROGRAM_LEN, Step},
 };
 
 /// The PE that the interpreter runs on, and the memory that it shares with userspace.
 pub trait Guest {
-    /// The program's record at `place`, which is not beyond its end.
+    /// The program's record at `place`, which is below [`PROGRAM_LEN`].
     fn record(&self, place: usize) -> [u64; OP_WORDS];
     /// The events that follow belong to the operation at `place`.
     fn begin(&self, place: usize);
@@ -50,13 +50,13 @@ const START: How = How { el: El::El1, masked: true, entry: Entry::Call };
 /// it, those that say how code is called count.
 pub fn run(guest: &impl Guest, start: usize) {
     let mut how = START;
-    for place in 0..start {
+    for place in 0..start.min(PROGRAM_LEN) {
         let record = guest.record(place);
         if let Some(Step::Op(op @ (Op::MaskDebug(_) | Op::Level(_) | Op::Enter(_)))) = wire::decode(record) {
             interpret(guest, op, record, &mut how);
         }
     }
-    for place in start.. {
+    for place in start..PROGRAM_LEN {
         guest.begin(place);
         let record = guest.record(place);
         match wire::decode(record) {
@@ -67,6 +67,7 @@ pub fn run(guest: &impl Guest, start: usize) {
             None => return guest.ring(Bell::BadProgram),
         }
     }
+    guest.ring(Bell::BadProgram);
 }
 
 /// Does an operation, which has this record: to look for a register's place again would take hundreds of instructions, and
@@ -259,5 +260,9 @@ mod tests {
     #[test]
     fn a_record_without_a_meaning_ends_the_program() {
         assert_eq!(run_program(vec![[99, 0, 0], [wire::code::ISB, 0, 0]]), [Did::Rang(Bell::BadProgram)]);
+        assert_eq!(
+            run_program(vec![[wire::code::ISB, 0, 0]; PROGRAM_LEN]).last(),
+            Some(&Did::Rang(Bell::BadProgram))
+        );
     }
 }

@@ -122,6 +122,7 @@ macro_rules! call_accessor {
         asm!(
             "blr {0}", in(reg) $address, $($x0)*, out("x30") _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
             out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
             out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
         )
@@ -132,7 +133,7 @@ struct Payload;
 
 impl Guest for Payload {
     fn record(&self, place: usize) -> [u64; OP_WORDS] {
-        // SAFETY: each program has its end within the array, and none is read beyond it.
+        // SAFETY: the place is in the array.
         let record = unsafe { PROGRAM.as_ptr().add(place) }.cast::<[u64; OP_WORDS]>();
         // SAFETY: as above, and userspace writes a program only while it holds the vCPU.
         unsafe { record.read() }
