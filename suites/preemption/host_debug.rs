@@ -52,7 +52,7 @@ const KEPT_AFTER: [(&str, Guest); 8] = [
 /// What a guest does at its own addresses, where the host has breakpoints and watchpoints for EL0, with its part of a case's
 /// name.
 const NOTHING_TO: [(&str, Guest); 4] = [
-    ("an_idle_guest", |_, _| at_both_levels(Scenario::new().unmask())),
+    ("an_idle_guest", |_, _| at_both_levels(Scenario::new().unmask().enable(Mdscr::DEFAULT).exit())),
     ("an_enabled_guest", |_, _| at_both_levels(Scenario::new().unmask().enable(ON))),
     ("a_guest_with_another_breakpoint", |shape, _| {
         let other = armed_breakpoint(shape.breakpoints - 1);
