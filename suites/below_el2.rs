@@ -14,7 +14,8 @@ use dfr0_runner::{
 /// Cases that need an EL2 that answers HVC, or an interrupt that ends WFI.
 const NEEDING_MORE: [&str; 2] = ["software_step.over_hypervisor_call", "software_step.over_wait"];
 
-/// One of this many cases moves. KVM takes long to free a VM with EL2, and longer the more vCPUs it has had.
+/// One of this many cases moves, and fewer in a sample. KVM takes long to free a VM with EL2, and longer the more vCPUs it
+/// has had.
 const MOVING: usize = 12;
 
 pub fn cases() -> Vec<Case> {
@@ -29,7 +30,8 @@ fn below(case: Case) -> Case {
     Case::new(case.name.clone(), rule, move |cx| {
         let configs = configs(cx)?;
         let ran = cx.run_again(&configs, &case)?;
-        let moves = case.why_it_stays().is_none() && case.turn().is_multiple_of(MOVING);
+        let turn = case.turn();
+        let moves = case.why_it_stays().is_none() && turn.is_multiple_of(MOVING) && cx.moves(turn / MOVING);
         if let Some(first) = configs.first().filter(|_| moves) {
             cx.run_moving_into(*first, &case)?;
         }

@@ -20,7 +20,7 @@ use dfr0_model::{
     vm::{Facts, Vm},
     vmm::{Features, Vmm},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 impl Context<'_> {
     /// What is known of VMs with these features. Skips the case if this host has no such VMs.
@@ -84,6 +84,17 @@ impl Context<'_> {
         first: &Scenario,
         scenarios: impl IntoIterator<Item = Scenario>,
     ) -> Result<(), Stop> {
+        let mut scenarios = scenarios.into_iter();
+        self.check_all_after(first, &mut || scenarios.next())
+    }
+
+    /// Compiled once, and not for each kind of iterator.
+    fn check_all_after(
+        &mut self,
+        first: &Scenario,
+        next: &mut dyn FnMut() -> Option<Scenario>,
+    ) -> Result<(), Stop> {
+        let mut scenarios = iter::from_fn(next);
         let features = first.features().unwrap_or_default();
         if ![Features::None, features].contains(&self.features()) {
             return Stop::skip(format!("its VMs have {features} and not {}", self.features()));
@@ -92,7 +103,7 @@ impl Context<'_> {
         let first = &self.varied(first);
         if self.is_on_paper() {
             self.list(first.clone())?;
-            return scenarios.into_iter().try_for_each(|scenario| self.list(first.clone().append(scenario)));
+            return scenarios.try_for_each(|scenario| self.list(first.clone().append(scenario)));
         }
         let mut guest = self.new_vm(&facts)?;
         let mut model = Vm::new(facts);
@@ -147,7 +158,7 @@ impl Context<'_> {
         guest: &mut Guest,
         first: &Scenario,
         (model, left): (&Vm, Left),
-        scenarios: &mut std::iter::Peekable<impl Iterator<Item = Scenario>>,
+        scenarios: &mut iter::Peekable<impl Iterator<Item = Scenario>>,
     ) -> Result<Left, Stop> {
         let mut program = Program::in_vm(model.clone(), left);
         while scenarios.next_if(|scenario| program.add(scenario)).is_some() {}

@@ -24,7 +24,10 @@ use dfr0_model::{
     sysreg::DCZID_EL0,
     vmm::Features,
 };
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    time::{Duration, Instant},
+};
 
 /// What a case works with.
 #[derive(Debug)]
@@ -174,11 +177,16 @@ impl Context<'_> {
 
     /// Runs scenarios in the VM of [`Self::check`], many in one entry of the vCPU, and judges each.
     pub fn check_each(&mut self, scenarios: impl IntoIterator<Item = Scenario>) -> Result<(), Stop> {
+        let mut scenarios = scenarios.into_iter();
+        self.check_all(&mut || scenarios.next())
+    }
+
+    /// Compiled once, and not for each kind of iterator.
+    fn check_all(&mut self, next: &mut dyn FnMut() -> Option<Scenario>) -> Result<(), Stop> {
         let Variation { which, migrating, until, .. } = self.variation;
         let effort = self.session.common.effort;
         let mut given = self.given;
-        let mut scenarios = scenarios
-            .into_iter()
+        let mut scenarios = iter::from_fn(next)
             .filter_map(|scenario| {
                 let place = given;
                 given += 1;

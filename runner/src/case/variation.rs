@@ -59,6 +59,11 @@ impl Context<'_> {
         self.run_in(Variation::moving(moving, case.turn()), case)
     }
 
+    /// The vCPU of the case with this turn moves in this run: a sample leaves most of them out.
+    pub fn moves(&self, turn: usize) -> bool {
+        self.session.common.effort.moving(turn).is_ok()
+    }
+
     /// Runs a few scenarios of another case in a VM of this configuration, as a part of this case. The vCPU moves, first
     /// into a new VM.
     pub fn run_moving_into(&mut self, config: Config, case: &Case) -> Result<(), Stop> {
