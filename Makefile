@@ -313,25 +313,25 @@ ALONE := env -u MAKEFLAGS -u MFLAGS cargo
 TEST := $(ALONE) test --quiet
 FOR_HOSTS := --release --target $(ARM64) --package dfr0-runner --package dfr0-suites \
     --test dying_guests --test no_kvm --test snapshots --test cases
+# Those that use hosts. Cargo builds the same crates again for another choice of packages, so the choice is always all.
+OF_HOSTS := bare_cpu bare_machine command hosts kselftest fleet
 test-in-host:
 	@DFR0_LAB=$(LAB) $(TEST) $(FOR_HOSTS)
 
 test-here:
 	@$(ALONE) fmt --all --check
 	@$(TEST) --workspace --lib
-	@$(TEST) --package dfr0-runner --test bare_cpu --no-run
-	@$(TEST) --package dfr0-suites --test bare_machine --test command --test hosts --test kselftest --no-run
-	@$(TEST) --package dfr0-lab --test fleet --no-run
-	@$(ALONE) clippy --quiet --release --workspace --all-targets --test bare_cpu --test bare_machine --test command --test hosts --test kselftest --test fleet --target $(ARM64)
+	@$(TEST) --workspace $(OF_HOSTS:%=--test %) --no-run
+	@$(ALONE) clippy --quiet --release --workspace --all-targets $(OF_HOSTS:%=--test %) --target $(ARM64)
 	@$(ALONE) clippy --quiet --profile payload --package dfr0-payload --features guest --target $(ARM64)
 
 test-hosts: export DFR0_LAB := $(LAB)
 test-hosts: export DFR0_BUNDLE := $(BUNDLE)
 test-hosts:
-	@$(LAB) exec --bare -- $(TEST) --package dfr0-runner --test bare_cpu
-	@$(TEST) --package dfr0-suites --test bare_machine --test command --test hosts
-	@$(TEST) --package dfr0-lab --test fleet -- array.killed_daemon_and_resumed
-	@$(TEST) --package dfr0-suites --test kselftest -- $(SLOW:%=--skip %)
+	@$(LAB) exec --bare -- $(TEST) --workspace --test bare_cpu
+	@$(TEST) --workspace --test bare_machine --test command --test hosts
+	@$(TEST) --workspace --test fleet -- array.killed_daemon_and_resumed
+	@$(TEST) --workspace --test kselftest -- $(SLOW:%=--skip %)
 
 # Each part prints cargo's own "test result" lines; the last line is their sum. The first build makes the tests for hosts and
 # the bundle at once.

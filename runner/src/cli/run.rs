@@ -11,7 +11,7 @@ use crate::{
     guest::DEADLINE,
     ktap::Ktap,
     lava::Lava,
-    pattern,
+    pattern::CasePattern,
     results::{self, Lines, Writer, Writers},
     run::{self, Options},
 };
@@ -79,8 +79,8 @@ impl Run {
     pub fn run(self, suites: &[Suite], only: Option<&str>) -> Outcome {
         let (cases, names) = all(suites);
         let deviations = Deviations::load(self.expected.as_deref(), &names)?;
-        let of_suite =
-            |case: &Case| only.is_none_or(|suite| pattern::matches(suite, &case.name).unwrap_or(false));
+        let only = only.map(CasePattern::new).transpose()?;
+        let of_suite = |case: &Case| only.as_ref().is_none_or(|suite| suite.matches(&case.name));
         let cases = self.choice.of(cases.into_iter().filter(of_suite).collect(), &names)?;
         let mut writers = self.writers()?;
         if cases.is_empty() {
