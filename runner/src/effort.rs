@@ -8,6 +8,7 @@
 //! | scenarios of a case, and rounds of [`Context::each`] | the first and every Nth | all | all |
 //! | scenarios that a case draws | `--draws`, divided by N | `--draws` | as many as the time allows |
 //! | other shapes in which a case runs again | 2, which take turns | 8, which take turns | all, the case whole in each |
+//! | of its scenarios, those that userspace steps through | each in one shape | each in one shape | each in all |
 //! | scenarios that a case draws there | a quarter, divided by N | a quarter of `--draws` | those of a quarter of the time |
 //! | cases of which a vCPU moves | one of 4 | all | all |
 //! | their scenarios | the first and a few of many | the first and a few of many | all, as the time allows |
@@ -107,6 +108,15 @@ impl Effort {
         which.includes(place) && place.is_multiple_of(self.every)
     }
 
+    /// The same for a scenario that userspace steps through. Each of its instructions is an exit, so it has its turn in one
+    /// variation even if it is the first.
+    pub(crate) const fn includes_stepped(self, which: Which, place: usize) -> bool {
+        match which {
+            Which::Turn { this, of } if place % of != this => false,
+            _ => self.includes(which, place),
+        }
+    }
+
     /// How many scenarios a case draws, or for how long instead.
     pub(crate) fn draws(self, which: Which) -> (u32, Option<Duration>) {
         let variations = match which {
@@ -168,6 +178,16 @@ mod tests {
         let ran =
             |this| (0..8).filter(|place| Which::Turn { this, of: 3 }.includes(*place)).collect::<Vec<_>>();
         assert_eq!([ran(0), ran(1), ran(2)], [vec![0, 3, 6], vec![0, 1, 4, 7], vec![0, 2, 5]]);
+    }
+
+    #[test]
+    fn a_scenario_that_userspace_steps_through_has_its_turn_in_one_variation() {
+        let ran = |this| {
+            let turn = Which::Turn { this, of: 3 };
+            (0..8).filter(|place| DEFAULT.includes_stepped(turn, *place)).collect::<Vec<_>>()
+        };
+        assert_eq!([ran(0), ran(1), ran(2)], [vec![0, 3, 6], vec![1, 4, 7], vec![2, 5]]);
+        assert!((0..8).all(|place| DEFAULT.includes_stepped(Which::All, place)));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Deviations {
         observed: &BTreeSet<&str>,
         stopped: Option<How>,
     ) -> Judged<'_> {
-        let applying = || self.0.iter().filter(|deviation| deviation.condition.fails_on(host).is_none());
+        let applying = || self.of(case).filter(|deviation| deviation.condition.fails_on(host).is_none());
         let died = matches!(stopped, Some(How::Died | How::Broken));
         if observed.is_empty() && stopped.is_some() {
             return (if died { Outcome::Fail } else { Outcome::Skip }, vec![]);
@@ -191,8 +191,7 @@ impl Deviations {
             return (if known.is_empty() { Outcome::Pass } else { Outcome::Xpass }, known);
         }
         let is_seen = |deviation: &&Deviation| observed.iter().any(|seen| deviation.lists(seen));
-        let known: Vec<&Deviation> =
-            applying().filter(|deviation| deviation.forgives(case)).filter(is_seen).collect();
+        let known: Vec<&Deviation> = applying().filter(is_seen).collect();
         let is_known = |seen: &str| known.iter().any(|deviation| deviation.lists(seen));
         let fails = died || observed.iter().any(|seen| !is_known(seen));
         (if fails { Outcome::Fail } else { Outcome::Xfail }, known)

@@ -7,7 +7,7 @@ use crate::{
     access::Access,
     claim::Claim,
     control::{Dbgbcr, Dbgwcr, Mdscr},
-    guest_debug::GuestDebug,
+    guest_debug::{ENABLE, GuestDebug, SINGLESTEP},
     layout,
     sequence::Sequence,
     sysreg::{self, SysReg},
@@ -270,6 +270,11 @@ impl Scenario {
     /// Userspace debugs the guest, as it asks for with KVM_SET_GUEST_DEBUG.
     pub fn userspace_debugs(self, debug: GuestDebug) -> Self {
         self.then(Op::Debug(debug))
+    }
+
+    /// Userspace steps through a part of it.
+    pub fn is_stepped(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Debug(debug) if debug.has(ENABLE | SINGLESTEP)))
     }
 
     /// Userspace debugs the guest no longer.

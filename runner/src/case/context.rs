@@ -195,7 +195,11 @@ impl Context<'_> {
                     None => scenario,
                 };
                 let in_time = until.is_none_or(|until| Instant::now() < until);
-                (in_time && effort.includes(which, place)).then(|| migrated(scenario))
+                let is_included = match scenario.is_stepped() {
+                    true => effort.includes_stepped(which, place),
+                    false => effort.includes(which, place),
+                };
+                (in_time && is_included).then(|| migrated(scenario))
             })
             .peekable();
         if self.is_on_paper() {
